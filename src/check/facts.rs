@@ -1,0 +1,110 @@
+//! What was found, as plain values.
+
+use super::TableName;
+
+/// All that is judged of PostgreSQL.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The name in the configuration.
+    pub publication_name: String,
+    /// The name in the configuration.
+    pub slot_name: String,
+    /// The host's name or the port are those of a pooler.
+    pub pooler_address: bool,
+    pub server: ServerFacts,
+    pub role: RoleFacts,
+    pub tables: Vec<TableFacts>,
+    /// `None` if it does not exist.
+    pub publication: Option<PublicationFacts>,
+    /// Objects of walferry's own that do not exist.
+    pub objects_missing: Vec<String>,
+    /// Rights on walferry's own objects that the role lacks.
+    pub privileges_missing: Vec<Privilege>,
+    /// `None` if it does not exist.
+    pub slot: Option<SlotFacts>,
+}
+
+/// The server's settings.
+#[derive(Clone, Debug, Default)]
+pub struct ServerFacts {
+    /// `server_version_num`, such as 180000.
+    pub version: i32,
+    pub is_standby: bool,
+    pub database: String,
+    /// The start-up settings of the session are in force; a pooler drops them.
+    pub settings_kept: bool,
+    pub wal_level: String,
+    pub slots_max: i64,
+    pub slots_used: i64,
+    pub senders_max: i64,
+    pub senders_used: i64,
+    /// MiB; -1 is unlimited.
+    pub slot_wal_keep_mib: i64,
+    /// PostgreSQL 18 and later, in its own unit; 0 is off.
+    pub idle_slot_timeout: Option<i64>,
+}
+
+/// The role that walferry connects as.
+#[derive(Clone, Debug, Default)]
+pub struct RoleFacts {
+    pub name: String,
+    pub superuser: bool,
+    pub replication: bool,
+    pub bypass_rls: bool,
+}
+
+/// One table of the definition.
+#[derive(Clone, Debug, Default)]
+pub struct TableFacts {
+    pub name: TableName,
+    pub exists: bool,
+    /// A table or a partitioned table; else a view or something like it.
+    pub is_table: bool,
+    pub unlogged: bool,
+    pub can_select: bool,
+    /// The role sees some rows only.
+    pub row_security_active: bool,
+    pub has_primary_key: bool,
+    /// `d`efault, `f`ull, `n`othing, `i`ndex.
+    pub replica_identity: char,
+}
+
+/// The publication.
+#[derive(Clone, Debug, Default)]
+pub struct PublicationFacts {
+    pub all_tables: bool,
+    /// Inserts, updates, deletes and truncates are all published.
+    pub all_operations: bool,
+    pub tables: Vec<TableName>,
+    /// Tables of which it publishes some rows or some columns only.
+    pub filtered: Vec<TableName>,
+}
+
+/// A right that is missing: what, on which object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Privilege {
+    /// As in `grant`: `select, insert, update`.
+    pub verb: &'static str,
+    /// As in `grant … on`: `table walferry.lease`.
+    pub object: &'static str,
+}
+
+/// The replication slot.
+#[derive(Clone, Debug, Default)]
+pub struct SlotFacts {
+    pub plugin: String,
+    pub database: String,
+    pub wal_status: String,
+    pub invalidation_reason: Option<String>,
+    pub retained_bytes: i64,
+}
+
+/// The cluster.
+#[derive(Clone, Debug, Default)]
+pub struct ElasticsearchFacts {
+    /// `elasticsearch` or `opensearch`.
+    pub distribution: String,
+    pub version: String,
+    /// `action.auto_create_index`, if the role may read it.
+    pub auto_create_index: Option<String>,
+}

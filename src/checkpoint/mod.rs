@@ -1,0 +1,56 @@
+//! Writes the fate of jobs, and says which LSN may be acknowledged.
+//!
+//! Tickets that have settled since the last look are completed in one transaction together with
+//! the position they add up to. Only what has been committed is published.
+//!
+//! Not here: the statements (`queue::settle`), and the sending of acknowledgements (`wal::stream`).
+
+pub mod watermark;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::queue::QueueError;
+pub use crate::queue::settle::Progress;
+use crate::queue::settle::Settler;
+use crate::queue::ticket::{Failure, Stub, Ticket};
+use watermark::Watermark;
+
+/// Tickets completed in one transaction.
+const TICKETS_MAX: usize = 64;
+
+/// Runs until the channel of settled tickets closes.
+///
+/// # Errors
+/// [`QueueError`], which ends the run.
+pub async fn run(
+    mut settler: Settler,
+    mut tickets: mpsc::Receiver<Arc<Ticket>>,
+    progress: watch::Sender<Progress>,
+) -> Result<(), QueueError> {
+    let mut watermark = Watermark::default();
+    let mut batch = Vec::with_capacity(TICKETS_MAX);
+    while tickets.recv_many(&mut batch, TICKETS_MAX).await > 0 {
+        let settled: Vec<(Stub, Vec<Failure>)> = batch
+            .drain(..)
+            .map(|ticket: Arc<Ticket>| (ticket.stub().clone(), ticket.take_failures()))
+            .collect();
+        for (stub, failures) in &settled {
+            for failure in failures.iter().filter(|_| stub.loaded.is_some()) {
+                // There is no job that could say so.
+                tracing::error!(error = failure.error, "document of the first load was refused");
+            }
+            watermark.settle(stub);
+        }
+        let position = watermark.position();
+        let loaded = watermark.take_loaded();
+        let counts = settler.settle(&settled, position, &loaded).await?;
+        progress.send_modify(|known| {
+            known.settled = known.settled.max(position.unwrap_or_default());
+            known.completed += counts.completed;
+            known.failed += counts.failed;
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! The command line: which command, with which settings, ends with which code.
+//!
+//! | code | meaning |
+//! | --- | --- |
+//! | 0 | done |
+//! | 1 | anything else went wrong |
+//! | 2 | the command line or the configuration is wrong |
+//! | 3 | the environment is: PostgreSQL or Elasticsearch is missing something |
+//!
+//! Not here: what a command does beyond a few lines.
+
+mod arguments;
+mod check;
+mod healthcheck;
+mod migrate;
+mod rebuild;
+
+use std::error::Error;
+use std::io::{self, Write};
+
+use tokio_postgres::Client;
+
+use crate::check::TableName;
+use crate::config::{self, Config, ConfigError, Needs, Strings};
+use crate::document::parse::{self, DefinitionError};
+use crate::pipeline::{self, RunError, RunOptions};
+use crate::postgres::{self, ConnectError, Session};
+use crate::queue::migrate::MigrateError;
+use crate::shutdown;
+
+pub use arguments::{Arguments, Command};
+pub use healthcheck::HealthError;
+pub use rebuild::RebuildError;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{0} fault(s) in the environment, listed above with the SQL that mends them")]
+    Faults(usize),
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Health(#[from] HealthError),
+    #[error("could not listen for signals or write to standard output")]
+    System(#[from] io::Error),
+}
+
+impl CommandError {
+    /// The process' exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Definition(_) => 2,
+            Self::Connect(_) | Self::Faults(_) | Self::Migrate(_) => 3,
+            Self::Rebuild(error) => error.exit_code(),
+            Self::Run(error) => error.exit_code(),
+            Self::Health(_) | Self::System(_) => 1,
+        }
+    }
+}
+
+/// Does what the command line asks.
+///
+/// # Errors
+///
+/// [`CommandError`], with its exit code.
+pub async fn run(arguments: Arguments, environment: &Strings) -> Result<(), CommandError> {
+    let flags = arguments.flags();
+    let load = |needs| config::load(&flags, environment, needs);
+    match arguments.command {
+        Command::Run { once } => {
+            let shutdown = shutdown::on_signals()?;
+            let config = load(Needs::Both)?;
+            Ok(Box::pin(pipeline::run(config, RunOptions { once }, shutdown)).await?)
+        }
+        Command::Migrate { runtime_role } => {
+            migrate::run(&load(Needs::Database)?, runtime_role).await
+        }
+        Command::Check => check::run(&load(Needs::Both)?).await,
+        Command::Rebuild { yes } => {
+            let config = load(Needs::Database)?;
+            let session = connect(&config).await?;
+            let text = rebuild::run(session.client, &config.slot, yes).await?;
+            Ok(say(&text)?)
+        }
+        Command::Healthcheck => {
+            let address = config::listen(&flags, environment)?;
+            Ok(healthcheck::run(address).await?)
+        }
+    }
+}
+
+/// An error and its causes as one sentence, each said once.
+#[must_use]
+pub fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+async fn connect(config: &Config) -> Result<Session, ConnectError> {
+    postgres::connect(&config.database, "walferry").await
+}
+
+/// The tables that the definition reads from and whose changes are published.
+fn tables(config: &Config) -> Result<Vec<TableName>, DefinitionError> {
+    let definition = parse::parse(config.definition.as_ref())?;
+    Ok(definition.tables.into_iter().map(|table| (table.schema, table.name)).collect())
+}
+
+fn say(text: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{}", text.trim_end())
+}
+
+/// The server's version and who we are to it, for a heading.
+async fn heading(client: &Client) -> Result<String, tokio_postgres::Error> {
+    let sql = "select format('PostgreSQL %s, database %s, role %s',
+        current_setting('server_version'), current_database(), current_user)";
+    client.query_one(sql, &[]).await?.try_get(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("could not open the box")]
+    struct Outer(#[source] std::num::ParseIntError);
+
+    #[test]
+    fn the_chain_is_printed_once() {
+        let error = Outer("x".parse::<u8>().unwrap_err());
+        assert_eq!(sentence(&error), "could not open the box: invalid digit found in string");
+    }
+}

@@ -1,0 +1,116 @@
+//! What may stand on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Flags;
+
+/// Keeps Elasticsearch true to PostgreSQL, with a receipt for every change.
+///
+/// Settings come from flags, over environment variables, over the TOML file, over defaults.
+/// DATABASE_URL and ELASTICSEARCH_URL are the two that have no default.
+#[derive(Debug, Parser)]
+#[command(name = "walferry", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// TOML file with settings and the definition of documents [env: WALFERRY_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the HTTP server listens [env: WALFERRY_LISTEN] [default: 127.0.0.1:3002]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Name of the replication slot [env: WALFERRY_SLOT] [default: walferry]
+    #[arg(long, global = true, value_name = "NAME")]
+    slot: Option<String>,
+    /// Name of the publication [env: WALFERRY_PUBLICATION] [default: walferry]
+    #[arg(long, global = true, value_name = "NAME")]
+    publication: Option<String>,
+    /// Put before every index name [env: WALFERRY_INDEX_PREFIX]
+    #[arg(long, global = true, value_name = "PREFIX")]
+    index_prefix: Option<String>,
+    /// Any other setting by its key, such as limits.bulk_bytes_max=8MiB; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Index what is there, then every change, until stopped
+    Run {
+        /// Catch up with the WAL that is there now, then end
+        #[arg(long)]
+        once: bool,
+    },
+    /// Prepare the database: the queue, walferry's own tables, the publication; may be repeated
+    Migrate {
+        /// The role that `run` connects as, if it is another one
+        #[arg(long, value_name = "ROLE")]
+        runtime_role: Option<String>,
+    },
+    /// Say what is wrong, why, and which SQL mends it; alters nothing
+    Check,
+    /// Forget the position and drop the slot: the next run loads all rows into new indices
+    Rebuild {
+        /// Do it; without this, only say what would be done
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Ask a running walferry on this machine whether it lives; for containers without curl
+    Healthcheck,
+}
+
+impl Arguments {
+    /// The flags that are settings.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        let named = [
+            ("--listen", "listen", &self.listen),
+            ("--slot", "slot", &self.slot),
+            ("--publication", "publication", &self.publication),
+            ("--index-prefix", "index_prefix", &self.index_prefix),
+        ];
+        let set = self.set.iter().map(|(key, value)| ("--set", key.as_str(), Some(value)));
+        let named = named.iter().map(|(flag, key, value)| (*flag, *key, value.as_ref()));
+        let values = set.chain(named).filter_map(|(flag, key, value)| {
+            let flag = if flag == "--set" { format!("--set {key}") } else { flag.to_owned() };
+            Some((flag, key.to_owned(), value?.clone()))
+        });
+        Flags { file: self.config.clone(), values: values.collect() }
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_after_the_command() {
+        let line = "walferry --slot a run --once --set limits.bulk_bytes_max=8MiB --listen x";
+        let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+        let flags = arguments.flags().values;
+        let text = |(flag, key, value): &(String, String, String)| format!("{flag} {key} {value}");
+        assert_eq!(
+            flags.iter().map(text).collect::<Vec<_>>(),
+            [
+                "--set limits.bulk_bytes_max limits.bulk_bytes_max 8MiB",
+                "--listen listen x",
+                "--slot slot a"
+            ]
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! `walferry rebuild`: forgets where the stream was, so that the next run starts over.
+//!
+//! The slot goes first: should the rest fail, the next run stops and names this command, rather
+//! than read an old slot from a new position.
+//!
+//! Not here: the new indices and the load; the next run makes them, because the generation is
+//! higher. The queue and its jobs stay; unfinished ones are closed, since the load does their work.
+
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+/// The next run does not start over.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    #[error(
+        "this drops slot {slot} and has the next run load all rows into new indices; searches are \
+         served from the old ones until then; say so with --yes"
+    )]
+    NotConfirmed { slot: String },
+    #[error("walferry is running with slot {slot}; stop it first")]
+    Running { slot: String },
+    #[error("the database is not prepared; run `walferry migrate`")]
+    NotMigrated,
+    #[error("could not {what}")]
+    Database {
+        what: &'static str,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+}
+
+impl RebuildError {
+    /// The process' exit code.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotConfirmed { .. } => 2,
+            Self::Running { .. } | Self::NotMigrated | Self::Database { .. } => 3,
+        }
+    }
+}
+
+/// A holder's lease row stays locked until the end, so none can begin meanwhile.
+const LEASE: &str = "
+    select expires_at > clock_timestamp() from walferry.lease where slot = $1 for update";
+
+/// Fences off a predecessor that sleeps.
+const RAISE_EPOCH: &str = "update walferry.lease set epoch = epoch + 1 where slot = $1";
+
+const DROP_SLOT: &str = "
+    select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1";
+
+const FORGET_POSITION: &str = "
+    update walferry.position set generation = generation + 1, recorded_lsn = '0/0',
+           recorded_ordinal = 0, recorded_end_lsn = '0/0' where slot = $1";
+
+const FORGET_SETTLEMENT: &str = "
+    update walferry.settlement set settled_lsn = '0/0', read_ahead_lsn = '0/0' where slot = $1";
+
+/// Their positions and transactions mean nothing to another slot; the load renders their rows.
+const CLOSE_UNFINISHED: &str = "
+    update public.elasticsearch_sync_queue
+    set status = 'completed', processed_at = clock_timestamp(),
+        error_message = concat_ws(E'\\n', error_message, 'superseded by a rebuild')
+    where status in ('pending', 'processing') and $1::text is not null";
+
+const FORGET_LOAD: &str = "delete from walferry.load where slot = $1";
+
+/// Drops the slot and forgets the position; what was done, as text.
+///
+/// # Errors
+///
+/// [`RebuildError`]; without `yes` nothing is looked at.
+pub(super) async fn run(mut client: Client, slot: &str, yes: bool) -> Result<String, RebuildError> {
+    if !yes {
+        return Err(RebuildError::NotConfirmed { slot: slot.to_owned() });
+    }
+    let transaction = client.transaction().await.map_err(failed("begin"))?;
+    let lease = transaction.query_opt(LEASE, &[&slot]).await.map_err(failed("read the lease"))?;
+    if lease.is_some_and(|row| row.get(0)) {
+        return Err(RebuildError::Running { slot: slot.to_owned() });
+    }
+    let dropped =
+        transaction.execute(DROP_SLOT, &[&slot]).await.map_err(|source| match source.code() {
+            Some(code) if *code == SqlState::OBJECT_IN_USE => {
+                RebuildError::Running { slot: slot.to_owned() }
+            }
+            _ => failed("drop the slot")(source),
+        })?;
+    for statement in
+        [RAISE_EPOCH, FORGET_POSITION, FORGET_SETTLEMENT, FORGET_LOAD, CLOSE_UNFINISHED]
+    {
+        transaction.execute(statement, &[&slot]).await.map_err(failed("forget the position"))?;
+    }
+    transaction.commit().await.map_err(failed("commit"))?;
+    let first = if dropped == 0 { "there was no slot" } else { "dropped slot" };
+    Ok(format!("{first} {slot}; the next `walferry run` loads all rows into new indices"))
+}
+
+fn failed(what: &'static str) -> impl Fn(tokio_postgres::Error) -> RebuildError {
+    move |source| match source.code() {
+        Some(code)
+            if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::INVALID_SCHEMA_NAME =>
+        {
+            RebuildError::NotMigrated
+        }
+        _ => RebuildError::Database { what, source },
+    }
+}

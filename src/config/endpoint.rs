@@ -1,0 +1,370 @@
+//! Addresses of servers: text → how to reach them and who to be there. Pure.
+//!
+//! A fault is a reason and a good value. Neither quotes the text: there may be a password in it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use tokio_postgres::config::Host;
+use url::Url;
+
+use super::{Authentication, Secret, SslMode};
+
+const DATABASE_EXAMPLE: &str = "postgres://walferry:PASSWORD@127.0.0.1:5432/app";
+const NODE_EXAMPLE: &str = "http://127.0.0.1:9200";
+
+/// What is wrong with an address, and what a good one looks like.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) reason: String,
+    pub(super) good: String,
+}
+
+/// Where PostgreSQL is.
+#[derive(Debug)]
+pub(super) struct DatabaseAddress {
+    pub(super) connect: tokio_postgres::Config,
+    pub(super) ssl_mode: SslMode,
+    pub(super) root_certificates: Option<PathBuf>,
+}
+
+/// Where Elasticsearch is.
+#[derive(Debug)]
+pub(super) struct NodeAddresses {
+    pub(super) nodes: Vec<Url>,
+    /// From the URLs.
+    pub(super) authentication: Authentication,
+}
+
+/// A `postgres://` URL or `key=value` pairs, as libpq takes them.
+///
+/// `sslmode` and `sslrootcert` are taken out: tokio-postgres knows neither `verify-ca` and
+/// `verify-full` nor files.
+pub(super) fn database(text: &str) -> Result<DatabaseAddress, Fault> {
+    let text = text.trim();
+    let (rest, ssl) = match text.split_once("://") {
+        Some(("postgres" | "postgresql", _)) => without_ssl_url(text)?,
+        Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            return Err(database_fault(format!("has the scheme {scheme}://, not postgres://")));
+        }
+        _ => without_ssl_pairs(text)?,
+    };
+    let mut connect = tokio_postgres::Config::from_str(&rest).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        // The parser's causes name options, never values.
+        database_fault(match cause {
+            Some(cause) => format!("can't be understood ({cause})"),
+            None => "can't be understood".to_owned(),
+        })
+    })?;
+    let missing = if connect.get_hosts().is_empty() && connect.get_hostaddrs().is_empty() {
+        Some("host")
+    } else if connect.get_user().is_none_or(str::is_empty) {
+        Some("user")
+    } else if connect.get_dbname().is_none_or(str::is_empty) {
+        Some("database")
+    } else {
+        None
+    };
+    if let Some(what) = missing {
+        return Err(database_fault(format!("names no {what}")));
+    }
+    if connect.get_application_name().is_none() {
+        connect.application_name("walferry");
+    }
+    let sockets_only = connect.get_hosts().iter().all(|host| !matches!(host, Host::Tcp(_)))
+        && connect.get_hostaddrs().is_empty();
+    let (mode, root_certificates) = ssl;
+    let ssl_mode = match mode.as_deref() {
+        _ if sockets_only => SslMode::Disable,
+        None | Some("prefer") => SslMode::Prefer,
+        Some("disable") => SslMode::Disable,
+        Some("require") => SslMode::Require,
+        Some("verify-ca") => SslMode::VerifyCa,
+        Some("verify-full") => SslMode::VerifyFull,
+        Some(_) => {
+            return Err(Fault {
+                reason: "has an sslmode that walferry does not know".to_owned(),
+                good: "sslmode=disable, prefer, require, verify-ca or verify-full".to_owned(),
+            });
+        }
+    };
+    Ok(DatabaseAddress { connect, ssl_mode, root_certificates })
+}
+
+/// URLs separated by commas. User and password move from them into the authentication, and must be
+/// the same in all.
+pub(super) fn nodes(text: &str) -> Result<NodeAddresses, Fault> {
+    let mut nodes = Vec::new();
+    let mut credentials: Option<(String, String)> = None;
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let mut node = Url::parse(part)
+            .map_err(|error| node_fault(format!("is not a URL ({error})"), NODE_EXAMPLE))?;
+        if !matches!(node.scheme(), "http" | "https") {
+            let reason = format!("has the scheme {}:, not http:// or https://", node.scheme());
+            return Err(node_fault(reason, NODE_EXAMPLE));
+        }
+        if node.query().is_some() || node.fragment().is_some() {
+            let good = "the address alone, such as http://127.0.0.1:9200";
+            return Err(node_fault("has a query or a fragment".to_owned(), good));
+        }
+        if !node.username().is_empty() || node.password().is_some() {
+            let own = (decoded(node.username()), decoded(node.password().unwrap_or_default()));
+            if credentials.as_ref().is_some_and(|known| *known != own) {
+                let good = "the same user and password in all URLs, or elasticsearch.username";
+                return Err(node_fault("has several users or passwords".to_owned(), good));
+            }
+            credentials = Some(own);
+            let cleared = node.set_username("").and_then(|()| node.set_password(None));
+            cleared.expect("an http URL has a host, so it can lose its user");
+        }
+        if !node.path().ends_with('/') {
+            let path = format!("{}/", node.path());
+            node.set_path(&path);
+        }
+        if !nodes.contains(&node) {
+            nodes.push(node);
+        }
+    }
+    if nodes.is_empty() {
+        return Err(node_fault("names no node".to_owned(), NODE_EXAMPLE));
+    }
+    let authentication = match credentials {
+        Some((username, password)) => {
+            Authentication::Basic { username, password: Secret(password) }
+        }
+        None => Authentication::None,
+    };
+    Ok(NodeAddresses { nodes, authentication })
+}
+
+/// True if the node is this machine.
+pub(super) fn is_loopback(node: &Url) -> bool {
+    match node.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// `sslmode` and `sslrootcert` as written.
+type Ssl = (Option<String>, Option<PathBuf>);
+
+fn without_ssl_url(text: &str) -> Result<(String, Ssl), Fault> {
+    let Some((address, query)) = text.split_once('?') else {
+        return Ok((text.to_owned(), (None, None)));
+    };
+    let mut ssl = (None, None);
+    let mut kept = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if !take(&mut ssl, key, &decoded(value))? {
+            kept.push(pair);
+        }
+    }
+    Ok((format!("{address}?{}", kept.join("&")).trim_end_matches('?').to_owned(), ssl))
+}
+
+fn without_ssl_pairs(text: &str) -> Result<(String, Ssl), Fault> {
+    let mut ssl = (None, None);
+    let mut kept = String::new();
+    for (key, value) in pairs(text)? {
+        if !take(&mut ssl, &key, &value)? {
+            let value = value.replace('\\', "\\\\").replace('\'', "\\'");
+            kept.push_str(&format!("{key}='{value}' "));
+        }
+    }
+    Ok((kept, ssl))
+}
+
+/// Keeps what is about certificates, and names what walferry can't do. False for all else.
+fn take(ssl: &mut Ssl, key: &str, value: &str) -> Result<bool, Fault> {
+    match key {
+        "sslmode" => ssl.0 = Some(value.to_owned()),
+        "sslrootcert" if value == "system" => ssl.1 = None,
+        "sslrootcert" => ssl.1 = Some(PathBuf::from(value)),
+        "pgbouncer" => {
+            return Err(Fault {
+                reason: "is the address of a pooler (pgbouncer=…), which replication can't pass"
+                    .to_owned(),
+                good: "the direct address of the database".to_owned(),
+            });
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// libpq's `key = value` pairs; a value may stand in single quotes, a backslash keeps what follows.
+fn pairs(text: &str) -> Result<Vec<(String, String)>, Fault> {
+    let mut pairs = Vec::new();
+    let mut rest = text.chars().peekable();
+    loop {
+        while rest.next_if(|c| c.is_whitespace()).is_some() {}
+        if rest.peek().is_none() {
+            break;
+        }
+        let mut key = String::new();
+        while let Some(c) = rest.next_if(|c| *c != '=' && !c.is_whitespace()) {
+            key.push(c);
+        }
+        while rest.next_if(|c| c.is_whitespace()).is_some() {}
+        if rest.next() != Some('=') {
+            let reason = "is neither a postgres:// URL nor key=value pairs".to_owned();
+            return Err(database_fault(reason));
+        }
+        while rest.next_if(|c| c.is_whitespace()).is_some() {}
+        let quoted = rest.next_if_eq(&'\'').is_some();
+        let mut value = String::new();
+        loop {
+            match rest.next() {
+                Some('\\') => value.extend(rest.next()),
+                Some('\'') if quoted => break,
+                Some(c) if quoted || !c.is_whitespace() => value.push(c),
+                None if quoted => {
+                    return Err(database_fault("has a quote that is not closed".to_owned()));
+                }
+                Some(_) | None => break,
+            }
+        }
+        pairs.push((key, value));
+    }
+    Ok(pairs)
+}
+
+/// Percent-decoding; what is not UTF-8 afterwards is replaced.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let escaped = hex.filter(|_| byte == b'%').and_then(|two| u8::from_str_radix(two, 16).ok());
+        bytes.push(escaped.unwrap_or(byte));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn database_fault(reason: String) -> Fault {
+    Fault { reason, good: DATABASE_EXAMPLE.to_owned() }
+}
+
+fn node_fault(reason: String, good: &str) -> Fault {
+    Fault { reason, good: good.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DatabaseAddress, database, is_loopback, nodes};
+    use crate::config::{Authentication, Secret, SslMode};
+
+    fn read(text: &str) -> DatabaseAddress {
+        database(text).unwrap_or_else(|fault| panic!("{text}: {fault:?}"))
+    }
+
+    #[test]
+    fn both_forms_of_an_address_say_the_same() {
+        for text in [
+            "postgres://ann:p%20w@db.example:6000/shop",
+            "postgresql://ann:p%20w@db.example:6000/shop?sslmode=prefer",
+            "host=db.example port=6000 user=ann password='p w' dbname = shop",
+            "host='db.example' port=6000 user=ann password=p\\ w dbname=shop sslmode=prefer",
+        ] {
+            let DatabaseAddress { connect, ssl_mode, .. } = read(text);
+            assert_eq!(connect.get_user(), Some("ann"), "{text}");
+            assert_eq!(connect.get_password(), Some(b"p w".as_slice()), "{text}");
+            assert_eq!(connect.get_dbname(), Some("shop"), "{text}");
+            assert_eq!(connect.get_ports(), [6000], "{text}");
+            assert_eq!(connect.get_application_name(), Some("walferry"), "{text}");
+            assert_eq!(ssl_mode, SslMode::Prefer, "{text}");
+        }
+    }
+
+    #[test]
+    fn ssl_modes() {
+        let check = |text: &str, expected| assert_eq!(read(text).ssl_mode, expected, "{text}");
+        check("postgres://a@b/c", SslMode::Prefer);
+        check("postgres://a@b/c?sslmode=disable", SslMode::Disable);
+        check("postgres://a@b/c?sslmode=require", SslMode::Require);
+        check("postgres://a@b/c?sslmode=verify-ca&connect_timeout=3", SslMode::VerifyCa);
+        check("postgres://a@b/c?connect_timeout=3&sslmode=verify-full", SslMode::VerifyFull);
+        check("host=b user=a dbname=c sslmode='verify-full'", SslMode::VerifyFull);
+        check("host=/run/postgresql user=a dbname=c", SslMode::Disable);
+    }
+
+    #[test]
+    fn a_certificate_file_is_kept() {
+        let check = |text: &str, expected: Option<&str>| {
+            let path = read(text).root_certificates;
+            assert_eq!(path.as_deref().and_then(|path| path.to_str()), expected, "{text}");
+        };
+        check(
+            "postgres://a@b/c?sslmode=verify-full&sslrootcert=%2Fetc%2Fca.pem",
+            Some("/etc/ca.pem"),
+        );
+        check("host=b user=a dbname=c sslrootcert='/my certs/ca.pem'", Some("/my certs/ca.pem"));
+        check("postgres://a@b/c?sslrootcert=system", None);
+    }
+
+    #[test]
+    fn a_bad_database_address_says_why_and_never_quotes_it() {
+        let check = |text: &str, expected: &str| {
+            let fault = database(text).expect_err(text);
+            assert!(fault.reason.contains(expected), "{text}: {}", fault.reason);
+            assert!(!format!("{fault:?}").contains("hunter2"), "{fault:?}");
+        };
+        check("mysql://ann:hunter2@db/shop", "mysql://, not postgres://");
+        check("hunter2", "neither a postgres:// URL nor key=value");
+        check("db.example/shop", "neither");
+        check("postgres://db/shop", "names no user");
+        check("postgres://ann:hunter2@db", "names no database");
+        check("postgres://ann:hunter2@db/", "names no database");
+        check("user=ann password=hunter2 dbname=shop", "names no host");
+        check(
+            "postgres://ann:hunter2@db/shop?sslmode=allow",
+            "an sslmode that walferry does not know",
+        );
+        check("postgres://ann:hunter2@db/shop?sslcert=x", "sslcert");
+        check("postgres://ann:hunter2@db:port/shop", "port");
+        check("postgres://ann:hunter2@db/shop?pgbouncer=true", "pooler");
+        check("host=db user=ann password='hunter2", "a quote that is not closed");
+    }
+
+    #[test]
+    fn credentials_leave_the_urls() {
+        let read = nodes("https://ann:p%40w@es1:9200, https://ann:p%40w@es2:9200/proxy").unwrap();
+        let urls: Vec<_> = read.nodes.iter().map(url::Url::as_str).collect();
+        assert_eq!(urls, ["https://es1:9200/", "https://es2:9200/proxy/"]);
+        let Authentication::Basic { username, password } = read.authentication else { panic!() };
+        assert_eq!((username.as_str(), password), ("ann", Secret("p@w".to_owned())));
+    }
+
+    #[test]
+    fn a_bad_node_says_why_and_never_quotes_it() {
+        let check = |text: &str, expected: &str| {
+            let fault = nodes(text).expect_err(text);
+            assert!(fault.reason.contains(expected), "{text}: {}", fault.reason);
+            assert!(!format!("{fault:?}").contains("hunter2"), "{fault:?}");
+        };
+        check("localhost", "is not a URL");
+        check("localhost:9200", "has the scheme localhost:");
+        check("ftp://ann:hunter2@es", "has the scheme ftp:");
+        check("http://", "is not a URL");
+        check(",", "names no node");
+        check("http://es?x=hunter2", "query");
+        check("http://ann:hunter2@es1,http://bob:hunter2@es2", "several users");
+    }
+
+    #[test]
+    fn loopback_nodes() {
+        let check = |text: &str, expected| {
+            assert_eq!(is_loopback(&text.parse().unwrap()), expected, "{text}");
+        };
+        check("http://127.0.0.1:9200", true);
+        check("http://localhost", true);
+        check("http://[::1]:9200", true);
+        check("http://10.0.0.1:9200", false);
+        check("https://es.example", false);
+    }
+}

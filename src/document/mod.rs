@@ -1,0 +1,12 @@
+//! What a document is: declared, routed to, and built from rows. All of it pure.
+//!
+//! Not here: reading rows (`feed`) and sending documents (`sink`).
+
+pub mod action;
+pub mod build;
+pub mod definition;
+mod dependents;
+mod layout;
+pub mod parse;
+pub mod route;
+mod suggest;

@@ -1,0 +1,48 @@
+//! The live feed: batches that the recorder has just written, rendered from their own images.
+
+use super::emit::NewTicket;
+use super::{Feed, FeedError, Work};
+use crate::queue::ticket::{CreatedBetween, Extent, JobKey};
+use crate::recorder::{GoneLive, Recorded};
+
+/// Delivered transactions remembered before a look at which of them any snapshot shows.
+const DELIVERED_MAX: usize = 4096;
+
+impl Feed {
+    /// Follows the recorder until it goes back to capturing.
+    pub(super) async fn follow(&mut self, mut live: GoneLive) -> Result<(), FeedError> {
+        while let Some(batch) = live.batches.recv().await {
+            let caught_up = live.batches.is_empty();
+            self.caught_up
+                .send_if_modified(|known| std::mem::replace(known, caught_up) != caught_up);
+            self.live_batch(batch).await?;
+            self.cache.trim();
+            if self.reader.delivered.len() > DELIVERED_MAX {
+                self.reader.prune().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn live_batch(&mut self, batch: Recorded) -> Result<(), FeedError> {
+        let positions = batch.changes.first().zip(batch.changes.last());
+        let extent = positions.map_or(Extent::None, |(first, last)| Extent::Range {
+            first: first.position,
+            last: last.position,
+        });
+        let times = || batch.changes.iter().map(|change| change.committed_at);
+        let created = CreatedBetween {
+            min: times().min().unwrap_or_default(),
+            max: times().max().unwrap_or_default(),
+        };
+        let new = NewTicket { extent, created, end_lsn: batch.end_lsn, loaded: None };
+        let ticket = self.emitter.open(new);
+        let works = batch
+            .changes
+            .into_iter()
+            .map(|change| Work { job: JobKey::At(change.position), change })
+            .collect();
+        self.work(&ticket, works, false).await?;
+        Ok(self.emitter.close(ticket).await?)
+    }
+}

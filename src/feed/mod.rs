@@ -1,0 +1,137 @@
+//! Decides what the documents stage works on, and renders it: the one task that sends actions.
+//!
+//! Work comes from one feed at a time: the first load, the table (unfinished jobs in the order of
+//! commit, rendered by reads), or live (what the recorder has just written). Because one task
+//! renders everything in one order, an action is never older than one sent before it for the same
+//! document.
+//!
+//! Not here: writing jobs (`recorder`), sending documents (`sink`), their fate (`checkpoint`).
+
+pub mod ahead;
+pub mod cache;
+pub mod emit;
+mod fanout;
+mod live;
+mod load;
+pub mod plan;
+pub mod read;
+mod render;
+pub mod shape;
+mod table;
+mod truncate;
+pub mod visible;
+mod work;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::change::{Change, Lsn, Position, TableId};
+use crate::document::action::version;
+use crate::document::build::Builder;
+use crate::document::definition::{Definition, SourceId};
+use crate::queue::QueueError;
+use crate::queue::claim::Claimer;
+use crate::queue::lease::Lease;
+use crate::queue::load::LoadProgress;
+use crate::queue::position;
+use crate::queue::ticket::JobKey;
+pub use crate::recorder::FeedMode as Mode;
+use crate::recorder::LiveRequest;
+use ahead::ReadAhead;
+use cache::Cache;
+use emit::{Emitter, StageGone};
+use read::{ReadError, Reader};
+use shape::Shapes;
+
+/// The read-ahead LSN is stored this far ahead, so that the store is rare.
+const HORIZON_STEP: u64 = 4 << 20;
+
+/// The feed cannot go on; the run ends.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    #[error(transparent)]
+    Stage(#[from] StageGone),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// One change with the job that stands for it.
+#[derive(Debug)]
+pub struct Work {
+    pub change: Change,
+    pub job: JobKey,
+}
+
+/// See the module's documentation.
+pub struct Feed {
+    pub definition: Arc<Definition>,
+    pub shapes: Shapes,
+    /// The base LSN of versions, by index.
+    pub bases: Vec<Lsn>,
+    pub builder: Builder,
+    pub reader: Reader,
+    pub cache: Cache,
+    pub ahead: ReadAhead,
+    pub emitter: Emitter,
+    pub claims: Claimer,
+    pub loads: Vec<(TableId, LoadProgress)>,
+    /// For single statements under the lease.
+    pub control: Arc<Client>,
+    pub lease: Lease,
+    /// The read-ahead LSN as stored.
+    pub stored_horizon: Lsn,
+    /// Jobs claimed from the table at once.
+    pub claim_max: u32,
+    pub requests: mpsc::Sender<LiveRequest>,
+    pub mode: watch::Sender<Mode>,
+    pub caught_up: watch::Sender<bool>,
+    /// Take up no more work; what has been begun is finished.
+    pub stop: CancellationToken,
+}
+
+/// Runs until told to stop, or until the recorder ends.
+///
+/// # Errors
+/// [`FeedError`], which ends the run.
+pub async fn run(mut feed: Feed) -> Result<(), FeedError> {
+    if !feed.loads.is_empty() {
+        feed.mode.send_replace(Mode::Load);
+        feed.load_all().await?;
+    }
+    while !feed.stop.is_cancelled() {
+        feed.mode.send_replace(Mode::Table);
+        feed.cache.clear();
+        let Some(live) = feed.finish_table().await? else { return Ok(()) };
+        feed.mode.send_replace(Mode::Live);
+        feed.cache.clear();
+        feed.follow(live).await?;
+        feed.caught_up.send_replace(false);
+    }
+    Ok(())
+}
+
+impl Feed {
+    fn base(&self, source: SourceId) -> Lsn {
+        self.bases[usize::from(source.index.0)]
+    }
+
+    /// `None`: below the index's base, something newer is there.
+    fn version(&self, source: SourceId, position: Position) -> Option<u64> {
+        version(position, self.base(source))
+    }
+
+    /// Stores that reads have seen up to here, before anything rendered by them is sent.
+    async fn store_horizon(&mut self, horizon: Lsn) -> Result<(), FeedError> {
+        if horizon > self.stored_horizon {
+            let ahead = Lsn(horizon.0 + HORIZON_STEP);
+            position::raise_read_ahead(&self.control, &self.lease, ahead).await?;
+            self.stored_horizon = ahead;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,23 @@
+//! walferry keeps Elasticsearch true to PostgreSQL, with a receipt for every change.
+//!
+//! `slot → wal → recorder → feed → sink → checkpoint → durable LSN → slot`
+
+pub mod api;
+pub mod change;
+pub mod check;
+pub mod checkpoint;
+pub mod command;
+pub mod config;
+pub mod document;
+pub mod feed;
+pub mod metrics;
+pub mod pipeline;
+pub mod postgres;
+pub mod queue;
+pub mod recorder;
+pub mod shutdown;
+pub mod sink;
+pub mod status;
+pub mod supervisor;
+pub mod value;
+pub mod wal;

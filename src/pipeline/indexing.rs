@@ -1,0 +1,245 @@
+//! The half of a run that needs Elasticsearch: it is prepared as soon as it answers, while the
+//! stream is captured meanwhile.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, Fault};
+use crate::change::{Lsn, TableId};
+use crate::document::build::Builder;
+use crate::feed::ahead::ReadAhead;
+use crate::feed::cache::Cache;
+use crate::feed::emit::Emitter;
+use crate::feed::read::Reader;
+use crate::feed::shape::Shapes;
+use crate::feed::{self, Feed, Mode};
+use crate::queue::claim::Claimer;
+use crate::queue::lease::Lease;
+use crate::queue::load::{self, LoadProgress};
+use crate::queue::position::{Settlement, StoredPosition};
+use crate::queue::ticket::Ticket;
+use crate::recorder::LiveRequest;
+use crate::sink::index::{self, IndexSpec, Preparation};
+use crate::sink::{self, Sink, Target, client, ping, state};
+use crate::status::Component;
+
+/// Actions on their way to the sink; their bytes are bounded by themselves.
+const COMMANDS_MAX: usize = 4096;
+/// Jobs claimed from the table at once.
+const CLAIM_MAX: u32 = 500;
+/// Between two attempts to prepare Elasticsearch.
+const PREPARE_AGAIN: Duration = Duration::from_secs(1);
+
+/// What indexing starts with.
+pub(super) struct Indexing {
+    pub context: Context,
+    pub state: Arc<state::State>,
+    pub lease: Lease,
+    pub stored: StoredPosition,
+    pub settlement: Settlement,
+    pub confirmed: Lsn,
+    pub shapes: Shapes,
+    pub control: Arc<Client>,
+    pub reader: Arc<Client>,
+    pub claims: Claimer,
+    pub settled: mpsc::Sender<Arc<Ticket>>,
+    pub requests: mpsc::Sender<LiveRequest>,
+    pub mode: watch::Sender<Mode>,
+    pub caught_up: watch::Sender<bool>,
+    pub stop: CancellationToken,
+}
+
+pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
+    let Indexing { context, state, .. } = &indexing;
+    let elasticsearch = client::Client::new(&context.config.elasticsearch);
+    let elasticsearch = Arc::new(elasticsearch.map_err(|error| Fault::permanent(&error))?);
+    let targets = tokio::select! {
+        () = indexing.stop.cancelled() => return Ok(()),
+        targets = prepare(&indexing, &elasticsearch) => targets?,
+    };
+    context.status.ok(Component::Indices, "ready");
+    let loads = loads(&indexing, &targets).await?;
+    let (commands, received) = mpsc::channel(COMMANDS_MAX);
+    let limits = &context.config.limits;
+    let refresh = context.config.elasticsearch.refresh;
+    let sink =
+        Sink::new(Arc::clone(&elasticsearch), targets.clone(), limits, refresh, Arc::clone(state));
+    let caught_up = indexing.caught_up.subscribe();
+    let give_up = CancellationToken::new();
+    let sink = sink::run(sink, received, indexing.settled.clone(), caught_up, give_up.clone());
+    let mode = indexing.mode.subscribe();
+    let swap = swap_when_loaded(&elasticsearch, targets.clone(), mode, context.status.clone());
+    let stop = indexing.stop.clone();
+    let swap = async {
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            swapped = swap => swapped,
+        }
+    };
+    let feed = Feed {
+        definition: Arc::clone(&context.definition),
+        shapes: indexing.shapes.clone(),
+        bases: targets.iter().map(|target| target.base).collect(),
+        builder: Builder::default(),
+        reader: Reader::new(Arc::clone(&indexing.reader), indexing.shapes.clone()),
+        cache: Cache::default(),
+        ahead: ReadAhead::starting_at(indexing.settlement.read_ahead_lsn),
+        emitter: Emitter::new(commands, indexing.settled.clone(), limits.actions_bytes_max),
+        claims: indexing.claims,
+        loads,
+        control: Arc::clone(&indexing.control),
+        lease: indexing.lease.clone(),
+        stored_horizon: indexing.settlement.read_ahead_lsn,
+        claim_max: CLAIM_MAX,
+        requests: indexing.requests,
+        mode: indexing.mode,
+        caught_up: indexing.caught_up,
+        stop: indexing.stop,
+    };
+    drop(indexing.settled);
+    let service = indexing.state.service();
+    let feed = async {
+        feed::run(feed).await.map_err(|error| Fault::judge(&error))?;
+        // What waits for Elasticsearch to come back is the next start's.
+        if matches!(*service.borrow(), state::Service::Down { .. }) {
+            give_up.cancel();
+        }
+        Ok(())
+    };
+    let sink = async { sink.await.map_err(|error| Fault::judge(&error)) };
+    tokio::try_join!(feed, sink, swap).map(drop)
+}
+
+/// Indices, mappings and aliases, as soon as Elasticsearch lets us.
+async fn prepare(
+    indexing: &Indexing,
+    elasticsearch: &client::Client,
+) -> Result<Vec<Target>, Fault> {
+    let (context, stored) = (&indexing.context, &indexing.stored);
+    let specs: Vec<IndexSpec> = context
+        .definition
+        .indices
+        .iter()
+        .map(|index| IndexSpec {
+            name: index.name.clone(),
+            settings: index.settings.clone(),
+            mappings: index.mappings.clone(),
+        })
+        .collect();
+    let mut told = String::new();
+    loop {
+        let preparation = Preparation {
+            prefix: &context.config.index_prefix,
+            epoch: indexing.lease.epoch,
+            generation: u32::try_from(stored.generation).unwrap_or(1),
+            // Below every change that is still to be indexed.
+            base: Lsn(indexing.confirmed.0.saturating_sub(8) & !7),
+            system_identifier: &stored.system_identifier,
+            timeline: u32::try_from(stored.timeline).unwrap_or_default(),
+        };
+        match attempt(elasticsearch, &specs, preparation).await {
+            Ok(targets) => {
+                context.status.ok(Component::Elasticsearch, "answers");
+                context.note_ready();
+                return Ok(targets);
+            }
+            Err(fault @ Fault::Permanent(_)) if !context.was_ready() => return Err(fault),
+            Err(fault) => {
+                let sentence = fault.to_string();
+                context.status.fault(Component::Elasticsearch, sentence.clone());
+                if sentence != told {
+                    tracing::warn!(error = sentence, "waiting for Elasticsearch");
+                    told = sentence;
+                }
+                tokio::time::sleep(PREPARE_AGAIN).await;
+            }
+        }
+    }
+}
+
+async fn attempt(
+    elasticsearch: &client::Client,
+    specs: &[IndexSpec],
+    preparation: Preparation<'_>,
+) -> Result<Vec<Target>, Fault> {
+    ping::ping(elasticsearch).await.map_err(|error| match error.is_passing() {
+        true => Fault::passing(&error),
+        false => Fault::permanent(&error),
+    })?;
+    index::prepare(elasticsearch, specs, preparation).await.map_err(|error| {
+        match error.is_passing() {
+            true => Fault::passing(&error),
+            false => Fault::permanent(&error),
+        }
+    })
+}
+
+/// Which tables are still to be loaded into the indices that are there now.
+async fn loads(
+    indexing: &Indexing,
+    targets: &[Target],
+) -> Result<Vec<(TableId, LoadProgress)>, Fault> {
+    let definition = &indexing.context.definition;
+    let known = load::read(&indexing.control, &indexing.lease.slot).await;
+    let known = known.map_err(|error| Fault::judge(&error))?;
+    let (mut unfinished, mut begun) = (Vec::new(), Vec::new());
+    for (number, declared) in (0_u16..).zip(&definition.tables) {
+        let table = TableId(number);
+        let uuids: BTreeSet<String> = definition
+            .sources_of(table)
+            .iter()
+            .map(|source| targets[usize::from(source.index.0)].uuid.clone())
+            .collect();
+        let uuids: Vec<String> = uuids.into_iter().collect();
+        let name = format!("{}.{}", declared.schema, declared.name);
+        let before = known.iter().find(|l| l.table == name && l.index_uuids == uuids);
+        match before {
+            _ if uuids.is_empty() => {}
+            Some(load) if load.done => {}
+            Some(load) => unfinished.push((table, load.clone())),
+            None => {
+                let load = LoadProgress {
+                    table: name,
+                    index_uuids: uuids,
+                    load_lsn: indexing.confirmed,
+                    load_xmax: None,
+                    last_key: None,
+                    row_count: 0,
+                    done: false,
+                };
+                begun.push(load.clone());
+                unfinished.push((table, load));
+            }
+        }
+    }
+    let stored = load::begin(&indexing.control, &indexing.lease, &begun).await;
+    stored.map_err(|error| Fault::judge(&error))?;
+    Ok(unfinished)
+}
+
+/// After the first load the read aliases point to what was loaded.
+async fn swap_when_loaded(
+    elasticsearch: &client::Client,
+    targets: Vec<Target>,
+    mut mode: watch::Receiver<Mode>,
+    status: crate::status::Status,
+) -> Result<(), Fault> {
+    status.ok(Component::Load, "loading");
+    if mode.wait_for(|mode| matches!(mode, Mode::Table | Mode::Live)).await.is_err() {
+        return Ok(());
+    }
+    while let Err(error) = index::swap_read_aliases(elasticsearch, &targets).await {
+        if !error.is_passing() {
+            return Err(Fault::permanent(&error));
+        }
+        tracing::warn!(error = %error, "could not point the aliases to the new indices yet");
+        tokio::time::sleep(PREPARE_AGAIN).await;
+    }
+    status.ok(Component::Load, "done");
+    Ok(())
+}

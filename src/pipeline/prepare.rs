@@ -1,0 +1,347 @@
+//! From nothing to a run that may write: the environment checked, the lease taken, the slot
+//! recognised or made, and the stream started.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_postgres::Client;
+
+use super::{Context, Fault};
+use crate::change::Lsn;
+use crate::check::{self, EnvironmentError};
+use crate::document::definition::{Definition, FieldValue};
+use crate::feed::shape::{ColumnType, Shapes, TableShape};
+use crate::metrics::Mode;
+use crate::postgres::{self, Class, Closed};
+use crate::queue::lease::{self, AcquireError, Lease};
+use crate::queue::migrate::{self, MigrateOptions};
+use crate::queue::position::{self, Settlement, StoredPosition};
+use crate::queue::record_id::{TableKey, TableKeys};
+use crate::status::Component;
+use crate::supervisor::duty;
+use crate::wal::slot::{self, StoredIdentity};
+use crate::wal::table::{self, ColumnOf};
+use crate::wal::{Replication, ReplicationStream, SystemIdentity};
+
+/// A standby looks for the lease this often.
+const STANDBY_EVERY: Duration = Duration::from_millis(250);
+
+/// What a run starts with.
+pub(super) struct Prepared {
+    pub lease: Lease,
+    /// The session that holds the lease.
+    pub control: Arc<Client>,
+    pub closed: Vec<Closed>,
+    /// Taken by the stream's task.
+    pub stream: Option<ReplicationStream>,
+    pub start: Lsn,
+    pub stored: StoredPosition,
+    pub settlement: Settlement,
+    pub shapes: Shapes,
+    pub keys: Arc<TableKeys>,
+    /// The slot's confirmed position: below everything that is still to be indexed.
+    pub confirmed: Lsn,
+    /// The WAL's flushed end when the run began.
+    pub wal_end: Lsn,
+    /// Tasks that end with the run; the lease is renewed from the moment it is taken.
+    pub beside: JoinSet<Result<(), Fault>>,
+}
+
+impl Prepared {
+    /// Another session of this epoch.
+    pub(super) async fn session(
+        &mut self,
+        context: &Context,
+        purpose: &str,
+    ) -> Result<Client, Fault> {
+        let session = connect(context, &self.lease.application_name(purpose)).await?;
+        self.closed.push(session.closed);
+        Ok(session.client)
+    }
+}
+
+pub(super) async fn connect(
+    context: &Context,
+    application_name: &str,
+) -> Result<postgres::Session, Fault> {
+    postgres::connect(&context.config.database, application_name).await.map_err(|error| match error
+        .class()
+    {
+        Class::Permanent => Fault::permanent(&error),
+        Class::Transient => Fault::passing(&error),
+    })
+}
+
+pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
+    let config = &context.config;
+    let session = connect(context, &format!("walferry/{}/standby", config.slot)).await;
+    let session = session.inspect_err(|fault| note(context, Component::Database, fault))?;
+    let control = Arc::new(session.client);
+    migrate_virgin(context, &control).await?;
+    environment(context, &control).await?;
+    context.status.ok(Component::Database, "connected");
+    let lease = take_lease(context, &control).await?;
+    let rename = "select pg_catalog.set_config('application_name', $1, false)";
+    let name = lease.application_name("control");
+    control.execute(rename, &[&name]).await.map_err(|error| Fault::judge(&error))?;
+    let mut beside = JoinSet::new();
+    let renewal = duty::renew(Arc::clone(&control), lease.clone());
+    beside.spawn(async move { renewal.await.map_err(|error| Fault::judge(&error)) });
+    let (shapes, keys) = shapes(&control, &context.definition).await?;
+
+    let replication =
+        Replication::connect(&config.database, &lease.application_name("stream")).await;
+    let mut replication = replication.map_err(|error| replication_fault(&error))?;
+    let system = replication.identify_system().await.map_err(|error| replication_fault(&error))?;
+    let (stored, settlement) =
+        recognise(context, &control, &lease, &mut replication, &system).await?;
+    let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
+    let stream = replication.start(&config.slot, start, &config.publication).await;
+    let stream = stream.map_err(|error| replication_fault(&error))?;
+    // Once more, now that nobody else can read the slot.
+    let actual = slot::inspect(&control, &config.slot).await.map_err(|e| Fault::judge(&e))?;
+    slot::compare(&config.slot, &identity(&stored, start), &system, actual.as_ref())
+        .map_err(|error| Fault::permanent(&error))?;
+    let confirmed = actual.map_or(start, |slot| slot.confirmed_flush);
+    let wal_end = flushed(&control).await?;
+    Ok(Prepared {
+        lease,
+        control,
+        closed: vec![session.closed],
+        stream: Some(stream),
+        start,
+        stored,
+        settlement,
+        shapes,
+        keys,
+        confirmed,
+        wal_end,
+        beside,
+    })
+}
+
+fn note(context: &Context, component: Component, fault: &Fault) {
+    context.status.fault(component, fault.to_string());
+}
+
+/// A database that has nothing of ours yet, nor of the system that is replaced, is prepared as
+/// `walferry migrate` would. Everything else is left to that command.
+async fn migrate_virgin(context: &Context, control: &Client) -> Result<(), Fault> {
+    let sql = "select pg_catalog.to_regnamespace('walferry') is null
+        and pg_catalog.to_regclass('public.elasticsearch_sync_queue') is null
+        and not exists (select from pg_catalog.pg_publication where pubname = $1)";
+    let row = control.query_one(sql, &[&context.config.publication]).await;
+    let is_virgin: bool = row.map_err(|error| Fault::judge(&error))?.get(0);
+    let settings = "show wal_level";
+    let row = control.query_one(settings, &[]).await.map_err(|error| Fault::judge(&error))?;
+    if !is_virgin || row.get::<_, &str>(0) != "logical" {
+        return Ok(());
+    }
+    tracing::info!("first start: preparing the database as `walferry migrate` does");
+    let options = MigrateOptions {
+        tables: tables(&context.definition),
+        publication: context.config.publication.clone(),
+        runtime_role: None,
+    };
+    let report = migrate::run(control, &options).await;
+    report.map_err(|error| match Fault::judge(&error) {
+        Fault::Passing(_) if !error.is_passing() => Fault::permanent(&error),
+        fault => fault,
+    })?;
+    let reset = control.batch_execute("reset lock_timeout; reset client_min_messages").await;
+    reset.map_err(|error| Fault::judge(&error))
+}
+
+fn tables(definition: &Definition) -> Vec<(String, String)> {
+    definition.tables.iter().map(|t| (t.schema.clone(), t.name.clone())).collect()
+}
+
+async fn environment(context: &Context, control: &Client) -> Result<(), Fault> {
+    let tables = tables(&context.definition);
+    match check::environment(control, &context.config, &tables).await {
+        Ok(()) => Ok(()),
+        Err(error @ EnvironmentError::Fault { .. }) => Err(Fault::permanent(&error)),
+        Err(error @ EnvironmentError::Gather(_)) => Err(Fault::judge(&error)),
+    }
+}
+
+/// Waits as a standby until the lease is free.
+async fn take_lease(context: &Context, control: &Client) -> Result<Lease, Fault> {
+    let holder = format!("{} on {}", std::process::id(), context.config.listen);
+    let mut told = false;
+    loop {
+        match lease::acquire(control, &context.config.slot, &holder).await {
+            Ok(lease) => return Ok(lease),
+            Err(error @ AcquireError::Held { .. }) => {
+                if !told {
+                    tracing::info!(%error, "standing by");
+                    context.metrics.set_mode(Mode::Standby);
+                    told = true;
+                }
+                context.status.fault(Component::Slot, format!("standing by: {error}"));
+                tokio::time::sleep(STANDBY_EVERY).await;
+            }
+            Err(error) => return Err(Fault::judge(&error)),
+        }
+    }
+}
+
+fn replication_fault(error: &crate::wal::ReplicationError) -> Fault {
+    match error.class() {
+        Class::Permanent => Fault::permanent(error),
+        Class::Transient => Fault::passing(error),
+    }
+}
+
+fn identity(stored: &StoredPosition, acknowledged: Lsn) -> StoredIdentity {
+    StoredIdentity {
+        system_identifier: stored.system_identifier.clone(),
+        timeline: u32::try_from(stored.timeline).unwrap_or_default(),
+        acknowledged,
+    }
+}
+
+/// The stored position, checked against the slot; or a new slot with a position of its own.
+async fn recognise(
+    context: &Context,
+    control: &Client,
+    lease: &Lease,
+    replication: &mut Replication,
+    system: &SystemIdentity,
+) -> Result<(StoredPosition, Settlement), Fault> {
+    let judge = |error: &(dyn std::error::Error + 'static)| Fault::judge(error);
+    let name = &context.config.slot;
+    let stored = position::load(control, name).await.map_err(|e| judge(&e))?;
+    let actual = slot::inspect(control, name).await.map_err(|e| judge(&e))?;
+    // A rebuild leaves nothing of the position but the generation.
+    if let Some(stored) = stored.clone().filter(|stored| stored.recorded_end_lsn > Lsn(0)) {
+        let settlement = position::load_settlement(control, name).await.map_err(|e| judge(&e))?;
+        let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
+        slot::compare(name, &identity(&stored, start), system, actual.as_ref())
+            .map_err(|error| Fault::permanent(&error))?;
+        return Ok((stored, settlement));
+    }
+    let start = match actual {
+        Some(slot) => {
+            slot::usable(name, &slot).map_err(|error| Fault::permanent(&error))?;
+            slot.confirmed_flush
+        }
+        None => {
+            tracing::info!(
+                slot = name,
+                "creating the replication slot; this waits for transactions under way"
+            );
+            context.status.fault(Component::Slot, "creating; waits for transactions under way");
+            replication.create_slot(name).await.map_err(|error| replication_fault(&error))?
+        }
+    };
+    let stored = StoredPosition {
+        system_identifier: system.system_identifier.clone(),
+        timeline: i32::try_from(system.timeline).unwrap_or(i32::MAX),
+        generation: stored.map_or(1, |stored| stored.generation),
+        recorded: crate::change::Position::default(),
+        recorded_end_lsn: start,
+    };
+    let settlement = Settlement { settled_lsn: start, read_ahead_lsn: Lsn(0) };
+    position::store(control, lease, &stored, settlement).await.map_err(|e| judge(&e))?;
+    Ok((stored, settlement))
+}
+
+async fn flushed(control: &Client) -> Result<Lsn, Fault> {
+    let row = control.query_one("select pg_catalog.pg_current_wal_flush_lsn()::text", &[]).await;
+    let text: String = row.map_err(|error| Fault::judge(&error))?.get(0);
+    text.parse().map_err(|error: crate::change::ParseLsnError| Fault::passing(&error))
+}
+
+/// What the catalog says of the configured tables.
+async fn shapes(
+    client: &Client,
+    definition: &Definition,
+) -> Result<(Shapes, Arc<TableKeys>), Fault> {
+    let judge = |error: tokio_postgres::Error| Fault::judge(&error);
+    let (mut shapes, mut keys) = (Vec::new(), Vec::new());
+    for declared in &definition.tables {
+        let found =
+            table::inspect(client, &declared.schema, &declared.name).await.map_err(judge)?;
+        let Some(found) = found else {
+            let table = format!("{}.{}", declared.schema, declared.name);
+            let sentence =
+                format!("table {table} does not exist; create it or take it out of the definition");
+            return Err(Fault::Permanent(super::RunError::Environment(sentence)));
+        };
+        let key: Vec<ColumnType> = found
+            .key
+            .iter()
+            .map(|k| ColumnType { name: k.name.clone(), type_name: k.type_name.clone() })
+            .collect();
+        keys.push(TableKey {
+            name: declared.name.clone(),
+            columns: key.iter().map(|k| k.name.clone()).collect(),
+            uuid: key.len() == 1 && key[0].type_name == "uuid",
+        });
+        shapes.push(TableShape {
+            schema: declared.schema.clone(),
+            name: declared.name.clone(),
+            key,
+            references: Vec::new(),
+            guaranteed: Vec::new(),
+            key_deferrable: found.is_key_deferrable,
+        });
+    }
+    add_references(client, definition, &mut shapes).await?;
+    Ok((Shapes::new(shapes), Arc::new(TableKeys(keys))))
+}
+
+/// Columns that rows are looked up by, and which of them a foreign key guards.
+async fn add_references(
+    client: &Client,
+    definition: &Definition,
+    shapes: &mut [TableShape],
+) -> Result<(), Fault> {
+    let judge = |error: tokio_postgres::Error| Fault::judge(&error);
+    for id in definition.sources() {
+        let source = definition.source(id);
+        for field in &source.fields {
+            let (shown, by) = match &field.value {
+                FieldValue::Embed { table, by, .. } => (*table, by.clone()),
+                FieldValue::Path { table, start } => (*table, start.clone()),
+                _ => continue,
+            };
+            let parent = definition.tree(shown).filter(|_| shown == source.table);
+            let columns = [Some(by), parent.map(|tree| tree.parent.clone())];
+            let to = shapes[usize::from(shown.0)].clone();
+            let from = &mut shapes[usize::from(source.table.0)];
+            for column in columns.into_iter().flatten() {
+                if from.references.iter().any(|known| known.name == column) {
+                    continue;
+                }
+                if let Some(type_name) = column_type(client, from, &column).await.map_err(judge)? {
+                    from.references.push(ColumnType { name: column.clone(), type_name });
+                }
+                let Some(key) = to.key.first() else { continue };
+                let guarded = table::references(
+                    client,
+                    ColumnOf { schema: &from.schema, table: &from.name, column: &column },
+                    ColumnOf { schema: &to.schema, table: &to.name, column: &key.name },
+                );
+                if guarded.await.map_err(judge)? {
+                    from.guaranteed.push(column);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn column_type(
+    client: &Client,
+    table: &TableShape,
+    column: &str,
+) -> Result<Option<String>, tokio_postgres::Error> {
+    let sql = "select pg_catalog.format_type(a.atttypid, null)
+        from pg_catalog.pg_attribute a
+        where a.attrelid = $1::text::regclass and a.attname = $2 and not a.attisdropped";
+    let row = client.query_opt(sql, &[&table.qualified(), &column]).await?;
+    Ok(row.map(|row| row.get(0)))
+}

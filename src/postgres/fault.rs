@@ -1,0 +1,233 @@
+//! What an error of PostgreSQL means for what happens next: try again, or stop and say why.
+//!
+//! No sentence made here holds a password, a query's parameters or a row's value: of errors about
+//! data (SQLSTATE classes 22 and 23) only the code is told, and `DETAIL` never is.
+
+use std::fmt;
+
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::message::backend::ErrorFields;
+
+/// What to do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Trying again gives the same answer until somebody changes something.
+    Permanent,
+    /// It passes: wait and try again, for ever.
+    Transient,
+}
+
+/// SQLSTATEs that no waiting mends.
+const PERMANENT: &[&str] = &[
+    "28000", // invalid_authorization_specification: pg_hba.conf, no such role, not a replication role
+    "28P01", // invalid_password
+    "3D000", // invalid_catalog_name: no such database
+    "3F000", // invalid_schema_name
+    "42501", // insufficient_privilege
+    "42703", // undefined_column
+    "42704", // undefined_object: no such slot or publication
+    "42710", // duplicate_object
+    "42883", // undefined_function
+    "42P01", // undefined_table
+    "42601", // syntax_error
+    "55000", // object_not_in_prerequisite_state: slot lost its WAL, wal_level
+    "58P01", // undefined_file: a WAL segment that the slot needs is gone
+    "0A000", // feature_not_supported
+    "22023", // invalid_parameter_value
+    "08P01", // protocol_violation: a pooler, or no PostgreSQL at all
+];
+
+/// What to do about a SQLSTATE. Unknown ones count as transient: waiting is safe, giving up is
+/// not.
+#[must_use]
+pub fn class_of(code: &str) -> Class {
+    if PERMANENT.contains(&code) { Class::Permanent } else { Class::Transient }
+}
+
+/// What to do about an error of a SQL session. Without a SQLSTATE it is the connection's.
+#[must_use]
+pub fn class(error: &tokio_postgres::Error) -> Class {
+    error.code().map_or(Class::Transient, |code| class_of(code.code()))
+}
+
+/// The server goes down or is not up yet: let go of the replication connection soon, or a fast
+/// shutdown waits for it.
+#[must_use]
+pub fn is_shutdown(code: &str) -> bool {
+    matches!(code, "57P01" | "57P02" | "57P03")
+}
+
+/// One sentence about an error of a SQL session, with its SQLSTATE and a remedy where there is
+/// one.
+#[must_use]
+pub fn sentence(error: &tokio_postgres::Error) -> String {
+    if let Some(error) = error.as_db_error() {
+        return ServerError::new(error.code().code(), error.message()).to_string();
+    }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// An ErrorResponse: what it says, without its `DETAIL`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerError {
+    code: String,
+    message: String,
+}
+
+impl std::error::Error for ServerError {}
+
+impl ServerError {
+    /// From a SQLSTATE and the server's message.
+    #[must_use]
+    pub fn new(code: &str, message: &str) -> Self {
+        Self { code: code.to_owned(), message: message.to_owned() }
+    }
+
+    /// From the fields of an ErrorResponse; what is missing is empty.
+    #[must_use]
+    pub fn from_fields(mut fields: ErrorFields<'_>) -> Self {
+        let (mut code, mut message) = (String::new(), String::new());
+        while let Ok(Some(field)) = fields.next() {
+            let value = || String::from_utf8_lossy(field.value_bytes()).into_owned();
+            match field.type_() {
+                b'C' => code = value(),
+                b'M' => message = value(),
+                _ => {}
+            }
+        }
+        Self { code, message }
+    }
+
+    /// The SQLSTATE.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        if self.is_pooler() { Class::Permanent } else { class_of(&self.code) }
+    }
+
+    /// A pooler answers for the server: it has no replication, and hands one session to many.
+    #[must_use]
+    pub fn is_pooler(&self) -> bool {
+        let text = self.message.to_ascii_lowercase();
+        text.contains("unsupported startup parameter")
+            || text.contains("pgbouncer")
+            || text.contains("pooler")
+            || text.contains("tenant or user not found")
+            || (self.code == "08P01" && text.contains("replication"))
+    }
+
+    fn remedy(&self) -> Option<&'static str> {
+        if self.is_pooler() {
+            return Some("connect directly to PostgreSQL, not through a pooler");
+        }
+        let text = &self.message;
+        Some(match self.code.as_str() {
+            "28P01" => "set the right password in DATABASE_URL",
+            "28000" if text.contains("pg_hba.conf") => {
+                "allow this host, user and sslmode in pg_hba.conf"
+            }
+            "28000" => "check the user in DATABASE_URL",
+            "3D000" => "check the database in DATABASE_URL",
+            "42501" if text.contains("replication") || text.contains("WAL sender") => {
+                "give the role the REPLICATION attribute: alter role … replication"
+            }
+            "42501" if text.contains("row-level security") => {
+                "give the role BYPASSRLS, or a policy is applied to what it reads"
+            }
+            "42501" => "grant the missing privilege; `walferry check` prints the SQL",
+            "42704" if text.contains("publication") => "run `walferry migrate` to create it",
+            "42704" if text.contains("replication slot") => {
+                "run `walferry rebuild` to start over with a new slot and new indices"
+            }
+            "55000" if text.contains("wal_level") => {
+                "set wal_level = logical and restart PostgreSQL"
+            }
+            "55000" | "58P01" if text.contains("slot") || self.code == "58P01" => {
+                "run `walferry rebuild` to start over with a new slot and new indices"
+            }
+            "53300" => "raise max_connections or close other sessions",
+            "53400" => "raise max_replication_slots or drop an unused slot",
+            "55006" => "another session uses it; waiting for it to let go",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.code.starts_with("22") && self.code != "22023" || self.code.starts_with("23") {
+            return write!(f, "PostgreSQL refuses a value (SQLSTATE {})", self.code);
+        }
+        write!(f, "{} (SQLSTATE {})", self.message, self.code)?;
+        match self.remedy() {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waiting_does_not_mend_is_permanent() {
+        for code in ["28P01", "28000", "42704", "55000", "42501", "3D000", "58P01", "08P01"] {
+            assert_eq!(class_of(code), Class::Permanent, "{code}");
+        }
+        for code in ["57P01", "57P03", "53300", "55006", "08006", "08003", "40001", "XX000"] {
+            assert_eq!(class_of(code), Class::Transient, "{code}");
+        }
+    }
+
+    fn check(code: &str, message: &str, expected: &str) {
+        assert_eq!(ServerError::new(code, message).to_string(), expected);
+    }
+
+    #[test]
+    fn a_sentence_ends_in_its_remedy() {
+        check(
+            "28P01",
+            "password authentication failed for user \"w\"",
+            "password authentication failed for user \"w\" (SQLSTATE 28P01); set the right \
+             password in DATABASE_URL",
+        );
+        check(
+            "08P01",
+            "unsupported startup parameter: replication",
+            "unsupported startup parameter: replication (SQLSTATE 08P01); connect directly to \
+             PostgreSQL, not through a pooler",
+        );
+        check(
+            "55000",
+            "can no longer access replication slot \"s\"",
+            "can no longer access replication slot \"s\" (SQLSTATE 55000); run `walferry \
+             rebuild` to start over with a new slot and new indices",
+        );
+        check("XX000", "boom", "boom (SQLSTATE XX000)");
+    }
+
+    #[test]
+    fn no_value_of_a_row_is_told() {
+        check(
+            "22P02",
+            "invalid input syntax for type integer: \"secret\"",
+            "PostgreSQL refuses a value (SQLSTATE 22P02)",
+        );
+    }
+}

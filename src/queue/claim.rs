@@ -1,0 +1,272 @@
+//! The table as a feed: unfinished jobs, in the order of commit.
+//!
+//! A run begins with [`Claimer::reset_orphans`]: whatever a dead epoch left `processing` is
+//! `pending` again. Jobs of tables that are not configured, and rows without a position, are left
+//! alone.
+//!
+//! Not here: when to stop, and what becomes of a job.
+
+use std::sync::Arc;
+
+use postgres_types::PgLsn;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement};
+use uuid::Uuid;
+
+use super::guard::Guard;
+use super::lease::Lease;
+use super::record_id::TableKeys;
+use super::settle::SESSION;
+use super::sql::{Micros, RawUuid, bigint, count, pg_lsn, position};
+use super::{QueueError, doing};
+use crate::change::{Change, Columns, Operation, Position, Row};
+
+const RESET_ORPHANS: &str = "update public.elasticsearch_sync_queue
+    set status = 'pending', started_at = null, epoch = null
+    where status = 'processing' and epoch is distinct from $1";
+
+/// The inner select is fenced: else the unique index may be walked from its beginning, over all
+/// completed jobs.
+const LOWEST_UNFINISHED: &str = "select commit_lsn, ordinal
+    from (
+        select commit_lsn, ordinal from public.elasticsearch_sync_queue
+        where status in ('pending', 'processing') and commit_lsn is not null
+          and table_name = any ($1)
+        offset 0
+    ) unfinished
+    order by commit_lsn, ordinal limit 1";
+
+const COUNT_PENDING: &str = "select count(*) filter (where table_name = any ($1)),
+        count(*) filter (where table_name <> all ($1))
+    from public.elasticsearch_sync_queue where status = 'pending'";
+
+/// In the update `status || ''` keeps the index on status out, as in `settle`.
+const CLAIM: &str = "with due as materialized (
+        select id, created_at from public.elasticsearch_sync_queue
+        where status = 'pending'
+          and (commit_lsn, ordinal) > ($1, $2) and (commit_lsn, ordinal) <= ($3, $4)
+          and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
+          and table_name = any ($5)
+        order by commit_lsn, ordinal
+        limit $6
+    )
+    update public.elasticsearch_sync_queue q
+    set status = 'processing', started_at = clock_timestamp(), epoch = $7
+    from due
+    where q.id = due.id and q.created_at = due.created_at and q.status || '' = 'pending'
+    returning q.id, q.created_at, q.xid, q.commit_lsn, q.ordinal, q.table_name, q.operation,
+        q.change_data::text, q.error_message, q.retry_count, q.record_id";
+
+/// A job claimed from the table.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub id: i64,
+    /// The commit's time in microseconds since 1970-01-01 UTC; with `id` it finds the row.
+    pub created_at: i64,
+    /// The transaction with its epoch.
+    pub xid: Option<u64>,
+    /// Failed attempts so far.
+    pub retry_count: u32,
+    /// Names the row where `change` cannot.
+    pub record_id: Uuid,
+    /// As it was recorded. Its rows may be altered or missing where `incomplete` is set: then only
+    /// a read tells.
+    pub change: Change,
+}
+
+/// Jobs that wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Of configured tables.
+    pub known: u64,
+    /// Of other tables: never claimed.
+    pub unknown: u64,
+}
+
+/// Claims jobs on a connection of its own.
+#[derive(Debug)]
+pub struct Claimer {
+    client: Client,
+    guard: Guard,
+    keys: Arc<TableKeys>,
+    names: Vec<String>,
+    claim: Statement,
+    /// The last columns seen, by table, old row and new.
+    columns: Vec<[Option<Arc<Columns>>; 2]>,
+}
+
+impl Claimer {
+    /// # Errors
+    /// [`QueueError::Database`].
+    pub async fn new(
+        client: Client,
+        lease: &Lease,
+        keys: Arc<TableKeys>,
+    ) -> Result<Self, QueueError> {
+        client.batch_execute(SESSION).await.map_err(doing("prepare the claim"))?;
+        Ok(Self {
+            guard: Guard::prepare(&client, lease).await?,
+            names: keys.0.iter().map(|key| key.name.clone()).collect(),
+            columns: vec![[None, None]; keys.0.len()],
+            claim: client.prepare(CLAIM).await.map_err(doing("prepare the claim"))?,
+            keys,
+            client,
+        })
+    }
+
+    /// Makes `pending` again what other epochs left `processing`. Returns how many.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`], [`QueueError::Database`].
+    pub async fn reset_orphans(&mut self) -> Result<u64, QueueError> {
+        let epoch = self.guard.lease().epoch;
+        let body = async {
+            let reset = self.client.execute(RESET_ORPHANS, &[&epoch]).await;
+            reset.map_err(doing("reset jobs of a dead run"))
+        };
+        self.guard.run(&self.client, body).await
+    }
+
+    /// The position of the first job that is not finished, due or not.
+    ///
+    /// # Errors
+    /// [`QueueError::Database`].
+    pub async fn lowest_unfinished(&self) -> Result<Option<Position>, QueueError> {
+        let failed = doing("look for unfinished jobs");
+        let row =
+            self.client.query_opt(LOWEST_UNFINISHED, &[&self.names]).await.map_err(&failed)?;
+        let Some(row) = row else { return Ok(None) };
+        let lsn: PgLsn = row.try_get(0).map_err(&failed)?;
+        Ok(Some(position(lsn, row.try_get(1).map_err(&failed)?)))
+    }
+
+    /// How many jobs are `pending`.
+    ///
+    /// # Errors
+    /// [`QueueError::Database`].
+    pub async fn count_pending(&self) -> Result<Waiting, QueueError> {
+        let failed = doing("count pending jobs");
+        let row = self.client.query_one(COUNT_PENDING, &[&self.names]).await.map_err(&failed)?;
+        Ok(Waiting {
+            known: count(row.try_get(0).map_err(&failed)?),
+            unknown: count(row.try_get(1).map_err(&failed)?),
+        })
+    }
+
+    /// Makes the next `limit` pending jobs after `after`, up to and including `up_to`, that are
+    /// due `processing` under this epoch, and returns them in the order of commit. Fewer than
+    /// `limit` means that there are no more.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`], [`QueueError::Database`].
+    pub async fn claim(
+        &mut self,
+        after: Position,
+        up_to: Option<Position>,
+        limit: u32,
+    ) -> Result<Vec<Job>, QueueError> {
+        let (after_lsn, after_ordinal) = (pg_lsn(after.commit_lsn), bigint(after.ordinal));
+        let last_lsn = up_to.map_or(PgLsn::from(u64::MAX), |last| pg_lsn(last.commit_lsn));
+        let last_ordinal = up_to.map_or(i64::MAX, |last| bigint(last.ordinal));
+        let (limit, epoch) = (i64::from(limit), self.guard.lease().epoch);
+        let parameters: [&(dyn ToSql + Sync); 7] =
+            [&after_lsn, &after_ordinal, &last_lsn, &last_ordinal, &self.names, &limit, &epoch];
+        let body = async {
+            self.client.query(&self.claim, &parameters).await.map_err(doing("claim jobs"))
+        };
+        let rows = self.guard.run(&self.client, body).await?;
+        let mut jobs = Vec::with_capacity(rows.len());
+        for row in &rows {
+            jobs.push(self.job(row).map_err(doing("read a claimed job"))?);
+        }
+        jobs.sort_unstable_by_key(|job| job.change.position);
+        Ok(jobs)
+    }
+
+    fn job(&mut self, row: &tokio_postgres::Row) -> Result<Job, tokio_postgres::Error> {
+        let created_at: Micros = row.try_get(1)?;
+        let xid = row.try_get::<_, Option<i64>>(2)?.map(count);
+        let table = self
+            .keys
+            .id_of(row.try_get(5)?)
+            .expect("only jobs of the tables in this list are claimed");
+        let operation = operation(row.try_get(6)?);
+        let rows = Rows::parse(operation, row.try_get(7)?, &mut self.columns[usize::from(table.0)]);
+        let note = row.try_get::<_, Option<&str>>(8)?.and_then(note);
+        let complete = rows.is_some();
+        let Rows { old, new } = rows.unwrap_or_default();
+        Ok(Job {
+            id: row.try_get(0)?,
+            created_at: created_at.0,
+            xid,
+            retry_count: row
+                .try_get::<_, Option<i32>>(9)?
+                .and_then(|n| u32::try_from(n).ok())
+                .unwrap_or_default(),
+            record_id: row.try_get::<_, RawUuid>(10)?.0,
+            change: Change {
+                position: position(row.try_get(3)?, row.try_get(4)?),
+                xid: low_half(xid.unwrap_or_default()),
+                committed_at: created_at.0,
+                table,
+                operation: operation.unwrap_or(Operation::Update),
+                old,
+                new,
+                incomplete: !complete || note.is_some(),
+                note,
+            },
+        })
+    }
+}
+
+fn low_half(xid: u64) -> u32 {
+    u32::try_from(xid & u64::from(u32::MAX)).expect("masked to 32 bits")
+}
+
+fn operation(word: &str) -> Option<Operation> {
+    [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate]
+        .into_iter()
+        .find(|operation| operation.as_str() == word)
+}
+
+/// The note that the recorder left, without its prefix.
+fn note(error_message: &str) -> Option<Arc<str>> {
+    error_message.lines().find_map(|line| line.strip_prefix("note: ")).map(Arc::from)
+}
+
+/// The rows in a job's `change_data`.
+#[derive(Debug, Default)]
+struct Rows {
+    old: Option<Row>,
+    new: Option<Row>,
+}
+
+impl Rows {
+    /// `None` where the text has not the shape that the operation calls for, as after an
+    /// operator's edit.
+    fn parse(
+        operation: Option<Operation>,
+        text: &str,
+        like: &mut [Option<Arc<Columns>>; 2],
+    ) -> Option<Self> {
+        let mut row = |text: &str, which: usize| {
+            let row = Row::parse(text, like[which].as_ref()).ok()?;
+            like[which] = Some(Arc::clone(row.columns()));
+            Some(row)
+        };
+        match operation? {
+            Operation::Insert => Some(Self { old: None, new: Some(row(text, 1)?) }),
+            Operation::Delete => Some(Self { old: Some(row(text, 0)?), new: None }),
+            Operation::Truncate => Some(Self::default()),
+            Operation::Update => {
+                let both = Row::parse(text, None).ok()?;
+                let part = |name| std::str::from_utf8(both.get(name)?).ok();
+                let old = match part("old") {
+                    None | Some("null") => None,
+                    Some(old) => Some(row(old, 0)?),
+                };
+                Some(Self { old, new: Some(row(part("new")?, 1)?) })
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Who runs: one epoch per slot at a time, on the database's clock.
+//!
+//! A lease is free when it has expired or when the session that took it is gone. The successor
+//! ends what is left of its predecessor's sessions before it raises the epoch, so nothing of the
+//! old epoch is in flight in this database when the new one begins.
+//!
+//! Not here: locking the lease in each transaction (`guard`), and the write aliases that keep an
+//! old epoch out of Elasticsearch.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep};
+use tokio_postgres::{Client, Row};
+
+use super::{QueueError, doing};
+
+/// How long a lease lasts unless renewed.
+pub const TERM: Duration = Duration::from_secs(4);
+
+/// How often the holder should call [`renew`].
+pub const RENEWAL_PERIOD: Duration = Duration::from_secs(1);
+
+/// How long [`acquire`] waits for its predecessor's sessions to end.
+const TERMINATION_WAIT_MAX: Duration = Duration::from_secs(10);
+
+const TERMINATION_POLL: Duration = Duration::from_millis(20);
+
+/// The right to write under one epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub slot: String,
+    pub epoch: i64,
+}
+
+impl Lease {
+    /// The `application_name` of a session of this epoch: `walferry/<slot>/<epoch>/<purpose>`.
+    #[must_use]
+    pub fn application_name(&self, purpose: &str) -> String {
+        format!("{}{purpose}", session_prefix(&self.slot, self.epoch))
+    }
+
+    pub(super) fn lost(&self) -> QueueError {
+        QueueError::LeaseLost { slot: self.slot.clone(), epoch: self.epoch }
+    }
+}
+
+/// The lease was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AcquireError {
+    /// A standby waits and tries again.
+    #[error("slot {slot} is held by {by} for another {remaining:?}")]
+    Held { slot: String, by: String, remaining: Duration },
+    #[error(
+        "sessions of the previous holder of slot {slot} do not end (process ids {pids:?}); \
+         end them with pg_terminate_backend, or run as the role that owns them"
+    )]
+    PredecessorStays { slot: String, pids: Vec<i32> },
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// What all sessions of one epoch begin with. PostgreSQL cuts an `application_name` at 63 bytes,
+/// so a long slot name is shortened to its beginning and a hash.
+fn session_prefix(slot: &str, epoch: i64) -> String {
+    const SLOT_BYTES_MAX: usize = 24;
+    if slot.len() <= SLOT_BYTES_MAX {
+        return format!("walferry/{slot}/{epoch}/");
+    }
+    let head: String = slot.chars().take(15).filter(char::is_ascii).collect();
+    let hash = Sha256::digest(slot.as_bytes());
+    format!("walferry/{head}-{:02x}{:02x}{:02x}{:02x}/{epoch}/", hash[0], hash[1], hash[2], hash[3])
+}
+
+const CREATE: &str = "insert into walferry.lease (slot) values ($1) on conflict (slot) do nothing";
+
+/// A backend of another role hides its start, and then counts as the holder until the lease
+/// expires.
+const STATE: &str = "select l.epoch, l.holder,
+        (extract(epoch from l.expires_at - clock_timestamp()) * 1000)::double precision,
+        l.expires_at > clock_timestamp() and exists (
+            select from pg_stat_activity a
+            where a.pid = l.backend_pid
+              and (a.backend_start is null or a.backend_start = l.backend_start)
+        )
+    from walferry.lease l where l.slot = $1";
+
+const STATE_FOR_UPDATE: &str = "select l.epoch, l.holder,
+        (extract(epoch from l.expires_at - clock_timestamp()) * 1000)::double precision,
+        l.expires_at > clock_timestamp() and exists (
+            select from pg_stat_activity a
+            where a.pid = l.backend_pid
+              and (a.backend_start is null or a.backend_start = l.backend_start)
+        )
+    from walferry.lease l where l.slot = $1 for update";
+
+const TERMINATE_SESSIONS: &str = "select pid, pg_terminate_backend(pid) from pg_stat_activity
+    where starts_with(application_name, $1) and pid <> pg_backend_pid()";
+
+const TERMINATE_WALSENDER: &str = "select active_pid, pg_terminate_backend(active_pid)
+    from pg_replication_slots where slot_name = $1 and active_pid is not null";
+
+const RAISE: &str = "update walferry.lease set epoch = epoch + 1, holder = $2,
+        backend_pid = pg_backend_pid(),
+        backend_start = (select backend_start from pg_stat_activity where pid = pg_backend_pid()),
+        expires_at = clock_timestamp() + make_interval(secs => $3)
+    where slot = $1 returning epoch";
+
+const RENEW: &str = "update walferry.lease
+    set expires_at = clock_timestamp() + make_interval(secs => $3)
+    where slot = $1 and epoch = $2";
+
+const RELEASE: &str = "update walferry.lease set expires_at = clock_timestamp()
+    where slot = $1 and epoch = $2";
+
+struct State {
+    epoch: i64,
+    holder: String,
+    remaining: Duration,
+    held: bool,
+}
+
+/// Takes the lease of `slot` for `holder` (a name for people: host and process id). The lease
+/// stands as long as `client`'s session lives and is renewed: keep that client for renewals.
+///
+/// # Errors
+/// [`AcquireError::Held`] while another instance has it.
+pub async fn acquire(client: &Client, slot: &str, holder: &str) -> Result<Lease, AcquireError> {
+    client.execute(CREATE, &[&slot]).await.map_err(doing("create the lease"))?;
+    let before = state(client, STATE, slot).await?;
+    if before.held {
+        return Err(held(slot, before));
+    }
+    // First those that may hold the lease's lock, or the next statement would wait for them. A
+    // name carries the old epoch, so nobody else's sessions are met.
+    let prefix = session_prefix(slot, before.epoch);
+    terminate(client, TERMINATE_SESSIONS, &prefix, slot).await?;
+
+    client.batch_execute("begin").await.map_err(doing("begin a transaction"))?;
+    match raise(client, slot, holder, before.epoch).await {
+        Ok(lease) => {
+            client.batch_execute("commit").await.map_err(doing("commit the lease"))?;
+            Ok(lease)
+        }
+        Err(error) => {
+            drop(client.batch_execute("rollback").await);
+            Err(error)
+        }
+    }
+}
+
+/// Between `begin` and `commit`: looks again under the lock, so that of two contenders one sees
+/// the other's epoch.
+async fn raise(
+    client: &Client,
+    slot: &str,
+    holder: &str,
+    epoch: i64,
+) -> Result<Lease, AcquireError> {
+    let now = state(client, STATE_FOR_UPDATE, slot).await?;
+    if now.held || now.epoch != epoch {
+        return Err(held(slot, now));
+    }
+    // Only under the lock: a contender's walsender must not be taken for the predecessor's.
+    terminate(client, TERMINATE_WALSENDER, slot, slot).await?;
+    let row = client
+        .query_one(RAISE, &[&slot, &holder, &TERM.as_secs_f64()])
+        .await
+        .map_err(doing("raise the epoch"))?;
+    let epoch = row.try_get(0).map_err(doing("raise the epoch"))?;
+    Ok(Lease { slot: slot.to_owned(), epoch })
+}
+
+/// Prolongs the lease by [`TERM`].
+///
+/// # Errors
+/// [`QueueError::LeaseLost`] where another epoch has begun.
+pub async fn renew(client: &Client, lease: &Lease) -> Result<(), QueueError> {
+    let renewed = client
+        .execute(RENEW, &[&lease.slot, &lease.epoch, &TERM.as_secs_f64()])
+        .await
+        .map_err(doing("renew the lease"))?;
+    if renewed == 0 { Err(lease.lost()) } else { Ok(()) }
+}
+
+/// Gives the lease back on a clean stop, when nothing of this run is in flight any more. A lease
+/// already lost stays lost.
+///
+/// # Errors
+/// [`QueueError::Database`] where the connection is gone; then the lease expires by itself.
+pub async fn release(client: &Client, lease: &Lease) -> Result<(), QueueError> {
+    client
+        .execute(RELEASE, &[&lease.slot, &lease.epoch])
+        .await
+        .map(drop)
+        .map_err(doing("release the lease"))
+}
+
+fn held(slot: &str, state: State) -> AcquireError {
+    AcquireError::Held { slot: slot.to_owned(), by: state.holder, remaining: state.remaining }
+}
+
+async fn state(client: &Client, query: &str, slot: &str) -> Result<State, AcquireError> {
+    let read = |row: Row| -> Result<State, tokio_postgres::Error> {
+        // Minus infinity where nobody ever held it.
+        let remaining: Option<f64> = row.try_get(2)?;
+        Ok(State {
+            epoch: row.try_get(0)?,
+            holder: row.try_get(1)?,
+            remaining: Duration::from_secs_f64(remaining.unwrap_or(0.0).clamp(0.0, 1e9) / 1e3),
+            held: row.try_get(3)?,
+        })
+    };
+    let row = client.query_one(query, &[&slot]).await.map_err(doing("read the lease"))?;
+    Ok(read(row).map_err(doing("read the lease"))?)
+}
+
+/// Ends the sessions that `query` names until it names none.
+async fn terminate(
+    client: &Client,
+    query: &str,
+    parameter: &str,
+    slot: &str,
+) -> Result<(), AcquireError> {
+    let deadline = Instant::now() + TERMINATION_WAIT_MAX;
+    loop {
+        let rows = client
+            .query(query, &[&parameter])
+            .await
+            .map_err(doing("end the previous holder's sessions"))?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let pids = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
+            return Err(AcquireError::PredecessorStays { slot: slot.to_owned(), pids });
+        }
+        sleep(TERMINATION_POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_name_fits_and_tells_epochs_apart() {
+        let name =
+            |slot: &str, epoch| Lease { slot: slot.to_owned(), epoch }.application_name("recorder");
+        assert_eq!(name("walferry", 7), "walferry/walferry/7/recorder");
+        let long = "s".repeat(63);
+        assert!(name(&long, i64::MAX).len() <= 63, "{}", name(&long, i64::MAX));
+        assert_ne!(name(&long, 1), name(&long, 2));
+        assert_ne!(name(&format!("{long}a"), 1), name(&format!("{long}b"), 1));
+        assert!(!name("walferry", 70).starts_with(&session_prefix("walferry", 7)));
+    }
+}

@@ -1,0 +1,157 @@
+//! The publication and the replica identities of the published tables.
+//!
+//! The queue must never be published, or the stream would feed itself.
+
+use tokio_postgres::Client;
+
+use super::{MigrateError, MigrateOptions, Report, database, patiently, quoted};
+
+/// What is to be done, as the checks found it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The publication's name, quoted.
+    name: String,
+    exists: bool,
+    /// Tables not yet in it, quoted.
+    missing: Vec<String>,
+    /// Tables, and parts of them, whose identity is not FULL yet, quoted.
+    identities: Vec<String>,
+}
+
+const TABLE: &str = "select c.oid, c.relkind in ('r', 'p'),
+        exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary),
+        exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+            where r.prrelid = c.oid and p.pubname = $3)
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = $2";
+
+const IDENTITIES: &str = "select format('%I.%I', n.nspname, c.relname)
+    from (select $1::oid union select relid::oid from pg_partition_tree($1::oid::regclass)) t (oid)
+    join pg_class c on c.oid = t.oid
+    join pg_namespace n on n.oid = c.relnamespace
+    where c.relreplident <> 'f' order by 1";
+
+const PUBLICATION: &str =
+    "select puballtables, pubinsert and pubupdate and pubdelete and pubtruncate
+    from pg_publication where pubname = $1";
+
+/// Looks into the view, which resolves schemas and parts.
+const OWN_PUBLISHED: &str = "select format('%I.%I', schemaname, tablename),
+        exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+            where p.pubname = $1
+              and r.prrelid = format('%I.%I', schemaname, tablename)::regclass)
+    from pg_publication_tables
+    where pubname = $1 and (schemaname = 'walferry'
+        or schemaname = 'public' and tablename = 'elasticsearch_sync_queue')
+    order by 1 limit 1";
+
+/// A publication of a whole schema (PostgreSQL 15) would publish the queue once it exists.
+const OWN_SCHEMA_PUBLISHED: &str = "select n.nspname
+    from pg_publication_namespace s join pg_publication p on p.oid = s.pnpubid
+    join pg_namespace n on n.oid = s.pnnspid
+    where p.pubname = $1 and n.nspname in ('public', 'walferry')
+    limit 1";
+
+/// Checks everything and alters nothing.
+pub(super) async fn plan(client: &Client, options: &MigrateOptions) -> Result<Plan, MigrateError> {
+    let exists = check_publication(client, &options.publication).await?;
+    let mut plan = Plan {
+        name: quoted(&options.publication),
+        exists,
+        missing: Vec::new(),
+        identities: Vec::new(),
+    };
+    for (schema, name) in &options.tables {
+        let table = format!("{}.{}", quoted(schema), quoted(name));
+        let failed = |source| database(format!("look at table {table}"), source);
+        let row =
+            client.query_opt(TABLE, &[schema, name, &options.publication]).await.map_err(failed)?;
+        let Some(row) = row else { return Err(MigrateError::NoTable(table)) };
+        let oid: u32 = row.try_get(0).map_err(failed)?;
+        if !row.try_get::<_, bool>(1).map_err(failed)? {
+            return Err(MigrateError::NotATable(table));
+        }
+        if !row.try_get::<_, bool>(2).map_err(failed)? {
+            return Err(MigrateError::NoKey { table });
+        }
+        for row in client.query(IDENTITIES, &[&oid]).await.map_err(failed)? {
+            plan.identities.push(row.try_get(0).map_err(failed)?);
+        }
+        if !row.try_get::<_, bool>(3).map_err(failed)? {
+            plan.missing.push(table);
+        }
+    }
+    Ok(plan)
+}
+
+/// Whether the publication exists; an error where it cannot serve.
+async fn check_publication(client: &Client, publication: &str) -> Result<bool, MigrateError> {
+    let failed = |source| database(format!("look at publication {publication}"), source);
+    let row = client.query_opt(PUBLICATION, &[&publication]).await.map_err(failed)?;
+    let Some(row) = row else { return Ok(false) };
+    let name = quoted(publication);
+    if row.try_get(0).map_err(failed)? {
+        return Err(MigrateError::AllTables { name });
+    }
+    if !row.try_get::<_, bool>(1).map_err(failed)? {
+        return Err(MigrateError::OperationsMissing { name });
+    }
+    let has_schemas = "select to_regclass('pg_catalog.pg_publication_namespace') is not null";
+    let row = client.query_one(has_schemas, &[]).await.map_err(failed)?;
+    if row.try_get(0).map_err(failed)?
+        && let Some(row) =
+            client.query_opt(OWN_SCHEMA_PUBLISHED, &[&publication]).await.map_err(failed)?
+    {
+        let schema = quoted(row.try_get(0).map_err(failed)?);
+        let remedy = format!(
+            "alter publication {name} drop tables in schema {schema}, and walferry migrate again"
+        );
+        let table = format!("all tables of schema {schema}");
+        return Err(MigrateError::QueuePublished { name, table, remedy });
+    }
+    let own = client.query_opt(OWN_PUBLISHED, &[&publication]).await.map_err(failed)?;
+    if let Some(row) = own {
+        let table: String = row.try_get(0).map_err(failed)?;
+        // A part is published by way of the whole.
+        let direct: bool = row.try_get(1).map_err(failed)?;
+        let listed = if direct { table.as_str() } else { "public.elasticsearch_sync_queue" };
+        let remedy = format!("alter publication {name} drop table {listed}");
+        return Err(MigrateError::QueuePublished { name, table, remedy });
+    }
+    Ok(true)
+}
+
+/// Identities first: a published table with too small an identity would lose old rows.
+pub(super) async fn apply(
+    client: &Client,
+    plan: &Plan,
+    report: &mut Report,
+) -> Result<(), MigrateError> {
+    for table in &plan.identities {
+        let sql = format!("alter table {table} replica identity full");
+        patiently(client, || client.batch_execute(&sql)).await.map_err(|source| {
+            database(format!("set the replica identity of {table} (as its owner)"), source)
+        })?;
+        report.identities_set.push(table.clone());
+    }
+    if plan.missing.is_empty() && plan.exists {
+        return Ok(());
+    }
+    let (name, tables) = (&plan.name, plan.missing.join(", "));
+    let sql = match (plan.exists, plan.missing.is_empty()) {
+        (true, _) => format!("alter publication {name} add table {tables}"),
+        (false, true) => format!("create publication {name}"),
+        // A partitioned table's changes come under its own name.
+        (false, false) => format!(
+            "create publication {name} for table {tables} with (publish_via_partition_root = true)"
+        ),
+    };
+    patiently(client, || client.batch_execute(&sql))
+        .await
+        .map_err(|source| database(format!("prepare publication {name}"), source))?;
+    report.publication_created = !plan.exists;
+    if plan.exists {
+        report.tables_added.clone_from(&plan.missing);
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! A ticket stands for the jobs of one batch until each has its fate.
+//!
+//! The feed opens a ticket, gives a reference to every action it makes of the batch's jobs, and
+//! drops its own hold when it has made the last. Whoever brings the last reference back gets told
+//! so, and hands the ticket to the checkpoint. Order among tickets is the checkpoint's business.
+//!
+//! Not here: I/O. A ticket is a counter with names on it.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::change::{Lsn, Position};
+
+/// Which rows of the queue a ticket stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Rows that the recorder has just written: all of this slot's from one position to another.
+    Range { first: Position, last: Position },
+    /// Rows claimed from the table, by `id`.
+    Ids(Vec<i64>),
+    /// No rows: a mark that passes through the stages to keep its place in the order.
+    None,
+}
+
+/// Rows' commit times in microseconds since 1970, so that partitions can be pruned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreatedBetween {
+    pub min: i64,
+    pub max: i64,
+}
+
+/// What stands in the order of settlement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stub {
+    /// Tickets of one run count up from 0 without a gap.
+    pub sequence: u64,
+    pub extent: Extent,
+    pub created: CreatedBetween,
+    /// The end LSN of the last commit that this ticket completes: settled with the ticket and all
+    /// before it, everything up to here may be acknowledged.
+    pub end_lsn: Option<Lsn>,
+    /// The chunk of the first load that settles with this ticket.
+    pub loaded: Option<LoadedChunk>,
+}
+
+/// How far the first load of a table has come once a ticket settles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedChunk {
+    /// `schema.name` of the table.
+    pub table: String,
+    /// The JSON text of the last key read (an array of the key's columns); `None` when the table
+    /// is finished.
+    pub last_key: Option<String>,
+    pub row_count: u64,
+}
+
+/// A job that a document's refusal failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub job: JobKey,
+    /// A sentence for `error_message`: type, reason and the document it is about.
+    pub error: String,
+}
+
+/// How one job of a ticket is told from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum JobKey {
+    At(Position),
+    Id(i64),
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Ticket {
+    stub: Stub,
+    open: AtomicUsize,
+    failures: Mutex<Vec<Failure>>,
+}
+
+impl Ticket {
+    /// A new ticket; the caller holds its first reference and must bring it back with
+    /// [`Ticket::settle_one`].
+    #[must_use]
+    pub fn open(stub: Stub) -> Arc<Self> {
+        Arc::new(Self { stub, open: AtomicUsize::new(1), failures: Mutex::default() })
+    }
+
+    #[must_use]
+    pub fn stub(&self) -> &Stub {
+        &self.stub
+    }
+
+    /// A reference for one job of this ticket, to ride on an action.
+    pub fn reference(self: &Arc<Self>, job: JobKey) -> JobRef {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        JobRef { ticket: Arc::clone(self), job }
+    }
+
+    /// Brings one reference back; true for the last one: now the ticket can be settled.
+    #[must_use]
+    pub fn settle_one(&self) -> bool {
+        let before = self.open.fetch_sub(1, Ordering::AcqRel);
+        assert!(before > 0, "ticket {} settled more often than opened", self.stub.sequence);
+        before == 1
+    }
+
+    /// The jobs that failed, each once, with its first error. Empties the list.
+    #[must_use]
+    pub fn take_failures(&self) -> Vec<Failure> {
+        let mut failures =
+            std::mem::take(&mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner));
+        failures.sort_by_key(|f| f.job);
+        failures.dedup_by_key(|f| f.job);
+        failures
+    }
+}
+
+/// One job's stake in an action. Every reference must come back through [`JobRef::done`] or
+/// [`JobRef::failed`]; dropping one leaves its ticket open for ever, which is what a torn-down run
+/// wants: nothing settles by accident.
+#[derive(Debug)]
+#[must_use]
+pub struct JobRef {
+    ticket: Arc<Ticket>,
+    job: JobKey,
+}
+
+impl JobRef {
+    /// The action is in Elasticsearch, or something newer is. Gives the ticket back with the last
+    /// reference.
+    pub fn done(self) -> Option<Arc<Ticket>> {
+        self.ticket.settle_one().then_some(self.ticket)
+    }
+
+    /// Elasticsearch refuses the document for good.
+    pub fn failed(self, error: String) -> Option<Arc<Ticket>> {
+        self.ticket
+            .failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Failure { job: self.job, error });
+        self.done()
+    }
+
+    #[must_use]
+    pub fn job(&self) -> JobKey {
+        self.job
+    }
+}
+
+/// Hands out ticket sequences for one run.
+#[derive(Debug, Default)]
+pub struct Sequence(AtomicU64);
+
+impl Sequence {
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket() -> Arc<Ticket> {
+        Ticket::open(Stub {
+            sequence: 0,
+            extent: Extent::None,
+            created: CreatedBetween { min: 0, max: 0 },
+            end_lsn: None,
+            loaded: None,
+        })
+    }
+
+    #[test]
+    fn the_last_reference_brings_the_ticket_back() {
+        let ticket = ticket();
+        let (a, b) = (ticket.reference(JobKey::Id(1)), ticket.reference(JobKey::Id(2)));
+        assert!(a.done().is_none());
+        assert!(!ticket.settle_one());
+        assert!(b.done().is_some());
+    }
+
+    #[test]
+    fn a_job_fails_once_with_its_first_error() {
+        let ticket = ticket();
+        let (a, b) = (ticket.reference(JobKey::Id(1)), ticket.reference(JobKey::Id(1)));
+        assert!(a.failed("first".to_owned()).is_none());
+        assert!(b.failed("second".to_owned()).is_none());
+        assert!(ticket.settle_one());
+        let failures = ticket.take_failures();
+        assert_eq!(failures, [Failure { job: JobKey::Id(1), error: "first".to_owned() }]);
+    }
+}

@@ -1,0 +1,159 @@
+//! The duties beside the flow: guarding the slot's WAL, and saying whether changes may be indexed
+//! or only captured; renewing the lease and making partitions ([`duty`]).
+//!
+//! Duties take no input and may run twice. What they find out travels by `watch` channels.
+//!
+//! Not here: the stages themselves. A duty never touches a job that a stage holds.
+
+pub mod duty;
+pub mod guard;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::change::Lsn;
+use crate::checkpoint::Progress;
+use crate::feed::Mode;
+use crate::metrics::Metrics;
+use crate::queue::lease::Lease;
+use crate::queue::{QueueError, position};
+use crate::sink::state::{Index, Service, State};
+use crate::status::{Component, Status};
+use guard::{Guard, SINK_DOWN_MAX};
+
+const RETAINED_EVERY: Duration = Duration::from_secs(1);
+
+/// A duty could not be done; the run ends.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error("could not read how much WAL the slot retains")]
+    Retained(#[source] tokio_postgres::Error),
+}
+
+/// What the duties work with.
+pub struct Supervisor {
+    pub client: Arc<Client>,
+    pub lease: Lease,
+    pub guard: Guard,
+    pub metrics: Metrics,
+    pub status: Status,
+    pub recorded_end: watch::Receiver<Lsn>,
+    pub progress: watch::Receiver<Progress>,
+    pub service: watch::Receiver<Service>,
+    pub indices: watch::Receiver<Vec<Index>>,
+    pub sink: Arc<State>,
+    pub mode: watch::Receiver<Mode>,
+    /// What may be acknowledged.
+    pub durable: watch::Sender<Lsn>,
+    /// True while changes must only be captured.
+    pub capture_only: watch::Sender<bool>,
+}
+
+/// Runs until told to stop.
+///
+/// # Errors
+/// [`SupervisorError`], which ends the run.
+pub async fn run(
+    mut supervisor: Supervisor,
+    shutdown: CancellationToken,
+) -> Result<(), SupervisorError> {
+    let mut tick = interval(RETAINED_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut down_since: Option<Instant> = None;
+    loop {
+        let patience = down_since.unwrap_or_else(Instant::now) + SINK_DOWN_MAX;
+        let impatient = down_since.is_some() && patience > Instant::now();
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            _ = tick.tick() => {
+                supervisor.watch_retained().await?;
+            }
+            Ok(()) = supervisor.progress.changed() => {}
+            Ok(()) = supervisor.recorded_end.changed(), if supervisor.guard.is_on() => {}
+            Ok(()) = supervisor.service.changed() => {}
+            Ok(()) = supervisor.indices.changed() => {}
+            Ok(()) = supervisor.mode.changed() => {}
+            () = sleep_until(patience), if impatient => {}
+        }
+        down_since = match supervisor.sink_is_well() {
+            true => None,
+            false => down_since.or_else(|| Some(Instant::now())),
+        };
+        supervisor.report();
+        let sink_down = down_since.is_some_and(|since| since.elapsed() >= SINK_DOWN_MAX);
+        supervisor.say_capture_only(sink_down);
+        supervisor.publish_durable().await?;
+    }
+}
+
+impl Supervisor {
+    /// Tells the API and the metrics how the sink does and what feeds it.
+    fn report(&mut self) {
+        let mode = *self.mode.borrow_and_update();
+        self.metrics.set_mode(mode.into());
+        self.status.ok(Component::Mode, mode.as_str());
+        if let Service::Down { reason, .. } = &*self.service.borrow() {
+            self.status.fault(Component::Elasticsearch, reason.clone());
+        } else if self.sink.bulks() > 0 {
+            self.status.ok(Component::Elasticsearch, "answers");
+        }
+    }
+
+    /// Elasticsearch answers and every index takes documents.
+    fn sink_is_well(&mut self) -> bool {
+        let up = matches!(&*self.service.borrow_and_update(), Service::Up);
+        up && self.indices.borrow_and_update().iter().all(|index| matches!(index, Index::Open))
+    }
+
+    fn say_capture_only(&self, sink_down: bool) {
+        let only = sink_down || self.guard.is_on();
+        self.capture_only.send_if_modified(|known| std::mem::replace(known, only) != only);
+    }
+
+    /// What is settled may be acknowledged; under the guard, what is recorded.
+    async fn publish_durable(&mut self) -> Result<(), SupervisorError> {
+        let settled = self.progress.borrow_and_update().settled;
+        let mut durable = settled;
+        if self.guard.is_on() {
+            let recorded = *self.recorded_end.borrow_and_update();
+            if recorded > settled.max(*self.durable.borrow()) {
+                // Stored before it is acknowledged: a slot ahead of the stored position would
+                // look like somebody else's.
+                position::raise_recorded_end(&self.client, &self.lease, recorded).await?;
+            }
+            durable = durable.max(recorded);
+        }
+        self.durable.send_if_modified(|known| {
+            let ahead = durable > *known;
+            *known = durable.max(*known);
+            ahead
+        });
+        Ok(())
+    }
+
+    async fn watch_retained(&mut self) -> Result<(), SupervisorError> {
+        let sql = "select pg_catalog.pg_wal_lsn_diff(
+                              pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint,
+                          pg_catalog.pg_wal_lsn_diff(
+                              pg_catalog.pg_current_wal_lsn(), s.confirmed_flush_lsn)::bigint
+                   from pg_catalog.pg_replication_slots s where s.slot_name = $1";
+        let row = self.client.query_opt(sql, &[&self.lease.slot]).await;
+        let Some(row) = row.map_err(SupervisorError::Retained)? else { return Ok(()) };
+        let bytes = |i| u64::try_from(row.get::<_, Option<i64>>(i).unwrap_or(0)).unwrap_or(0);
+        let was_on = self.guard.is_on();
+        let on = self.guard.observe(bytes(0));
+        if on != was_on {
+            tracing::warn!(on, retained_bytes = bytes(0), "retention guard");
+        }
+        self.metrics.set_retained_wal(bytes(0));
+        self.metrics.set_lag(bytes(1));
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! The HTTP server without the servers behind it.
+
+use std::net::SocketAddr;
+
+use reqwest::{Client, Method, Response};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use walferry::api::{self, State};
+use walferry::config::{Flags, Needs, load};
+use walferry::metrics::Metrics;
+use walferry::status::{Component, Status};
+
+/// A server whose PostgreSQL is not there.
+struct Server {
+    address: SocketAddr,
+    status: Status,
+    shutdown: CancellationToken,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        // A port on which nothing listens any more.
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let url = ("DATABASE_URL".to_owned(), format!("postgres://ann@{nobody}/shop"));
+        let config = load(&Flags::default(), &[url].into(), Needs::Database).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (status, shutdown) = (Status::new(), CancellationToken::new());
+        let state = State::new(status.clone(), Metrics::new(), config.database);
+        let serving = tokio::spawn(api::serve(listener, state, shutdown.clone()));
+        Self { address, status, shutdown, serving }
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> Response {
+        let url = format!("http://{}{path}", self.address);
+        Client::new().request(method, url).send().await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.ask(Method::GET, path).await
+    }
+
+    /// The answer is a problem with this status and code.
+    async fn refuses(&self, method: Method, path: &str, status: u16, code: &str) {
+        let response = self.ask(method, path).await;
+        assert_eq!(response.status().as_u16(), status, "{path}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(body["code"], code, "{body}");
+        assert_eq!(body["status"], status, "{body}");
+        assert_eq!(body["success"], false, "{body}");
+        assert_eq!(body["error"], body["detail"], "{body}");
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.serving.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn it_lives_without_postgresql_and_says_what_is_missing() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/livez").await.status(), 200);
+    let response = server.get("/readyz").await;
+    assert_eq!(response.status(), 503);
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["missing"].as_array().unwrap().len(), 6, "{body}");
+
+    for component in Component::ALL {
+        server.status.ok(component, "well");
+    }
+    assert_eq!(server.get("/readyz").await.status(), 200);
+
+    server.status.fault(Component::Elasticsearch, "connection refused");
+    let response = server.get("/readyz").await;
+    assert_eq!(response.status(), 503);
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["missing"], serde_json::json!(["elasticsearch"]));
+    assert_eq!(body["components"]["elasticsearch"]["message"], "connection refused");
+    assert_eq!(body["components"]["database"]["ok"], true);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_error_has_one_shape() {
+    let server = Server::start().await;
+    for path in ["/api/v1/queue/stats", "/api/v1/ai-suggestions/queue/stats"] {
+        server.refuses(Method::GET, path, 503, "database_unavailable").await;
+        server.refuses(Method::DELETE, path, 405, "method_not_allowed").await;
+        server.refuses(Method::GET, &format!("{path}/"), 404, "no_such_route").await;
+    }
+    server.refuses(Method::GET, "/nothing", 404, "no_such_route").await;
+    server.refuses(Method::POST, "/livez", 405, "method_not_allowed").await;
+    let long = format!("/livez?{}", "x".repeat(5000));
+    server.refuses(Method::GET, &long, 414, "uri_too_long").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_405_says_what_the_route_answers() {
+    let server = Server::start().await;
+    let response = server.ask(Method::POST, "/api/v1/queue/stats").await;
+    assert!(response.headers()["allow"].to_str().unwrap().contains("GET"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_count_requests_by_route() {
+    let server = Server::start().await;
+    server.get("/livez").await;
+    server.get("/some/secret/path").await;
+    let text = server.get("/metrics").await.text().await.unwrap();
+    for line in [
+        "walferry_http_requests_total{code=\"200\",method=\"GET\",route=\"/livez\"} 1",
+        "walferry_http_requests_total{code=\"404\",method=\"GET\",route=\"other\"} 1",
+        "walferry_build_info{",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("secret"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn answers_are_not_kept_by_anybody() {
+    let server = Server::start().await;
+    let response = server.get("/livez").await;
+    assert_eq!(response.headers()["cache-control"], "private, no-store");
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_does_not_hold_up_the_end() {
+    let server = Server::start().await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    silent.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+    assert_eq!(server.get("/livez").await.status(), 200);
+    server.stop().await;
+    drop(silent);
+}

@@ -1,0 +1,280 @@
+//! The layout rules of ARCHITECTURE.md, held: imports look left; files and functions stay small;
+//! every file opens with its promise; one file names the elasticsearch crate, one reads the
+//! environment.
+//!
+//! Each rule is a function from a file's text to its breaches, so the tests below can show that it
+//! fails when it should.
+
+mod source;
+
+use std::path::{Path, PathBuf};
+
+use source::{functions, lines_without_tests, paths, tokens};
+
+/// Left to right. A module may use only itself and what stands to its left.
+const ORDER: &[&str] = &[
+    "config",
+    "shutdown",
+    "metrics",
+    "change",
+    "status",
+    "postgres",
+    "value",
+    "wal",
+    "queue",
+    "recorder",
+    "document",
+    "feed",
+    "sink",
+    "checkpoint",
+    "supervisor",
+    "api",
+    "check",
+    "pipeline",
+    "command",
+];
+
+const FILE_LINES_MAX: usize = 400;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// A rule: the file's path below `src` and its text → what is wrong, a sentence each.
+type Rule = fn(&str, &str) -> Vec<String>;
+
+fn imports_look_left(file: &str, text: &str) -> Vec<String> {
+    let module = module_of(file);
+    if matches!(module, "main" | "lib") {
+        return Vec::new();
+    }
+    let Some(own) = ORDER.iter().position(|name| *name == module) else {
+        return vec![format!("{module} has no place in the order of modules")];
+    };
+    let mut breaches = Vec::new();
+    for path in paths(&tokens(text)) {
+        let Some(used) = top_level_name(file, &path.segments, path.inline_depth) else { continue };
+        let line = path.line;
+        match ORDER.iter().position(|name| *name == used) {
+            Some(place) if place <= own => {}
+            Some(_) => breaches.push(format!("line {line}: {module} uses {used}, to its right")),
+            None => breaches.push(format!("line {line}: crate::{used} is no module of the order")),
+        }
+    }
+    breaches
+}
+
+/// The top-level module that a path names, if it names one of this crate's.
+fn top_level_name<'a>(file: &str, segments: &'a [String], inline_depth: usize) -> Option<&'a str> {
+    let rest = match segments.first()?.as_str() {
+        "crate" | "walferry" => segments.get(1..)?,
+        "super" => {
+            let ups = segments.iter().take_while(|segment| *segment == "super").count();
+            if ups < file_depth(file) + inline_depth {
+                return None;
+            }
+            segments.get(ups..)?
+        }
+        _ => return None,
+    };
+    Some(rest.first().map_or("(itself)", String::as_str))
+}
+
+fn is_small(_: &str, text: &str) -> Vec<String> {
+    let lines = lines_without_tests(text);
+    if lines <= FILE_LINES_MAX {
+        return Vec::new();
+    }
+    vec![format!("{lines} lines; {FILE_LINES_MAX} are the limit")]
+}
+
+fn has_small_functions(_: &str, text: &str) -> Vec<String> {
+    let long = functions(&tokens(text)).into_iter().filter(|f| f.code_lines > FUNCTION_LINES_MAX);
+    long.map(|f| format!("line {}: fn {} has {} lines", f.line, f.name, f.code_lines)).collect()
+}
+
+fn opens_with_its_promise(_: &str, text: &str) -> Vec<String> {
+    if text.starts_with("//! ") {
+        return Vec::new();
+    }
+    vec!["does not open with //!".to_owned()]
+}
+
+fn leaves_elasticsearch_to_the_client(file: &str, text: &str) -> Vec<String> {
+    if file == "sink/client.rs" {
+        return Vec::new();
+    }
+    if text.contains("mod elasticsearch;") {
+        return Vec::new(); // a module of this file's own hides the crate
+    }
+    lines_that_name(text, &["elasticsearch"], "the elasticsearch crate")
+}
+
+fn leaves_the_environment_to_config(file: &str, text: &str) -> Vec<String> {
+    if module_of(file) == "config" {
+        return Vec::new();
+    }
+    lines_that_name(text, &["std", "env"], "std::env")
+}
+
+fn lines_that_name(text: &str, start: &[&str], what: &str) -> Vec<String> {
+    let used = paths(&tokens(text));
+    let named = used.iter().filter(|path| {
+        path.segments.len() >= start.len() && path.segments.iter().zip(start).all(|(a, b)| a == b)
+    });
+    named.map(|path| format!("line {}: names {what}", path.line)).collect()
+}
+
+/// `wal/slot.rs` → `wal`, `change.rs` → `change`.
+fn module_of(file: &str) -> &str {
+    file.split('/').next().unwrap_or(file).trim_end_matches(".rs")
+}
+
+/// How many `super` lead from the file's own scope to the crate: 1 for `wal.rs` and `wal/mod.rs`.
+fn file_depth(file: &str) -> usize {
+    let folders = file.matches('/').count();
+    if file.ends_with("/mod.rs") { folders } else { folders + 1 }
+}
+
+/// Every file below `src` as (path below src, text).
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut files: Vec<PathBuf> = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("src can be read") {
+            let path = entry.expect("src can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    let below = |path: &Path| path.strip_prefix(&root).expect("it is below src").to_owned();
+    let read = |path: &PathBuf| std::fs::read_to_string(path).expect("sources are text");
+    files.iter().map(|path| (below(path).display().to_string(), read(path))).collect()
+}
+
+#[track_caller]
+fn check_sources(rule: Rule) {
+    let breaches: Vec<String> = sources()
+        .iter()
+        .flat_map(|(file, text)| {
+            rule(file, text).into_iter().map(move |b| format!("src/{file}: {b}"))
+        })
+        .collect();
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+#[test]
+fn every_import_looks_left() {
+    check_sources(imports_look_left);
+}
+
+#[test]
+fn every_file_is_small() {
+    check_sources(is_small);
+}
+
+#[test]
+fn every_function_is_small() {
+    check_sources(has_small_functions);
+}
+
+#[test]
+fn every_file_opens_with_its_promise() {
+    check_sources(opens_with_its_promise);
+}
+
+#[test]
+fn only_the_client_names_the_elasticsearch_crate() {
+    check_sources(leaves_elasticsearch_to_the_client);
+}
+
+#[test]
+fn only_config_reads_the_environment() {
+    check_sources(leaves_the_environment_to_config);
+}
+
+#[test]
+fn the_map_states_the_same_order() {
+    let map = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
+    let map = std::fs::read_to_string(map).expect("ARCHITECTURE.md is there");
+    assert!(map.contains(&ORDER.join(" ")), "ARCHITECTURE.md lists another order of modules");
+}
+
+/// Whether `rule` finds exactly `breaches` breaches in `text`.
+#[track_caller]
+fn check(rule: Rule, file: &str, text: &str, breaches: usize) {
+    let found = rule(file, text);
+    assert_eq!(found.len(), breaches, "{file}: {text}\n{found:?}");
+}
+
+#[test]
+fn an_import_to_the_right_is_found_in_every_form() {
+    let rule = imports_look_left;
+    check(rule, "wal/slot.rs", "use crate::change::Lsn; use crate::wal::stream;", 0);
+    check(rule, "wal/slot.rs", "use crate::feed::Feed;", 1);
+    check(rule, "wal/slot.rs", "use crate::{change::Lsn, config, queue::{record, settle}};", 2);
+    check(rule, "wal/slot.rs", "fn f() { crate::sink::send(crate::value::x()) }", 1);
+    check(rule, "wal/slot.rs", "fn f(x: &crate::pipeline::Run, y: Vec<crate::api::Y>) {}", 2);
+    check(rule, "wal/slot.rs", "use super::super::api::Page;", 1);
+    check(rule, "wal/slot.rs", "use super::stream::Stream;", 0);
+    check(rule, "wal/mod.rs", "use super::api::Page;", 1);
+    check(rule, "wal.rs", "use super::{api, change};", 1);
+    check(rule, "wal/slot.rs", "mod tests { use super::super::stream; use super::*; }", 0);
+    check(rule, "wal.rs", "mod tests { use super::super::api; }", 1);
+    check(rule, "wal/slot.rs", "use walferry::api;", 1);
+    check(rule, "wal/slot.rs", "use crate as c;", 1);
+    check(rule, "wal/slot.rs", "use crate::*;", 1);
+    check(rule, "wal/slot.rs", "use crate::helpers::x;", 1);
+    check(rule, "helpers.rs", "", 1);
+    check(rule, "main.rs", "use walferry::pipeline;", 0);
+    check(rule, "wal/slot.rs", "// crate::api\n/* crate::api /* */ crate::api */\n", 0);
+    check(rule, "wal/slot.rs", r##"const A: &str = "crate::api \" crate::api"; "##, 0);
+    check(rule, "wal/slot.rs", "const A: &str = r#\"crate::api\"#; use crate::api;", 1);
+    check(rule, "wal/slot.rs", "fn f<'a>(c: char) -> bool { c == '\"' && crate::api::f() }", 1);
+    check(rule, "wal/slot.rs", "pub(crate) fn f() { self::g(); } pub(in crate::wal) fn g() {}", 0);
+}
+
+#[test]
+fn a_crate_in_the_wrong_file_is_found_in_every_form() {
+    let rule = leaves_elasticsearch_to_the_client;
+    check(rule, "sink/client.rs", "use elasticsearch::Elasticsearch;", 0);
+    check(rule, "sink/bulk.rs", "use elasticsearch::Elasticsearch;", 1);
+    check(rule, "sink/bulk.rs", "use ::elasticsearch::Elasticsearch;", 1);
+    check(rule, "sink/bulk.rs", "use elasticsearch as es;", 1);
+    check(rule, "check/mod.rs", "mod elasticsearch; use elasticsearch::facts;", 0);
+    check(rule, "sink/bulk.rs", "fn f() -> elasticsearch::Error { todo() }", 1);
+    check(
+        rule,
+        "sink/bulk.rs",
+        "fn f(c: &Config) { c.elasticsearch.nodes(); x::elasticsearch::y() }",
+        0,
+    );
+    let rule = leaves_the_environment_to_config;
+    check(rule, "config.rs", "fn f() { std::env::var(\"A\") }", 0);
+    check(rule, "main.rs", "use std::env;", 1);
+    check(rule, "main.rs", "use std::{env::{self, var}, fmt};", 2);
+    check(rule, "main.rs", "fn f() { std::env::args() } const V: &str = env!(\"V\");", 1);
+}
+
+#[test]
+fn what_grows_too_long_is_found() {
+    let lines = |count: usize| "    x();\n".repeat(count);
+    check(is_small, "a.rs", &lines(400), 0);
+    check(is_small, "a.rs", &lines(401), 1);
+    let tests = format!("{}#[cfg(test)]\nmod tests {{\n{}}}\n", lines(400), lines(900));
+    check(is_small, "a.rs", &tests, 0);
+    let then_more = format!("{tests}fn after() {{}}\n");
+    check(is_small, "a.rs", &then_more, 1);
+
+    let function = |count: usize| format!("fn f(a: [u8; 3]) -> X {{\n{}}}\n", lines(count));
+    check(has_small_functions, "a.rs", &function(70), 0);
+    check(has_small_functions, "a.rs", &function(71), 1);
+    let commented = format!("fn f() {{\n{}{}}}\n", lines(70), "    // why\n\n".repeat(9));
+    check(has_small_functions, "a.rs", &commented, 0);
+    check(has_small_functions, "a.rs", &format!("trait T {{ fn f(); {} }}", function(71)), 1);
+
+    check(opens_with_its_promise, "a.rs", "//! Counts.\n", 0);
+    check(opens_with_its_promise, "a.rs", "// Counts.\n", 1);
+    check(opens_with_its_promise, "a.rs", "use a::b;\n//! Counts.\n", 1);
+}

@@ -1,0 +1,67 @@
+//! The rows that both measurements write: listings of about 0.9 kB as JSON, all active.
+//!
+//! Not here: starting anything, and the clock.
+
+use crate::support::Sql;
+
+pub(crate) const SELLERS: u32 = 2000;
+pub(crate) const CATEGORIES: u32 = 200;
+/// Rows of one transaction of the backlog.
+const BATCH: u32 = 500;
+const STEP: usize = 500;
+
+/// Sellers and a tree of categories, three levels deep; there before walferry's first start.
+pub(crate) async fn prepare(sql: &Sql) {
+    let statements = format!(
+        "insert into profiles (id, username, full_name, avatar_url, email, location, rating)
+         select {}, 'user' || n, 'Satıcı ' || n, 'https://cdn.example.com/' || n || '.png',
+                'user' || n || '@example.com', 'İstanbul', 4.50
+         from generate_series(1, {SELLERS}) n;
+         insert into categories (id, parent_id, name, slug)
+         select {}, case when n > 10 then {} end, 'Kategori ' || n, 'kategori-' || n
+         from generate_series(1, {CATEGORIES}) n",
+        id("a", "n"),
+        id("b", "n"),
+        id("b", "n / 10"),
+    );
+    sql.run(&statements).await;
+}
+
+/// `inserts` new listings and then `updates` price changes among them, 500 in a transaction.
+pub(crate) async fn backlog(sql: &Sql, inserts: u32, updates: u32) {
+    for first in (1..=inserts).step_by(STEP) {
+        insert(sql, first, first + BATCH - 1).await;
+    }
+    for first in (1..=updates).step_by(STEP) {
+        let statement = format!(
+            "update listings set price = price + 1, updated_at = now()
+             where id in (select {} from generate_series({first}, {}) n)",
+            // Spread over all, each once.
+            id("c", &format!("(n * 7919 % {inserts} + 1)")),
+            first + BATCH - 1,
+        );
+        sql.run(&statement).await;
+    }
+}
+
+/// Listings number `first` to `last`, in one transaction.
+pub(crate) async fn insert(sql: &Sql, first: u32, last: u32) {
+    let statement = format!(
+        "insert into listings (id, user_id, category_id, title, description, price, status, city,
+                               latitude, longitude, attributes, tags, images)
+         select {}, {}, {}, 'Satılık ürün numara ' || n, repeat('Temiz kullanılmış, kutusu duruyor. ', 8),
+                n % 10000 + 0.90, 'active', 'Ankara', 39.9 + n % 100 / 1000.0, 32.8,
+                jsonb_build_object('renk', 'mavi', 'beden', n % 50, 'garanti', true),
+                array['satılık', 'ikinci el'], array['https://cdn.example.com/i/' || n || '.jpg']
+         from generate_series({first}, {last}) n",
+        id("c", "n"),
+        id("a", &format!("(n % {SELLERS} + 1)")),
+        id("b", &format!("(n % {CATEGORIES} + 1)")),
+    );
+    sql.run(&statement).await;
+}
+
+/// The SQL of the id number `n`.
+pub(crate) fn id(kind: &str, n: &str) -> String {
+    format!("('{kind}0000000-0000-4000-8000-' || lpad(({n})::text, 12, '0'))::uuid")
+}

@@ -1,0 +1,21 @@
+//! The integration tests: one binary, one PostgreSQL and one Elasticsearch for all of it.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod api;
+mod architecture;
+mod bad_input;
+mod bulk_errors;
+mod config;
+mod demo;
+mod end_to_end;
+mod memory;
+mod migrations;
+mod oracle;
+mod queue_storage;
+mod replication;
+mod restart;
+mod retention;
+mod scene;
+mod support;
+mod values;
+mod workload;

@@ -1,0 +1,160 @@
+//! The slot's stream against a real server: feedback, idling, shutdown, and what must not be
+//! silent.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use walferry::change::Lsn;
+use walferry::config::{Database, SslMode};
+use walferry::postgres::Class;
+use walferry::wal::{
+    Captured, Ports, Replication, StreamError, StreamSettings, StreamStats, Tables, run, slot,
+};
+
+use crate::support::{Postgres, Sql, eventually};
+
+/// So short that a second without feedback costs the connection.
+const SETTINGS: &[(&str, &str)] = &[("wal_sender_timeout", "1s")];
+const LIMIT: Duration = Duration::from_secs(30);
+
+struct Stream {
+    output: mpsc::Receiver<Vec<Captured>>,
+    durable: watch::Sender<Lsn>,
+    shutdown: CancellationToken,
+    stats: Arc<StreamStats>,
+    ended: JoinHandle<Result<(), StreamError>>,
+}
+
+fn database(server: &Postgres) -> Database {
+    Database {
+        connect: server.url("postgres").parse().unwrap(),
+        ssl_mode: SslMode::Prefer,
+        root_certificates: None,
+        connect_timeout: LIMIT,
+    }
+}
+
+/// A server with a published table `a`, a slot, and the stream of it from its start.
+async fn begin(publication: &str, idle_step: u64, room: usize) -> (Postgres, Sql, Stream) {
+    let server = Postgres::private(SETTINGS).await;
+    let sql = server.connect("postgres").await;
+    sql.run("create table a (id int primary key, t text); create table b (t text)").await;
+    sql.run("create publication walferry for table a").await;
+    let database = database(&server);
+    let start = Replication::connect(&database, "test").await.unwrap();
+    let start = { start }.create_slot("walferry").await.unwrap();
+    let replication = Replication::connect(&database, "test").await.unwrap();
+    let stream = replication.start("walferry", start, publication).await.unwrap();
+    let catalog = walferry::postgres::connect(&database, "test").await.unwrap().client;
+    let (durable, durable_rx) = watch::channel(start);
+    let (output_tx, output) = mpsc::channel(room);
+    let (shutdown, stats) = (CancellationToken::new(), Arc::new(StreamStats::default()));
+    let ports = Ports {
+        catalog: Arc::new(catalog),
+        durable: durable_rx,
+        output: output_tx,
+        shutdown: shutdown.clone(),
+        stats: Arc::clone(&stats),
+    };
+    let tables = Tables::new(vec![("public".to_owned(), "a".to_owned())]);
+    let settings = StreamSettings { idle_step, ..StreamSettings::default() };
+    let ended = tokio::spawn(run(stream, tables, settings, ports));
+    (server, sql, Stream { output, durable, shutdown, stats, ended })
+}
+
+/// Everything up to the next commit: how many changes, and its end.
+async fn commit(stream: &mut Stream) -> (usize, Lsn) {
+    let mut changes = 0;
+    loop {
+        for captured in stream.output.recv().await.expect("the stream goes on") {
+            match captured {
+                Captured::Change(_) => changes += 1,
+                Captured::Commit { end_lsn, .. } => return (changes, end_lsn),
+                Captured::Idle { .. } => {}
+            }
+        }
+    }
+}
+
+async fn confirmed(sql: &Sql) -> Lsn {
+    slot::inspect(sql, "walferry").await.unwrap().unwrap().confirmed_flush
+}
+
+#[tokio::test]
+async fn a_blocked_output_costs_neither_the_connection_nor_a_row() {
+    let (_server, sql, mut stream) = begin("walferry", 0, 1).await;
+    sql.run("insert into a select g, repeat('x', 500) from generate_series(1, 20000) g").await;
+    let walsender = "select active_pid from pg_replication_slots";
+    let before: Option<i32> = sql.value(walsender, &[]).await;
+    // Five times wal_sender_timeout, at three feedbacks in each.
+    eventually(LIMIT, "feedback goes on", async || {
+        match stream.stats.feedbacks.load(Ordering::Relaxed) {
+            15.. => Ok(()),
+            sent => Err(format!("{sent} sent")),
+        }
+    })
+    .await;
+    let start = *stream.durable.borrow();
+    assert_eq!(confirmed(&sql).await, start, "nothing is acknowledged that is not durable");
+    let (changes, end) = commit(&mut stream).await;
+    assert_eq!(changes, 20000);
+    assert_eq!(sql.value::<Option<i32>>(walsender, &[]).await, before, "the same connection");
+    stream.durable.send(end).unwrap();
+    eventually(LIMIT, "the commit is acknowledged", async || match confirmed(&sql).await {
+        lsn if lsn == end => Ok(()),
+        lsn => Err(lsn.to_string()),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_idle_table_in_a_busy_database_retains_no_wal() {
+    let (_server, sql, mut stream) = begin("walferry", 1 << 20, 16).await;
+    sql.run("insert into b select repeat('x', 1000) from generate_series(1, 20000)").await;
+    let written: String = sql.value("select pg_current_wal_lsn()::text", &[]).await;
+    let written: Lsn = written.parse().unwrap();
+    let mut marked = Lsn(0);
+    while written.0 - marked.0.min(written.0) >= 1 << 20 {
+        for captured in stream.output.recv().await.expect("the stream goes on") {
+            let Captured::Idle { wal_end } = captured else { panic!("{captured:?}") };
+            assert!(wal_end.0 >= marked.0 + (1 << 20));
+            marked = wal_end;
+            stream.durable.send(marked).unwrap();
+        }
+    }
+    eventually(LIMIT, "the slot follows", async || match confirmed(&sql).await {
+        lsn if lsn == marked => Ok(()),
+        lsn => Err(lsn.to_string()),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn shutdown_acknowledges_what_has_just_become_durable() {
+    let (_server, sql, mut stream) = begin("walferry", 0, 16).await;
+    sql.run("insert into a values (1, 'x')").await;
+    let (changes, end) = commit(&mut stream).await;
+    assert_eq!(changes, 1);
+    stream.durable.send(end).unwrap();
+    stream.shutdown.cancel();
+    stream.ended.await.unwrap().unwrap();
+    eventually(LIMIT, "the walsender has gone", async || {
+        let slot = slot::inspect(&sql, "walferry").await.unwrap().unwrap();
+        slot.active_pid.map_or(Ok(()), |pid| Err(format!("{pid} reads it")))
+    })
+    .await;
+    assert_eq!(confirmed(&sql).await, end);
+}
+
+#[tokio::test]
+async fn a_publication_that_is_missing_is_an_error_and_not_a_silent_stream() {
+    let (_server, sql, stream) = begin("nowhere", 0, 16).await;
+    sql.run("insert into a values (1, 'x')").await;
+    let error = stream.ended.await.unwrap().unwrap_err();
+    assert_eq!(error.class(), Class::Permanent, "{error}");
+    assert!(error.to_string().contains("walferry migrate"), "{error}");
+}

@@ -1,0 +1,214 @@
+//! A PostgreSQL server of the test's own making, and a connection to it.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+
+use tokio_postgres::types::{FromSqlOwned, ToSql};
+use tokio_postgres::{Client, NoTls};
+
+use super::launcher::{free_port, new_directory, note, signal, stack, stack_blocking, text};
+
+/// How a server is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StopMode {
+    /// Connections are ended, the rest is written down. Walsenders are waited for.
+    Fast,
+    /// As a crash: nothing is written down.
+    Immediate,
+}
+
+impl StopMode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Immediate => "immediate",
+        }
+    }
+}
+
+/// One server with `wal_level=logical` on a loopback port. Ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    /// The server's port on 127.0.0.1; it stays the same over restarts.
+    pub(crate) port: u16,
+    directory: PathBuf,
+}
+
+impl Postgres {
+    /// Makes and starts a server. `settings` are lines of postgresql.conf: `("wal_keep_size", "1GB")`.
+    ///
+    /// # Errors
+    /// What the server said when it did not start.
+    pub(crate) fn start_blocking(settings: &[(&str, &str)]) -> Result<Self, String> {
+        let server = Self { port: free_port(), directory: new_directory("postgres") };
+        let (directory, port) = (text(&server.directory), server.port.to_string());
+        let lines: Vec<String> =
+            settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let mut arguments = vec!["pg-init", &directory, &port];
+        arguments.extend(lines.iter().map(String::as_str));
+        stack_blocking(&arguments)?;
+        stack_blocking(&["pg-start", &directory])?;
+        Ok(server)
+    }
+
+    /// A server for one test alone, which may stop and kill it.
+    pub(crate) async fn private(settings: &'static [(&'static str, &'static str)]) -> Self {
+        tokio::task::spawn_blocking(|| Self::start_blocking(settings))
+            .await
+            .expect("starting a server does not panic")
+            .expect("PostgreSQL starts")
+    }
+
+    /// Starts the server again after [`Postgres::stop`] or [`Postgres::kill9`].
+    pub(crate) async fn start(&self) {
+        stack(vec!["pg-start".into(), text(&self.directory)]).await.expect("PostgreSQL starts");
+    }
+
+    /// Stops the server and waits for its end (60 s at most).
+    ///
+    /// # Errors
+    /// What `pg_ctl` said when the server did not stop.
+    pub(crate) async fn try_stop(&self, mode: StopMode) -> Result<(), String> {
+        stack(vec!["pg-stop".into(), text(&self.directory), mode.name().into()]).await
+    }
+
+    /// [`Postgres::try_stop`], which must succeed.
+    pub(crate) async fn stop(&self, mode: StopMode) {
+        self.try_stop(mode).await.expect("PostgreSQL stops");
+    }
+
+    /// Stops and starts.
+    pub(crate) async fn restart(&self, mode: StopMode) {
+        self.stop(mode).await;
+        self.start().await;
+    }
+
+    /// Kills the postmaster; its children notice and go too.
+    pub(crate) fn kill9(&self) {
+        signal(self.pid(), "KILL");
+    }
+
+    /// The postmaster's pid.
+    pub(crate) fn pid(&self) -> u32 {
+        let file = self.data_directory().join("postmaster.pid");
+        let lines = std::fs::read_to_string(file).expect("the server runs");
+        let first = lines.lines().next().expect("the file's first line is the pid");
+        first.trim().parse().expect("a pid is a number")
+    }
+
+    /// Where the server's files are.
+    pub(crate) fn data_directory(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// What the server has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("server.log")).unwrap_or_default()
+    }
+
+    /// `DATABASE_URL` of a database, as the superuser.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Connects to a database as the superuser.
+    pub(crate) async fn connect(&self, database: &str) -> Sql {
+        Sql::connect(&self.url(database)).await.expect("PostgreSQL accepts the connection")
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if self.data_directory().join("postmaster.pid").exists() {
+            let stopped = stack_blocking(&["pg-stop", &text(&self.directory), "immediate"]);
+            if let Err(error) = stopped {
+                note(&error);
+            }
+        }
+        if let Err(error) = std::fs::remove_dir_all(&self.directory) {
+            note(&format!("{} stays: {error}", self.directory.display()));
+        }
+    }
+}
+
+/// A connection, driven by a task of the test's runtime. Ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Sql {
+    client: Client,
+}
+
+impl Sql {
+    /// Connects to `url`.
+    ///
+    /// # Errors
+    /// When the server refuses or cannot be reached.
+    pub(crate) async fn connect(url: &str) -> Result<Self, tokio_postgres::Error> {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        tokio::spawn(async move {
+            // The client's next call says what went wrong.
+            drop(connection.await);
+        });
+        Ok(Self { client })
+    }
+
+    /// Runs statements that return nothing.
+    pub(crate) async fn run(&self, statements: &str) {
+        if let Err(error) = self.client.batch_execute(statements).await {
+            panic!("{}: {statements}", said(&error));
+        }
+    }
+
+    /// Runs one statement with parameters and returns the number of rows it touched.
+    pub(crate) async fn execute(&self, statement: &str, values: &[&(dyn ToSql + Sync)]) -> u64 {
+        match self.client.execute(statement, values).await {
+            Ok(rows) => rows,
+            Err(error) => panic!("{}: {statement}", said(&error)),
+        }
+    }
+
+    /// The first column of the one row that `query` returns.
+    pub(crate) async fn value<T: FromSqlOwned>(
+        &self,
+        query: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> T {
+        match self.client.query_one(query, values).await {
+            Ok(row) => row.get(0),
+            Err(error) => panic!("{}: {query}", said(&error)),
+        }
+    }
+
+    /// The first column of every row that `query` returns.
+    pub(crate) async fn column<T: FromSqlOwned>(
+        &self,
+        query: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Vec<T> {
+        match self.client.query(query, values).await {
+            Ok(rows) => rows.iter().map(|row| row.get(0)).collect(),
+            Err(error) => panic!("{}: {query}", said(&error)),
+        }
+    }
+
+    /// The one value of `query`, which gives JSON: `select to_jsonb(l) from listings l where …`.
+    pub(crate) async fn json(&self, query: &str) -> serde_json::Value {
+        let text: String = self.value(&format!("select ({query})::text"), &[]).await;
+        serde_json::from_str(&text).expect("PostgreSQL prints valid JSON")
+    }
+}
+
+impl Deref for Sql {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// An error with its cause: tokio-postgres itself prints only `db error`.
+fn said(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(cause) => cause.to_string(),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,54 @@
+//! The pair of servers a test runs against: one for all, or its own.
+
+use std::sync::{Arc, OnceLock};
+
+use super::launcher::stack_blocking;
+use super::{ElasticsearchNode, Postgres};
+
+/// A PostgreSQL and an Elasticsearch.
+#[derive(Clone, Debug)]
+pub(crate) struct Servers {
+    pub(crate) postgres: Arc<Postgres>,
+    pub(crate) elasticsearch: Arc<ElasticsearchNode>,
+}
+
+static SHARED: OnceLock<Result<Servers, String>> = OnceLock::new();
+
+impl Servers {
+    /// The pair that all tests of this process share, started by the first that asks.
+    pub(crate) async fn shared() -> Self {
+        let started = tokio::task::spawn_blocking(|| SHARED.get_or_init(|| Self::start(&[])))
+            .await
+            .expect("starting servers does not panic");
+        match started {
+            Ok(servers) => servers.clone(),
+            Err(error) => panic!("no servers, no integration tests: {error}"),
+        }
+    }
+
+    /// A PostgreSQL of the test's own, with these settings, and the shared Elasticsearch.
+    pub(crate) async fn private_postgres(
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        let shared = Self::shared().await;
+        Self { postgres: Arc::new(Postgres::private(settings).await), ..shared }
+    }
+
+    /// An Elasticsearch of the test's own, with these settings, and the shared PostgreSQL.
+    pub(crate) async fn private_elasticsearch(
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        let shared = Self::shared().await;
+        Self { elasticsearch: Arc::new(ElasticsearchNode::private(settings).await), ..shared }
+    }
+
+    fn start(settings: &[(&str, &str)]) -> Result<Self, String> {
+        stack_blocking(&["install"])?;
+        std::thread::scope(|threads| {
+            let elasticsearch = threads.spawn(|| ElasticsearchNode::start_blocking(&[]));
+            let postgres = Postgres::start_blocking(settings)?;
+            let elasticsearch = elasticsearch.join().expect("starting a node does not panic")?;
+            Ok(Self { postgres: Arc::new(postgres), elasticsearch: Arc::new(elasticsearch) })
+        })
+    }
+}
