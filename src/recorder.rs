@@ -28,7 +28,7 @@ use crate::wal::Captured;
 
 /// Batches on their way to the feed.
 const LIVE_BATCHES_MAX: usize = 2;
-/// How long a start may take before changes are captured without it.
+/// How long Elasticsearch may take to answer before changes are captured without it.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A batch that stands in the table as `processing`.
@@ -54,8 +54,10 @@ pub struct GoneLive {
 /// What the feed works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedMode {
-    /// Elasticsearch has not been prepared yet.
+    /// Elasticsearch has not answered yet.
     Starting,
+    /// It answers, and its indices are being made ready.
+    Preparing,
     /// Rows that were there before the slot.
     Load,
     /// Unfinished jobs of the table.
@@ -70,6 +72,7 @@ impl FeedMode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::Preparing => "preparing",
             Self::Load => "load",
             Self::Table => "table",
             Self::Live => "live",
@@ -171,7 +174,7 @@ impl Recorder {
             && match *self.mode.borrow() {
                 FeedMode::Starting => Instant::now() < patience,
                 FeedMode::Load => false,
-                FeedMode::Table | FeedMode::Live => true,
+                FeedMode::Preparing | FeedMode::Table | FeedMode::Live => true,
             }
     }
 

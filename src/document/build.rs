@@ -3,8 +3,7 @@
 //! Not here: which documents a change touches (`document::route`), and where embedded rows come
 //! from (`feed::cache`).
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use smallvec::SmallVec;
 
 use super::definition::{Definition, Source, SourceId};

@@ -4,7 +4,7 @@
 //! time of the read (its horizon), an image from the stream may be older than what was sent, so
 //! every action on that document is rendered by a read as well. Pure.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::change::Lsn;
 use crate::document::action::DocumentId;

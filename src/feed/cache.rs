@@ -6,7 +6,7 @@
 //! drops the entry for a new read. Valid while every change passes through the feed's hands;
 //! cleared whenever that ends. Pure.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::change::{Lsn, Row, TableId};
 use crate::document::build::Embedded;

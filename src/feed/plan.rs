@@ -1,7 +1,6 @@
 //! What a batch of changes does to documents, collapsed to one step per document. Pure.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use smallvec::SmallVec;
 
 use crate::change::TableId;

@@ -1,8 +1,9 @@
 //! Carries out a plan: reads what must be read, builds the documents, sends the actions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use foldhash::HashMap;
 use smallvec::SmallVec;
 
 use super::cache::Cache;
@@ -27,7 +28,7 @@ impl Feed {
     pub(super) async fn carry_out(&mut self, works: &[Work], plan: Plan) -> Result<(), FeedError> {
         let needs = self.needs_of_images(works, &plan);
         let wanted = wanted_keys(&plan);
-        let mut rows = ReadRows::new();
+        let mut rows = ReadRows::default();
         if !wanted.is_empty() || !needs.is_empty() {
             let horizon = self.read_for_plan(wanted, needs, &mut rows).await?;
             let reads = plan.steps().iter().filter(|s| matches!(s.content, Content::Read(_)));

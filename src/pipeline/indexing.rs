@@ -142,7 +142,7 @@ async fn prepare(
             system_identifier: &stored.system_identifier,
             timeline: u32::try_from(stored.timeline).unwrap_or_default(),
         };
-        match attempt(elasticsearch, &specs, preparation).await {
+        match attempt(elasticsearch, &specs, preparation, &indexing.mode).await {
             Ok(targets) => {
                 context.status.ok(Component::Elasticsearch, "answers");
                 context.note_ready();
@@ -151,6 +151,7 @@ async fn prepare(
             Err(fault @ Fault::Permanent(_)) if !context.was_ready() => return Err(fault),
             Err(fault) => {
                 let sentence = fault.to_string();
+                indexing.mode.send_replace(Mode::Starting);
                 context.status.fault(Component::Elasticsearch, sentence.clone());
                 if sentence != told {
                     tracing::warn!(error = sentence, "waiting for Elasticsearch");
@@ -166,11 +167,14 @@ async fn attempt(
     elasticsearch: &client::Client,
     specs: &[IndexSpec],
     preparation: Preparation<'_>,
+    mode: &watch::Sender<Mode>,
 ) -> Result<Vec<Target>, Fault> {
     ping::ping(elasticsearch).await.map_err(|error| match error.is_passing() {
         true => Fault::passing(&error),
         false => Fault::permanent(&error),
     })?;
+    // A busy cluster takes its time over aliases: the stream waits rather than run ahead.
+    mode.send_replace(Mode::Preparing);
     index::prepare(elasticsearch, specs, preparation).await.map_err(|error| {
         match error.is_passing() {
             true => Fault::passing(&error),

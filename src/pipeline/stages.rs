@@ -348,7 +348,7 @@ async fn retained_max(context: &Context, control: &tokio_postgres::Client) -> Re
 impl From<Mode> for metrics::Mode {
     fn from(mode: Mode) -> Self {
         match mode {
-            Mode::Starting => Self::Stopped,
+            Mode::Starting | Mode::Preparing => Self::Stopped,
             Mode::Load => Self::Load,
             Mode::Table => Self::Table,
             Mode::Live => Self::Live,

@@ -4,9 +4,11 @@
 //! one (the last body, the highest version, all jobs and rooms). So do actions that are not yet
 //! sent. Actions of different documents may overtake each other. Pure.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::bulk::wire_size;
 use crate::document::action::{Action, DocumentId, IndexId};
@@ -38,7 +40,7 @@ impl Batch {
     #[must_use]
     pub fn new(index_count: usize) -> Self {
         let lanes = std::iter::repeat_with(Lane::default).take(index_count).collect();
-        Self { documents: HashMap::new(), lanes }
+        Self { documents: HashMap::default(), lanes }
     }
 
     /// Documents without a verdict.

@@ -6,9 +6,9 @@
 //!
 //! Not here: the conversion itself.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use postgres_types::{Kind as Class, Type};
 
 /// Types below this OID come with PostgreSQL (`FirstNormalObjectId`).
@@ -90,7 +90,7 @@ impl Kinds {
     /// Knows all built-in types that a column can have.
     #[must_use]
     pub fn new() -> Self {
-        let mut kinds = Self { by_oid: HashMap::new() };
+        let mut kinds = Self { by_oid: HashMap::default() };
         for oid in 1..USER_OID_MIN {
             let Some(built_in) = Type::from_oid(oid) else { continue };
             if !matches!(built_in.kind(), Class::Pseudo) {
@@ -120,7 +120,7 @@ impl Kinds {
         client: &tokio_postgres::Client,
         oids: &[u32],
     ) -> Result<(), tokio_postgres::Error> {
-        let mut found: HashMap<u32, Shape> = HashMap::new();
+        let mut found: HashMap<u32, Shape> = HashMap::default();
         let mut wanted = self.unknown(oids, &found);
         for _ in 0..DEPTH_MAX {
             if wanted.is_empty() {
@@ -134,7 +134,7 @@ impl Kinds {
             }
             wanted = self.unknown(&next, &found);
         }
-        let mut loaded = HashMap::new();
+        let mut loaded = HashMap::default();
         for &oid in oids {
             self.resolve(oid, &found, &mut loaded, DEPTH_MAX);
         }

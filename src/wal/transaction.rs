@@ -6,7 +6,7 @@
 //!
 //! Memory is one row: changes are handed out as they arrive, transactions are never gathered.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::change::{Change, Lsn, Operation, Position};
 use crate::value::Kinds;
@@ -91,7 +91,7 @@ impl Open {
 impl Assembler {
     #[must_use]
     pub fn new(tables: Tables) -> Self {
-        Self { tables, relations: HashMap::new(), open: None, scratch: Vec::new() }
+        Self { tables, relations: HashMap::default(), open: None, scratch: Vec::new() }
     }
 
     /// Between Begin and Commit.

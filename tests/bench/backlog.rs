@@ -20,7 +20,9 @@ pub(crate) async fn run(definition: Option<&'static str>) -> Run {
     let rig = Rig::up(definition).await;
     load::prepare(rig.sql()).await;
     // The first start makes the slot and loads what is there.
-    rig.start_and_ready().await.stop().await;
+    let mut first = rig.start_and_ready().await;
+    rig.loaded().await;
+    first.stop().await;
     load::backlog(rig.sql(), INSERTS, UPDATES).await;
     rig.sql().run("checkpoint").await;
     let end: String = rig.value("select pg_current_wal_flush_lsn()::text").await;

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::types::FromSqlOwned;
 
 use crate::cost;
-use crate::support::{ElasticsearchNode, Postgres, Servers, Sql, TestBed, Walferry};
+use crate::support::{ElasticsearchNode, Postgres, Servers, Sql, TestBed, Walferry, eventually};
 
 /// From a start to being ready.
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -81,6 +81,15 @@ impl Rig {
     pub(crate) async fn has_settled(&self, lsn: &str) -> bool {
         let sql = format!("select settled_lsn >= '{lsn}' from walferry.settlement");
         self.value(&sql).await
+    }
+
+    /// Waits until the rows that stood before the first start are loaded.
+    pub(crate) async fn loaded(&self) {
+        eventually(READY_MAX, "the first load is done", async || {
+            let sql = "select count(*) > 0 and count(*) = count(done_at) from walferry.load";
+            if self.value(sql).await { Ok(()) } else { Err("it goes on".to_owned()) }
+        })
+        .await;
     }
 
     /// Jobs in the queue, counted one by one, and how many of them are completed.
