@@ -12,6 +12,7 @@
 mod arguments;
 mod check;
 mod healthcheck;
+mod jobs;
 mod migrate;
 mod rebuild;
 
@@ -26,10 +27,12 @@ use crate::document::parse::{self, DefinitionError};
 use crate::pipeline::{self, RunError, RunOptions};
 use crate::postgres::{self, ConnectError, Session};
 use crate::queue::migrate::MigrateError;
+use crate::queue::operate::Filter;
 use crate::shutdown;
 
 pub use arguments::{Arguments, Command};
 pub use healthcheck::HealthError;
+pub use jobs::JobsError;
 pub use rebuild::RebuildError;
 
 /// Why a command did not do what was asked.
@@ -50,6 +53,8 @@ pub enum CommandError {
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
+    Jobs(#[from] JobsError),
+    #[error(transparent)]
     Health(#[from] HealthError),
     #[error("could not listen for signals or write to standard output")]
     System(#[from] io::Error),
@@ -63,6 +68,7 @@ impl CommandError {
             Self::Config(_) | Self::Definition(_) => 2,
             Self::Connect(_) | Self::Faults(_) | Self::Migrate(_) => 3,
             Self::Rebuild(error) => error.exit_code(),
+            Self::Jobs(error) => error.exit_code(),
             Self::Run(error) => error.exit_code(),
             Self::Health(_) | Self::System(_) => 1,
         }
@@ -92,6 +98,15 @@ pub async fn run(arguments: Arguments, environment: &Strings) -> Result<(), Comm
             let session = connect(&config).await?;
             let text = rebuild::run(session.client, &config.slot, yes).await?;
             Ok(say(&text)?)
+        }
+        Command::Jobs { choice, status, limit, json } => {
+            let session = connect(&load(Needs::Database)?).await?;
+            let filter = Filter { status, ..choice.filter() };
+            Ok(say(&jobs::list(&session.client, &filter, limit, json).await?)?)
+        }
+        Command::Retry { choice, all, dry_run } => {
+            let session = connect(&load(Needs::Database)?).await?;
+            Ok(say(&jobs::retry(&session.client, &choice.filter(), all, dry_run).await?)?)
         }
         Command::Healthcheck => {
             let address = config::listen(&flags, environment)?;

@@ -134,6 +134,11 @@ pub struct Limits {
 pub struct Queue {
     /// How long completed jobs are kept.
     pub completed_retention: Duration,
+    /// Refused attempts of a document after which its job is `failed`.
+    pub attempts_max: u32,
+    /// The wait before the second attempt; doubles with each.
+    pub retry_delay_min: Duration,
+    pub retry_delay_max: Duration,
 }
 
 /// The HTTP server.

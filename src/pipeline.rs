@@ -23,6 +23,7 @@ use crate::document::definition::Definition;
 use crate::document::parse;
 use crate::metrics::{self, Metrics};
 use crate::status::{Component, Status};
+use crate::supervisor::desk::Desk;
 use fault::Fault;
 pub use fault::RunError;
 
@@ -47,6 +48,7 @@ struct Context {
     metrics: Metrics,
     status: Status,
     options: RunOptions,
+    desk: Desk,
     /// Elasticsearch was prepared once: what it refuses from then on is waited out, since changes
     /// are captured and the slot's WAL is guarded only while we run.
     was_ready: Arc<AtomicBool>,
@@ -80,10 +82,12 @@ pub async fn run(
         TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     tracing::info!(%address, "listening");
     let (metrics, status) = (Metrics::new(), Status::new());
-    let state = api::State::new(status.clone(), metrics.clone(), config.database.clone());
-    let was_ready = Arc::default();
-    let context =
-        Context { config: Arc::new(config), definition, metrics, status, options, was_ready };
+    let (desk, was_ready) = (Desk::default(), Arc::default());
+    let slot = config.slot.clone();
+    let database = config.database.clone();
+    let state = api::State::new(status.clone(), metrics.clone(), database, slot, desk.clone());
+    let config = Arc::new(config);
+    let context = Context { config, definition, metrics, status, options, desk, was_ready };
     let stop_serving = CancellationToken::new();
     let mut server = tokio::spawn(api::serve(listener, state, stop_serving.clone()));
     tokio::select! {

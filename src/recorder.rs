@@ -21,9 +21,11 @@ pub use batch::Assembler;
 use crate::change::{Change, Lsn, Position};
 use crate::config::Limits;
 use crate::queue::QueueError;
+use crate::queue::alive::{Alive, Hold};
 use crate::queue::record::Recorder as Storage;
 use crate::queue::settle::Progress;
 use crate::queue::status::Status;
+use crate::queue::ticket::Extent;
 use crate::wal::Captured;
 
 /// Batches on their way to the feed.
@@ -34,6 +36,8 @@ const START_PATIENCE: Duration = Duration::from_secs(2);
 /// A batch that stands in the table as `processing`.
 #[derive(Debug)]
 pub struct Recorded {
+    /// Its jobs are not stuck while it waits for the feed.
+    pub hold: Option<Hold>,
     /// May be empty: then only `end_lsn` passes through, to keep its place in the order.
     pub changes: Vec<Change>,
     /// The end LSN of the last commit completed by this batch, or a keepalive's.
@@ -96,6 +100,8 @@ pub struct Recorder {
     /// True while jobs must only be captured.
     pub capture_only: watch::Receiver<bool>,
     pub mode: watch::Receiver<FeedMode>,
+    /// Jobs that are handed over are on it.
+    pub alive: Alive,
     /// Moves while anything settles.
     pub progress: watch::Receiver<Progress>,
     /// Nothing has settled for a while although the feed has work.
@@ -209,8 +215,10 @@ impl Recorder {
                 },
             },
         };
-        let batch = assembler.take();
-        if let Some(last) = batch.changes.last() {
+        let mut batch = assembler.take();
+        if let Some((first, last)) = batch.changes.first().zip(batch.changes.last()) {
+            let extent = Extent::Range { first: first.position, last: last.position };
+            batch.hold = permit.is_some().then(|| self.alive.hold(extent));
             let status = if permit.is_some() { Status::Processing } else { Status::Pending };
             self.storage.write(&batch.changes, status, batch.end_lsn).await?;
             self.recorded = last.position;

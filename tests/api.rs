@@ -12,6 +12,7 @@ use walferry::api::{self, State};
 use walferry::config::{Flags, Needs, load};
 use walferry::metrics::Metrics;
 use walferry::status::{Component, Status};
+use walferry::supervisor::desk::Desk;
 
 /// A server whose PostgreSQL is not there.
 struct Server {
@@ -30,7 +31,8 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (status, shutdown) = (Status::new(), CancellationToken::new());
-        let state = State::new(status.clone(), Metrics::new(), config.database);
+        let (metrics, desk) = (Metrics::new(), Desk::default());
+        let state = State::new(status.clone(), metrics, config.database, config.slot, desk);
         let serving = tokio::spawn(api::serve(listener, state, shutdown.clone()));
         Self { address, status, shutdown, serving }
     }

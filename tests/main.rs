@@ -11,6 +11,7 @@ mod end_to_end;
 mod memory;
 mod migrations;
 mod oracle;
+mod queue_healing;
 mod queue_storage;
 mod replication;
 mod restart;

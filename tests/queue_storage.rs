@@ -15,6 +15,7 @@ use walferry::queue::load::{self, LoadProgress};
 use walferry::queue::position::{self, Settlement, StoredPosition};
 use walferry::queue::record::Recorder;
 use walferry::queue::record_id::{TableKey, TableKeys};
+use walferry::queue::retry::RetryPolicy;
 use walferry::queue::settle::{SettleCounts, Settler};
 use walferry::queue::status::Status;
 use walferry::queue::ticket::{CreatedBetween, Extent, Failure, JobKey, LoadedChunk, Stub};
@@ -25,17 +26,23 @@ use crate::support::eventually;
 
 const SLOT: &str = "walferry";
 
+pub(crate) const POLICY: RetryPolicy = RetryPolicy {
+    attempts_max: 3,
+    delay_min: Duration::from_secs(1),
+    delay_max: Duration::from_secs(60),
+};
+
 fn keys() -> Arc<TableKeys> {
     let key = |name: &str, uuid| TableKey { name: name.into(), columns: vec!["id".into()], uuid };
     Arc::new(TableKeys(vec![key("listings", true), key("notes", false)]))
 }
 
-fn at(lsn: u64, ordinal: u64) -> Position {
+pub(crate) fn at(lsn: u64, ordinal: u64) -> Position {
     Position { commit_lsn: Lsn(lsn), ordinal }
 }
 
 /// Now, so that rows fall into today's part.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(since.as_micros()).unwrap()
 }
@@ -58,30 +65,30 @@ fn insert(position: Position, row: &str) -> Change {
     }
 }
 
-fn listing(position: Position) -> Change {
+pub(crate) fn listing(position: Position) -> Change {
     let id = 0x4000_8000_u64 + position.commit_lsn.0 * 100 + position.ordinal;
     insert(position, &format!(r#"{{"id": "00000000-0000-4000-8000-{id:012}", "title": "lamp"}}"#))
 }
 
-fn ticket(sequence: u64, extent: Extent, time: i64) -> Stub {
+pub(crate) fn ticket(sequence: u64, extent: Extent, time: i64) -> Stub {
     Stub { sequence, extent, created: around(time), end_lsn: None, loaded: None }
 }
 
-fn range(first: Position, last: Position) -> Extent {
+pub(crate) fn range(first: Position, last: Position) -> Extent {
     Extent::Range { first, last }
 }
 
 /// A prepared database whose lease is ours.
-struct Queue {
-    database: TestDatabase,
-    admin: Client,
+pub(crate) struct Queue {
+    pub(crate) database: TestDatabase,
+    pub(crate) admin: Client,
     /// Its session is the holder.
     holder: Client,
-    lease: Lease,
+    pub(crate) lease: Lease,
 }
 
 impl Queue {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let database = TestDatabase::with_tables().await;
         let admin = database.connect().await;
         migrate::run(&admin, &options()).await.unwrap();
@@ -98,15 +105,15 @@ impl Queue {
         Self { database, admin, holder, lease }
     }
 
-    async fn recorder(&self) -> Recorder {
+    pub(crate) async fn recorder(&self) -> Recorder {
         Recorder::new(self.database.connect().await, &self.lease, keys(), 700).await.unwrap()
     }
 
-    async fn settler(&self) -> Settler {
-        Settler::new(self.database.connect().await, &self.lease).await.unwrap()
+    pub(crate) async fn settler(&self) -> Settler {
+        Settler::new(self.database.connect().await, &self.lease, POLICY).await.unwrap()
     }
 
-    async fn claimer(&self) -> Claimer {
+    pub(crate) async fn claimer(&self) -> Claimer {
         Claimer::new(self.database.connect().await, &self.lease, keys()).await.unwrap()
     }
 
@@ -117,7 +124,7 @@ impl Queue {
         self.admin.query(query, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
     }
 
-    async fn one(&self, query: &str) -> String {
+    pub(crate) async fn one(&self, query: &str) -> String {
         self.admin.query_one(query, &[]).await.unwrap().get(0)
     }
 }
@@ -130,7 +137,7 @@ pub(crate) async fn records_settles_and_claims(database: &TestDatabase, role: &s
     let client = database.connect_as(role).await;
     let mut claimer = Claimer::new(client, lease, keys()).await.unwrap();
     let jobs = claimer.claim(Position::default(), None, 10).await.unwrap();
-    let mut settler = Settler::new(database.connect_as(role).await, lease).await.unwrap();
+    let mut settler = Settler::new(database.connect_as(role).await, lease, POLICY).await.unwrap();
     let ids = ticket(0, Extent::Ids(vec![jobs[0].id]), jobs[0].created_at);
     let counts = settler.settle(&[(ids, Vec::new())], Some(Lsn(0x28)), &[]).await.unwrap();
     assert_eq!(counts.completed, 1);
@@ -201,12 +208,12 @@ async fn a_batch_settles_with_its_failures_and_position() {
     first.end_lsn = Some(Lsn(0x40));
     let failure = Failure { job: JobKey::At(at(0x20, 1)), error: "too\0 long".into() };
     let counts = settler.settle(&[(first, vec![failure])], Some(Lsn(0x40)), &[]).await.unwrap();
-    assert_eq!(counts, SettleCounts { completed: 2, failed: 1 });
-    let expected = ["0/20#0=completed", "0/20#1=failed", "0/20#2=completed", "0/20#3=processing"];
+    assert_eq!(counts, SettleCounts { completed: 2, failed: 0, retried: 1 });
+    let expected = ["0/20#0=completed", "0/20#1=pending", "0/20#2=completed", "0/20#3=processing"];
     assert_eq!(queue.statuses().await, expected);
     let query = "select concat_ws(' ', retry_count, error_message, processed_at is null)
-        from elasticsearch_sync_queue where status = 'failed'";
-    assert_eq!(queue.one(query).await, "1 too long f");
+        from elasticsearch_sync_queue where status = 'pending'";
+    assert_eq!(queue.one(query).await, "1 too long t");
 
     // The position never goes back, and what is not processing is not touched.
     let again = ticket(1, range(at(0x20, 0), at(0x20, 2)), now());
@@ -230,7 +237,7 @@ async fn many_tickets_settle_at_once() {
         })
         .collect();
     let counts = settler.settle(&tickets, None, &[]).await.unwrap();
-    assert_eq!(counts, SettleCounts { completed: 90, failed: 10 });
+    assert_eq!(counts, SettleCounts { completed: 90, failed: 0, retried: 10 });
 }
 
 #[tokio::test]
@@ -275,8 +282,8 @@ async fn jobs_are_claimed_in_the_order_of_commit_and_rebuilt() {
     let failure = Failure { job: JobKey::Id(jobs[0].id), error: "refused".into() };
     let ids = ticket(0, Extent::Ids(vec![jobs[0].id]), jobs[0].created_at);
     let counts = settler.settle(&[(ids, vec![failure])], None, &[]).await.unwrap();
-    assert_eq!(counts, SettleCounts { completed: 0, failed: 1 });
-    let message = "select error_message from elasticsearch_sync_queue where status = 'failed'";
+    assert_eq!(counts, SettleCounts { completed: 0, failed: 0, retried: 1 });
+    let message = "select error_message from elasticsearch_sync_queue where retry_count = 1";
     assert_eq!(queue.one(message).await, "refused\nnote: a value was altered");
 }
 

@@ -6,7 +6,10 @@
 //! | `GET /readyz` | 200 when progress is possible, else 503; each component by name either way |
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /api/v1/queue/stats` | the queue's figures, at most a second old |
-//! | `GET /api/v1/ai-suggestions/queue/stats` | the same, under its original path |
+//! | `POST /api/v1/queue/retry-failed` | stuck jobs are reset, failed ones `pending` again |
+//! | `POST /api/v1/queue/clear` | finished jobs are deleted; unfinished ones stay |
+//! | `POST /api/v1/queue/start`, `…/stop` | indexing goes on, or halts while capture goes on |
+//! | `/api/v1/ai-suggestions/queue/…` | the same, under its original path |
 //!
 //! Each route of the queue stands under both prefixes. Every error, 404 and 405 included, is
 //! `application/problem+json` ([`Problem`]).
@@ -20,6 +23,7 @@
 
 mod limits;
 mod listener;
+mod operate;
 mod pool;
 mod probes;
 mod problem;
@@ -32,7 +36,7 @@ use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Database;
 use crate::metrics::Metrics;
 use crate::status::Status;
+use crate::supervisor::desk::Desk;
 
 pub use pool::{Pool, PoolError};
 pub use problem::Problem;
@@ -58,13 +63,22 @@ pub struct State {
     pub(crate) metrics: Metrics,
     pub(crate) pool: Pool,
     pub(crate) stats: Arc<stats::Cache>,
+    pub(crate) slot: Arc<str>,
+    pub(crate) desk: Desk,
 }
 
 impl State {
     /// Connects to nothing yet.
     #[must_use]
-    pub fn new(status: Status, metrics: Metrics, database: Database) -> Self {
-        Self { status, metrics, pool: Pool::new(database), stats: Arc::default() }
+    pub fn new(
+        status: Status,
+        metrics: Metrics,
+        database: Database,
+        slot: String,
+        desk: Desk,
+    ) -> Self {
+        let (pool, slot) = (Pool::new(database), slot.into());
+        Self { status, metrics, pool, stats: Arc::default(), slot, desk }
     }
 }
 
@@ -91,7 +105,12 @@ pub async fn serve(
 }
 
 fn router(state: State) -> Router {
-    let queue = Router::new().route("/stats", get(stats::get));
+    let queue = Router::new()
+        .route("/stats", get(stats::get))
+        .route("/retry-failed", post(operate::retry_failed))
+        .route("/clear", post(operate::clear))
+        .route("/start", post(operate::start))
+        .route("/stop", post(operate::stop));
     let mut router = Router::new()
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))

@@ -67,6 +67,15 @@ impl Pool {
         timeout(QUERY_TIME_MAX, query).await.map_err(|_| PoolError::Timeout)?
     }
 
+    /// A connection that is the caller's alone.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`].
+    pub async fn connect(&self, name: &str) -> Result<Session, PoolError> {
+        Ok(connect(&self.0.database, name).await?)
+    }
+
     async fn session(&self) -> Result<Session, PoolError> {
         let idle = {
             let mut idle = self.idle();

@@ -32,10 +32,10 @@ pub async fn run(
     let mut watermark = Watermark::default();
     let mut batch = Vec::with_capacity(TICKETS_MAX);
     while tickets.recv_many(&mut batch, TICKETS_MAX).await > 0 {
-        let settled: Vec<(Stub, Vec<Failure>)> = batch
-            .drain(..)
-            .map(|ticket: Arc<Ticket>| (ticket.stub().clone(), ticket.take_failures()))
-            .collect();
+        // Their jobs count as alive until their fate is durable.
+        let held: Vec<Arc<Ticket>> = std::mem::take(&mut batch);
+        let settled: Vec<(Stub, Vec<Failure>)> =
+            held.iter().map(|ticket| (ticket.stub().clone(), ticket.take_failures())).collect();
         for (stub, failures) in &settled {
             for failure in failures.iter().filter(|_| stub.loaded.is_some()) {
                 // There is no job that could say so.
@@ -46,6 +46,7 @@ pub async fn run(
         let position = watermark.position();
         let loaded = watermark.take_loaded();
         let counts = settler.settle(&settled, position, &loaded).await?;
+        drop(held);
         progress.send_modify(|known| {
             known.settled = known.settled.max(position.unwrap_or_default());
             known.completed += counts.completed;

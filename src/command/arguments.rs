@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::Flags;
+use crate::queue::operate::Filter;
+use crate::queue::status::Status;
 
 /// Keeps Elasticsearch true to PostgreSQL, with a receipt for every change.
 ///
@@ -58,8 +60,56 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// List jobs of the queue, the newest first
+    Jobs {
+        #[command(flatten)]
+        choice: Choice,
+        /// Only jobs with this status: pending, processing, completed or failed
+        #[arg(long, value_parser = status)]
+        status: Option<Status>,
+        /// At most this many
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try failed jobs again; a running walferry takes them up within a second
+    Retry {
+        #[command(flatten)]
+        choice: Choice,
+        /// Every failed job
+        #[arg(long)]
+        all: bool,
+        /// Only say how many
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Ask a running walferry on this machine whether it lives; for containers without curl
     Healthcheck,
+}
+
+/// Which jobs are meant.
+#[derive(Debug, Args)]
+pub struct Choice {
+    /// Only this job; may be repeated
+    #[arg(long, value_name = "ID")]
+    id: Vec<i64>,
+    /// Only jobs of this table
+    #[arg(long, value_name = "NAME")]
+    table: Option<String>,
+    /// Only jobs whose error has this in it, in any case
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
+}
+
+impl Choice {
+    /// As the queue knows it.
+    #[must_use]
+    pub fn filter(self) -> Filter {
+        let ids = (!self.id.is_empty()).then_some(self.id);
+        Filter { ids, table: self.table, error: self.error, status: None }
+    }
 }
 
 impl Arguments {
@@ -80,6 +130,11 @@ impl Arguments {
         });
         Flags { file: self.config.clone(), values: values.collect() }
     }
+}
+
+fn status(text: &str) -> Result<Status, String> {
+    let words = || Status::ALL.map(Status::as_str).join(", ");
+    Status::from_word(text).ok_or_else(|| format!("is not one of {}", words()))
 }
 
 fn key_value(text: &str) -> Result<(String, String), &'static str> {

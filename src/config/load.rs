@@ -40,7 +40,7 @@ pub fn load(flags: &Flags, environment: &Strings, needs: Needs) -> Result<Config
         publication: values.named("publication", publication_fault)?,
         index_prefix: values.named("index_prefix", prefix_fault)?,
         limits: limits(&values)?,
-        queue: Queue { completed_retention: values.time("queue.completed_retention")? },
+        queue: queue(&values)?,
         api,
         definition: values.0.definition,
     })
@@ -157,6 +157,15 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         });
     }
     Ok(limits)
+}
+
+fn queue(values: &Values) -> Result<Queue, ConfigError> {
+    Ok(Queue {
+        completed_retention: values.time("queue.completed_retention")?,
+        attempts_max: u32::try_from(values.count("queue.attempts_max")?).unwrap_or(u32::MAX),
+        retry_delay_min: values.time("queue.retry_delay_min")?,
+        retry_delay_max: values.time("queue.retry_delay_max")?,
+    })
 }
 
 fn listen_address(values: &Values, api: &Api) -> Result<SocketAddr, ConfigError> {

@@ -275,6 +275,30 @@ pub const SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        key: "queue.attempts_max",
+        kind: Kind::Count { min: 1, max: 100 },
+        default: "3",
+        purpose: "attempts that Elasticsearch may refuse before a job is `failed`; trouble with the service does not count",
+        example: "3",
+        ..PLAIN
+    },
+    Setting {
+        key: "queue.retry_delay_min",
+        kind: Kind::Time { min: 10, max: HOUR },
+        default: "1s",
+        purpose: "wait after the first refusal; doubles with each, less up to half at random",
+        example: "1s",
+        ..PLAIN
+    },
+    Setting {
+        key: "queue.retry_delay_max",
+        kind: Kind::Time { min: 10, max: DAY },
+        default: "5m",
+        purpose: "the longest wait between two attempts",
+        example: "5m",
+        ..PLAIN
+    },
+    Setting {
         key: "api.insecure_no_auth",
         kind: Kind::Flag,
         default: "false",

@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::change::Lsn;
 use crate::document::action::{Action, Command, DocumentId, IndexId};
+use crate::queue::alive::Hold;
 use crate::queue::ticket::{CreatedBetween, Extent, JobRef, LoadedChunk, Stub, Ticket};
 
 /// Actions are weighed in units of this many bytes.
@@ -34,6 +35,8 @@ pub struct NewTicket {
     pub created: CreatedBetween,
     pub end_lsn: Option<Lsn>,
     pub loaded: Option<LoadedChunk>,
+    /// Keeps the jobs on the list of the living.
+    pub hold: Option<Hold>,
 }
 
 impl Emitter {
@@ -53,8 +56,8 @@ impl Emitter {
     pub fn open(&mut self, new: NewTicket) -> Arc<Ticket> {
         let sequence = self.sequence;
         self.sequence += 1;
-        let NewTicket { extent, created, end_lsn, loaded } = new;
-        Ticket::open(Stub { sequence, extent, created, end_lsn, loaded })
+        let NewTicket { extent, created, end_lsn, loaded, hold } = new;
+        Ticket::open_held(Stub { sequence, extent, created, end_lsn, loaded }, hold)
     }
 
     /// Drops the feed's own hold of a ticket: all its actions have been made.
@@ -66,6 +69,14 @@ impl Emitter {
             self.settled.send(ticket).await.map_err(|_| StageGone("checkpoint"))?;
         }
         Ok(())
+    }
+
+    /// Hands on a ticket whose last reference has come back.
+    ///
+    /// # Errors
+    /// [`StageGone`].
+    pub async fn close_settled(&self, ticket: Arc<Ticket>) -> Result<(), StageGone> {
+        self.settled.send(ticket).await.map_err(|_| StageGone("checkpoint"))
     }
 
     /// Jobs that need no action are done.

@@ -1,5 +1,10 @@
 //! The live feed: batches that the recorder has just written, rendered from their own images.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
 use super::emit::NewTicket;
 use super::{Feed, FeedError, Work};
 use crate::queue::ticket::{CreatedBetween, Extent, JobKey};
@@ -7,21 +12,32 @@ use crate::recorder::{GoneLive, Recorded};
 
 /// Delivered transactions remembered before a look at which of them any snapshot shows.
 const DELIVERED_MAX: usize = 4096;
+/// Between two looks for jobs that are due, or that something else inserted.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Feed {
     /// Follows the recorder until it goes back to capturing.
     pub(super) async fn follow(&mut self, mut live: GoneLive) -> Result<(), FeedError> {
-        while let Some(batch) = live.batches.recv().await {
-            let caught_up = live.batches.is_empty();
-            self.caught_up
-                .send_if_modified(|known| std::mem::replace(known, caught_up) != caught_up);
-            self.live_batch(batch).await?;
-            self.cache.trim();
-            if self.reader.delivered.len() > DELIVERED_MAX {
-                self.reader.prune().await?;
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let poke = Arc::clone(&self.poke);
+        loop {
+            tokio::select! {
+                batch = live.batches.recv() => {
+                    let Some(batch) = batch else { return Ok(()) };
+                    let caught_up = live.batches.is_empty();
+                    self.caught_up
+                        .send_if_modified(|known| std::mem::replace(known, caught_up) != caught_up);
+                    self.live_batch(batch).await?;
+                    self.cache.trim();
+                    if self.reader.delivered.len() > DELIVERED_MAX {
+                        self.reader.prune().await?;
+                    }
+                }
+                _ = looks.tick() => self.take_due(None).await?,
+                () = poke.notified() => self.take_due(None).await?,
             }
         }
-        Ok(())
     }
 
     async fn live_batch(&mut self, batch: Recorded) -> Result<(), FeedError> {
@@ -35,8 +51,12 @@ impl Feed {
             min: times().min().unwrap_or_default(),
             max: times().max().unwrap_or_default(),
         };
-        let new = NewTicket { extent, created, end_lsn: batch.end_lsn, loaded: None };
+        let (end_lsn, hold) = (batch.end_lsn, batch.hold);
+        let new = NewTicket { extent, created, end_lsn, loaded: None, hold };
         let ticket = self.emitter.open(new);
+        if let Some((_, last)) = positions {
+            self.fed = self.fed.max(last.position);
+        }
         let works = batch
             .changes
             .into_iter()

@@ -77,6 +77,9 @@ impl Feed {
         let mut after: Option<Vec<String>> =
             progress.last_key.as_deref().and_then(|key| serde_json::from_str(key).ok());
         loop {
+            if !self.may_go_on().await {
+                return Ok(());
+            }
             self.cache.clear();
             let mut view = self.reader.view().await?;
             let horizon = view.horizon();
@@ -105,6 +108,7 @@ impl Feed {
                     last_key: after.as_ref().and_then(|key| serde_json::to_string(key).ok()),
                     row_count,
                 }),
+                hold: None,
             });
             for row in &found {
                 for &source in &sources {

@@ -9,6 +9,7 @@
 
 pub mod ahead;
 pub mod cache;
+mod due;
 pub mod emit;
 mod fanout;
 mod live;
@@ -24,7 +25,7 @@ mod work;
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +34,7 @@ use crate::document::action::version;
 use crate::document::build::Builder;
 use crate::document::definition::{Definition, SourceId};
 use crate::queue::QueueError;
+use crate::queue::alive::Alive;
 use crate::queue::claim::Claimer;
 use crate::queue::lease::Lease;
 use crate::queue::load::LoadProgress;
@@ -90,6 +92,13 @@ pub struct Feed {
     pub requests: mpsc::Sender<LiveRequest>,
     pub mode: watch::Sender<Mode>,
     pub caught_up: watch::Sender<bool>,
+    /// An operator has halted indexing: begin nothing.
+    pub halted: watch::Receiver<bool>,
+    /// Somebody has left work in the table.
+    pub poke: Arc<Notify>,
+    pub alive: Alive,
+    /// The last change that any feed of this run has worked on, or that was recorded before it.
+    pub fed: Position,
     /// Take up no more work; what has been begun is finished.
     pub stop: CancellationToken,
 }
@@ -123,6 +132,15 @@ impl Feed {
     /// `None`: below the index's base, something newer is there.
     fn version(&self, source: SourceId, position: Position) -> Option<u64> {
         version(position, self.base(source))
+    }
+
+    /// Waits while indexing is halted; false when told to stop.
+    async fn may_go_on(&mut self) -> bool {
+        let halted = self.halted.wait_for(|halted| !*halted);
+        tokio::select! {
+            () = self.stop.cancelled() => false,
+            going = halted => going.is_ok(),
+        }
     }
 
     /// Stores that reads have seen up to here, before anything rendered by them is sent.

@@ -82,6 +82,12 @@ impl TableShape {
         parts.unwrap_or_default()
     }
 
+    /// The key is one column of type `uuid`, so that `record_id` is the key.
+    #[must_use]
+    pub fn has_uuid_key(&self) -> bool {
+        matches!(self.key.as_slice(), [only] if only.type_name == "uuid")
+    }
+
     /// The key as one text: what documents are named by.
     #[must_use]
     pub fn key_text(&self, row: &Row) -> String {

@@ -13,6 +13,9 @@ use crate::recorder::GoneLive;
 
 /// While the recorder may only capture, the table is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Why a job cannot be done.
+const NO_KEY: &str = "change_data holds no key of a row, and record_id is not one; \
+    mend the job or clear it";
 
 impl Feed {
     /// Works through the table until nothing is left and the recorder goes live. `None` when the
@@ -20,8 +23,9 @@ impl Feed {
     pub(super) async fn finish_table(&mut self) -> Result<Option<GoneLive>, FeedError> {
         let mut cursor = self.before_unfinished().await?;
         let mut asked: Option<oneshot::Receiver<GoneLive>> = None;
-        while !self.stop.is_cancelled() {
+        while self.may_go_on().await {
             cursor = self.drain_table(cursor, None).await?;
+            self.take_due(Some(cursor)).await?;
             let waiting = match &mut asked {
                 Some(waiting) => waiting,
                 None => {
@@ -60,19 +64,23 @@ impl Feed {
         mut cursor: Position,
         up_to: Option<Position>,
     ) -> Result<Position, FeedError> {
-        while !self.stop.is_cancelled() {
+        while self.may_go_on().await {
             let jobs = self.claims.claim(cursor, up_to, self.claim_max).await?;
             let Some(last) = jobs.last() else { return Ok(cursor) };
             cursor = last.change.position;
+            self.fed = self.fed.max(cursor);
             self.table_batch(jobs).await?;
         }
         Ok(cursor)
     }
 
-    async fn table_batch(&mut self, jobs: Vec<Job>) -> Result<(), FeedError> {
+    /// Works on claimed jobs, each rendered by a read.
+    pub(super) async fn table_batch(&mut self, jobs: Vec<Job>) -> Result<(), FeedError> {
+        let extent = Extent::Ids(jobs.iter().map(|job| job.id).collect());
         let times = || jobs.iter().map(|job| job.change.committed_at);
         let ticket = self.emitter.open(NewTicket {
-            extent: Extent::Ids(jobs.iter().map(|job| job.id).collect()),
+            hold: Some(self.alive.hold(extent.clone())),
+            extent,
             created: CreatedBetween {
                 min: times().min().unwrap_or_default(),
                 max: times().max().unwrap_or_default(),
@@ -80,10 +88,16 @@ impl Feed {
             end_lsn: None,
             loaded: None,
         });
-        let works: Vec<Work> = jobs
-            .into_iter()
-            .map(|job| Work { change: job.change, job: JobKey::Id(job.id) })
-            .collect();
+        let mut works = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let (id, change) = (job.id, self.placed(job));
+            if self.names_a_row(&change) {
+                works.push(Work { change, job: JobKey::Id(id) });
+            } else if let Some(ticket) = ticket.reference(JobKey::Id(id)).failed(NO_KEY.to_owned())
+            {
+                self.emitter.close_settled(ticket).await?;
+            }
+        }
         self.cache.clear();
         self.work(&ticket, works, true).await?;
         Ok(self.emitter.close(ticket).await?)
@@ -96,6 +110,7 @@ impl Feed {
             created: CreatedBetween { min: 0, max: 0 },
             end_lsn: Some(end_lsn),
             loaded: None,
+            hold: None,
         });
         Ok(self.emitter.close(ticket).await?)
     }

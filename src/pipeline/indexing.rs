@@ -18,6 +18,7 @@ use crate::feed::emit::Emitter;
 use crate::feed::read::Reader;
 use crate::feed::shape::Shapes;
 use crate::feed::{self, Feed, Mode};
+use crate::queue::alive::Alive;
 use crate::queue::claim::Claimer;
 use crate::queue::lease::Lease;
 use crate::queue::load::{self, LoadProgress};
@@ -51,6 +52,8 @@ pub(super) struct Indexing {
     pub requests: mpsc::Sender<LiveRequest>,
     pub mode: watch::Sender<Mode>,
     pub caught_up: watch::Sender<bool>,
+    pub halted: watch::Receiver<bool>,
+    pub alive: Alive,
     pub stop: CancellationToken,
 }
 
@@ -81,6 +84,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
             swapped = swap => swapped,
         }
     };
+    let poke = Arc::clone(&context.desk.feed);
     let feed = Feed {
         definition: Arc::clone(&context.definition),
         shapes: indexing.shapes.clone(),
@@ -99,6 +103,10 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
         requests: indexing.requests,
         mode: indexing.mode,
         caught_up: indexing.caught_up,
+        halted: indexing.halted,
+        poke,
+        alive: indexing.alive,
+        fed: indexing.stored.recorded,
         stop: indexing.stop,
     };
     drop(indexing.settled);

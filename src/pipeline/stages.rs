@@ -17,16 +17,17 @@ use crate::checkpoint::{self, Progress};
 use crate::feed::Mode;
 use crate::metrics;
 use crate::postgres::Class;
-use crate::queue::QueueError;
+use crate::queue::alive::Alive;
 use crate::queue::claim::Claimer;
-use crate::queue::lease;
-use crate::queue::record;
+use crate::queue::rescue::Rescuer;
+use crate::queue::retry::RetryPolicy;
 use crate::queue::settle::Settler;
+use crate::queue::{QueueError, lease, operate, record};
 use crate::recorder::{self, Recorder};
 use crate::sink::state::State;
 use crate::status::Component;
 use crate::supervisor::guard::{Guard, default_limit};
-use crate::supervisor::{self, Supervisor, duty};
+use crate::supervisor::{self, Supervisor, duty, rescue};
 use crate::wal::{self, StreamSettings, StreamStats, Tables};
 
 /// Chunks of captured changes between the stream and the recorder. One: the next one grows while
@@ -43,7 +44,9 @@ struct Channels {
     recorded_end: watch::Sender<Lsn>,
     progress: watch::Sender<Progress>,
     capture_only: watch::Sender<bool>,
+    halted: watch::Sender<bool>,
     mode: watch::Sender<Mode>,
+    alive: Alive,
     caught_up: watch::Sender<bool>,
 }
 
@@ -61,6 +64,8 @@ pub(super) async fn run(
     mut prepared: Prepared,
     shutdown: &CancellationToken,
 ) -> Result<(), Fault> {
+    let indexing = operate::indexing(&prepared.control, &prepared.lease.slot).await;
+    let halted = !indexing.map_err(judge)?;
     let channels = Channels {
         durable: watch::Sender::new(prepared.settlement.settled_lsn),
         recorded_end: watch::Sender::new(prepared.start),
@@ -68,7 +73,9 @@ pub(super) async fn run(
             settled: prepared.settlement.settled_lsn,
             ..Progress::default()
         }),
-        capture_only: watch::Sender::new(false),
+        capture_only: watch::Sender::new(halted),
+        halted: watch::Sender::new(halted),
+        alive: Alive::default(),
         mode: watch::Sender::new(Mode::Starting),
         caught_up: watch::Sender::new(false),
     };
@@ -195,6 +202,7 @@ async fn spawn(
         requests: live_requests,
         capture_only: channels.capture_only.subscribe(),
         mode: channels.mode.subscribe(),
+        alive: channels.alive.clone(),
         progress: channels.progress.subscribe(),
         stalled: false,
     };
@@ -220,6 +228,8 @@ async fn spawn(
         requests,
         mode: channels.mode.clone(),
         caught_up: channels.caught_up.clone(),
+        halted: channels.halted.subscribe(),
+        alive: channels.alive.clone(),
         stop: tokens.stop.clone(),
     };
     tasks.flow.spawn(indexing::run(indexing));
@@ -237,12 +247,25 @@ async fn spawn(
     tasks.beside.spawn(async move {
         supervisor::run(supervisor, close).await.map_err(|error| Fault::judge(&error))
     });
+    spawn_duties(context, prepared, channels, stores.rescuer, &mut tasks.beside);
+    Ok(tasks)
+}
+
+/// Duties that wait for nothing in the flow.
+fn spawn_duties(
+    context: &Context,
+    prepared: &Prepared,
+    channels: &Channels,
+    rescuer: Rescuer,
+    tasks: &mut JoinSet<Result<(), Fault>>,
+) {
+    let (alive, desk) = (channels.alive.clone(), context.desk.clone());
+    tasks.spawn(async move { rescue::run(rescuer, alive, desk).await.map_err(judge) });
     let partitions = duty::make_partitions(context.config.database.clone(), prepared.lease.clone());
-    tasks.beside.spawn(async move {
+    tasks.spawn(async move {
         partitions.await;
         Ok(())
     });
-    Ok(tasks)
 }
 
 /// The run's sessions, each with what works on it.
@@ -250,6 +273,7 @@ struct Stores {
     claims: Claimer,
     storage: record::Recorder,
     settler: Settler,
+    rescuer: Rescuer,
     reader: Arc<tokio_postgres::Client>,
     feed: Arc<tokio_postgres::Client>,
 }
@@ -268,11 +292,15 @@ impl Stores {
         let keys = Arc::clone(&prepared.keys);
         let storage = record::Recorder::new(client, &prepared.lease, keys, xid_reference).await;
         let client = prepared.session(context, "settle").await?;
-        let settler = Settler::new(client, &prepared.lease).await.map_err(judge)?;
+        let policy = policy(context);
+        let settler = Settler::new(client, &prepared.lease, policy).await.map_err(judge)?;
+        let client = prepared.session(context, "rescue").await?;
+        let rescuer = Rescuer::new(client, &prepared.lease, policy).await.map_err(judge)?;
         Ok(Self {
             claims,
             storage: storage.map_err(judge)?,
             settler,
+            rescuer,
             reader: Arc::new(prepared.session(context, "read").await?),
             feed: Arc::new(prepared.session(context, "feed").await?),
         })
@@ -298,8 +326,19 @@ async fn supervisor(
         mode: channels.mode.subscribe(),
         durable: channels.durable.clone(),
         capture_only: channels.capture_only.clone(),
+        halted: channels.halted.clone(),
+        desk: context.desk.clone(),
         sink: state,
     })
+}
+
+fn policy(context: &Context) -> RetryPolicy {
+    let queue = &context.config.queue;
+    RetryPolicy {
+        attempts_max: queue.attempts_max,
+        delay_min: queue.retry_delay_min,
+        delay_max: queue.retry_delay_max,
+    }
 }
 
 fn judge(error: QueueError) -> Fault {

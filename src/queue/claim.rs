@@ -1,8 +1,8 @@
 //! The table as a feed: unfinished jobs, in the order of commit.
 //!
 //! A run begins with [`Claimer::reset_orphans`]: whatever a dead epoch left `processing` is
-//! `pending` again. Jobs of tables that are not configured, and rows without a position, are left
-//! alone.
+//! `pending` again. What comes again later (a retry that is due, a job that an operator made
+//! `pending`) and rows that something else inserted are found by [`Claimer::due`].
 //!
 //! Not here: when to stop, and what becomes of a job.
 
@@ -17,13 +17,13 @@ use super::guard::Guard;
 use super::lease::Lease;
 use super::record_id::TableKeys;
 use super::settle::SESSION;
-use super::sql::{Micros, RawUuid, bigint, count, pg_lsn, position};
-use super::{QueueError, doing};
+use super::sql::{Micros, RawUuid, bigint, count, pg_lsn, position as at};
+use super::{QueueError, doing, position};
 use crate::change::{Change, Columns, Operation, Position, Row};
 
 const RESET_ORPHANS: &str = "update public.elasticsearch_sync_queue
     set status = 'pending', started_at = null, epoch = null
-    where status = 'processing' and epoch is distinct from $1";
+    where status = 'processing' and epoch <> $1";
 
 /// The inner select is fenced: else the unique index may be walked from its beginning, over all
 /// completed jobs.
@@ -32,6 +32,8 @@ const LOWEST_UNFINISHED: &str = "select commit_lsn, ordinal
         select commit_lsn, ordinal from public.elasticsearch_sync_queue
         where status in ('pending', 'processing') and commit_lsn is not null
           and table_name = any ($1)
+          and (commit_lsn, ordinal) <= (select recorded_lsn, recorded_ordinal
+                                        from walferry.position where slot = $2)
         offset 0
     ) unfinished
     order by commit_lsn, ordinal limit 1";
@@ -45,6 +47,8 @@ const CLAIM: &str = "with due as materialized (
         select id, created_at from public.elasticsearch_sync_queue
         where status = 'pending'
           and (commit_lsn, ordinal) > ($1, $2) and (commit_lsn, ordinal) <= ($3, $4)
+          and (commit_lsn, ordinal) <= (select recorded_lsn, recorded_ordinal
+                                        from walferry.position where slot = $8)
           and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
           and table_name = any ($5)
         order by commit_lsn, ordinal
@@ -56,6 +60,40 @@ const CLAIM: &str = "with due as materialized (
     where q.id = due.id and q.created_at = due.created_at and q.status || '' = 'pending'
     returning q.id, q.created_at, q.xid, q.commit_lsn, q.ordinal, q.table_name, q.operation,
         q.change_data::text, q.error_message, q.retry_count, q.record_id";
+
+/// What a cursor at `$2`, `$3` has passed, and what is not on the stream: rows without a position,
+/// or with one that was never recorded. The oldest first.
+const DUE: &str = "with due as materialized (
+        select id, created_at from public.elasticsearch_sync_queue
+        where status = 'pending' and table_name = any ($1)
+          and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
+          and (commit_lsn is null or ordinal is null or (commit_lsn, ordinal) <= ($2, $3)
+               or (commit_lsn, ordinal) > (select recorded_lsn, recorded_ordinal
+                                           from walferry.position where slot = $4))
+        order by created_at, id
+        limit $5
+    )
+    update public.elasticsearch_sync_queue q
+    set status = 'processing', started_at = clock_timestamp(), epoch = $6
+    from due
+    where q.id = due.id and q.created_at = due.created_at and q.status || '' = 'pending'
+    returning q.id, q.created_at, q.xid, q.commit_lsn, q.ordinal, q.table_name, q.operation,
+        q.change_data::text, q.error_message, q.retry_count, q.record_id";
+
+/// Looked at without a transaction, so that an idle queue costs nothing but two index probes.
+const ANY_DUE: &str = "select
+    exists (select from public.elasticsearch_sync_queue
+            where status = 'pending' and table_name = any ($1)
+              and (next_attempt_at is null or next_attempt_at <= clock_timestamp())),
+    exists (select from public.elasticsearch_sync_queue
+            where status = 'pending' and table_name <> all ($1))";
+
+/// Nobody could ever do these.
+const REFUSE_UNKNOWN: &str = "update public.elasticsearch_sync_queue q
+    set status = 'failed', processed_at = clock_timestamp(), next_attempt_at = null,
+        error_message = format('table %s is not in the definition of documents; add it there and '
+            'retry this job, or clear it', q.table_name)
+    where q.status = 'pending' and q.table_name <> all ($1)";
 
 /// A job claimed from the table.
 #[derive(Clone, Debug)]
@@ -72,6 +110,8 @@ pub struct Job {
     /// As it was recorded. Its rows may be altered or missing where `incomplete` is set: then only
     /// a read tells.
     pub change: Change,
+    /// It has no place of its own in the stream: `change.position` says nothing.
+    pub foreign: bool,
 }
 
 /// Jobs that wait.
@@ -89,8 +129,9 @@ pub struct Claimer {
     client: Client,
     guard: Guard,
     keys: Arc<TableKeys>,
-    names: Vec<String>,
+    names: Arc<Vec<String>>,
     claim: Statement,
+    due: Statement,
     /// The last columns seen, by table, old row and new.
     columns: Vec<[Option<Arc<Columns>>; 2]>,
 }
@@ -106,9 +147,10 @@ impl Claimer {
         client.batch_execute(SESSION).await.map_err(doing("prepare the claim"))?;
         Ok(Self {
             guard: Guard::prepare(&client, lease).await?,
-            names: keys.0.iter().map(|key| key.name.clone()).collect(),
+            names: Arc::new(keys.0.iter().map(|key| key.name.clone()).collect()),
             columns: vec![[None, None]; keys.0.len()],
             claim: client.prepare(CLAIM).await.map_err(doing("prepare the claim"))?,
+            due: client.prepare(DUE).await.map_err(doing("prepare the claim"))?,
             keys,
             client,
         })
@@ -133,11 +175,15 @@ impl Claimer {
     /// [`QueueError::Database`].
     pub async fn lowest_unfinished(&self) -> Result<Option<Position>, QueueError> {
         let failed = doing("look for unfinished jobs");
-        let row =
-            self.client.query_opt(LOWEST_UNFINISHED, &[&self.names]).await.map_err(&failed)?;
+        let slot = &self.guard.lease().slot;
+        let row = self
+            .client
+            .query_opt(LOWEST_UNFINISHED, &[&*self.names, slot])
+            .await
+            .map_err(&failed)?;
         let Some(row) = row else { return Ok(None) };
         let lsn: PgLsn = row.try_get(0).map_err(&failed)?;
-        Ok(Some(position(lsn, row.try_get(1).map_err(&failed)?)))
+        Ok(Some(at(lsn, row.try_get(1).map_err(&failed)?)))
     }
 
     /// How many jobs are `pending`.
@@ -146,7 +192,7 @@ impl Claimer {
     /// [`QueueError::Database`].
     pub async fn count_pending(&self) -> Result<Waiting, QueueError> {
         let failed = doing("count pending jobs");
-        let row = self.client.query_one(COUNT_PENDING, &[&self.names]).await.map_err(&failed)?;
+        let row = self.client.query_one(COUNT_PENDING, &[&*self.names]).await.map_err(&failed)?;
         Ok(Waiting {
             known: count(row.try_get(0).map_err(&failed)?),
             unknown: count(row.try_get(1).map_err(&failed)?),
@@ -169,17 +215,69 @@ impl Claimer {
         let last_lsn = up_to.map_or(PgLsn::from(u64::MAX), |last| pg_lsn(last.commit_lsn));
         let last_ordinal = up_to.map_or(i64::MAX, |last| bigint(last.ordinal));
         let (limit, epoch) = (i64::from(limit), self.guard.lease().epoch);
-        let parameters: [&(dyn ToSql + Sync); 7] =
-            [&after_lsn, &after_ordinal, &last_lsn, &last_ordinal, &self.names, &limit, &epoch];
-        let body = async {
-            self.client.query(&self.claim, &parameters).await.map_err(doing("claim jobs"))
-        };
+        let (slot, names) = (self.guard.lease().slot.clone(), Arc::clone(&self.names));
+        let parameters: [&(dyn ToSql + Sync); 8] =
+            [&after_lsn, &after_ordinal, &last_lsn, &last_ordinal, &*names, &limit, &epoch, &slot];
+        let claim = self.claim.clone();
+        let mut jobs = self.take(&claim, &parameters).await?;
+        jobs.sort_unstable_by_key(|job| job.change.position);
+        Ok(jobs)
+    }
+
+    /// Makes jobs `processing` that are due and that no cursor will meet any more: those it has
+    /// passed (`behind`; all of the stream where the feed is live) and those that are not on the
+    /// stream. Fewer than `limit` means that there are no more. Jobs of tables that are not
+    /// configured become `failed`.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`], [`QueueError::Database`].
+    pub async fn due(
+        &mut self,
+        behind: Option<Position>,
+        limit: u32,
+    ) -> Result<Vec<Job>, QueueError> {
+        let failed = doing("look for jobs that are due");
+        let row = self.client.query_one(ANY_DUE, &[&*self.names]).await.map_err(&failed)?;
+        if row.try_get(1).map_err(&failed)? {
+            let body = async {
+                let refused = self.client.execute(REFUSE_UNKNOWN, &[&*self.names]).await;
+                refused.map_err(doing("refuse jobs of unknown tables"))
+            };
+            let refused = self.guard.run(&self.client, body).await?;
+            tracing::warn!(jobs = refused, "jobs of tables that are not in the definition failed");
+        }
+        if !row.try_get(0).map_err(&failed)? {
+            return Ok(Vec::new());
+        }
+        let lsn = behind.map_or(PgLsn::from(u64::MAX), |behind| pg_lsn(behind.commit_lsn));
+        let ordinal = behind.map_or(i64::MAX, |behind| bigint(behind.ordinal));
+        let (limit, epoch) = (i64::from(limit), self.guard.lease().epoch);
+        let (slot, names) = (self.guard.lease().slot.clone(), Arc::clone(&self.names));
+        let parameters: [&(dyn ToSql + Sync); 6] = [&*names, &lsn, &ordinal, &slot, &limit, &epoch];
+        let due = self.due.clone();
+        let recorded = position::load(&self.client, &slot).await?;
+        let recorded = recorded.map(|stored| stored.recorded).unwrap_or_default();
+        let mut jobs = self.take(&due, &parameters).await?;
+        for job in &mut jobs {
+            job.foreign |= job.change.position > recorded;
+        }
+        jobs.sort_unstable_by_key(|job| (job.foreign, job.change.position, job.id));
+        Ok(jobs)
+    }
+
+    /// Claims by a statement, under the lease.
+    async fn take(
+        &mut self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Job>, QueueError> {
+        let body =
+            async { self.client.query(statement, parameters).await.map_err(doing("claim jobs")) };
         let rows = self.guard.run(&self.client, body).await?;
         let mut jobs = Vec::with_capacity(rows.len());
         for row in &rows {
             jobs.push(self.job(row).map_err(doing("read a claimed job"))?);
         }
-        jobs.sort_unstable_by_key(|job| job.change.position);
         Ok(jobs)
     }
 
@@ -193,6 +291,8 @@ impl Claimer {
         let operation = operation(row.try_get(6)?);
         let rows = Rows::parse(operation, row.try_get(7)?, &mut self.columns[usize::from(table.0)]);
         let note = row.try_get::<_, Option<&str>>(8)?.and_then(note);
+        let (lsn, ordinal) = (row.try_get::<_, Option<PgLsn>>(3)?, row.try_get(4)?);
+        let place: Option<Position> = lsn.zip(ordinal).map(|(lsn, ordinal)| at(lsn, ordinal));
         let complete = rows.is_some();
         let Rows { old, new } = rows.unwrap_or_default();
         Ok(Job {
@@ -205,7 +305,7 @@ impl Claimer {
                 .unwrap_or_default(),
             record_id: row.try_get::<_, RawUuid>(10)?.0,
             change: Change {
-                position: position(row.try_get(3)?, row.try_get(4)?),
+                position: place.unwrap_or_default(),
                 xid: low_half(xid.unwrap_or_default()),
                 committed_at: created_at.0,
                 table,
@@ -215,6 +315,7 @@ impl Claimer {
                 incomplete: !complete || note.is_some(),
                 note,
             },
+            foreign: place.is_none(),
         })
     }
 }

@@ -23,6 +23,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("sync_queue", include_str!("../../migrations/0001_sync_queue.sql")),
     ("durable_state", include_str!("../../migrations/0002_durable_state.sql")),
     ("queue_stats", include_str!("../../migrations/0003_queue_stats.sql")),
+    ("indexing", include_str!("../../migrations/0005_indexing.sql")),
 ];
 
 const FOUNDATION: &str = "create schema if not exists walferry;

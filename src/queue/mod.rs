@@ -6,17 +6,21 @@
 //!
 //! Not here: what a job's document looks like, when to send it, and which LSN to acknowledge.
 
+pub mod alive;
 pub mod claim;
 mod copy;
 mod guard;
 pub mod lease;
 pub mod load;
 pub mod migrate;
+pub mod operate;
 pub mod partitions;
 mod poison;
 pub mod position;
 pub mod record;
 pub mod record_id;
+pub mod rescue;
+pub mod retry;
 pub mod settle;
 mod sql;
 pub mod status;

@@ -1,4 +1,5 @@
-//! Job → its fate: `completed` or `failed`, with the settled position, in one transaction.
+//! Job → its fate: `completed`, `pending` again or `failed`, with the settled position, in one
+//! transaction.
 //!
 //! Every move is guarded: only rows that are still `processing` move. Rows are found by position
 //! and commit time, so that the unique index serves and other days are pruned. `status || ''` keeps
@@ -14,7 +15,8 @@ use tokio_postgres::{Client, Statement};
 
 use super::guard::Guard;
 use super::lease::Lease;
-use super::sql::{Micros, bigint, pg_lsn};
+use super::retry::{FAILED_ATTEMPT, RetryPolicy};
+use super::sql::{Micros, bigint, count, pg_lsn};
 use super::ticket::{Extent, Failure, JobKey, LoadedChunk, Stub};
 use super::{QueueError, doing};
 use crate::change::Lsn;
@@ -38,21 +40,36 @@ const COMPLETE_IDS: &str = "update public.elasticsearch_sync_queue
     where status || '' = 'processing' and id = any ($1)
       and created_at >= $2 and created_at <= $3";
 
-const FAIL_POSITIONS: &str = "update public.elasticsearch_sync_queue q
-    set status = 'failed', processed_at = clock_timestamp(),
-        retry_count = coalesce(q.retry_count, 0) + 1,
-        error_message = concat_ws(E'\\n', f.error, substring(q.error_message from '(?n)^note: .*$'))
-    from unnest($1::pg_lsn[], $2::bigint[], $3::text[]) as f (commit_lsn, ordinal, error)
-    where q.status || '' = 'processing' and q.commit_lsn = f.commit_lsn and q.ordinal = f.ordinal
-      and q.created_at >= $4 and q.created_at <= $5";
+/// `$4` to `$6`: positions and errors; `$7`, `$8`: commit times. Behind it: those that are `failed`
+/// now, and those that will be tried again.
+fn fail_positions() -> String {
+    format!(
+        "with moved as (
+            update public.elasticsearch_sync_queue q set {FAILED_ATTEMPT}
+            from unnest($4::pg_lsn[], $5::bigint[], $6::text[]) as f (commit_lsn, ordinal, error)
+            where q.status || '' = 'processing'
+              and q.commit_lsn = f.commit_lsn and q.ordinal = f.ordinal
+              and q.created_at >= $7 and q.created_at <= $8
+            returning q.status
+        ) {COUNT_MOVED}"
+    )
+}
 
-const FAIL_IDS: &str = "update public.elasticsearch_sync_queue q
-    set status = 'failed', processed_at = clock_timestamp(),
-        retry_count = coalesce(q.retry_count, 0) + 1,
-        error_message = concat_ws(E'\\n', f.error, substring(q.error_message from '(?n)^note: .*$'))
-    from unnest($1::bigint[], $2::text[]) as f (id, error)
-    where q.status || '' = 'processing' and q.id = f.id
-      and q.created_at >= $3 and q.created_at <= $4";
+/// The same by id: `$4`, `$5` ids and errors; `$6`, `$7` commit times.
+fn fail_ids() -> String {
+    format!(
+        "with moved as (
+            update public.elasticsearch_sync_queue q set {FAILED_ATTEMPT}
+            from unnest($4::bigint[], $5::text[]) as f (id, error)
+            where q.status || '' = 'processing' and q.id = f.id
+              and q.created_at >= $6 and q.created_at <= $7
+            returning q.status
+        ) {COUNT_MOVED}"
+    )
+}
+
+const COUNT_MOVED: &str = "select count(*) filter (where status = 'failed'),
+        count(*) filter (where status = 'pending') from moved";
 
 /// Chunks of a table settle in the order of its key, so the last one given is the furthest.
 const PROGRESS: &str = "update walferry.load
@@ -78,7 +95,10 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SettleCounts {
     pub completed: u64,
+    /// Out of attempts.
     pub failed: u64,
+    /// To be tried again after a wait.
+    pub retried: u64,
 }
 
 /// Settles tickets on a connection of its own.
@@ -86,6 +106,7 @@ pub struct SettleCounts {
 pub struct Settler {
     client: Client,
     guard: Guard,
+    policy: RetryPolicy,
     complete_range: Statement,
     complete_ids: Statement,
     fail_positions: Statement,
@@ -97,15 +118,20 @@ pub struct Settler {
 impl Settler {
     /// # Errors
     /// [`QueueError::Database`].
-    pub async fn new(client: Client, lease: &Lease) -> Result<Self, QueueError> {
+    pub async fn new(
+        client: Client,
+        lease: &Lease,
+        policy: RetryPolicy,
+    ) -> Result<Self, QueueError> {
         let failed = doing("prepare the settlement");
         client.batch_execute(SESSION).await.map_err(&failed)?;
         Ok(Self {
             guard: Guard::prepare(&client, lease).await?,
+            policy,
             complete_range: client.prepare(COMPLETE_RANGE).await.map_err(&failed)?,
             complete_ids: client.prepare(COMPLETE_IDS).await.map_err(&failed)?,
-            fail_positions: client.prepare(FAIL_POSITIONS).await.map_err(&failed)?,
-            fail_ids: client.prepare(FAIL_IDS).await.map_err(&failed)?,
+            fail_positions: client.prepare(&fail_positions()).await.map_err(&failed)?,
+            fail_ids: client.prepare(&fail_ids()).await.map_err(&failed)?,
             progress: client.prepare(PROGRESS).await.map_err(&failed)?,
             settled: client.prepare(SETTLED).await.map_err(&failed)?,
             client,
@@ -137,29 +163,48 @@ impl Settler {
             progressed?;
             settled?;
             let completed: Result<Vec<u64>, QueueError> = completed.into_iter().collect();
-            Ok(SettleCounts { completed: completed?.into_iter().sum(), failed: failed? })
+            let (failed, retried) = failed?;
+            Ok(SettleCounts { completed: completed?.into_iter().sum(), failed, retried })
         };
         Box::pin(self.guard.run(&self.client, body)).await
     }
 
-    async fn fail(&self, failures: &Failures) -> Result<u64, QueueError> {
+    /// How many are `failed` now, and how many will be tried again.
+    async fn fail(&self, failures: &Failures) -> Result<(u64, u64), QueueError> {
         let (min, max) = (&failures.min, &failures.max);
+        let attempts = self.policy.attempts();
+        let delay_min = self.policy.delay_min.as_secs_f64();
+        let delay_max = self.policy.delay_max.as_secs_f64();
         let ids = async {
             if failures.ids.is_empty() {
-                return Ok(0);
+                return Ok((0, 0));
             }
-            self.execute(&self.fail_ids, &[&failures.ids, &failures.id_errors, min, max]).await
+            let parameters: [&(dyn ToSql + Sync); 7] =
+                [&attempts, &delay_min, &delay_max, &failures.ids, &failures.id_errors, min, max];
+            self.moved(&self.fail_ids, &parameters).await
         };
         let positions = async {
             if failures.lsns.is_empty() {
-                return Ok(0);
+                return Ok((0, 0));
             }
-            let parameters: [&(dyn ToSql + Sync); 5] =
-                [&failures.lsns, &failures.ordinals, &failures.errors, min, max];
-            self.execute(&self.fail_positions, &parameters).await
+            let Failures { lsns, ordinals, errors, .. } = failures;
+            let parameters: [&(dyn ToSql + Sync); 8] =
+                [&attempts, &delay_min, &delay_max, lsns, ordinals, errors, min, max];
+            self.moved(&self.fail_positions, &parameters).await
         };
-        let (ids, positions) = join(ids, positions).await;
-        Ok(ids? + positions?)
+        let (ids, positions): (Result<(u64, u64), QueueError>, _) = join(ids, positions).await;
+        let ((failed, retried), (more_failed, more_retried)) = (ids?, positions?);
+        Ok((failed + more_failed, retried + more_retried))
+    }
+
+    async fn moved(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<(u64, u64), QueueError> {
+        let failed = doing("settle jobs");
+        let row = self.client.query_one(statement, parameters).await.map_err(&failed)?;
+        Ok((count(row.try_get(0).map_err(&failed)?), count(row.try_get(1).map_err(&failed)?)))
     }
 
     async fn complete(&self, stub: &Stub) -> Result<u64, QueueError> {

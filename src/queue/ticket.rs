@@ -9,6 +9,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::alive::Hold;
 use crate::change::{Lsn, Position};
 
 /// Which rows of the queue a ticket stands for.
@@ -54,7 +55,7 @@ pub struct LoadedChunk {
     pub row_count: u64,
 }
 
-/// A job that a document's refusal failed.
+/// A job whose document was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub job: JobKey,
@@ -75,6 +76,8 @@ pub struct Ticket {
     stub: Stub,
     open: AtomicUsize,
     failures: Mutex<Vec<Failure>>,
+    /// As long as the ticket is somewhere, its jobs are not stuck.
+    _hold: Option<Hold>,
 }
 
 impl Ticket {
@@ -82,7 +85,14 @@ impl Ticket {
     /// [`Ticket::settle_one`].
     #[must_use]
     pub fn open(stub: Stub) -> Arc<Self> {
-        Arc::new(Self { stub, open: AtomicUsize::new(1), failures: Mutex::default() })
+        Self::open_held(stub, None)
+    }
+
+    /// As [`Ticket::open`], for jobs that are on the list of the living until the ticket is gone.
+    #[must_use]
+    pub fn open_held(stub: Stub, hold: Option<Hold>) -> Arc<Self> {
+        let (open, failures) = (AtomicUsize::new(1), Mutex::default());
+        Arc::new(Self { stub, open, failures, _hold: hold })
     }
 
     #[must_use]

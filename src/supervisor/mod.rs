@@ -5,8 +5,10 @@
 //!
 //! Not here: the stages themselves. A duty never touches a job that a stage holds.
 
+pub mod desk;
 pub mod duty;
 pub mod guard;
+pub mod rescue;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 use crate::change::Lsn;
 use crate::checkpoint::Progress;
 use crate::feed::Mode;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::queue::lease::Lease;
-use crate::queue::{QueueError, position};
+use crate::queue::{QueueError, operate, position};
 use crate::sink::state::{Index, Service, State};
 use crate::status::{Component, Status};
+use desk::Desk;
 use guard::{Guard, SINK_DOWN_MAX};
 
 const RETAINED_EVERY: Duration = Duration::from_secs(1);
@@ -54,6 +57,9 @@ pub struct Supervisor {
     pub durable: watch::Sender<Lsn>,
     /// True while changes must only be captured.
     pub capture_only: watch::Sender<bool>,
+    /// True while an operator's `stop` holds.
+    pub halted: watch::Sender<bool>,
+    pub desk: Desk,
 }
 
 /// Runs until told to stop.
@@ -74,7 +80,9 @@ pub async fn run(
             () = shutdown.cancelled() => return Ok(()),
             _ = tick.tick() => {
                 supervisor.watch_retained().await?;
+                supervisor.read_choice().await?;
             }
+            () = supervisor.desk.control.notified() => supervisor.read_choice().await?,
             Ok(()) = supervisor.progress.changed() => {}
             Ok(()) = supervisor.recorded_end.changed(), if supervisor.guard.is_on() => {}
             Ok(()) = supervisor.service.changed() => {}
@@ -97,8 +105,14 @@ impl Supervisor {
     /// Tells the API and the metrics how the sink does and what feeds it.
     fn report(&mut self) {
         let mode = *self.mode.borrow_and_update();
-        self.metrics.set_mode(mode.into());
-        self.status.ok(Component::Mode, mode.as_str());
+        if *self.halted.borrow() {
+            self.metrics.set_mode(metrics::Mode::Stopped);
+            let message = "indexing was stopped by an operator; POST …/queue/start resumes it";
+            self.status.fault(Component::Mode, message);
+        } else {
+            self.metrics.set_mode(mode.into());
+            self.status.ok(Component::Mode, mode.as_str());
+        }
         if let Service::Down { reason, .. } = &*self.service.borrow() {
             self.status.fault(Component::Elasticsearch, reason.clone());
         } else if self.sink.bulks() > 0 {
@@ -113,7 +127,7 @@ impl Supervisor {
     }
 
     fn say_capture_only(&self, sink_down: bool) {
-        let only = sink_down || self.guard.is_on();
+        let only = sink_down || self.guard.is_on() || *self.halted.borrow();
         self.capture_only.send_if_modified(|known| std::mem::replace(known, only) != only);
     }
 
@@ -135,6 +149,18 @@ impl Supervisor {
             *known = durable.max(*known);
             ahead
         });
+        Ok(())
+    }
+
+    /// Takes over what an operator chose, here or at another instance.
+    async fn read_choice(&mut self) -> Result<(), SupervisorError> {
+        let halted = !operate::indexing(&self.client, &self.lease.slot).await?;
+        let changed =
+            self.halted.send_if_modified(|known| std::mem::replace(known, halted) != halted);
+        if changed {
+            let word = if halted { "stopped" } else { "started" };
+            tracing::info!("indexing was {word} by an operator");
+        }
         Ok(())
     }
 

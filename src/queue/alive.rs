@@ -1,0 +1,112 @@
+//! Which jobs have a live request or fan-out behind them, or wait in this process for one.
+//!
+//! Whoever takes jobs up holds their [`Extent`] here until their fate is durable, so that the
+//! rescue of stuck jobs leaves them alone however long Elasticsearch takes. A process that dies
+//! takes its list with it: what it left is stuck.
+//!
+//! Not here: I/O, and what becomes of a stuck job (`rescue`).
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::ticket::Extent;
+use crate::change::Position;
+
+/// The list. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Alive(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    next: u64,
+    extents: BTreeMap<u64, Extent>,
+}
+
+/// One entry of the list; dropping it takes it out.
+#[derive(Debug)]
+#[must_use]
+pub struct Hold {
+    alive: Alive,
+    number: u64,
+}
+
+impl Alive {
+    /// Puts jobs on the list.
+    pub fn hold(&self, extent: Extent) -> Hold {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = held.next;
+        held.next += 1;
+        held.extents.insert(number, extent);
+        Hold { alive: self.clone(), number }
+    }
+
+    /// What is on the list now.
+    #[must_use]
+    pub fn now(&self) -> Living {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut living = Living::default();
+        for extent in held.extents.values() {
+            match extent {
+                Extent::Range { first, last } => living.ranges.push((*first, *last)),
+                Extent::Ids(ids) => living.ids.extend(ids),
+                Extent::None => {}
+            }
+        }
+        living
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut held = self.alive.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.extents.remove(&self.number);
+    }
+}
+
+/// The list at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Living {
+    ranges: Vec<(Position, Position)>,
+    ids: HashSet<i64>,
+}
+
+impl Living {
+    /// Whether somebody works on this job.
+    #[must_use]
+    pub fn holds(&self, id: i64, position: Option<Position>) -> bool {
+        let in_range = |at| self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&at));
+        self.ids.contains(&id) || position.is_some_and(in_range)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::Lsn;
+
+    fn at(lsn: u64, ordinal: u64) -> Position {
+        Position { commit_lsn: Lsn(lsn), ordinal }
+    }
+
+    #[test]
+    fn jobs_are_alive_as_long_as_they_are_held() {
+        let alive = Alive::default();
+        let range = alive.hold(Extent::Range { first: at(8, 3), last: at(16, 1) });
+        let ids = alive.hold(Extent::Ids(vec![7, 9]));
+        let living = alive.now();
+        for (id, position, expected) in [
+            (1, Some(at(8, 2)), false),
+            (1, Some(at(8, 3)), true),
+            (1, Some(at(16, 1)), true),
+            (1, Some(at(16, 2)), false),
+            (7, None, true),
+            (8, None, false),
+        ] {
+            assert_eq!(living.holds(id, position), expected, "{id} {position:?}");
+        }
+        drop(range);
+        assert!(!alive.now().holds(1, Some(at(8, 3))));
+        drop(ids);
+        assert_eq!(alive.now(), Living::default());
+    }
+}
