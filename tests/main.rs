@@ -16,6 +16,7 @@ mod queue_storage;
 mod replication;
 mod restart;
 mod retention;
+mod scenarios;
 mod scene;
 mod support;
 mod values;

@@ -37,7 +37,7 @@ impl Scene {
 
     /// On the shared servers, without the witness, which doubles the cost of every write.
     pub(crate) async fn unwitnessed(name: &str) -> Scene {
-        Scene::on(TestBed::new(name).await)
+        Scene::unwitnessed_on(TestBed::new(name).await)
     }
 
     /// On a PostgreSQL of its own with these settings.
@@ -45,12 +45,15 @@ impl Scene {
         name: &str,
         settings: &'static [(&'static str, &'static str)],
     ) -> Scene {
-        let scene = Scene::on(TestBed::on(name, Servers::private_postgres(settings).await).await);
+        let scene = Scene::unwitnessed_on(
+            TestBed::on(name, Servers::private_postgres(settings).await).await,
+        );
         oracle::install(&scene.bed.sql).await;
         scene
     }
 
-    fn on(bed: TestBed) -> Scene {
+    /// On a bed of the test's own, without the witness.
+    pub(crate) fn unwitnessed_on(bed: TestBed) -> Scene {
         let indices = Indices::new(&bed.servers.elasticsearch.url(), &bed.index_prefix);
         Scene { bed, indices }
     }

@@ -118,6 +118,22 @@ impl Supervisor {
         } else if self.sink.bulks() > 0 {
             self.status.ok(Component::Elasticsearch, "answers");
         }
+        // Before, the indices are being made ready, which `pipeline` tells.
+        if matches!(mode, Mode::Load | Mode::Table | Mode::Live) {
+            self.report_indices();
+        }
+    }
+
+    fn report_indices(&self) {
+        let indices = self.indices.borrow();
+        let closed = indices.iter().find_map(|index| match index {
+            Index::Open => None,
+            Index::Blocked { reason, .. } | Index::Missing { reason, .. } => Some(reason.clone()),
+        });
+        match closed {
+            None => self.status.ok(Component::Indices, "ready"),
+            Some(reason) => self.status.fault(Component::Indices, reason),
+        }
     }
 
     /// Elasticsearch answers and every index takes documents.

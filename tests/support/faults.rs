@@ -1,6 +1,7 @@
 //! A loopback proxy before a real Elasticsearch that shows what a real one cannot be made to show.
 //!
-//! Faults are scripted per path and used up one per request; without one a request is forwarded.
+//! Faults are scripted per path and used up one per request, or last until lifted; without one a
+//! request is forwarded.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -9,6 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// What happens to one request.
@@ -22,6 +24,8 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// Nothing comes until the client gives up.
     Hang,
+    /// The request waits here until it is let go, and is forwarded then.
+    Hold,
     /// These ids of a bulk are answered with this status and type, the others by Elasticsearch.
     Items(u16, &'static str, &'static [&'static str]),
 }
@@ -39,6 +43,11 @@ struct Stage {
     upstream: String,
     http: reqwest::Client,
     script: Mutex<HashMap<&'static str, VecDeque<Fault>>>,
+    /// What every request for a path meets, as long as it lasts.
+    weather: Mutex<HashMap<&'static str, Fault>>,
+    let_go: watch::Sender<bool>,
+    /// Requests that were held and have been forwarded and answered.
+    forwarded: watch::Sender<usize>,
     /// Bulks with a larger body are answered with 413.
     bulk_bytes_max: Mutex<usize>,
     /// Sizes of the bulks that came, in documents.
@@ -54,6 +63,9 @@ impl Faults {
             upstream,
             http: reqwest::Client::new(),
             script: Mutex::default(),
+            weather: Mutex::default(),
+            let_go: watch::Sender::new(false),
+            forwarded: watch::Sender::new(0),
             bulk_bytes_max: Mutex::new(usize::MAX),
             bulks: Mutex::default(),
         });
@@ -75,6 +87,23 @@ impl Faults {
             .entry(path)
             .or_default()
             .extend(faults);
+    }
+
+    /// Every request whose path begins with `path` meets this fault until the next call.
+    pub(crate) fn always(&self, path: &'static str, fault: Option<Fault>) {
+        let mut weather =
+            self.stage.weather.lock().expect("no player panics with the weather in hand");
+        match fault {
+            Some(fault) => weather.insert(path, fault),
+            None => weather.remove(path),
+        };
+    }
+
+    /// Lets held requests go, and waits until Elasticsearch has answered the first.
+    pub(crate) async fn let_go(&self) {
+        let mut forwarded = self.stage.forwarded.subscribe();
+        self.stage.let_go.send_replace(true);
+        forwarded.wait_for(|count| *count > 0).await.expect("the stage lives");
     }
 
     /// Bulks with a larger body are answered with 413.
@@ -112,7 +141,12 @@ impl Stage {
         let scripted = script
             .iter_mut()
             .find(|(prefix, faults)| path.starts_with(**prefix) && !faults.is_empty());
-        scripted.and_then(|(_, faults)| faults.pop_front())
+        if let Some(fault) = scripted.and_then(|(_, faults)| faults.pop_front()) {
+            return Some(fault);
+        }
+        let weather = self.weather.lock().expect("no player panics with the weather in hand");
+        let lasting = weather.iter().find(|(prefix, _)| path.starts_with(**prefix));
+        lasting.map(|(_, fault)| fault.clone())
     }
 
     async fn forward(&self, request: &Request, body: Vec<u8>) -> (u16, Vec<u8>) {
@@ -179,6 +213,13 @@ async fn play(stage: Arc<Stage>, mut stream: TcpStream) {
                 ids,
             )
             .await
+        }
+        Some(Fault::Hold) => {
+            let mut let_go = stage.let_go.subscribe();
+            let_go.wait_for(|go| *go).await.expect("the stage lives");
+            let answer = stage.forward(&request, body).await;
+            stage.forwarded.send_modify(|count| *count += 1);
+            answer
         }
         Some(Fault::Reset) | None => stage.forward(&request, body).await,
     };

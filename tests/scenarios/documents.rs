@@ -1,0 +1,166 @@
+//! Faults of a document: its own job alone pays, with its attempts.
+
+use std::io::Write;
+
+use reqwest::Method;
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use super::{RECOVERY_MAX, ROWS, listing, listings, post};
+use crate::scene::{Scene, until};
+use crate::support::{Servers, TestBed};
+
+/// The built-in definition, but with a mapping that refuses cities.
+fn refusing_cities() -> NamedTempFile {
+    let built_in = include_str!("../../src/document/default.toml");
+    let strict = built_in.replacen(
+        "city = { type = \"keyword\", ignore_above = 8191 }",
+        "city = { type = \"date\", ignore_malformed = false }",
+        1,
+    );
+    assert_ne!(strict, built_in, "the mapping of cities is there");
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    file.write_all(strict.as_bytes()).expect("the file is written");
+    file
+}
+
+fn path(file: &NamedTempFile) -> &str {
+    file.path().to_str().expect("a path of this machine is text")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_unmappable_document_among_five_thousand_fails_alone_and_can_be_mended() {
+    let scene = Scene::new("unmappable").await;
+    scene.sql(ROWS).await;
+    let file = refusing_cities();
+    let settings = [("WALFERRY_CONFIG", path(&file)), ("WALFERRY_QUEUE_RETRY_DELAY_MIN", "200ms")];
+    let mut walferry = scene.start_with(&settings);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    scene.forget_witnessed().await;
+    let one = listing(2500);
+    scene
+        .sql(&format!(
+            "begin; {}; update listings set city = 'Ankara' where id = '{one}'; commit",
+            listings(1, 5000)
+        ))
+        .await;
+    let failed = "select count(*) from elasticsearch_sync_queue where status = 'failed'";
+    // Insert and update of the one listing share its document, and so its verdict.
+    until(RECOVERY_MAX, "its attempts are used up", async || scene.number(failed).await == 2).await;
+    assert_eq!(scene.statuses().await, "completed 4999, failed 2");
+    let neighbours = "select count(*) from elasticsearch_sync_queue
+        where status = 'completed' and (retry_count <> 0 or error_message is not null)";
+    assert_eq!(scene.number(neighbours).await, 0, "no neighbour has paid");
+    let error: String = scene
+        .bed
+        .sql
+        .value("select min(error_message) from elasticsearch_sync_queue where status = 'failed' and retry_count = 3", &[])
+        .await;
+    let named = format!("{}/{one}: document_parsing_exception", scene.bed.index("listings"));
+    assert!(error.starts_with(&named), "{error}");
+    assert!(!error.contains("Ankara"), "no row value in an error: {error}");
+
+    // Nothing is lost meanwhile, and a person mends the mapping and says so.
+    let mapping = json!({ "properties": { "city": { "type": "date", "ignore_malformed": true } } });
+    let index = format!("/{}/_mapping", scene.bed.index("listings-000001"));
+    scene.bed.elasticsearch.request(Method::PUT, &index, Some(&mapping)).await;
+    let jobs = scene.command(&["jobs", "--status", "failed", "--json"], 0).await;
+    assert!(jobs.contains(&one) && jobs.contains("document_parsing_exception"), "{jobs}");
+    let asked = ["retry", "--error", "PARSING", "--dry-run"];
+    assert!(scene.command(&asked, 0).await.contains("2 failed jobs would be retried"));
+    assert_eq!(scene.statuses().await, "completed 4999, failed 2", "a dry run changes nothing");
+    let done = scene.command(&["retry", "--error", "PARSING", "--table", "listings"], 0).await;
+    assert!(done.contains("2 failed jobs are pending again"), "{done}");
+    scene.settled(RECOVERY_MAX).await;
+    scene.assert_true().await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_after_a_forgotten_delete_revives_nothing() {
+    let servers = Servers::private_elasticsearch(&[]).await;
+    let scene = Scene::unwitnessed_on(TestBed::on("forgotten", servers).await);
+    scene.sql(ROWS).await;
+    let file = refusing_cities();
+    let settings = [
+        ("WALFERRY_CONFIG", path(&file)),
+        ("WALFERRY_QUEUE_RETRY_DELAY_MIN", "1h"),
+        ("WALFERRY_QUEUE_RETRY_DELAY_MAX", "1h"),
+    ];
+    let mut walferry = scene.start_with(&settings);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    scene.sql(&listings(1, 3)).await;
+    let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
+    until(RECOVERY_MAX, "they are indexed", async || scene.number(completed).await == 3).await;
+    // Refused, so this job waits for an hour ...
+    scene.sql(&format!("update listings set city = 'İzmir' where id = '{}'", listing(2))).await;
+    let waiting = "select count(*) from elasticsearch_sync_queue where next_attempt_at > now()";
+    until(RECOVERY_MAX, "it waits", async || scene.number(waiting).await == 1).await;
+    // ... while the listing is deleted, and Elasticsearch forgets that in a restart.
+    scene.sql(&format!("delete from listings where id = '{}'", listing(2))).await;
+    until(RECOVERY_MAX, "the delete is done", async || scene.number(completed).await == 4).await;
+    let node = &scene.bed.servers.elasticsearch;
+    node.stop().await;
+    node.start().await;
+    scene
+        .sql("update elasticsearch_sync_queue set next_attempt_at = now() where status = 'pending'")
+        .await;
+    until(RECOVERY_MAX, "the retry is done", async || scene.number(completed).await == 5).await;
+    for (index, id) in
+        [("listings", listing(2)), ("ai_suggestions", format!("listing:{}", listing(2)))]
+    {
+        let found = scene.bed.elasticsearch.document(&scene.bed.index(index), &id).await;
+        assert_eq!(found, None, "{index}/{id} has come back");
+    }
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fan_out_with_a_refused_document_fails_its_cause_and_names_the_document() {
+    let scene = Scene::new("fan_out").await;
+    scene.sql(ROWS).await;
+    let file = refusing_cities();
+    let settings = [("WALFERRY_CONFIG", path(&file)), ("WALFERRY_QUEUE_RETRY_DELAY_MIN", "100ms")];
+    scene.sql(&listings(1, 30)).await;
+    scene.sql(&format!("update listings set city = 'Van' where id = '{}'", listing(9))).await;
+    let mut walferry = scene.start_with(&settings);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    scene.forget_witnessed().await;
+    scene.sql("update profiles set full_name = 'Ayşe Yeni'").await;
+    let end = "select count(*) from elasticsearch_sync_queue
+        where status = 'failed' and retry_count = 3";
+    until(RECOVERY_MAX, "the cause fails", async || scene.number(end).await == 1).await;
+    let error: String =
+        scene.bed.sql.value("select error_message from elasticsearch_sync_queue", &[]).await;
+    assert!(error.contains(&listing(9)), "{error}");
+    let listing =
+        scene.bed.elasticsearch.document(&scene.bed.index("listings"), &listing(10)).await;
+    let name = listing.expect("its neighbour is there")["seller"]["full_name"].clone();
+    assert_eq!(name, "Ayşe Yeni", "all others were rewritten");
+    // Out of the way of what is wrong, the legacy button does it.
+    scene.sql("update listings set city = null").await;
+    let (code, body) = post(&walferry, "retry-failed").await;
+    assert_eq!((code, body["retried"].as_u64()), (200, Some(1)), "{body}");
+    assert_eq!(body["success"], true);
+    scene.settled(RECOVERY_MAX).await;
+    scene.assert_true().await;
+    walferry.stop().await;
+}
+
+#[tokio::test]
+async fn jobs_that_nobody_can_find_are_said_so() {
+    let scene = Scene::new("unknown_job").await;
+    scene.once().await;
+    let said = scene.command(&["retry", "--id", "4711"], 2).await;
+    assert!(said.contains("there is no job 4711"), "{said}");
+    scene.sql(ROWS).await;
+    scene.once().await;
+    let id = scene.number("select max(id) from elasticsearch_sync_queue").await.to_string();
+    let said = scene.command(&["retry", "--id", &id], 2).await;
+    assert!(said.contains("is completed; only failed jobs can be retried"), "{said}");
+    let said = scene.command(&["retry"], 2).await;
+    assert!(said.contains("--all"), "{said}");
+    let said = scene.command(&["jobs", "--status", "done"], 2).await;
+    assert!(said.contains("pending, processing, completed, failed"), "{said}");
+    assert!(scene.command(&["jobs", "--table", "profiles"], 0).await.contains("INSERT"));
+}

@@ -1,0 +1,127 @@
+//! What people do to the queue, by SQL and by the old buttons: noticed, processed, never lost.
+
+use std::time::Duration;
+
+use super::{RECOVERY_MAX, ROWS, Writers, listing, listings, post, seeded};
+use crate::scene::{Scene, get, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pending_rows_of_others_are_processed() {
+    let scene = Scene::new("foreign").await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.ready().await;
+    scene.forget_witnessed().await;
+    scene.sql(&listings(1, 5)).await;
+    scene.settled(RECOVERY_MAX).await;
+    // Somebody tampers with documents and asks for the rows again, in every way that comes to mind.
+    let index = scene.bed.index("listings-000001");
+    for n in [1, 2, 3, 4] {
+        let path = format!("/{index}/_doc/{}", listing(n));
+        scene.bed.elasticsearch.request(reqwest::Method::DELETE, &path, None).await;
+    }
+    let (one, two, three, four) = (listing(1), listing(2), listing(3), listing(4));
+    scene
+        .sql(&format!(
+            "update elasticsearch_sync_queue set status = 'pending' where record_id = '{one}';
+             insert into elasticsearch_sync_queue (table_name, operation, record_id, change_data)
+             select 'listings', 'UPDATE', id, jsonb_build_object('old', to_jsonb(l), 'new', to_jsonb(l))
+             from listings l where id = '{two}';
+             insert into elasticsearch_sync_queue (table_name, operation, record_id, change_data) values
+                ('listings', 'INSERT', '{three}', '\"nonsense\"'),
+                ('listings', 'SING', '{four}', '{{\"new\": 7}}'),
+                ('listings', 'DELETE', 'c0000000-0000-4000-8000-00000000dead', '{{}}'),
+                ('bicycles', 'INSERT', '{one}', '{{}}');
+             insert into elasticsearch_sync_queue (table_name, operation, record_id, change_data, commit_lsn, ordinal)
+             values ('profiles', 'UPDATE', 'a0000000-0000-4000-8000-000000000001', 'null', 'FFFFFFFF/FFFFFFF0', 9);"
+        ))
+        .await;
+    let open =
+        "select count(*) from elasticsearch_sync_queue where status in ('pending', 'processing')";
+    until(RECOVERY_MAX, "all are done", async || scene.number(open).await == 0).await;
+    assert_eq!(scene.statuses().await, "completed 10, failed 1");
+    let error: String = scene
+        .bed
+        .sql
+        .value("select error_message from elasticsearch_sync_queue where status = 'failed'", &[])
+        .await;
+    assert!(error.contains("table bicycles is not in the definition"), "{error}");
+    scene.documents_become_true(RECOVERY_MAX).await;
+    // Life goes on behind a row with an impossible position, also after a restart.
+    scene.sql("update listings set price = 3").await;
+    walferry.stop().await;
+    let mut walferry = scene.ready().await;
+    scene.sql("update listings set price = 4").await;
+    until(RECOVERY_MAX, "all are done", async || {
+        scene.number(open).await == 0
+            && scene.number("select count(*) from elasticsearch_sync_queue").await == 21
+    })
+    .await;
+    scene.documents_become_true(RECOVERY_MAX).await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stuck_rows_of_others_come_to_their_end() {
+    let scene = Scene::new("stuck").await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.ready().await;
+    scene.sql(&listings(1, 8)).await;
+    let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
+    until(RECOVERY_MAX, "they are indexed", async || scene.number(completed).await == 8).await;
+    scene
+        .sql(
+            "update elasticsearch_sync_queue set status = 'processing', retry_count = 3 where id % 8 = 0;
+             update elasticsearch_sync_queue set status = 'processing', created_at = created_at - interval '1 minute',
+                    started_at = null, epoch = null where id % 8 > 0",
+        )
+        .await;
+    let (code, body) = post(&walferry, "retry-failed").await;
+    assert_eq!((code, body["retried"].as_u64()), (200, Some(1)), "the exhausted one: {body}");
+    assert!(body["message"].as_str().is_some_and(|said| said.contains("8 stuck")), "{body}");
+    until(RECOVERY_MAX, "all are done", async || scene.number(completed).await == 8).await;
+    assert!(walferry.output().contains("CRITICAL: 8 stuck jobs detected"));
+    scene.documents_become_true(RECOVERY_MAX).await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_halts_indexing_but_not_capture_and_survives_a_restart() {
+    let scene = Scene::new("halted").await;
+    seeded(&scene, 400).await;
+    let mut walferry = scene.ready().await;
+    scene.forget_witnessed().await;
+    let writers = Writers::start(&scene, 400);
+    let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
+    until(RECOVERY_MAX, "jobs are done", async || scene.number(completed).await > 20).await;
+    let (code, body) = post(&walferry, "stop").await;
+    assert_eq!(code, 200, "{body}");
+    assert_eq!(body["message"], "Queue processor stopped");
+    let pending = "select count(*) from elasticsearch_sync_queue where status = 'pending'";
+    let processing = "select count(*) from elasticsearch_sync_queue where status = 'processing'";
+    until(RECOVERY_MAX, "what was in flight is done and more is captured", async || {
+        scene.number(processing).await == 0 && scene.number(pending).await > 50
+    })
+    .await;
+    let (code, body) = get(&walferry, "/readyz").await;
+    assert!(code == 503 && format!("{body:?}").contains("stopped by an operator"), "{body:?}");
+    let done = scene.number(completed).await;
+    walferry.kill9();
+    let mut walferry = scene.start();
+    let before = scene.number(pending).await;
+    until(RECOVERY_MAX, "a new process captures", async || {
+        scene.number(pending).await > before + 50
+    })
+    .await;
+    assert_eq!(scene.number(completed).await, done, "the choice holds in the new process");
+    let (code, body) = post(&walferry, "clear").await;
+    assert_eq!((code, body["success"].as_bool()), (200, Some(true)), "{body}");
+    assert_eq!(body["cleared"].as_i64(), Some(done));
+    assert!(body["message"].as_str().is_some_and(|said| said.contains("unfinished")), "{body}");
+    let (code, body) = post(&walferry, "start").await;
+    assert_eq!((code, body["message"].as_str()), (200, Some("Queue processor started")), "{body}");
+    writers.stop().await;
+    let open = "select count(*) from elasticsearch_sync_queue where status <> 'completed'";
+    until(RECOVERY_MAX, "all are done", async || scene.number(open).await == 0).await;
+    scene.documents_become_true(Duration::from_secs(10)).await;
+    walferry.stop().await;
+}
