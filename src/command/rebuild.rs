@@ -42,7 +42,11 @@ impl RebuildError {
 
 /// A holder's lease row stays locked until the end, so none can begin meanwhile.
 const LEASE: &str = "
-    select expires_at > clock_timestamp() from walferry.lease where slot = $1 for update";
+    select l.expires_at > clock_timestamp() and exists (
+        select from pg_catalog.pg_stat_activity a
+        where a.pid = l.backend_pid
+          and (a.backend_start is null or a.backend_start = l.backend_start))
+    from walferry.lease l where l.slot = $1 for update";
 
 /// Fences off a predecessor that sleeps.
 const RAISE_EPOCH: &str = "update walferry.lease set epoch = epoch + 1 where slot = $1";
@@ -66,6 +70,8 @@ const CLOSE_UNFINISHED: &str = "
 
 const FORGET_LOAD: &str = "delete from walferry.load where slot = $1";
 
+const FORGET_SOURCE: &str = "delete from walferry.source where slot = $1";
+
 /// Drops the slot and forgets the position; what was done, as text.
 ///
 /// # Errors
@@ -87,9 +93,14 @@ pub(super) async fn run(mut client: Client, slot: &str, yes: bool) -> Result<Str
             }
             _ => failed("drop the slot")(source),
         })?;
-    for statement in
-        [RAISE_EPOCH, FORGET_POSITION, FORGET_SETTLEMENT, FORGET_LOAD, CLOSE_UNFINISHED]
-    {
+    for statement in [
+        RAISE_EPOCH,
+        FORGET_POSITION,
+        FORGET_SETTLEMENT,
+        FORGET_LOAD,
+        FORGET_SOURCE,
+        CLOSE_UNFINISHED,
+    ] {
         transaction.execute(statement, &[&slot]).await.map_err(failed("forget the position"))?;
     }
     transaction.commit().await.map_err(failed("commit"))?;

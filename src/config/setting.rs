@@ -261,9 +261,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "limits.shutdown_grace",
         kind: Kind::Time { min: 0, max: 5 * MINUTE },
-        default: "8s",
+        default: "7s",
         purpose: "how long what is in flight is waited for after SIGTERM",
-        example: "8s",
+        example: "7s",
         ..PLAIN
     },
     Setting {

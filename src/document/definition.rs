@@ -111,9 +111,6 @@ pub struct Dependent {
     pub table: TableId,
     /// Its column that holds the shown row's key.
     pub by: String,
-    /// The column whose foreign key, if it has one, rules out that `by` refers to a row which is
-    /// not there yet.
-    pub refers_by: String,
     /// What is shown, of the changed row.
     pub shown: Vec<String>,
     /// Rows that refer to any row below the changed one show it too.

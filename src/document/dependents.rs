@@ -43,10 +43,6 @@ fn add(
         (None, Some(tree)) => vec![tree.parent.clone(), tree.label.clone()],
         (None, None) => Vec::new(),
     };
-    let refers_by = match tree {
-        Some(tree) if path && table == shown_table => tree.parent.clone(),
-        _ => by.to_owned(),
-    };
     let list = &mut all[usize::from(shown_table.0)];
     match list.iter_mut().find(|d| d.table == table && d.by == by && d.path == path) {
         Some(known) => {
@@ -57,13 +53,6 @@ fn add(
                 known.sources.push(id);
             }
         }
-        None => list.push(Dependent {
-            table,
-            by: by.to_owned(),
-            refers_by,
-            shown,
-            path,
-            sources: vec![id],
-        }),
+        None => list.push(Dependent { table, by: by.to_owned(), shown, path, sources: vec![id] }),
     }
 }

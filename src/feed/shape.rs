@@ -24,8 +24,6 @@ pub struct TableShape {
     pub key: Vec<ColumnType>,
     /// Columns that rows are looked up by, key columns not included.
     pub references: Vec<ColumnType>,
-    /// Columns with a validated foreign key: what they refer to was there before the row.
-    pub guaranteed: Vec<String>,
     /// The key's constraint is deferrable: the stream may remove a key that is alive again.
     pub key_deferrable: bool,
 }
@@ -170,7 +168,6 @@ mod tests {
             name: "My \"table\"".to_owned(),
             key: key.iter().map(column).collect(),
             references: Vec::new(),
-            guaranteed: Vec::new(),
             key_deferrable: false,
         }
     }

@@ -58,12 +58,8 @@ impl Feed {
             }
             self.keep_cache_right(change);
             let shape = self.shapes.of(change.table);
+            // Of an inserted row too: foreign keys can be deferred, and replicas ignore them.
             for (dependent, row) in route::dependents(&definition, change, &self.shapes) {
-                let inserted = change.operation == Operation::Insert;
-                let guaranteed = &self.shapes.of(dependent.table).guaranteed;
-                if inserted && guaranteed.contains(&dependent.refers_by) {
-                    continue;
-                }
                 let key = shape.key_text(row);
                 fanouts.add(change.table, dependent, key, (change.position, work.job));
             }

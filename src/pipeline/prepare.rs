@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
-use super::{Context, Fault};
+use super::{Context, Fault, RunError};
 use crate::change::Lsn;
 use crate::check::{self, EnvironmentError};
 use crate::document::definition::{Definition, FieldValue};
@@ -18,10 +18,11 @@ use crate::queue::lease::{self, AcquireError, Lease};
 use crate::queue::migrate::{self, MigrateOptions};
 use crate::queue::position::{self, Settlement, StoredPosition};
 use crate::queue::record_id::{TableKey, TableKeys};
+use crate::queue::source::{Source, SourceError};
 use crate::status::Component;
 use crate::supervisor::duty;
 use crate::wal::slot::{self, StoredIdentity};
-use crate::wal::table::{self, ColumnOf};
+use crate::wal::table;
 use crate::wal::{Replication, ReplicationStream, SystemIdentity};
 
 /// A standby looks for the lease this often.
@@ -40,6 +41,8 @@ pub(super) struct Prepared {
     pub settlement: Settlement,
     pub shapes: Shapes,
     pub keys: Arc<TableKeys>,
+    /// What the stream is made of.
+    pub source: Source,
     /// The slot's confirmed position: below everything that is still to be indexed.
     pub confirmed: Lsn,
     /// The WAL's flushed end when the run began.
@@ -94,9 +97,12 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
         Replication::connect(&config.database, &lease.application_name("stream")).await;
     let mut replication = replication.map_err(|error| replication_fault(&error))?;
     let system = replication.identify_system().await.map_err(|error| replication_fault(&error))?;
-    let (stored, settlement) =
+    let Recognised { stored, settlement, anew } =
         recognise(context, &control, &lease, &mut replication, &system).await?;
     let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
+    let tables = tables(&context.definition);
+    let source = Source::recognise(&control, &lease, &config.publication, &tables, anew).await;
+    let source = source.map_err(|error| source_fault(&error))?;
     let stream = replication.start(&config.slot, start, &config.publication).await;
     let stream = stream.map_err(|error| replication_fault(&error))?;
     // Once more, now that nobody else can read the slot.
@@ -115,10 +121,18 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
         settlement,
         shapes,
         keys,
+        source,
         confirmed,
         wal_end,
         beside,
     })
+}
+
+pub(super) fn source_fault(error: &SourceError) -> Fault {
+    match error {
+        SourceError::Changed { .. } => Fault::permanent(error),
+        SourceError::Queue(_) => Fault::judge(error),
+    }
 }
 
 fn note(context: &Context, component: Component, fault: &Fault) {
@@ -202,6 +216,14 @@ fn identity(stored: &StoredPosition, acknowledged: Lsn) -> StoredIdentity {
     }
 }
 
+/// Where the stream goes on.
+struct Recognised {
+    stored: StoredPosition,
+    settlement: Settlement,
+    /// There was no position before.
+    anew: bool,
+}
+
 /// The stored position, checked against the slot; or a new slot with a position of its own.
 async fn recognise(
     context: &Context,
@@ -209,7 +231,7 @@ async fn recognise(
     lease: &Lease,
     replication: &mut Replication,
     system: &SystemIdentity,
-) -> Result<(StoredPosition, Settlement), Fault> {
+) -> Result<Recognised, Fault> {
     let judge = |error: &(dyn std::error::Error + 'static)| Fault::judge(error);
     let name = &context.config.slot;
     let stored = position::load(control, name).await.map_err(|e| judge(&e))?;
@@ -220,7 +242,15 @@ async fn recognise(
         let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
         slot::compare(name, &identity(&stored, start), system, actual.as_ref())
             .map_err(|error| Fault::permanent(&error))?;
-        return Ok((stored, settlement));
+        return Ok(Recognised { stored, settlement, anew: false });
+    }
+    if let Some(other) = position::other_slot(control, name).await.map_err(|e| judge(&e))? {
+        return Err(Fault::Permanent(RunError::Environment(format!(
+            "this database's queue is fed from slot {other}, and a second slot would write every \
+             change again; set WALFERRY_SLOT={other}, or give that slot up: stop its walferry, \
+             run `WALFERRY_SLOT={other} walferry rebuild --yes`, and delete its row from \
+             walferry.position"
+        ))));
     }
     let start = match actual {
         Some(slot) => {
@@ -245,7 +275,7 @@ async fn recognise(
     };
     let settlement = Settlement { settled_lsn: start, read_ahead_lsn: Lsn(0) };
     position::store(control, lease, &stored, settlement).await.map_err(|e| judge(&e))?;
-    Ok((stored, settlement))
+    Ok(Recognised { stored, settlement, anew: true })
 }
 
 async fn flushed(control: &Client) -> Result<Lsn, Fault> {
@@ -285,7 +315,6 @@ async fn shapes(
             name: declared.name.clone(),
             key,
             references: Vec::new(),
-            guaranteed: Vec::new(),
             key_deferrable: found.is_key_deferrable,
         });
     }
@@ -293,7 +322,7 @@ async fn shapes(
     Ok((Shapes::new(shapes), Arc::new(TableKeys(keys))))
 }
 
-/// Columns that rows are looked up by, and which of them a foreign key guards.
+/// Columns that rows are looked up by.
 async fn add_references(
     client: &Client,
     definition: &Definition,
@@ -310,7 +339,6 @@ async fn add_references(
             };
             let parent = definition.tree(shown).filter(|_| shown == source.table);
             let columns = [Some(by), parent.map(|tree| tree.parent.clone())];
-            let to = shapes[usize::from(shown.0)].clone();
             let from = &mut shapes[usize::from(source.table.0)];
             for column in columns.into_iter().flatten() {
                 if from.references.iter().any(|known| known.name == column) {
@@ -318,15 +346,6 @@ async fn add_references(
                 }
                 if let Some(type_name) = column_type(client, from, &column).await.map_err(judge)? {
                     from.references.push(ColumnType { name: column.clone(), type_name });
-                }
-                let Some(key) = to.key.first() else { continue };
-                let guarded = table::references(
-                    client,
-                    ColumnOf { schema: &from.schema, table: &from.name, column: &column },
-                    ColumnOf { schema: &to.schema, table: &to.name, column: &key.name },
-                );
-                if guarded.await.map_err(judge)? {
-                    from.guaranteed.push(column);
                 }
             }
         }

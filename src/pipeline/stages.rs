@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::indexing::{self, Indexing};
-use super::prepare::Prepared;
+use super::prepare::{Prepared, source_fault};
 use super::{Context, Fault};
 use crate::change::Lsn;
 use crate::checkpoint::{self, Progress};
@@ -27,7 +27,7 @@ use crate::recorder::{self, Recorder};
 use crate::sink::state::State;
 use crate::status::Component;
 use crate::supervisor::guard::{Guard, default_limit};
-use crate::supervisor::{self, Supervisor, duty, rescue};
+use crate::supervisor::{self, Supervisor, SupervisorError, duty, rescue};
 use crate::wal::{self, StreamSettings, StreamStats, Tables};
 
 /// Chunks of captured changes between the stream and the recorder. One: the next one grows while
@@ -245,7 +245,10 @@ async fn spawn(
     let supervisor = supervisor(context, prepared, channels, state).await?;
     let close = tokens.close.clone();
     tasks.beside.spawn(async move {
-        supervisor::run(supervisor, close).await.map_err(|error| Fault::judge(&error))
+        supervisor::run(supervisor, close).await.map_err(|error| match &error {
+            SupervisorError::Source(source) => source_fault(source),
+            _ => Fault::judge(&error),
+        })
     });
     spawn_duties(context, prepared, channels, stores.rescuer, &mut tasks.beside);
     Ok(tasks)
@@ -327,6 +330,7 @@ async fn supervisor(
         durable: channels.durable.clone(),
         capture_only: channels.capture_only.clone(),
         halted: channels.halted.clone(),
+        source: prepared.source.clone(),
         desk: context.desk.clone(),
         sink: state,
     })

@@ -24,6 +24,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("durable_state", include_str!("../../migrations/0002_durable_state.sql")),
     ("queue_stats", include_str!("../../migrations/0003_queue_stats.sql")),
     ("indexing", include_str!("../../migrations/0005_indexing.sql")),
+    ("source", include_str!("../../migrations/0006_source.sql")),
 ];
 
 const FOUNDATION: &str = "create schema if not exists walferry;

@@ -22,6 +22,7 @@ pub mod record_id;
 pub mod rescue;
 pub mod retry;
 pub mod settle;
+pub mod source;
 mod sql;
 pub mod status;
 pub mod ticket;

@@ -79,6 +79,16 @@ pub async fn load(client: &Client, slot: &str) -> Result<Option<StoredPosition>,
     read().map(Some).map_err(doing("read the position"))
 }
 
+/// Another slot whose changes are in this database's queue.
+///
+/// # Errors
+/// [`QueueError::Database`].
+pub async fn other_slot(client: &Client, slot: &str) -> Result<Option<String>, QueueError> {
+    const OTHER: &str = "select slot from walferry.position where slot <> $1 order by slot limit 1";
+    let row = client.query_opt(OTHER, &[&slot]).await.map_err(doing("look for other slots"))?;
+    row.map(|row| row.try_get(0)).transpose().map_err(doing("look for other slots"))
+}
+
 /// Writes position and settlement together as given, for a new slot or a rebuild: the only way
 /// either may go back.
 ///

@@ -30,6 +30,8 @@ const SERVICE: Backoff = Backoff { min: Duration::from_millis(100), max: Duratio
 const INDEX: Backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(10) };
 /// Before documents that failed among others that did not are sent again.
 const PIECE: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(30) };
+/// A service that nobody has asked anything for this long is asked whether it is there.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Documents that go out to see whether their index takes them.
 const TRY_ACTIONS_MAX: usize = 100;
 /// Bytes of a document's id in an error sentence.
@@ -61,6 +63,8 @@ pub struct Schedule {
     /// The index that came first in the last bulk.
     turn: usize,
     answered_at: Option<Instant>,
+    /// When it was last asked, or heard, or known to be busy.
+    asked_at: Option<Instant>,
     settled: Vec<Arc<Ticket>>,
     written: Vec<bool>,
     state: Arc<State>,
@@ -95,6 +99,7 @@ impl Schedule {
             in_flight: 0,
             turn: 0,
             answered_at: None,
+            asked_at: None,
             settled: Vec::new(),
             written: vec![false; index_count],
             state,
@@ -154,8 +159,10 @@ impl Schedule {
             if trying { self.next_piece(now, soonest) } else { None }
         });
         let Some(bulk) = bulk else {
-            return trying.then_some(Errand::Ping);
+            let silent = self.is_silent(now);
+            return (trying || silent).then_some(Errand::Ping);
         };
+        self.asked_at = Some(now);
         self.in_flight += 1;
         self.show_load();
         Some(Errand::Send(bulk))
@@ -173,7 +180,8 @@ impl Schedule {
             lane.gate.due().filter(|_| useful)
         });
         let pieces = self.pieces.iter().map(|piece| piece.not_before).filter(|_| spare);
-        lanes.chain(pieces).min()
+        let silence = self.asked_at.filter(|_| self.in_flight == 0).map(|at| at + SILENCE_MAX);
+        lanes.chain(pieces).chain(silence).min()
     }
 
     /// What a look at a missing index changes.
@@ -196,6 +204,16 @@ impl Schedule {
             Ok(()) => self.well(now),
             Err((trouble, reason)) => self.down(now, trouble, reason),
         }
+    }
+
+    /// Whether it is time to ask an idle service; asking is owed then.
+    fn is_silent(&mut self, now: Instant) -> bool {
+        let since = *self.asked_at.get_or_insert(now);
+        let silent = self.in_flight == 0 && now >= since + SILENCE_MAX;
+        if silent {
+            self.asked_at = Some(now);
+        }
+        silent
     }
 
     /// A piece whose time has come by then.
@@ -377,6 +395,24 @@ mod tests {
             self.schedule.answered(self.now, bulk, Answered::Items(items));
         }
 
+        /// Indexing pressure: with `huge` in it, a bulk never fits.
+        fn answer_pressed(&mut self, bulk: Bulk, huge: &str) {
+            let reason = "rejected execution of primary operation \
+                [coordinating_and_primary_bytes=0, replica_bytes=0, all_bytes=0, \
+                primary_operation_bytes=160000144, max_primary_bytes=51897958]";
+            let pressed = bulk.actions.iter().any(|action| &*action.document.id == huge);
+            let error = pressed.then(|| Cause {
+                kind: "es_rejected_execution_exception".to_owned(),
+                reason: Some(reason.to_owned()),
+                caused_by: None,
+            });
+            let status = if pressed { 429 } else { 201 };
+            let items =
+                bulk.actions.iter().map(|_| Item { status, error: error.clone() }).collect();
+            self.now += MS;
+            self.schedule.answered(self.now, bulk, Answered::Items(items));
+        }
+
         fn fail(&mut self, bulk: Bulk, trouble: Trouble) {
             self.now += MS;
             self.schedule.answered(self.now, bulk, Answered::Fault(trouble, "why".to_owned()));
@@ -474,7 +510,29 @@ mod tests {
         assert!(matches!(bench.schedule.next(bench.now), Some(Errand::Ping)));
         bench.nothing();
         bench.schedule.pinged(bench.now, Ok(()));
-        assert_eq!(bench.schedule.due(), None);
+        // And again once it has been idle for a while, so that its end does not go unnoticed.
+        assert_eq!(bench.schedule.due(), Some(bench.now + SILENCE_MAX));
+        bench.nothing();
+        bench.now += SILENCE_MAX;
+        assert!(matches!(bench.schedule.next(bench.now), Some(Errand::Ping)));
+        bench.nothing();
+        assert_eq!(bench.schedule.due(), Some(bench.now + SILENCE_MAX));
+    }
+
+    #[test]
+    fn what_never_fits_is_divided_and_then_refused() {
+        let mut bench = bench(8, 2);
+        bench.push(0, "a b huge c");
+        let mut sent = Vec::new();
+        while let Some(Errand::Send(bulk)) = bench.schedule.next(bench.now) {
+            sent.push(ids(&bulk));
+            bench.answer_pressed(bulk, "huge");
+        }
+        assert_eq!(sent, ["a b huge c", "huge c", "a b", "huge", "c"]);
+        let (settled, failures) = bench.settled();
+        assert_eq!((settled, failures.len()), (4, 1));
+        assert!(failures[0].starts_with("a/huge: es_rejected_execution_exception"), "{failures:?}");
+        assert_eq!(*bench.state.service().borrow(), super::super::state::Service::Up);
     }
 
     #[test]

@@ -145,6 +145,9 @@ fn sort(actions: &[Action], answer: &Answer) -> Answered {
             Err(error) => Answered::Fault(Trouble::NotUnderstood, error.to_string()),
         },
         413 => Answered::TooLarge,
+        429 if parse_refusal(&answer.body).is_some_and(|cause| cause.never_fits()) => {
+            Answered::TooLarge
+        }
         // Only Elasticsearch itself may blame the documents.
         400 => match parse_refusal(&answer.body) {
             Some(cause) => Answered::Refused(cause),

@@ -130,6 +130,9 @@ impl State {
         self.service.send_if_modified(|service| {
             let was_down = *service != Service::Up;
             *service = Service::Up;
+            if was_down {
+                tracing::info!("Elasticsearch answers again");
+            }
             was_down
         });
     }
@@ -139,6 +142,8 @@ impl State {
         self.service.send_modify(|service| {
             if let Service::Down { since: first, since_time: first_time, .. } = service {
                 (since, since_time) = (*first, *first_time);
+            } else {
+                tracing::warn!(error = reason, "Elasticsearch takes nothing; trying again");
             }
             *service = Service::Down { since, since_time, trouble, reason };
         });
@@ -149,6 +154,9 @@ impl State {
             let slot = &mut indices[usize::from(index.0)];
             let was_closed = *slot != Index::Open;
             *slot = Index::Open;
+            if was_closed {
+                tracing::info!(index = index.0, "the index takes documents again");
+            }
             was_closed
         });
     }
@@ -157,7 +165,10 @@ impl State {
         self.indices.send_modify(|indices| {
             let slot = &mut indices[usize::from(index.0)];
             let since_time = match *slot {
-                Index::Open => SystemTime::now(),
+                Index::Open => {
+                    tracing::warn!(error = reason, "an index takes no documents; trying again");
+                    SystemTime::now()
+                }
                 Index::Blocked { since_time, .. } | Index::Missing { since_time, .. } => since_time,
             };
             *slot = if missing {

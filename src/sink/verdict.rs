@@ -107,6 +107,25 @@ pub struct Cause {
 }
 
 impl Cause {
+    /// Elasticsearch's indexing pressure: the operation alone is over the limit, so it would be
+    /// refused by an idle node too (`IndexingPressure`: `rejected execution of primary operation
+    /// […, primary_operation_bytes=N, max_primary_bytes=M]`, and the same of `coordinating`).
+    #[must_use]
+    pub fn never_fits(&self) -> bool {
+        let Some(reason) = &self.reason else { return false };
+        let number = |name: &str| -> Option<u64> {
+            let (_, rest) = reason.split_once(name)?;
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().ok()
+        };
+        self.kind == "es_rejected_execution_exception"
+            && ["primary", "coordinating"].iter().any(|kind| {
+                let operation = number(&format!("{kind}_operation_bytes="));
+                let limit = number(&format!("max_{kind}_bytes="));
+                operation.zip(limit).is_some_and(|(operation, limit)| operation > limit)
+            })
+    }
+
     /// `type: reason (cause's type)`, without what the reason quotes of the document, and short.
     #[must_use]
     pub fn sentence(&self) -> String {
@@ -132,6 +151,8 @@ pub enum Verdict {
     Done(Outcome),
     /// This document only, for good; the sentence says why.
     Refused(String),
+    /// What was sent together is more than Elasticsearch takes at any time.
+    TooMuch(String),
     /// Not its fault: send it again.
     Retry(Trouble, String),
     /// No document of its index can be written now ([`Trouble::Blocked`], [`Trouble::Missing`]).
@@ -156,6 +177,7 @@ impl Verdict {
             (400, "illegal_argument_exception") if sentence().contains("no write index") => {
                 Self::Stop(Trouble::Missing, sentence())
             }
+            (429, _) if cause.is_some_and(Cause::never_fits) => Self::TooMuch(sentence()),
             (429, _) => Self::Retry(Trouble::Overloaded, sentence()),
             (404 | 408 | 409 | 500..=599, _) => Self::Retry(Trouble::Unavailable, sentence()),
             _ => Self::Refused(sentence()),
@@ -220,6 +242,18 @@ mod tests {
             expected,
             "{kind:?} {status} {error}"
         );
+    }
+
+    #[test]
+    fn an_operation_over_the_limit_never_fits() {
+        let fits = |reason: &str| {
+            let kind = "es_rejected_execution_exception".to_owned();
+            !Cause { kind, reason: Some(reason.to_owned()), caused_by: None }.never_fits()
+        };
+        assert!(fits("rejected execution of primary operation"));
+        assert!(fits("[all_bytes=9, primary_operation_bytes=4, max_primary_bytes=5]"));
+        assert!(!fits("[all_bytes=0, primary_operation_bytes=6, max_primary_bytes=5]"));
+        assert!(!fits("[coordinating_operation_bytes=6, max_coordinating_bytes=5]"));
     }
 
     #[test]

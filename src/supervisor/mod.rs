@@ -23,6 +23,7 @@ use crate::checkpoint::Progress;
 use crate::feed::Mode;
 use crate::metrics::{self, Metrics};
 use crate::queue::lease::Lease;
+use crate::queue::source::{Source, SourceError};
 use crate::queue::{QueueError, operate, position};
 use crate::sink::state::{Index, Service, State};
 use crate::status::{Component, Status};
@@ -36,6 +37,8 @@ const RETAINED_EVERY: Duration = Duration::from_secs(1);
 pub enum SupervisorError {
     #[error(transparent)]
     Queue(#[from] QueueError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error("could not read how much WAL the slot retains")]
     Retained(#[source] tokio_postgres::Error),
 }
@@ -59,6 +62,7 @@ pub struct Supervisor {
     pub capture_only: watch::Sender<bool>,
     /// True while an operator's `stop` holds.
     pub halted: watch::Sender<bool>,
+    pub source: Source,
     pub desk: Desk,
 }
 
@@ -81,6 +85,7 @@ pub async fn run(
             _ = tick.tick() => {
                 supervisor.watch_retained().await?;
                 supervisor.read_choice().await?;
+                supervisor.source.verify(&supervisor.client).await?;
             }
             () = supervisor.desk.control.notified() => supervisor.read_choice().await?,
             Ok(()) = supervisor.progress.changed() => {}

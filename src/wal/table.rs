@@ -65,19 +65,6 @@ const KEY: &str = "
     where i.indrelid = $1 and i.indisprimary and k.place <= i.indnkeyatts
     order by k.place";
 
-const REFERENCE: &str = "
-    select exists (
-        select from pg_catalog.pg_constraint k
-        join pg_catalog.pg_class c on c.oid = k.conrelid
-        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-        join pg_catalog.pg_class rc on rc.oid = k.confrelid
-        join pg_catalog.pg_namespace rn on rn.oid = rc.relnamespace
-        join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = any (k.conkey)
-        join pg_catalog.pg_attribute ra on ra.attrelid = rc.oid and ra.attnum = any (k.confkey)
-        where k.contype = 'f' and k.convalidated and pg_catalog.cardinality(k.conkey) = 1
-          and n.nspname = $1 and c.relname = $2 and a.attname = $3
-          and rn.nspname = $4 and rc.relname = $5 and ra.attname = $6)";
-
 /// Reads a table; `None` where there is none of that name.
 ///
 /// # Errors
@@ -114,30 +101,4 @@ pub async fn inspect(
         is_key_deferrable: row.try_get("is_key_deferrable")?,
         has_row_security: row.try_get("relrowsecurity")?,
     }))
-}
-
-/// A column of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ColumnOf<'a> {
-    pub schema: &'a str,
-    pub table: &'a str,
-    pub column: &'a str,
-}
-
-/// Whether a validated foreign key of one column leads from one column to the other.
-///
-/// # Errors
-/// What the query returns.
-pub async fn references(
-    client: &Client,
-    from: ColumnOf<'_>,
-    to: ColumnOf<'_>,
-) -> Result<bool, Error> {
-    let row = client
-        .query_one(
-            REFERENCE,
-            &[&from.schema, &from.table, &from.column, &to.schema, &to.table, &to.column],
-        )
-        .await?;
-    row.try_get(0)
 }

@@ -186,6 +186,10 @@ impl Assembler {
             change.incomplete = !written.complete;
         }
         change.note = shape.note(&altered);
+        if change.incomplete && change.note.is_none() {
+            change.note =
+                Some("values that did not change were not sent; see REPLICA IDENTITY".into());
+        }
         out.push(Captured::Change(change));
         if self.scratch.capacity() > SCRATCH_BYTES_MAX {
             self.scratch = Vec::new();

@@ -12,12 +12,16 @@ use crate::sink::verdict::{Outcome, Trouble, Verdict};
 
 /// A request that fails this often is halved, to tell its documents apart.
 const HALVED_AFTER: u32 = 3;
+/// A single document that an open index answers with trouble this often is itself the trouble.
+const ALONE_MAX: u32 = 12;
 
 /// What one answer says of one index.
 #[derive(Default)]
 struct Tally {
     well: bool,
     stop: Option<(Trouble, String)>,
+    too_much: Vec<Action>,
+    too_much_reason: String,
     troubled: Vec<Action>,
     trouble: Option<(Trouble, String)>,
 }
@@ -73,6 +77,10 @@ impl Schedule {
                     self.batch.release(&action.document);
                     self.refuse(action, &reason);
                 }
+                Verdict::TooMuch(reason) => {
+                    tally.too_much.push(action);
+                    tally.too_much_reason = reason;
+                }
                 Verdict::Retry(trouble, reason) => {
                     tally.troubled.push(action);
                     tally.trouble = Some((trouble, reason));
@@ -90,8 +98,22 @@ impl Schedule {
         } else {
             self.pace.well();
         }
-        for (index, tally) in (0..).map(IndexId).zip(tallies) {
+        for (index, mut tally) in (0..).map(IndexId).zip(tallies) {
+            self.divide(now, &mut tally, bulk.attempts);
             self.conclude(now, index, tally, bulk.attempts);
+        }
+    }
+
+    /// What was too much together is sent in halves; one alone is refused. Others sent to the same
+    /// shard share its fate, so it is known to be alone when it is the only one.
+    fn divide(&mut self, now: Instant, tally: &mut Tally, attempts: u32) {
+        let mut actions = std::mem::take(&mut tally.too_much);
+        tally.well |= !actions.is_empty();
+        if actions.len() > 1 {
+            self.put_back(actions, attempts, now, true);
+        } else if let Some(action) = actions.pop() {
+            self.batch.release(&action.document);
+            self.refuse(action, &tally.too_much_reason);
         }
     }
 
@@ -100,7 +122,20 @@ impl Schedule {
     fn conclude(&mut self, now: Instant, index: IndexId, tally: Tally, attempts: u32) {
         if let Some((trouble, reason)) = &tally.trouble {
             self.state.count_retries(*trouble, tally.troubled.len());
-            if tally.well || attempts > 0 {
+            if attempts >= ALONE_MAX && tally.troubled.len() == 1 && self.is_open(index) {
+                let sentence =
+                    format!("refused {attempts} times while others were taken: {reason}");
+                for action in tally.troubled {
+                    self.batch.release(&action.document);
+                    self.refuse(action, &sentence);
+                }
+            } else if tally.troubled.len() > 1
+                && attempts > 0
+                && attempts.is_multiple_of(HALVED_AFTER)
+            {
+                let not_before = now + PIECE.delay(attempts, fastrand::f64());
+                self.put_back(tally.troubled, attempts + 1, not_before, true);
+            } else if tally.well || attempts > 0 {
                 let attempts = attempts + 1;
                 let not_before = now + PIECE.delay(attempts, fastrand::f64());
                 self.pieces.push(Piece { actions: tally.troubled, attempts, not_before });
