@@ -91,6 +91,7 @@ fn preparation(prefix: &str) -> Preparation<'_> {
         base: Lsn(64),
         system_identifier: "7301882339122",
         timeline: 1,
+        replaces_original: false,
     }
 }
 

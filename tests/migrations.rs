@@ -57,6 +57,7 @@ pub(crate) fn options() -> MigrateOptions {
     MigrateOptions {
         tables: vec![table("listings"), table("notes")],
         publication: "walferry".to_owned(),
+        slot: "walferry".to_owned(),
         runtime_role: None,
     }
 }
@@ -115,7 +116,7 @@ async fn a_second_run_finds_nothing_to_do() {
     let database = TestDatabase::with_tables().await;
     let client = database.connect().await;
     let first = migrate::run(&client, &options()).await.unwrap();
-    assert_eq!(first.applied, ["sync_queue", "durable_state", "queue_stats"]);
+    assert_eq!(first.applied, ["sync_queue", "durable_state", "queue_stats", "indexing", "source", "take_over"]);
     assert_eq!(first.partitions_made, 2 + partitions::DAYS_AHEAD);
     assert!(first.publication_created);
     assert_eq!(first.identities_set, ["public.listings", "public.notes"]);
@@ -133,7 +134,7 @@ async fn concurrent_runs_apply_each_migration_once() {
     let (a, b, c) = tokio::join!(a, b, c);
     let reports = [a.unwrap(), b.unwrap(), c.unwrap()];
     assert_eq!(reports.iter().filter(|report| report.publication_created).count(), 1);
-    assert_eq!(reports.iter().map(|report| report.applied.len()).sum::<usize>(), 3);
+    assert_eq!(reports.iter().map(|report| report.applied.len()).sum::<usize>(), 6);
 }
 
 #[tokio::test]
@@ -187,8 +188,8 @@ async fn what_cannot_serve_is_refused_before_anything_is_altered() {
     check_refused(schema, &options(), "drop tables in schema \"public\"").await;
     let narrow = "create publication walferry for table notes with (publish = 'insert')";
     check_refused(narrow, &options(), "set (publish = 'insert, update, delete, truncate')").await;
-    let original = "create table elasticsearch_sync_queue (id serial primary key)";
-    check_refused(original, &options(), "cannot take it over yet").await;
+    let other = "create table elasticsearch_sync_queue (id serial primary key)";
+    check_refused(other, &options(), "not the queue of the system").await;
     let mut nobody = options();
     nobody.runtime_role = Some("no such role".to_owned());
     check_refused("", &nobody, "create role \"no such role\" login replication").await;

@@ -23,16 +23,19 @@ use crate::queue::claim::Claimer;
 use crate::queue::lease::Lease;
 use crate::queue::load::{self, LoadProgress};
 use crate::queue::position::{Settlement, StoredPosition};
+use crate::queue::take_over;
 use crate::queue::ticket::Ticket;
 use crate::recorder::LiveRequest;
 use crate::sink::index::{self, IndexSpec, Preparation};
 use crate::sink::{self, Sink, Target, client, ping, state};
-use crate::status::Component;
+use crate::status::{Component, Status};
 
 /// Actions on their way to the sink; their bytes are bounded by themselves.
 const COMMANDS_MAX: usize = 4096;
 /// Jobs claimed from the table at once.
 const CLAIM_MAX: u32 = 500;
+/// How often it is looked whether the first load has settled.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Between two attempts to prepare Elasticsearch.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -76,12 +79,18 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let give_up = CancellationToken::new();
     let sink = sink::run(sink, received, indexing.settled.clone(), caught_up, give_up.clone());
     let mode = indexing.mode.subscribe();
-    let swap = swap_when_loaded(&elasticsearch, targets.clone(), mode, context.status.clone());
+    let swap = Swap {
+        elasticsearch: Arc::clone(&elasticsearch),
+        targets: targets.clone(),
+        control: Arc::clone(&indexing.control),
+        slot: indexing.lease.slot.clone(),
+        status: context.status.clone(),
+    };
     let stop = indexing.stop.clone();
     let swap = async {
         tokio::select! {
             () = stop.cancelled() => Ok(()),
-            swapped = swap => swapped,
+            swapped = swap.when_loaded(mode) => swapped,
         }
     };
     let poke = Arc::clone(&context.desk.feed);
@@ -139,6 +148,8 @@ async fn prepare(
             mappings: index.mappings.clone(),
         })
         .collect();
+    let replaces = take_over::replaces_indices(&indexing.control, &indexing.lease.slot).await;
+    let replaces_original = replaces.map_err(|error| Fault::judge(&error))?;
     let mut told = String::new();
     loop {
         let preparation = Preparation {
@@ -149,6 +160,7 @@ async fn prepare(
             base: Lsn(indexing.confirmed.0.saturating_sub(8) & !7),
             system_identifier: &stored.system_identifier,
             timeline: u32::try_from(stored.timeline).unwrap_or_default(),
+            replaces_original,
         };
         match attempt(elasticsearch, &specs, preparation, &indexing.mode).await {
             Ok(targets) => {
@@ -234,24 +246,41 @@ async fn loads(
     Ok(unfinished)
 }
 
-/// After the first load the read aliases point to what was loaded.
-async fn swap_when_loaded(
-    elasticsearch: &client::Client,
+/// What the swap of aliases needs to know of the run.
+struct Swap {
+    elasticsearch: Arc<client::Client>,
     targets: Vec<Target>,
-    mut mode: watch::Receiver<Mode>,
-    status: crate::status::Status,
-) -> Result<(), Fault> {
-    status.ok(Component::Load, "loading");
-    if mode.wait_for(|mode| matches!(mode, Mode::Table | Mode::Live)).await.is_err() {
-        return Ok(());
-    }
-    while let Err(error) = index::swap_read_aliases(elasticsearch, &targets).await {
-        if !error.is_passing() {
-            return Err(Fault::permanent(&error));
+    control: Arc<Client>,
+    slot: String,
+    status: Status,
+}
+
+impl Swap {
+    /// After the first load the read aliases point to what was loaded.
+    async fn when_loaded(self, mut mode: watch::Receiver<Mode>) -> Result<(), Fault> {
+        let Self { elasticsearch, targets, control, slot, status } = self;
+        status.ok(Component::Load, "loading");
+        if mode.wait_for(|mode| matches!(mode, Mode::Table | Mode::Live)).await.is_err() {
+            return Ok(());
         }
-        tracing::warn!(error = %error, "could not point the aliases to the new indices yet");
-        tokio::time::sleep(PREPARE_AGAIN).await;
+        // The last chunks have been sent; searches must not be led to an index without them.
+        loop {
+            let loads = load::read(&control, &slot).await.map_err(|error| Fault::judge(&error))?;
+            if loads.iter().all(|load| load.done) {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        while let Err(error) = index::swap_read_aliases(&elasticsearch, &targets).await {
+            if !error.is_passing() {
+                return Err(Fault::permanent(&error));
+            }
+            tracing::warn!(error = %error, "could not point the aliases to the new indices yet");
+            tokio::time::sleep(PREPARE_AGAIN).await;
+        }
+        let noted = take_over::note_replaced(&control, &slot).await;
+        noted.map_err(|error| Fault::judge(&error))?;
+        status.ok(Component::Load, "done");
+        Ok(())
     }
-    status.ok(Component::Load, "done");
-    Ok(())
 }

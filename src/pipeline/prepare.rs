@@ -156,6 +156,7 @@ async fn migrate_virgin(context: &Context, control: &Client) -> Result<(), Fault
     let options = MigrateOptions {
         tables: tables(&context.definition),
         publication: context.config.publication.clone(),
+        slot: context.config.slot.clone(),
         runtime_role: None,
     };
     let report = migrate::run(control, &options).await;

@@ -3,10 +3,14 @@
 //! Everything is checked before anything is altered, every step may run again, and locks on tables
 //! in use are short and given up rather than waited for, so it is safe beside a running instance.
 //!
-//! Not here: the replication slot, and taking over the original system's table.
+//! A database in which the original system lives is taken over (`take_over`).
+//!
+//! Not here: the replication slot of a database that has no queue yet, which the first run makes.
 
+mod original;
 mod publication;
 mod rights;
+mod take_over;
 
 use std::future::Future;
 use std::time::Duration;
@@ -17,14 +21,16 @@ use tokio_postgres::error::SqlState;
 
 use super::partitions;
 use super::{QueueError, doing};
+use crate::change::Lsn;
 
 /// In the order in which they run; the place, counted from 1, is the version.
 const MIGRATIONS: &[(&str, &str)] = &[
     ("sync_queue", include_str!("../../migrations/0001_sync_queue.sql")),
     ("durable_state", include_str!("../../migrations/0002_durable_state.sql")),
     ("queue_stats", include_str!("../../migrations/0003_queue_stats.sql")),
-    ("indexing", include_str!("../../migrations/0005_indexing.sql")),
-    ("source", include_str!("../../migrations/0006_source.sql")),
+    ("indexing", include_str!("../../migrations/0006_indexing.sql")),
+    ("source", include_str!("../../migrations/0007_source.sql")),
+    ("take_over", include_str!("../../migrations/0008_take_over.sql")),
 ];
 
 const FOUNDATION: &str = "create schema if not exists walferry;
@@ -49,6 +55,8 @@ pub struct MigrateOptions {
     /// Schema and name of each table to publish.
     pub tables: Vec<(String, String)>,
     pub publication: String,
+    /// The slot, which a take-over makes.
+    pub slot: String,
     /// The role that `walferry run` connects as: it comes to own walferry's objects, and nothing
     /// else. `None` leaves them with the role that migrates.
     pub runtime_role: Option<String>,
@@ -68,6 +76,22 @@ pub struct Report {
     pub partitions_made: i32,
     /// Objects handed to the runtime role.
     pub owners_changed: Vec<String>,
+    /// The original system's queue, if it was taken over now or the rest of it was.
+    pub taken_over: Option<TakenOver>,
+}
+
+/// What became of the original system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TakenOver {
+    /// Changes that committed at or below it have their jobs from the original triggers.
+    pub at: Lsn,
+    pub slot_created: bool,
+    /// Rows that came into the new table, by their status in the old one.
+    pub rows: Vec<(String, i64)>,
+    /// Triggers and functions.
+    pub dropped: Vec<String>,
+    /// What could not be carried over, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// The database could not be prepared. Where a check failed, nothing was altered.
@@ -83,10 +107,40 @@ pub enum MigrateError {
     )]
     Newer { found: i32, known: i32 },
     #[error(
-        "public.elasticsearch_sync_queue exists and is not partitioned: it belongs to the system \
-         that walferry replaces, and this version cannot take it over yet; nothing was changed"
+        "public.elasticsearch_sync_queue is not the queue of the system that walferry replaces: \
+         {0}; nothing was changed; rename the table, or put it right, and run walferry migrate again"
     )]
-    OriginalQueue,
+    NotTheOriginal(String),
+    #[error(
+        "{0} is built on public.elasticsearch_sync_queue or its statistics, which walferry \
+         replaces; nothing was changed; drop it, run walferry migrate, and create it again"
+    )]
+    QueueUsed(String),
+    #[error(
+        "public.elasticsearch_sync_queue is a plain table again, while the schema walferry is of \
+         an earlier installation; nothing was changed; drop schema walferry cascade and the \
+         replication slot {slot}, and run walferry migrate again"
+    )]
+    OriginalAgain { slot: String },
+    #[error(
+        "wal_level is not logical; nothing was changed; alter system set wal_level = 'logical', \
+         restart PostgreSQL, and run walferry migrate again"
+    )]
+    WalLevel,
+    #[error(
+        "replication slot {slot} can't be taken: {reason}; the original system goes on; drop the \
+         slot or set WALFERRY_SLOT to another name, and run walferry migrate again"
+    )]
+    SlotTaken { slot: String, reason: String },
+    #[error(
+        "transactions that write {tables} or read the queue did not end in time, so the original \
+         system goes on; end the oldest (pg_stat_activity), and run walferry migrate again"
+    )]
+    WritersStay {
+        tables: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
     #[error("table {0} does not exist; create it or take it out of the configuration")]
     NoTable(String),
     #[error("{0} is not an ordinary or partitioned table; only those can be published")]
@@ -159,7 +213,11 @@ pub async fn run(client: &Client, options: &MigrateOptions) -> Result<Report, Mi
 }
 
 async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, MigrateError> {
-    check_server(client).await?;
+    let has_original = original::exists(client).await?;
+    check_server(client, has_original, options).await?;
+    if has_original {
+        original::check(client).await?;
+    }
     let plan = publication::plan(client, options).await?;
     if let Some(role) = &options.runtime_role {
         rights::check_role(client, role).await?;
@@ -168,42 +226,50 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         .batch_execute("set lock_timeout = '2s'")
         .await
         .map_err(|source| database("set up the session", source))?;
-    let mut report = Report { applied: migrate(client).await?, ..Report::default() };
-    report.partitions_made = partitions::make(client, partitions::DAYS_AHEAD).await?;
-    publication::apply(client, &plan, &mut report).await?;
+    let mut report = Report::default();
+    if has_original {
+        publication::apply(client, &plan, &mut report).await?;
+        let slot_created = take_over::make_slot(client, options).await?;
+        let (taken, applied) = take_over::cut(client, options, slot_created).await?;
+        tracing::info!(lsn = %taken.at, "the original system is taken over; finished jobs follow");
+        report.applied = applied;
+        report.taken_over = Some(TakenOver { slot_created, ..taken });
+    } else {
+        report.applied = migrate(client).await?;
+        report.partitions_made = partitions::make(client, partitions::DAYS_AHEAD).await?;
+        publication::apply(client, &plan, &mut report).await?;
+    }
+    if let Some(at) = take_over::unfinished(client).await? {
+        let taken = report.taken_over.get_or_insert(TakenOver { at, ..TakenOver::default() });
+        take_over::finish(client, options, taken).await?;
+    }
     if let Some(role) = &options.runtime_role {
         report.owners_changed = rights::hand_over(client, role).await?;
     }
     Ok(report)
 }
 
-async fn check_server(client: &Client) -> Result<(), MigrateError> {
+async fn check_server(
+    client: &Client,
+    has_original: bool,
+    options: &MigrateOptions,
+) -> Result<(), MigrateError> {
     let failed = |source| database("look at the database", source);
-    let row = client
-        .query_one(
-            "select current_setting('server_version_num')::int,
-                exists (select from pg_class where relkind = 'r'
-                    and oid = to_regclass('public.elasticsearch_sync_queue')),
-                to_regclass('walferry.migration') is not null",
-            &[],
-        )
-        .await
-        .map_err(failed)?;
-    let (version, original, prepared) = (
-        row.try_get::<_, i32>(0).map_err(failed)?,
-        row.try_get(1).map_err(failed)?,
-        row.try_get(2).map_err(failed)?,
-    );
+    let query = "select current_setting('server_version_num')::int,
+        to_regclass('walferry.migration') is not null";
+    let row = client.query_one(query, &[]).await.map_err(failed)?;
+    let (version, prepared) =
+        (row.try_get::<_, i32>(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
     if version < 140_000 {
         return Err(MigrateError::ServerTooOld(version / 10_000));
-    }
-    if original {
-        return Err(MigrateError::OriginalQueue);
     }
     if prepared {
         let (found, known) = (applied(client).await?, known());
         if found > known {
             return Err(MigrateError::Newer { found, known });
+        }
+        if has_original && found > 0 {
+            return Err(MigrateError::OriginalAgain { slot: options.slot.clone() });
         }
     }
     Ok(())

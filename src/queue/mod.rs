@@ -25,6 +25,7 @@ pub mod settle;
 pub mod source;
 mod sql;
 pub mod status;
+pub mod take_over;
 pub mod ticket;
 
 pub use sql::widen_xid;

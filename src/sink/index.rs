@@ -36,6 +36,9 @@ pub struct Preparation<'a> {
     pub base: Lsn,
     pub system_identifier: &'a str,
     pub timeline: u32,
+    /// An index that has an alias's name is the original system's: it serves searches until the
+    /// aliases are swapped, and goes then.
+    pub replaces_original: bool,
 }
 
 /// Why the indices are not ready.
@@ -52,7 +55,8 @@ pub enum IndexError {
     },
     #[error(
         "{name} is an index, but walferry needs this name for an alias; \
-         delete or reindex it under another name, or set WALFERRY_INDEX_PREFIX"
+         delete or reindex it under another name, or set WALFERRY_INDEX_PREFIX (an index of the \
+         original system is replaced only after walferry migrate has taken its queue over)"
     )]
     NameTaken { name: String },
     #[error(
@@ -122,7 +126,10 @@ pub async fn prepare(
     Ok(targets)
 }
 
-/// Points the read aliases at these targets, away from older generations, in one call.
+/// Points the read aliases at these targets, away from older generations, in one call. An index
+/// that has an alias's name itself goes in the same call: [`prepare`] has seen that it may.
+///
+/// What the targets hold is made searchable first, so that no search finds less than before.
 ///
 /// # Errors
 ///
@@ -130,8 +137,18 @@ pub async fn prepare(
 pub async fn swap_read_aliases(client: &Client, targets: &[Target]) -> Result<(), IndexError> {
     let mut actions = Vec::new();
     for Target { name, concrete, .. } in targets {
-        for index in holders(client, name).await?.into_iter().filter(|index| index != concrete) {
-            actions.push(json!({ "remove": { "index": index, "alias": name } }));
+        let others = holders(client, name).await?.into_iter().filter(|index| index != concrete);
+        let before = actions.len();
+        actions.extend(others.map(|index| {
+            if index == *name {
+                json!({ "remove_index": { "index": index } })
+            } else {
+                json!({ "remove": { "index": index, "alias": name } })
+            }
+        }));
+        if actions.len() > before {
+            let answer = client.send(Verb::Post, &format!("/{concrete}/_refresh"), None).await?;
+            accept(answer, || format!("refresh index {concrete}"))?;
         }
         actions.push(json!({ "add": { "index": concrete, "alias": name } }));
     }
@@ -183,7 +200,7 @@ async fn prepare_one(
     let name = format!("{prefix}{}", spec.name);
     let concrete = format!("{name}-{generation:06}");
     let readers = holders(client, &name).await?;
-    if readers.contains(&name) {
+    if readers.contains(&name) && !preparation.replaces_original {
         return Err(IndexError::NameTaken { name });
     }
     let mut created = false;
