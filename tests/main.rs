@@ -19,5 +19,6 @@ mod retention;
 mod scenarios;
 mod scene;
 mod support;
+mod take_over;
 mod values;
 mod workload;

@@ -152,6 +152,13 @@ pub(super) fn own_objects(facts: &Facts, findings: &mut Vec<Finding>) {
             ),
         ));
     }
+    if facts.take_over.unfinished {
+        findings.push(advice(
+            "the take-over of the original system is not finished",
+            "completed jobs, triggers or the function of it are still where they were",
+            "walferry migrate  # with DATABASE_URL of the tables' owner",
+        ));
+    }
     if facts.privileges_missing.is_empty() {
         return;
     }
@@ -387,6 +394,11 @@ mod tests {
         facts.server.slots_used = 10;
         facts.slot = Some(own_slot());
         assert_eq!(evaluate(&facts), []);
+    }
+
+    #[test]
+    fn an_unfinished_take_over() {
+        advice(|f| f.take_over.unfinished = true, "take-over", "walferry migrate");
     }
 
     #[test]

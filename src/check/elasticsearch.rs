@@ -1,4 +1,4 @@
-//! Facts about Elasticsearch, by two reads.
+//! Facts about Elasticsearch, by two reads and one for each alias.
 //!
 //! Not here: how a node is reached (`sink::client`).
 
@@ -11,12 +11,15 @@ use crate::sink::client::{Client, Verb};
 const SETTINGS_PATH: &str =
     "/_cluster/settings?include_defaults=true&filter_path=*.action.auto_create_index";
 
-/// Version and what may create indices.
+/// Version, what may create indices, and which of `names` are indices instead of aliases.
 ///
 /// # Errors
 ///
 /// One sentence: not reachable, refused, or not Elasticsearch.
-pub async fn gather(settings: &Elasticsearch) -> Result<ElasticsearchFacts, String> {
+pub async fn gather(
+    settings: &Elasticsearch,
+    names: &[String],
+) -> Result<ElasticsearchFacts, String> {
     let client = Client::new(settings).map_err(|error| error.to_string())?;
     let first = client.send(Verb::Get, "/", None).await.map_err(|error| error.to_string())?;
     let mut facts = root(first.status, &first.body)?;
@@ -26,7 +29,20 @@ pub async fn gather(settings: &Elasticsearch) -> Result<ElasticsearchFacts, Stri
     {
         facts.auto_create_index = setting(&answer.body);
     }
+    for name in names {
+        if let Ok(answer) = client.send(Verb::Get, &format!("/{name}/_alias"), None).await
+            && answer.is_success()
+            && is_index(&answer.body, name)
+        {
+            facts.names_taken.push(name.clone());
+        }
+    }
     Ok(facts)
+}
+
+/// The answer lists the indices that a name stands for.
+fn is_index(body: &[u8], name: &str) -> bool {
+    serde_json::from_slice(body).is_ok_and(|value: Value| value.get(name).is_some())
 }
 
 fn root(status: u16, body: &[u8]) -> Result<ElasticsearchFacts, String> {
@@ -45,6 +61,7 @@ fn root(status: u16, body: &[u8]) -> Result<ElasticsearchFacts, String> {
         distribution: distribution.unwrap_or("elasticsearch").to_owned(),
         version: version.to_owned(),
         auto_create_index: None,
+        names_taken: Vec::new(),
     })
 }
 
@@ -59,7 +76,7 @@ fn setting(body: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{root, setting};
+    use super::{is_index, root, setting};
 
     #[test]
     fn answers_to_the_first_request() {
@@ -81,6 +98,12 @@ mod tests {
         check(401, "", "refuses the user");
         check(403, "", "privilege");
         check(502, "", "answers 502");
+    }
+
+    #[test]
+    fn an_index_is_told_from_an_alias() {
+        assert!(is_index(br#"{"listings":{"aliases":{}}}"#, "listings"));
+        assert!(!is_index(br#"{"listings-000001":{"aliases":{"listings":{}}}}"#, "listings"));
     }
 
     #[test]

@@ -18,11 +18,20 @@ pub fn evaluate(facts: &Facts) -> Vec<Finding> {
 }
 
 /// The same for Elasticsearch, or for the sentence that says why it could not be looked at.
+/// `replaces_indices`: those of the original system may have the names of aliases.
 #[must_use]
-pub fn evaluate_elasticsearch(found: &Result<ElasticsearchFacts, String>) -> Vec<Finding> {
+pub fn evaluate_elasticsearch(
+    found: &Result<ElasticsearchFacts, String>,
+    replaces_indices: bool,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     match found {
-        Ok(found) => elasticsearch(found, &mut findings),
+        Ok(found) => {
+            elasticsearch(found, &mut findings);
+            if !replaces_indices {
+                names_taken(&found.names_taken, &mut findings);
+            }
+        }
         Err(reason) => findings.push(Finding {
             severity: Severity::Fault,
             what: "Elasticsearch cannot be used".to_owned(),
@@ -34,7 +43,7 @@ pub fn evaluate_elasticsearch(found: &Result<ElasticsearchFacts, String>) -> Vec
 }
 
 fn elasticsearch(found: &ElasticsearchFacts, findings: &mut Vec<Finding>) {
-    let ElasticsearchFacts { distribution, version, auto_create_index } = found;
+    let ElasticsearchFacts { distribution, version, auto_create_index, .. } = found;
     let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     let (known, words) = match distribution.as_str() {
         "opensearch" => ((2..=3).contains(&major), "OpenSearch 2 and 3"),
@@ -63,17 +72,35 @@ fn elasticsearch(found: &ElasticsearchFacts, findings: &mut Vec<Finding>) {
     }
 }
 
+fn names_taken(names: &[String], findings: &mut Vec<Finding>) {
+    for name in names {
+        findings.push(Finding {
+            severity: Severity::Fault,
+            what: format!("{name} is an index"),
+            why: "walferry needs the name for an alias".to_owned(),
+            remedy: format!(
+                "walferry migrate  # takes the original system over, and its indices with it\n\
+                 delete /{name}  # if it is not the original system's, or set WALFERRY_INDEX_PREFIX"
+            ),
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::evaluate_elasticsearch;
     use crate::check::{ElasticsearchFacts, Severity};
 
     fn check(distribution: &str, version: &str, auto: Option<&str>, expected: &[&str]) {
-        let found: Vec<_> = evaluate_elasticsearch(&Ok(ElasticsearchFacts {
-            distribution: distribution.to_owned(),
-            version: version.to_owned(),
-            auto_create_index: auto.map(str::to_owned),
-        }))
+        let found: Vec<_> = evaluate_elasticsearch(
+            &Ok(ElasticsearchFacts {
+                distribution: distribution.to_owned(),
+                version: version.to_owned(),
+                auto_create_index: auto.map(str::to_owned),
+                names_taken: Vec::new(),
+            }),
+            false,
+        )
         .into_iter()
         .map(|finding| finding.what)
         .collect();
@@ -94,8 +121,22 @@ mod tests {
     }
 
     #[test]
+    fn an_index_in_an_aliass_place_is_a_fault_unless_it_is_replaced() {
+        let found = Ok(ElasticsearchFacts {
+            distribution: "elasticsearch".to_owned(),
+            version: "9.5.3".to_owned(),
+            names_taken: vec!["listings".to_owned()],
+            ..ElasticsearchFacts::default()
+        });
+        assert_eq!(evaluate_elasticsearch(&found, true), []);
+        let findings = evaluate_elasticsearch(&found, false);
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].remedy.contains("walferry migrate"), "{}", findings[0]);
+    }
+
+    #[test]
     fn elasticsearch_out_of_reach_is_a_fault() {
-        let findings = evaluate_elasticsearch(&Err("connection refused".to_owned()));
+        let findings = evaluate_elasticsearch(&Err("connection refused".to_owned()), false);
         let faults = findings.iter().filter(|finding| finding.severity == Severity::Fault);
         assert_eq!(faults.count(), 1);
     }

@@ -22,6 +22,16 @@ pub struct Facts {
     pub privileges_missing: Vec<Privilege>,
     /// `None` if it does not exist.
     pub slot: Option<SlotFacts>,
+    pub take_over: TakeOverFacts,
+}
+
+/// What is left of the original system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TakeOverFacts {
+    /// Jobs or objects of it are still to be cleared away.
+    pub unfinished: bool,
+    /// Its indices are to be replaced by the next run.
+    pub replaces_indices: bool,
 }
 
 /// The server's settings.
@@ -107,4 +117,6 @@ pub struct ElasticsearchFacts {
     pub version: String,
     /// `action.auto_create_index`, if the role may read it.
     pub auto_create_index: Option<String>,
+    /// Names of aliases that are indices.
+    pub names_taken: Vec<String>,
 }

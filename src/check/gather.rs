@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Row};
 use super::TableName;
 use super::facts::{
     Facts, Privilege, PublicationFacts, RoleFacts, ServerFacts, SlotFacts, TableFacts,
+    TakeOverFacts,
 };
 use crate::config::Config;
 
@@ -82,7 +83,13 @@ const OBJECTS: &[Privilege] = &[
     Privilege { verb: "select, insert, update, delete", object: "walferry.position" },
     Privilege { verb: "select, insert, update, delete", object: "walferry.settlement" },
     Privilege { verb: "select, insert, update, delete", object: "walferry.load" },
+    Privilege { verb: "select, update", object: "walferry.take_over" },
 ];
+
+const TAKE_OVER: &str = "
+    select coalesce(bool_or(finished_at is null), false),
+           coalesce(bool_or(slot = $1 and replaced_at is null), false)
+    from walferry.take_over";
 
 /// Whether an object exists, and whether the role has all of the rights on it.
 const OBJECT: &str = "
@@ -121,10 +128,20 @@ pub async fn gather(
         match (row.get(0), row.get(1)) {
             (false, _) => facts.objects_missing.push(wanted.object.to_owned()),
             (true, false) => facts.privileges_missing.push(wanted.clone()),
+            (true, true) if wanted.object == "walferry.take_over" => {
+                facts.take_over = take_over(client, &config.slot)
+                    .await
+                    .map_err(failed("the take-over of the original system"))?;
+            }
             (true, true) => {}
         }
     }
     Ok(facts)
+}
+
+async fn take_over(client: &Client, slot: &str) -> Result<TakeOverFacts, tokio_postgres::Error> {
+    let row = client.query_one(TAKE_OVER, &[&slot]).await?;
+    Ok(TakeOverFacts { unfinished: row.try_get(0)?, replaces_indices: row.try_get(1)? })
 }
 
 async fn server(client: &Client) -> Result<ServerFacts, tokio_postgres::Error> {

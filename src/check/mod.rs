@@ -20,7 +20,7 @@ pub use elasticsearch::gather as gather_elasticsearch;
 pub use evaluate::{evaluate, evaluate_elasticsearch};
 pub use facts::{
     ElasticsearchFacts, Facts, Privilege, PublicationFacts, RoleFacts, ServerFacts, SlotFacts,
-    TableFacts,
+    TableFacts, TakeOverFacts,
 };
 pub use gather::{GatherError, gather};
 

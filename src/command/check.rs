@@ -6,15 +6,20 @@ use crate::check::{
     gather_elasticsearch, report,
 };
 use crate::config::Config;
+use crate::document::parse;
 
 pub(super) async fn run(config: &Config) -> Result<(), CommandError> {
     let tables = tables(config)?;
+    let aliases = aliases(config)?;
     let (database, elasticsearch) =
-        tokio::join!(look(config, &tables), gather_elasticsearch(&config.elasticsearch));
+        tokio::join!(look(config, &tables), gather_elasticsearch(&config.elasticsearch, &aliases));
+    // Where PostgreSQL can't be looked at, nothing is said of names.
+    let mut replaces_indices = true;
     let mut headings = Vec::new();
     let mut findings = match database {
         Ok((heading, facts)) => {
             headings.push(heading);
+            replaces_indices = facts.take_over.replaces_indices;
             evaluate(&facts)
         }
         Err(why) => vec![Finding {
@@ -27,7 +32,7 @@ pub(super) async fn run(config: &Config) -> Result<(), CommandError> {
     if let Ok(found) = &elasticsearch {
         headings.push(format!("{} {}", found.distribution, found.version));
     }
-    findings.extend(evaluate_elasticsearch(&elasticsearch));
+    findings.extend(evaluate_elasticsearch(&elasticsearch, replaces_indices));
     say(&headings.join("\n"))?;
     say("")?;
     say(&report(&findings))?;
@@ -35,6 +40,13 @@ pub(super) async fn run(config: &Config) -> Result<(), CommandError> {
         0 => Ok(()),
         faults => Err(CommandError::Faults(faults)),
     }
+}
+
+/// The names that searches use.
+fn aliases(config: &Config) -> Result<Vec<String>, CommandError> {
+    let definition = parse::parse(config.definition.as_ref())?;
+    let indices = definition.indices.iter();
+    Ok(indices.map(|index| format!("{}{}", config.index_prefix, index.name)).collect())
 }
 
 async fn look(config: &Config, tables: &[TableName]) -> Result<(String, Facts), String> {

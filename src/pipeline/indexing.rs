@@ -266,7 +266,8 @@ impl Swap {
         // The last chunks have been sent; searches must not be led to an index without them.
         loop {
             let loads = load::read(&control, &slot).await.map_err(|error| Fault::judge(&error))?;
-            if loads.iter().all(|load| load.done) {
+            let ours = |uuid: &String| targets.iter().any(|target| target.uuid == *uuid);
+            if loads.iter().all(|load| load.done || !load.index_uuids.iter().all(ours)) {
                 break;
             }
             tokio::time::sleep(LOOK_AGAIN).await;

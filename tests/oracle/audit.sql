@@ -1,8 +1,9 @@
 -- Where the queue and the witness differ. Writers of one record wait for each other, so the
 -- witness' numbers order the changes of a record, and (commit_lsn, ordinal) must order them alike.
+-- Jobs without a position are older ones, of the original system's triggers.
 with queue as (
     select table_name, record_id, operation, change_data,
-           row_number() over (partition by table_name, record_id order by commit_lsn, ordinal) as n
+           row_number() over (partition by table_name, record_id order by commit_lsn nulls first, ordinal, id) as n
     from elasticsearch_sync_queue
 ),
 witness as (

@@ -92,8 +92,8 @@ const GRANTS: &str = "
                e.grantee, e.privilege_type, e.is_grantable
         from pg_proc cross join aclexplode(coalesce(proacl, acldefault('f', proowner))) e
         where oid = to_regprocedure('public.get_elasticsearch_queue_stats()'))
-    select format('grant %s%s on %s to %I%s', verb, coalesce(format(' (%I)', column_name), ''),
-               object, rolname, case when passes_on then ' with grant option' else '' end),
+    select format('grant %s%s on %s to %I%s', verb,
+               coalesce(' (' || quote_ident(column_name) || ')', ''), object, rolname, case when passes_on then ' with grant option' else '' end),
            rolname::text, rolname in ('anon', 'authenticated')
     from held join pg_roles r on r.oid = role
     where rolname <> current_user
