@@ -150,11 +150,7 @@ async fn more_changes(scene: &Scene, count: i64) {
 
 /// Searches `index` until told to stop; how often, and what went wrong. A search that is under way
 /// in an index while that is removed may be answered 503; clients repeat such a search at once.
-async fn search(
-    scene: &Scene,
-    index: String,
-    stop: CancellationToken,
-) -> JoinHandle<(u32, Vec<String>)> {
+fn search(scene: &Scene, index: String, stop: CancellationToken) -> JoinHandle<(u32, Vec<String>)> {
     let elasticsearch = scene.bed.elasticsearch.clone();
     let path = format!("/{index}/_search?size=1");
     tokio::spawn(async move {
@@ -200,7 +196,7 @@ async fn taken_over(seed: u64) {
     scene.sql(STATES).await;
     let index = old_index(&scene).await;
     let stop = CancellationToken::new();
-    let searching = search(&scene, index.clone(), stop.clone()).await;
+    let searching = search(&scene, index.clone(), stop.clone());
     let writers = Writers::start(&workload);
     more_changes(&scene, 200).await;
 
