@@ -13,6 +13,7 @@ mod arguments;
 mod check;
 mod healthcheck;
 mod jobs;
+mod maintain;
 mod migrate;
 mod rebuild;
 
@@ -26,6 +27,7 @@ use crate::config::{self, Config, ConfigError, Needs, Strings};
 use crate::document::parse::{self, DefinitionError};
 use crate::pipeline::{self, RunError, RunOptions};
 use crate::postgres::{self, ConnectError, Session};
+use crate::queue::maintain::MaintainError;
 use crate::queue::migrate::MigrateError;
 use crate::queue::operate::Filter;
 use crate::shutdown;
@@ -47,6 +49,8 @@ pub enum CommandError {
     #[error("{0} fault(s) in the environment, listed above with the SQL that mends them")]
     Faults(usize),
     #[error(transparent)]
+    Maintain(#[from] MaintainError),
+    #[error(transparent)]
     Migrate(#[from] MigrateError),
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
@@ -66,7 +70,7 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Definition(_) => 2,
-            Self::Connect(_) | Self::Faults(_) | Self::Migrate(_) => 3,
+            Self::Connect(_) | Self::Faults(_) | Self::Maintain(_) | Self::Migrate(_) => 3,
             Self::Rebuild(error) => error.exit_code(),
             Self::Jobs(error) => error.exit_code(),
             Self::Run(error) => error.exit_code(),
@@ -91,6 +95,9 @@ pub async fn run(arguments: Arguments, environment: &Strings) -> Result<(), Comm
         }
         Command::Migrate { runtime_role } => {
             migrate::run(&load(Needs::Database)?, runtime_role).await
+        }
+        Command::Maintain { dry_run, recount } => {
+            maintain::run(&load(Needs::Database)?, maintain::Options { dry_run, recount }).await
         }
         Command::Check => check::run(&load(Needs::Both)?).await,
         Command::Rebuild { yes } => {

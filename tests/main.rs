@@ -8,6 +8,8 @@ mod bulk_errors;
 mod config;
 mod demo;
 mod end_to_end;
+mod job_counts;
+mod maintain;
 mod memory;
 mod migrations;
 mod oracle;

@@ -21,12 +21,15 @@ use super::{Pool, PoolError, Problem, State};
 const AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Counts as the SQL function has them, and jobs `processing` for longer than the horizon of
-/// 30 s. Rows that something else put there have no `started_at`.
+/// 30 s. Rows that something else put there have no `started_at`. Only the oldest 10,000 are looked
+/// at: that many are bad enough, and the answer must not wait.
 const STATS: &str = "
     select s.total_jobs, s.pending_jobs, s.processing_jobs, s.completed_jobs, s.failed_jobs,
-           (select count(*) from public.elasticsearch_sync_queue q
-            where q.status = 'processing'
-              and coalesce(q.started_at, q.created_at) < clock_timestamp() - interval '30 s'),
+           (select count(*)
+            from (select q.started_at, q.created_at from public.elasticsearch_sync_queue q
+                  where q.status = 'processing' and q.created_at < now() - interval '30 s'
+                  order by q.created_at limit 10000) oldest
+            where coalesce(oldest.started_at, oldest.created_at) < now() - interval '30 s'),
            s.avg_processing_time::float8,
            to_char(s.last_processed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
     from public.get_elasticsearch_queue_stats() s";

@@ -52,6 +52,16 @@ pub enum Command {
         #[arg(long, value_name = "ROLE")]
         runtime_role: Option<String>,
     },
+    /// Make the queue's day parts ahead and drop those of completed jobs no longer kept; `run` does
+    /// the same every hour
+    Maintain {
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        /// Also compare the statistics with all rows, and mend them
+        #[arg(long)]
+        recount: bool,
+    },
     /// Say what is wrong, why, and which SQL mends it; alters nothing
     Check,
     /// Forget the position and drop the slot: the next run loads all rows into new indices

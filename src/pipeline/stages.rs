@@ -264,9 +264,11 @@ fn spawn_duties(
 ) {
     let (alive, desk) = (channels.alive.clone(), context.desk.clone());
     tasks.spawn(async move { rescue::run(rescuer, alive, desk).await.map_err(judge) });
-    let partitions = duty::make_partitions(context.config.database.clone(), prepared.lease.clone());
+    let retention = context.config.queue.completed_retention;
+    let maintain =
+        duty::maintain(context.config.database.clone(), retention, prepared.lease.clone());
     tasks.spawn(async move {
-        partitions.await;
+        maintain.await;
         Ok(())
     });
 }

@@ -13,11 +13,13 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
+use super::count::{Counter, Delta};
 use super::guard::Guard;
 use super::lease::Lease;
 use super::record_id::TableKeys;
 use super::settle::SESSION;
 use super::sql::{Micros, RawUuid, bigint, count, pg_lsn, position as at};
+use super::status::Status;
 use super::{QueueError, doing, position};
 use crate::change::{Change, Columns, Operation, Position, Row};
 
@@ -132,6 +134,7 @@ pub struct Claimer {
     names: Arc<Vec<String>>,
     claim: Statement,
     due: Statement,
+    counter: Counter,
     /// The last columns seen, by table, old row and new.
     columns: Vec<[Option<Arc<Columns>>; 2]>,
 }
@@ -149,6 +152,7 @@ impl Claimer {
             guard: Guard::prepare(&client, lease).await?,
             names: Arc::new(keys.0.iter().map(|key| key.name.clone()).collect()),
             columns: vec![[None, None]; keys.0.len()],
+            counter: Counter::prepare(&client, lease, "claim").await?,
             claim: client.prepare(CLAIM).await.map_err(doing("prepare the claim"))?,
             due: client.prepare(DUE).await.map_err(doing("prepare the claim"))?,
             keys,
@@ -273,7 +277,12 @@ impl Claimer {
     ) -> Result<Vec<Job>, QueueError> {
         let body =
             async { self.client.query(statement, parameters).await.map_err(doing("claim jobs")) };
-        let rows = self.guard.run(&self.client, body).await?;
+        let (rows, _) = self.guard.begin_counted(&self.client, body).await?;
+        let created: Result<Vec<Micros>, _> = rows.iter().map(|row| row.try_get(1)).collect();
+        let created = created.map_err(doing("read a claimed job"))?;
+        let mut delta = Delta::default();
+        delta.went(created.iter().map(|at| at.0), Status::Pending, Status::Processing);
+        self.counter.commit(&self.client, &delta).await?;
         let mut jobs = Vec::with_capacity(rows.len());
         for row in &rows {
             jobs.push(self.job(row).map_err(doing("read a claimed job"))?);

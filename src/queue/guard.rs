@@ -43,10 +43,28 @@ impl Guard {
         client: &Client,
         body: impl Future<Output = Result<T, QueueError>>,
     ) -> Result<(T, Micros), QueueError> {
+        self.begin_as("begin", client, body).await
+    }
+
+    /// [`Guard::begin`] for a transaction that counts the jobs it moves (`count`).
+    pub(super) async fn begin_counted<T>(
+        &self,
+        client: &Client,
+        body: impl Future<Output = Result<T, QueueError>>,
+    ) -> Result<(T, Micros), QueueError> {
+        self.begin_as("begin; set local walferry.counted = 'on'", client, body).await
+    }
+
+    async fn begin_as<T>(
+        &self,
+        begin: &str,
+        client: &Client,
+        body: impl Future<Output = Result<T, QueueError>>,
+    ) -> Result<(T, Micros), QueueError> {
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
             [&self.lease.slot, &self.lease.epoch];
         let (begun, locked, done) =
-            join3(client.batch_execute("begin"), client.query_opt(&self.lock, &parameters), body)
+            join3(client.batch_execute(begin), client.query_opt(&self.lock, &parameters), body)
                 .await;
         let outcome = match (begun, locked) {
             (Err(source), _) => Err(doing("begin a transaction")(source)),

@@ -28,6 +28,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("sync_queue", include_str!("../../migrations/0001_sync_queue.sql")),
     ("durable_state", include_str!("../../migrations/0002_durable_state.sql")),
     ("queue_stats", include_str!("../../migrations/0003_queue_stats.sql")),
+    ("job_counts", include_str!("../../migrations/0004_job_counts.sql")),
+    ("drop_partitions", include_str!("../../migrations/0005_drop_partitions.sql")),
     ("indexing", include_str!("../../migrations/0006_indexing.sql")),
     ("source", include_str!("../../migrations/0007_source.sql")),
     ("take_over", include_str!("../../migrations/0008_take_over.sql")),

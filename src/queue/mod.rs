@@ -9,9 +9,11 @@
 pub mod alive;
 pub mod claim;
 mod copy;
+mod count;
 mod guard;
 pub mod lease;
 pub mod load;
+pub mod maintain;
 pub mod migrate;
 pub mod operate;
 pub mod partitions;

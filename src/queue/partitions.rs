@@ -1,6 +1,6 @@
 //! The queue's day parts, made ahead.
 //!
-//! Not here: dropping old ones.
+//! Not here: dropping old ones (`maintain`).
 
 use std::time::Duration;
 

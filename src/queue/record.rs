@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
-use futures_util::future::join3;
+use futures_util::future::join4;
 use tokio_postgres::{Client, CopyInSink, Statement};
 
 use super::copy::{self, Altered, Source, Stamp};
+use super::count::{Counter, Delta};
 use super::guard::Guard;
 use super::lease::Lease;
 use super::poison::{self, CHANGE_BYTES_MAX, Remedy};
@@ -46,6 +47,7 @@ pub struct Recorder {
     keys: Arc<TableKeys>,
     copy: Statement,
     advance: Statement,
+    counter: Counter,
     rows: BytesMut,
     recorded: Position,
     /// A 64-bit transaction id near those of the stream.
@@ -69,6 +71,7 @@ impl Recorder {
     ) -> Result<Self, QueueError> {
         let guard = Guard::prepare(&client, lease).await?;
         let copy = client.prepare(copy::COPY).await.map_err(doing("prepare the COPY"))?;
+        let counter = Counter::prepare(&client, lease, "record").await?;
         let advance = client.prepare(ADVANCE).await.map_err(doing("prepare the position"))?;
         // Under the lease, so that no older recorder can move the position afterwards.
         let (stored, clock) = guard.begin(&client, position::load(&client, &lease.slot)).await?;
@@ -82,6 +85,7 @@ impl Recorder {
             keys,
             copy,
             advance,
+            counter,
             rows: BytesMut::new(),
             recorded,
             xid_reference,
@@ -128,7 +132,9 @@ impl Recorder {
             }
             let end_lsn = end_lsn.filter(|_| range.end == changes.len());
             self.encode(changes, range.clone(), status, &altered);
-            match self.send(changes[range.end - 1].position, end_lsn).await {
+            let mut delta = Delta::default();
+            delta.came(changes[range.clone()].iter().map(|change| change.committed_at), status);
+            match self.send(changes[range.end - 1].position, end_lsn, &delta).await {
                 Err(QueueError::Refused { what, code }) if may_be_poison(&code) => {
                     if range.len() > 1 {
                         let middle = range.start + range.len() / 2;
@@ -158,13 +164,18 @@ impl Recorder {
     }
 
     /// One transaction with the rows encoded last, of which `last` is the last one.
-    async fn send(&mut self, last: Position, end_lsn: Option<Lsn>) -> Result<(), QueueError> {
-        let begin = self.guard.begin(&self.client, async {
+    async fn send(
+        &mut self,
+        last: Position,
+        end_lsn: Option<Lsn>,
+        delta: &Delta,
+    ) -> Result<(), QueueError> {
+        let begin = self.guard.begin_counted(&self.client, async {
             self.client.copy_in::<_, Bytes>(&self.copy).await.map_err(doing(RECORDING))
         });
         let (sink, clock) = begin.await?;
         self.clock_offset = clock.0 - Micros::now().0;
-        self.finish(sink, last, end_lsn).await?;
+        self.finish(sink, last, end_lsn, delta).await?;
         self.recorded = last;
         Ok(())
     }
@@ -190,13 +201,14 @@ impl Recorder {
         self.rows.put_slice(copy::TRAILER);
     }
 
-    /// Sends the rows, the position and the commit in one go. A COPY that fails makes the two
-    /// behind it a failure and a rollback.
+    /// Sends the rows, the position, the count and the commit in one go. A COPY that fails makes
+    /// those behind it failures and a rollback.
     async fn finish(
         &mut self,
         sink: CopyInSink<Bytes>,
         last: Position,
         end_lsn: Option<Lsn>,
+        delta: &Delta,
     ) -> Result<(), QueueError> {
         let mut rows = self.rows.split().freeze();
         let copied = async {
@@ -212,14 +224,16 @@ impl Recorder {
         let end = end_lsn.map(pg_lsn);
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
             [slot, &lsn, &ordinal, &end];
-        let (copied, advanced, committed) = join3(
+        let (copied, advanced, counted, committed) = join4(
             copied,
             self.client.execute(&self.advance, &parameters),
+            self.counter.add(&self.client, delta),
             self.client.batch_execute("commit"),
         )
         .await;
         copied.map_err(doing(RECORDING))?;
         let advanced = advanced.map_err(doing("advance the stored position"))?;
+        counted?;
         committed.map_err(doing("commit recorded changes"))?;
         if advanced == 1 {
             Ok(())

@@ -11,12 +11,14 @@
 use futures_util::future::{join, join_all, join4};
 use postgres_types::PgLsn;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
+use super::count::{Counter, Delta, MOVED};
 use super::guard::Guard;
 use super::lease::Lease;
 use super::retry::{FAILED_ATTEMPT, RetryPolicy};
-use super::sql::{Micros, bigint, count, pg_lsn};
+use super::sql::{Micros, bigint, pg_lsn};
+use super::status::Status;
 use super::ticket::{Extent, Failure, JobKey, LoadedChunk, Stub};
 use super::{QueueError, doing};
 use crate::change::Lsn;
@@ -32,44 +34,38 @@ const COMPLETE_RANGE: &str = "update public.elasticsearch_sync_queue
         error_message = substring(error_message from '(?n)^note: .*$')
     where status || '' = 'processing'
       and (commit_lsn, ordinal) >= ($1, $2) and (commit_lsn, ordinal) <= ($3, $4)
-      and created_at >= $5 and created_at <= $6";
+      and created_at >= $5 and created_at <= $6
+    returning status, created_at, processed_at";
 
 const COMPLETE_IDS: &str = "update public.elasticsearch_sync_queue
     set status = 'completed', processed_at = clock_timestamp(),
         error_message = substring(error_message from '(?n)^note: .*$')
     where status || '' = 'processing' and id = any ($1)
-      and created_at >= $2 and created_at <= $3";
+      and created_at >= $2 and created_at <= $3
+    returning status, created_at, processed_at";
 
-/// `$4` to `$6`: positions and errors; `$7`, `$8`: commit times. Behind it: those that are `failed`
-/// now, and those that will be tried again.
+/// `$4` to `$6`: positions and errors; `$7`, `$8`: commit times.
 fn fail_positions() -> String {
     format!(
-        "with moved as (
-            update public.elasticsearch_sync_queue q set {FAILED_ATTEMPT}
-            from unnest($4::pg_lsn[], $5::bigint[], $6::text[]) as f (commit_lsn, ordinal, error)
-            where q.status || '' = 'processing'
-              and q.commit_lsn = f.commit_lsn and q.ordinal = f.ordinal
-              and q.created_at >= $7 and q.created_at <= $8
-            returning q.status
-        ) {COUNT_MOVED}"
+        "update public.elasticsearch_sync_queue q set {FAILED_ATTEMPT}
+        from unnest($4::pg_lsn[], $5::bigint[], $6::text[]) as f (commit_lsn, ordinal, error)
+        where q.status || '' = 'processing'
+          and q.commit_lsn = f.commit_lsn and q.ordinal = f.ordinal
+          and q.created_at >= $7 and q.created_at <= $8
+        returning q.status, q.created_at, q.processed_at"
     )
 }
 
 /// The same by id: `$4`, `$5` ids and errors; `$6`, `$7` commit times.
 fn fail_ids() -> String {
     format!(
-        "with moved as (
-            update public.elasticsearch_sync_queue q set {FAILED_ATTEMPT}
-            from unnest($4::bigint[], $5::text[]) as f (id, error)
-            where q.status || '' = 'processing' and q.id = f.id
-              and q.created_at >= $6 and q.created_at <= $7
-            returning q.status
-        ) {COUNT_MOVED}"
+        "update public.elasticsearch_sync_queue q set {FAILED_ATTEMPT}
+        from unnest($4::bigint[], $5::text[]) as f (id, error)
+        where q.status || '' = 'processing' and q.id = f.id
+          and q.created_at >= $6 and q.created_at <= $7
+        returning q.status, q.created_at, q.processed_at"
     )
 }
-
-const COUNT_MOVED: &str = "select count(*) filter (where status = 'failed'),
-        count(*) filter (where status = 'pending') from moved";
 
 /// Chunks of a table settle in the order of its key, so the last one given is the furthest.
 const PROGRESS: &str = "update walferry.load
@@ -106,6 +102,7 @@ pub struct SettleCounts {
 pub struct Settler {
     client: Client,
     guard: Guard,
+    counter: Counter,
     policy: RetryPolicy,
     complete_range: Statement,
     complete_ids: Statement,
@@ -127,11 +124,12 @@ impl Settler {
         client.batch_execute(SESSION).await.map_err(&failed)?;
         Ok(Self {
             guard: Guard::prepare(&client, lease).await?,
+            counter: Counter::prepare(&client, lease, "settle").await?,
             policy,
-            complete_range: client.prepare(COMPLETE_RANGE).await.map_err(&failed)?,
-            complete_ids: client.prepare(COMPLETE_IDS).await.map_err(&failed)?,
-            fail_positions: client.prepare(&fail_positions()).await.map_err(&failed)?,
-            fail_ids: client.prepare(&fail_ids()).await.map_err(&failed)?,
+            complete_range: client.prepare(&counted(COMPLETE_RANGE)).await.map_err(&failed)?,
+            complete_ids: client.prepare(&counted(COMPLETE_IDS)).await.map_err(&failed)?,
+            fail_positions: client.prepare(&counted(&fail_positions())).await.map_err(&failed)?,
+            fail_ids: client.prepare(&counted(&fail_ids())).await.map_err(&failed)?,
             progress: client.prepare(PROGRESS).await.map_err(&failed)?,
             settled: client.prepare(SETTLED).await.map_err(&failed)?,
             client,
@@ -162,22 +160,32 @@ impl Settler {
             .await;
             progressed?;
             settled?;
-            let completed: Result<Vec<u64>, QueueError> = completed.into_iter().collect();
-            let (failed, retried) = failed?;
-            Ok(SettleCounts { completed: completed?.into_iter().sum(), failed, retried })
+            let mut moved = failed?;
+            for rows in completed {
+                moved.extend(rows?);
+            }
+            Ok(moved)
         };
-        Box::pin(self.guard.run(&self.client, body)).await
+        let (moved, _) = Box::pin(self.guard.begin_counted(&self.client, body)).await?;
+        let mut delta = Delta::default();
+        let moved = delta.arrived(&moved, Status::Processing).map_err(doing("settle jobs"))?;
+        self.counter.commit(&self.client, &delta).await?;
+        let of = |status| moved.iter().filter(|(to, _)| *to == status).map(|(_, jobs)| jobs).sum();
+        Ok(SettleCounts {
+            completed: of(Status::Completed),
+            failed: of(Status::Failed),
+            retried: of(Status::Pending),
+        })
     }
 
-    /// How many are `failed` now, and how many will be tried again.
-    async fn fail(&self, failures: &Failures) -> Result<(u64, u64), QueueError> {
+    async fn fail(&self, failures: &Failures) -> Result<Vec<Row>, QueueError> {
         let (min, max) = (&failures.min, &failures.max);
         let attempts = self.policy.attempts();
         let delay_min = self.policy.delay_min.as_secs_f64();
         let delay_max = self.policy.delay_max.as_secs_f64();
         let ids = async {
             if failures.ids.is_empty() {
-                return Ok((0, 0));
+                return Ok(Vec::new());
             }
             let parameters: [&(dyn ToSql + Sync); 7] =
                 [&attempts, &delay_min, &delay_max, &failures.ids, &failures.id_errors, min, max];
@@ -185,29 +193,20 @@ impl Settler {
         };
         let positions = async {
             if failures.lsns.is_empty() {
-                return Ok((0, 0));
+                return Ok(Vec::new());
             }
             let Failures { lsns, ordinals, errors, .. } = failures;
             let parameters: [&(dyn ToSql + Sync); 8] =
                 [&attempts, &delay_min, &delay_max, lsns, ordinals, errors, min, max];
             self.moved(&self.fail_positions, &parameters).await
         };
-        let (ids, positions): (Result<(u64, u64), QueueError>, _) = join(ids, positions).await;
-        let ((failed, retried), (more_failed, more_retried)) = (ids?, positions?);
-        Ok((failed + more_failed, retried + more_retried))
+        let (ids, positions) = join(ids, positions).await;
+        let mut moved = ids?;
+        moved.extend(positions?);
+        Ok(moved)
     }
 
-    async fn moved(
-        &self,
-        statement: &Statement,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<(u64, u64), QueueError> {
-        let failed = doing("settle jobs");
-        let row = self.client.query_one(statement, parameters).await.map_err(&failed)?;
-        Ok((count(row.try_get(0).map_err(&failed)?), count(row.try_get(1).map_err(&failed)?)))
-    }
-
-    async fn complete(&self, stub: &Stub) -> Result<u64, QueueError> {
+    async fn complete(&self, stub: &Stub) -> Result<Vec<Row>, QueueError> {
         let (min, max) = (Micros(stub.created.min), Micros(stub.created.max));
         match &stub.extent {
             Extent::Range { first, last } => {
@@ -215,10 +214,10 @@ impl Settler {
                 let (last_lsn, last_ordinal) = (pg_lsn(last.commit_lsn), bigint(last.ordinal));
                 let parameters: [&(dyn ToSql + Sync); 6] =
                     [&first_lsn, &first_ordinal, &last_lsn, &last_ordinal, &min, &max];
-                self.execute(&self.complete_range, &parameters).await
+                self.moved(&self.complete_range, &parameters).await
             }
-            Extent::Ids(ids) => self.execute(&self.complete_ids, &[ids, &min, &max]).await,
-            Extent::None => Ok(0),
+            Extent::Ids(ids) => self.moved(&self.complete_ids, &[ids, &min, &max]).await,
+            Extent::None => Ok(Vec::new()),
         }
     }
 
@@ -234,16 +233,30 @@ impl Settler {
 
     async fn raise(&self, settled_lsn: Option<Lsn>) -> Result<(), QueueError> {
         let Some(lsn) = settled_lsn else { return Ok(()) };
-        self.execute(&self.settled, &[&self.guard.lease().slot, &pg_lsn(lsn)]).await.map(drop)
+        self.execute(&self.settled, &[&self.guard.lease().slot, &pg_lsn(lsn)]).await
     }
 
     async fn execute(
         &self,
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<u64, QueueError> {
-        self.client.execute(statement, parameters).await.map_err(doing("settle jobs"))
+    ) -> Result<(), QueueError> {
+        let done = self.client.execute(statement, parameters).await;
+        done.map(drop).map_err(doing("settle jobs"))
     }
+
+    async fn moved(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, QueueError> {
+        self.client.query(statement, parameters).await.map_err(doing("settle jobs"))
+    }
+}
+
+/// The update with what it moved counted, a row for each day and status.
+fn counted(update: &str) -> String {
+    format!("with moved as ({update}) {MOVED}")
 }
 
 /// All failures of a settlement as the arrays that the statements take.

@@ -8,11 +8,12 @@ use tokio_postgres::Client;
 
 use crate::config::Database;
 use crate::postgres;
+use crate::queue::QueueError;
 use crate::queue::lease::{self, Lease};
-use crate::queue::{QueueError, partitions};
+use crate::queue::maintain::{MaintainError, Maintained, Maintainer};
 
-const PARTITIONS_EVERY: Duration = Duration::from_secs(3600);
-const PARTITIONS_AGAIN: Duration = Duration::from_secs(60);
+const MAINTAIN_EVERY: Duration = Duration::from_secs(3600);
+const MAINTAIN_AGAIN: Duration = Duration::from_secs(60);
 
 /// Renews the lease until it is lost.
 ///
@@ -25,24 +26,49 @@ pub async fn renew(client: Arc<Client>, lease: Lease) -> Result<(), QueueError> 
     }
 }
 
-/// Makes the queue's day partitions ahead, every hour. Where a lock stands in the way (a dump of
-/// the default partition, for one) rows go to the default partition meanwhile, so it is tried
+/// Makes the queue's day parts ahead and drops those over, every hour. Where a lock stands in the
+/// way (a dump of the default part, for one) rows go to the default part meanwhile, so it is tried
 /// again and nothing else waits.
-pub async fn make_partitions(database: Database, lease: Lease) {
+pub async fn maintain(database: Database, retention: Duration, lease: Lease) {
     loop {
-        let name = lease.application_name("partitions");
-        let made = match postgres::connect(&database, &name).await {
-            Ok(session) => partitions::make(&session.client, partitions::DAYS_AHEAD)
-                .await
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        match made {
-            Ok(_) => sleep(PARTITIONS_EVERY).await,
+        match pass(&database, retention, &lease).await {
+            Ok(done) => {
+                report(&done);
+                sleep(MAINTAIN_EVERY).await;
+            }
             Err(error) => {
-                tracing::warn!(error, "the queue's partitions were not made ahead; trying again");
-                sleep(PARTITIONS_AGAIN).await;
+                tracing::warn!(error, "the queue's parts were not seen to; trying again");
+                sleep(MAINTAIN_AGAIN).await;
             }
         }
+    }
+}
+
+async fn pass(
+    database: &Database,
+    retention: Duration,
+    lease: &Lease,
+) -> Result<Maintained, String> {
+    let name = lease.application_name("maintain");
+    let session = postgres::connect(database, &name).await.map_err(|error| error.to_string())?;
+    let work = async {
+        let maintainer = Maintainer::begin(&session.client, Some(lease)).await?;
+        // The lock goes with the session.
+        Ok::<_, MaintainError>(maintainer.run(retention).await?)
+    };
+    work.await.map_err(|error| error.to_string())
+}
+
+fn report(done: &Maintained) {
+    let Maintained { made, dropped, kept, deleted } = done;
+    if !dropped.is_empty() || *deleted > 0 {
+        tracing::info!(made, dropped = dropped.len(), deleted, "completed jobs were cleaned up");
+    }
+    for (day, jobs) in kept {
+        tracing::warn!(
+            day,
+            jobs,
+            "a day that is over keeps its part: too many of its jobs are unfinished or failed"
+        );
     }
 }

@@ -1,5 +1,5 @@
 //! The duties beside the flow: guarding the slot's WAL, and saying whether changes may be indexed
-//! or only captured; renewing the lease and making partitions ([`duty`]).
+//! or only captured; renewing the lease and seeing to the queue's parts ([`duty`]).
 //!
 //! Duties take no input and may run twice. What they find out travels by `watch` channels.
 //!
