@@ -86,16 +86,22 @@ const DROP_EMPTY: &str = "delete from walferry.job_count
       and (pending, processing, completed, failed, timed, seconds) = (0, 0, 0, 0, 0, 0)";
 
 /// What follows an UPDATE in `with moved as (…)` that returns `status`, `created_at` and
-/// `processed_at`: what [`Delta::arrived`] reads.
-pub(super) const MOVED: &str = "select walferry.job_day(m.created_at) - date '1970-01-01',
-        m.status::text, count(*), count(m.seconds), coalesce(sum(m.seconds), 0)::text
+/// `processed_at` (of now, or none): what [`Delta::arrived`] reads. The time is
+/// `walferry.job_seconds`, which costs a third more: microseconds are exact as `float8` for a
+/// century.
+pub(super) const MOVED: &str = "select m.day - date '1970-01-01', m.status, count(*),
+        count(m.micros), (coalesce(sum(m.micros), 0) * 0.000001)::text
     from (
-        select status, created_at,
-            walferry.job_seconds(status, created_at, processed_at) as seconds
+        select status, walferry.job_day(created_at) as day,
+            case when status in ('completed', 'failed')
+                and created_at >= timestamptz '1970-01-01 00:00:00+00'
+                and created_at < timestamptz '2200-01-01 00:00:00+00'
+            then (date_part('epoch', processed_at - created_at) * 1000000)::bigint
+            end as micros
         from moved
         offset 0
     ) m
-    group by 1, 2";
+    group by m.day, m.status";
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
