@@ -11,6 +11,7 @@ mod error;
 mod load;
 mod setting;
 mod source;
+mod unit;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -7,6 +7,7 @@ mod fault;
 mod indexing;
 mod prepare;
 mod stages;
+mod stores;
 
 use std::io;
 use std::sync::Arc;

@@ -50,7 +50,7 @@ fn listing(n: u32) -> String {
 
 impl Scene {
     /// `walferry run` with changed settings.
-    fn start_with(&self, settings: &[(&str, &str)]) -> Walferry {
+    pub(crate) fn start_with(&self, settings: &[(&str, &str)]) -> Walferry {
         let launch = self.bed.walferry(&["run"]);
         settings.iter().fold(launch, |launch, (name, value)| launch.env(name, value)).spawn()
     }

@@ -222,7 +222,9 @@ async fn taken_over(seed: u64) {
     let (code, output) = scene.bed.walferry_once(&["migrate"], MIGRATE_MAX).await;
     assert!(code == 0 && output.contains("everything is in place"), "{output}");
 
-    let mut walferry = scene.ready().await;
+    // Old completed jobs would be dropped otherwise, as they should.
+    let mut walferry = scene.start_with(&[("WALFERRY_QUEUE_COMPLETED_RETENTION", "3650d")]);
+    walferry.wait_ready(CATCH_UP_MAX).await;
     more_changes(&scene, 200).await;
     let committed = writers.stop().await;
     scene.bed.wait_acknowledged(CATCH_UP_MAX).await;

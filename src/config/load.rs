@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::endpoint::{self, Fault};
 use super::error::{Origin, Shown};
-use super::setting::{Kind, Setting, size, time};
+use super::setting::{Kind, Setting};
 use super::source::Sources;
+use super::unit::{size, time};
 use super::{
     Api, Authentication, Config, ConfigError, Database, Elasticsearch, Flags, Limits, Queue,
     Refresh, Secret, SslMode, Strings,

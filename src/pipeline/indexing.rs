@@ -56,6 +56,8 @@ pub(super) struct Indexing {
     pub mode: watch::Sender<Mode>,
     pub caught_up: watch::Sender<bool>,
     pub halted: watch::Receiver<bool>,
+    /// True once searches see what was loaded.
+    pub loaded: watch::Sender<bool>,
     pub alive: Alive,
     pub stop: CancellationToken,
 }
@@ -79,13 +81,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let give_up = CancellationToken::new();
     let sink = sink::run(sink, received, indexing.settled.clone(), caught_up, give_up.clone());
     let mode = indexing.mode.subscribe();
-    let swap = Swap {
-        elasticsearch: Arc::clone(&elasticsearch),
-        targets: targets.clone(),
-        control: Arc::clone(&indexing.control),
-        slot: indexing.lease.slot.clone(),
-        status: context.status.clone(),
-    };
+    let swap = Swap::new(&indexing, &elasticsearch, &targets);
     let stop = indexing.stop.clone();
     let swap = async {
         tokio::select! {
@@ -253,12 +249,24 @@ struct Swap {
     control: Arc<Client>,
     slot: String,
     status: Status,
+    loaded: watch::Sender<bool>,
 }
 
 impl Swap {
+    fn new(indexing: &Indexing, elasticsearch: &Arc<client::Client>, targets: &[Target]) -> Self {
+        Self {
+            elasticsearch: Arc::clone(elasticsearch),
+            targets: targets.to_vec(),
+            control: Arc::clone(&indexing.control),
+            slot: indexing.lease.slot.clone(),
+            status: indexing.context.status.clone(),
+            loaded: indexing.loaded.clone(),
+        }
+    }
+
     /// After the first load the read aliases point to what was loaded.
     async fn when_loaded(self, mut mode: watch::Receiver<Mode>) -> Result<(), Fault> {
-        let Self { elasticsearch, targets, control, slot, status } = self;
+        let Self { elasticsearch, targets, control, slot, status, loaded } = self;
         status.ok(Component::Load, "loading");
         if mode.wait_for(|mode| matches!(mode, Mode::Table | Mode::Live)).await.is_err() {
             return Ok(());
@@ -282,6 +290,7 @@ impl Swap {
         let noted = take_over::note_replaced(&control, &slot).await;
         noted.map_err(|error| Fault::judge(&error))?;
         status.ok(Component::Load, "done");
+        loaded.send_replace(true);
         Ok(())
     }
 }

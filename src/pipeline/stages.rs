@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::indexing::{self, Indexing};
 use super::prepare::{Prepared, source_fault};
+use super::stores::Stores;
 use super::{Context, Fault};
 use crate::change::Lsn;
 use crate::checkpoint::{self, Progress};
@@ -18,11 +19,8 @@ use crate::feed::Mode;
 use crate::metrics;
 use crate::postgres::Class;
 use crate::queue::alive::Alive;
-use crate::queue::claim::Claimer;
 use crate::queue::rescue::Rescuer;
-use crate::queue::retry::RetryPolicy;
-use crate::queue::settle::Settler;
-use crate::queue::{QueueError, lease, operate, record};
+use crate::queue::{QueueError, lease, operate};
 use crate::recorder::{self, Recorder};
 use crate::sink::state::State;
 use crate::status::Component;
@@ -46,6 +44,7 @@ struct Channels {
     capture_only: watch::Sender<bool>,
     halted: watch::Sender<bool>,
     mode: watch::Sender<Mode>,
+    loaded: watch::Sender<bool>,
     alive: Alive,
     caught_up: watch::Sender<bool>,
 }
@@ -76,6 +75,7 @@ pub(super) async fn run(
         capture_only: watch::Sender::new(halted),
         halted: watch::Sender::new(halted),
         alive: Alive::default(),
+        loaded: watch::Sender::new(false),
         mode: watch::Sender::new(Mode::Starting),
         caught_up: watch::Sender::new(false),
     };
@@ -84,7 +84,8 @@ pub(super) async fn run(
     let mut tasks = spawn(context, &mut prepared, &channels, &tokens).await?;
     context.status.ok(Component::Slot, format!("streaming from {}", prepared.start));
     let once = context.options.once;
-    let caught_up = settled_up_to(channels.progress.subscribe(), wal_end);
+    let (progress, loaded) = (channels.progress.subscribe(), channels.loaded.subscribe());
+    let caught_up = caught_up(progress, wal_end, loaded);
     let mut caught_up = pin!(caught_up);
     let mut closed = pin!(any_closed(prepared.closed.clone()));
     tokio::select! {
@@ -161,8 +162,14 @@ async fn any_closed(sessions: Vec<crate::postgres::Closed>) -> String {
     }
 }
 
-async fn settled_up_to(mut progress: watch::Receiver<Progress>, target: Lsn) {
-    if progress.wait_for(|known| known.settled >= target).await.is_err() {
+/// All below `target` is settled, and searches see what was loaded.
+async fn caught_up(
+    mut progress: watch::Receiver<Progress>,
+    target: Lsn,
+    mut loaded: watch::Receiver<bool>,
+) {
+    let settled = progress.wait_for(|known| known.settled >= target).await.is_ok();
+    if !settled || loaded.wait_for(|loaded| *loaded).await.is_err() {
         std::future::pending::<()>().await;
     }
 }
@@ -229,6 +236,7 @@ async fn spawn(
         mode: channels.mode.clone(),
         caught_up: channels.caught_up.clone(),
         halted: channels.halted.subscribe(),
+        loaded: channels.loaded.clone(),
         alive: channels.alive.clone(),
         stop: tokens.stop.clone(),
     };
@@ -273,45 +281,6 @@ fn spawn_duties(
     });
 }
 
-/// The run's sessions, each with what works on it.
-struct Stores {
-    claims: Claimer,
-    storage: record::Recorder,
-    settler: Settler,
-    rescuer: Rescuer,
-    reader: Arc<tokio_postgres::Client>,
-    feed: Arc<tokio_postgres::Client>,
-}
-
-impl Stores {
-    async fn open(context: &Context, prepared: &mut Prepared) -> Result<Self, Fault> {
-        let xid_reference = xid_reference(&prepared.control).await?;
-        let client = prepared.session(context, "claim").await?;
-        let claims = Claimer::new(client, &prepared.lease, Arc::clone(&prepared.keys)).await;
-        let mut claims = claims.map_err(judge)?;
-        let orphans = claims.reset_orphans().await.map_err(judge)?;
-        if orphans > 0 {
-            tracing::info!(jobs = orphans, "jobs of the run before are pending again");
-        }
-        let client = prepared.session(context, "record").await?;
-        let keys = Arc::clone(&prepared.keys);
-        let storage = record::Recorder::new(client, &prepared.lease, keys, xid_reference).await;
-        let client = prepared.session(context, "settle").await?;
-        let policy = policy(context);
-        let settler = Settler::new(client, &prepared.lease, policy).await.map_err(judge)?;
-        let client = prepared.session(context, "rescue").await?;
-        let rescuer = Rescuer::new(client, &prepared.lease, policy).await.map_err(judge)?;
-        Ok(Self {
-            claims,
-            storage: storage.map_err(judge)?,
-            settler,
-            rescuer,
-            reader: Arc::new(prepared.session(context, "read").await?),
-            feed: Arc::new(prepared.session(context, "feed").await?),
-        })
-    }
-}
-
 async fn supervisor(
     context: &Context,
     prepared: &Prepared,
@@ -338,16 +307,7 @@ async fn supervisor(
     })
 }
 
-fn policy(context: &Context) -> RetryPolicy {
-    let queue = &context.config.queue;
-    RetryPolicy {
-        attempts_max: queue.attempts_max,
-        delay_min: queue.retry_delay_min,
-        delay_max: queue.retry_delay_max,
-    }
-}
-
-fn judge(error: QueueError) -> Fault {
+pub(super) fn judge(error: QueueError) -> Fault {
     Fault::judge(&error)
 }
 
@@ -371,13 +331,6 @@ fn spawn_stream(
         })
     });
     Ok(())
-}
-
-async fn xid_reference(control: &tokio_postgres::Client) -> Result<u64, Fault> {
-    let sql = "select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text";
-    let row = control.query_one(sql, &[]).await.map_err(|error| Fault::judge(&error))?;
-    let text: String = row.get(0);
-    text.parse().map_err(|error: std::num::ParseIntError| Fault::passing(&error))
 }
 
 async fn retained_max(context: &Context, control: &tokio_postgres::Client) -> Result<u64, Fault> {

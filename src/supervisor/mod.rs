@@ -120,11 +120,9 @@ impl Supervisor {
         }
         if let Service::Down { reason, .. } = &*self.service.borrow() {
             self.status.fault(Component::Elasticsearch, reason.clone());
-        } else if self.sink.bulks() > 0 {
+        } else if matches!(mode, Mode::Load | Mode::Table | Mode::Live) {
+            // Before, it is being made ready, which `pipeline` tells.
             self.status.ok(Component::Elasticsearch, "answers");
-        }
-        // Before, the indices are being made ready, which `pipeline` tells.
-        if matches!(mode, Mode::Load | Mode::Table | Mode::Live) {
             self.report_indices();
         }
     }
