@@ -69,7 +69,7 @@ fn two_addresses_are_enough() {
     assert_eq!(config.limits.bulks_in_flight_max, 2);
     assert_eq!(config.limits.actions_bytes_max, 16 << 20);
     assert_eq!(config.limits.retained_wal_bytes_max, None);
-    assert_eq!(config.limits.shutdown_grace, Duration::from_secs(8));
+    assert_eq!(config.limits.shutdown_grace, Duration::from_secs(7));
     assert_eq!(config.queue.completed_retention, Duration::from_secs(7 * 86_400));
     assert_eq!(config.elasticsearch.request_timeout, Duration::from_secs(30));
     assert_eq!(config.elasticsearch.refresh, Refresh::Adaptive);
@@ -154,8 +154,8 @@ fn what_a_file_gets_wrong_is_named_with_its_place() {
         "[limits]\nbulk_bytes_max = 4096",
         &["limits.bulk_bytes_max in ", "\"4096\"", "unit", "4MiB"],
     );
-    check("[limits]\nshutdown_grace = 8", &["\"8\"", "unit", "8s"]);
-    check("[limits]\nshutdown_grace = 1.5", &["is not a single value", "8s"]);
+    check("[limits]\nshutdown_grace = 8", &["\"8\"", "unit", "7s"]);
+    check("[limits]\nshutdown_grace = 1.5", &["is not a single value", "7s"]);
     check("slot = 'a'\n\nslot = ", &["walferry.toml line 3", "is not TOML"]);
     check("[elasticsearch]\npassword = 'hunter2", &["line 2", "is not TOML"]);
 }

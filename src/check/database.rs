@@ -243,8 +243,18 @@ pub(super) fn publication(facts: &Facts, findings: &mut Vec<Finding>) {
 }
 
 pub(super) fn slot(facts: &Facts, findings: &mut Vec<Finding>) {
-    let Some(slot) = &facts.slot else { return };
     let name = &facts.slot_name;
+    let rebuild = "walferry rebuild --yes  # the next run loads all rows into new indices";
+    let Some(slot) = &facts.slot else {
+        if facts.stored.has_position {
+            findings.push(fault(
+                format!("slot {name} does not exist although a position is stored"),
+                "what was committed since it was dropped is lost to it",
+                rebuild,
+            ));
+        }
+        return;
+    };
     if slot.plugin != "pgoutput" || slot.database != facts.server.database {
         let kind = if slot.plugin.is_empty() { "physical" } else { slot.plugin.as_str() };
         findings.push(fault(
@@ -260,7 +270,13 @@ pub(super) fn slot(facts: &Facts, findings: &mut Vec<Finding>) {
         findings.push(fault(
             format!("slot {name} is lost ({reason})"),
             "changes that it had not delivered are gone from WAL",
-            "walferry rebuild --yes  # the next run loads all rows into new indices",
+            rebuild,
+        ));
+    } else if facts.stored.has_position && facts.stored.slot_is_ahead {
+        findings.push(fault(
+            format!("slot {name} is confirmed past the stored position"),
+            "it was made anew, or somebody else read it, and there is a gap",
+            rebuild,
         ));
     } else if slot.wal_status == "unreserved" {
         findings.push(advice(
@@ -394,6 +410,16 @@ mod tests {
         facts.server.slots_used = 10;
         facts.slot = Some(own_slot());
         assert_eq!(evaluate(&facts), []);
+    }
+
+    #[test]
+    fn a_slot_that_is_not_the_one_we_know() {
+        fault(|f| f.stored.has_position = true, "does not exist", "walferry rebuild --yes");
+        let ahead = |f: &mut Facts| {
+            f.slot = Some(own_slot());
+            (f.stored.has_position, f.stored.slot_is_ahead) = (true, true);
+        };
+        fault(ahead, "past the stored position", "walferry rebuild --yes");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub struct Facts {
     pub privileges_missing: Vec<Privilege>,
     /// `None` if it does not exist.
     pub slot: Option<SlotFacts>,
+    pub stored: StoredFacts,
     pub take_over: TakeOverFacts,
 }
 
@@ -97,6 +98,15 @@ pub struct Privilege {
     pub verb: &'static str,
     /// As in `grant … on`: `table walferry.lease`.
     pub object: &'static str,
+}
+
+/// What is stored of the slot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoredFacts {
+    /// Changes were recorded from it.
+    pub has_position: bool,
+    /// It is confirmed past what is stored.
+    pub slot_is_ahead: bool,
 }
 
 /// The replication slot.

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Row};
 
 use super::TableName;
 use super::facts::{
-    Facts, Privilege, PublicationFacts, RoleFacts, ServerFacts, SlotFacts, TableFacts,
+    Facts, Privilege, PublicationFacts, RoleFacts, ServerFacts, SlotFacts, StoredFacts, TableFacts,
     TakeOverFacts,
 };
 use crate::config::Config;
@@ -83,8 +83,19 @@ const OBJECTS: &[Privilege] = &[
     Privilege { verb: "select, insert, update, delete", object: "walferry.position" },
     Privilege { verb: "select, insert, update, delete", object: "walferry.settlement" },
     Privilege { verb: "select, insert, update, delete", object: "walferry.load" },
+    Privilege { verb: "select, insert, update, delete", object: "walferry.source" },
+    Privilege { verb: "select, insert, update, delete", object: "walferry.control" },
+    Privilege { verb: "select, insert, update, delete", object: "walferry.job_count" },
     Privilege { verb: "select, update", object: "walferry.take_over" },
 ];
+
+const STORED: &str = "
+    select p.recorded_end_lsn > '0/0',
+           coalesce(s.confirmed_flush_lsn > greatest(p.recorded_end_lsn, t.settled_lsn), false)
+    from walferry.position p
+    left join walferry.settlement t on t.slot = p.slot
+    left join pg_replication_slots s on s.slot_name = p.slot
+    where p.slot = $1";
 
 const TAKE_OVER: &str = "
     select coalesce(bool_or(finished_at is null), false),
@@ -133,10 +144,21 @@ pub async fn gather(
                     .await
                     .map_err(failed("the take-over of the original system"))?;
             }
+            (true, true) if wanted.object == "walferry.settlement" => {
+                let stored = stored(client, &config.slot).await;
+                facts.stored = stored.map_err(failed("the stored position"))?;
+            }
             (true, true) => {}
         }
     }
     Ok(facts)
+}
+
+async fn stored(client: &Client, slot: &str) -> Result<StoredFacts, tokio_postgres::Error> {
+    let Some(row) = client.query_opt(STORED, &[&slot]).await? else {
+        return Ok(StoredFacts::default());
+    };
+    Ok(StoredFacts { has_position: row.try_get(0)?, slot_is_ahead: row.try_get(1)? })
 }
 
 async fn take_over(client: &Client, slot: &str) -> Result<TakeOverFacts, tokio_postgres::Error> {

@@ -8,5 +8,6 @@ pub mod definition;
 mod dependents;
 mod layout;
 pub mod parse;
+pub mod plain;
 pub mod route;
 mod suggest;

@@ -110,6 +110,7 @@ impl Feed {
                 }),
                 hold: None,
             });
+            self.careful = true;
             for row in &found {
                 for &source in &sources {
                     let base = self.base(source);
@@ -120,6 +121,7 @@ impl Feed {
                     }
                 }
             }
+            self.careful = false;
             self.emitter.close(ticket).await?;
             if self.stop.is_cancelled() {
                 return Ok(());

@@ -99,6 +99,8 @@ pub struct Feed {
     pub alive: Alive,
     /// The last change that any feed of this run has worked on, or that was recorded before it.
     pub fed: Position,
+    /// Documents are looked through for what Elasticsearch's parser refuses.
+    pub careful: bool,
     /// Take up no more work; what has been begun is finished.
     pub stop: CancellationToken,
 }

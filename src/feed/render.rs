@@ -12,9 +12,9 @@ use super::read::{Found, ReadError, View};
 use super::{Feed, FeedError, Work};
 use crate::change::{Lsn, Row, TableId};
 use crate::document::action::DocumentId;
-use crate::document::build;
 use crate::document::definition::{Definition, SourceId};
 use crate::document::route::{self, Keys as _, Need};
+use crate::document::{build, plain};
 use crate::queue::ticket::JobRef;
 
 /// Rows asked for in one statement.
@@ -118,7 +118,8 @@ impl Feed {
     pub(super) fn body(&mut self, source: SourceId, row: &Row) -> Bytes {
         let mut json = Vec::with_capacity(row.json().len() + 512);
         self.builder.build(&self.definition, source, row, &self.cache, &mut json);
-        Bytes::from(json)
+        let readable = if self.careful { plain::readable(&json) } else { None };
+        Bytes::from(readable.unwrap_or(json))
     }
 
     /// Sends one document that was rendered from a row just read.

@@ -99,7 +99,9 @@ impl Feed {
             }
         }
         self.cache.clear();
+        self.careful = true;
         self.work(&ticket, works, true).await?;
+        self.careful = false;
         Ok(self.emitter.close(ticket).await?)
     }
 

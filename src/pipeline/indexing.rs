@@ -112,6 +112,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
         poke,
         alive: indexing.alive,
         fed: indexing.stored.recorded,
+        careful: false,
         stop: indexing.stop,
     };
     drop(indexing.settled);
@@ -281,9 +282,7 @@ impl Swap {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         while let Err(error) = index::swap_read_aliases(&elasticsearch, &targets).await {
-            if !error.is_passing() {
-                return Err(Fault::permanent(&error));
-            }
+            status.fault(Component::Load, format!("loaded, but searches do not see it: {error}"));
             tracing::warn!(error = %error, "could not point the aliases to the new indices yet");
             tokio::time::sleep(PREPARE_AGAIN).await;
         }

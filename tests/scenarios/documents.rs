@@ -116,6 +116,34 @@ async fn a_retry_after_a_forgotten_delete_revives_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn values_beyond_the_parser_index_at_the_second_attempt() {
+    let scene = Scene::unwitnessed("beyond").await;
+    scene.sql(ROWS).await;
+    scene.sql(&listings(1, 3)).await;
+    let beyond = |n: u32, value: &str| {
+        format!("update listings set attributes = {value} where id = '{}'", listing(n))
+    };
+    scene.sql(&beyond(1, "'{\"big\": 1e2000}'")).await;
+    let settings = [("WALFERRY_QUEUE_RETRY_DELAY_MIN", "100ms")];
+    let mut walferry = scene.start_with(&settings);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    // One in the first load, two on the stream.
+    scene.sql(&beyond(2, "'{\"big\": 1e2000}'")).await;
+    scene.sql(&beyond(3, "(repeat('[', 1500) || repeat(']', 1500))::jsonb")).await;
+    let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
+    until(RECOVERY_MAX, "both are indexed", async || scene.number(completed).await == 2).await;
+    let index = scene.bed.index("listings");
+    assert_eq!(scene.bed.elasticsearch.count(&index).await, 3);
+    for n in [1, 2] {
+        let found = scene.bed.elasticsearch.document(&index, &listing(n)).await;
+        let attributes = found.expect("the listing is there")["attributes"]["big"].clone();
+        let digits = attributes.as_str().expect("a string of its digits");
+        assert_eq!(digits.len(), 2001, "listing {n}");
+    }
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fan_out_with_a_refused_document_fails_its_cause_and_names_the_document() {
     let scene = Scene::new("fan_out").await;
     scene.sql(ROWS).await;

@@ -59,6 +59,13 @@ impl Session {
             match answer {
                 Ok(true) => committed += 1,
                 Ok(false) => {}
+                // The server chose this session to give way: whatever stands is given up.
+                Err(error) if is_conflict(&error) => {
+                    for client in [&pair.0, &pair.1] {
+                        let undone = client.batch_execute("rollback").await;
+                        assert!(undone.is_ok() || client.is_closed(), "{undone:?}");
+                    }
+                }
                 // A commit cut off may have happened or not; the witness knows.
                 Err(error) => assert!(is_outage(&error), "{error}: {error:?}"),
             }
@@ -197,6 +204,11 @@ pub(crate) async fn connect(config: &Config) -> Result<Client, Error> {
     tokio::spawn(async move { drop(connection.await) });
     client.batch_execute("set lock_timeout = '3s'; set deadlock_timeout = '50ms'").await?;
     Ok(client)
+}
+
+/// A deadlock, a lock that was not had in time.
+fn is_conflict(error: &Error) -> bool {
+    error.code().is_some_and(|code| ["40P01", "40001", "55P03"].contains(&code.code()))
 }
 
 /// Whether the server went away, rather than refused the statement.
