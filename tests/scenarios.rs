@@ -67,6 +67,16 @@ impl Scene {
         Faults::before(self.bed.servers.elasticsearch.url()).await
     }
 
+    /// Restarts the scene's own Elasticsearch so that it forgets deletes: those that are not flushed
+    /// would be replayed from its own log.
+    async fn restart_without_tombstones(&self) {
+        let path = format!("/{}*/_flush?force=true", self.bed.index_prefix);
+        self.bed.elasticsearch.request(reqwest::Method::POST, &path, None).await;
+        let node = &self.bed.servers.elasticsearch;
+        node.stop().await;
+        node.start().await;
+    }
+
     /// Everything is completed, and nothing that went wrong on the way has cost an attempt.
     async fn assert_no_attempt_lost(&self, name: &str) {
         let wrong = "select count(*) from elasticsearch_sync_queue

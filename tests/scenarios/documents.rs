@@ -99,9 +99,7 @@ async fn a_retry_after_a_forgotten_delete_revives_nothing() {
     // ... while the listing is deleted, and Elasticsearch forgets that in a restart.
     scene.sql(&format!("delete from listings where id = '{}'", listing(2))).await;
     until(RECOVERY_MAX, "the delete is done", async || scene.number(completed).await == 4).await;
-    let node = &scene.bed.servers.elasticsearch;
-    node.stop().await;
-    node.start().await;
+    scene.restart_without_tombstones().await;
     scene
         .sql("update elasticsearch_sync_queue set next_attempt_at = now() where status = 'pending'")
         .await;

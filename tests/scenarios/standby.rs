@@ -51,6 +51,7 @@ async fn a_paused_instance_that_comes_back_does_no_harm_even_without_tombstones(
     let stage = scene.faults().await;
     let mut first = scene.start_through(&stage, &[]);
     first.wait_ready(RECOVERY_MAX).await;
+    scene.documents_become_true(RECOVERY_MAX).await;
     scene.forget_witnessed().await;
     let mut second = scene.start();
     second.wait_output("standing by", RECOVERY_MAX).await;
@@ -63,9 +64,7 @@ async fn a_paused_instance_that_comes_back_does_no_harm_even_without_tombstones(
     until(RECOVERY_MAX, "the second does it", async || scene.number(completed).await == 1).await;
     scene.sql(&format!("delete from listings where id = '{}'", listing(1))).await;
     until(RECOVERY_MAX, "and its delete", async || scene.number(completed).await == 2).await;
-    let node = &scene.bed.servers.elasticsearch;
-    node.stop().await;
-    node.start().await;
+    scene.restart_without_tombstones().await;
     stage.let_go().await;
     let index = scene.bed.index("listings");
     let found = scene.bed.elasticsearch.document(&index, &listing(1)).await;
