@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use walferry::change::Position;
 use walferry::queue::alive::Alive;
-use walferry::queue::operate::{self, Filter};
+use walferry::queue::operate::{self, Done, Filter};
 use walferry::queue::rescue::{Rescued, Rescuer};
 use walferry::queue::settle::SettleCounts;
 use walferry::queue::status::Status;
@@ -59,8 +59,8 @@ async fn a_refused_job_waits_longer_each_time_and_fails_at_last() {
         next_attempt_at is null) from elasticsearch_sync_queue";
     assert_eq!(queue.one(end).await, "failed 3 refused t t");
 
-    let retried = operate::retry(&queue.admin, &Filter::default()).await.unwrap();
-    assert_eq!(retried, 1);
+    let retried = operate::retry(&queue.admin, &Filter::default(), LIMIT).await.unwrap();
+    assert_eq!(retried, Done { jobs: 1, more: false });
     let again = "select concat_ws(' ', status, retry_count, processed_at is null)
         from elasticsearch_sync_queue";
     assert_eq!(queue.one(again).await, "pending 0 t");
@@ -111,7 +111,7 @@ async fn a_stuck_job_is_rescued_unless_somebody_works_on_it() {
         Rescuer::new(queue.database.connect().await, &queue.lease, POLICY).await.unwrap();
     let alive = Alive::default();
     let hold = alive.hold(range(at(8, 0), at(8, 0)));
-    let rescued = rescuer.pass(&alive.now()).await.unwrap();
+    let rescued = rescuer.pass(&alive).await.unwrap();
     assert_eq!(rescued, Rescued { reset: 2, failed: 2 });
     let rows = "select string_agg(concat_ws(' ', ordinal, status,
             regexp_replace(error_message, '\\d+ms', 'Nms')), '; ' order by ordinal)
@@ -123,8 +123,8 @@ async fn a_stuck_job_is_rescued_unless_somebody_works_on_it() {
          4 processing; 5 failed Max retries exceeded (5/3)"
     );
     drop(hold);
-    assert_eq!(rescuer.pass(&alive.now()).await.unwrap(), Rescued { reset: 1, failed: 0 });
-    assert_eq!(rescuer.pass(&alive.now()).await.unwrap(), Rescued::default());
+    assert_eq!(rescuer.pass(&alive).await.unwrap(), Rescued { reset: 1, failed: 0 });
+    assert_eq!(rescuer.pass(&alive).await.unwrap(), Rescued::default());
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn a_job_that_settles_while_it_is_looked_at_is_not_rescued() {
         .unwrap();
     let mut rescuer =
         Rescuer::new(queue.database.connect().await, &queue.lease, POLICY).await.unwrap();
-    let rescue = tokio::spawn(async move { rescuer.pass(&Alive::default().now()).await });
+    let rescue = tokio::spawn(async move { rescuer.pass(&Alive::default()).await });
     let waits = "select count(*)::text from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock'";
     eventually(LIMIT, "the rescue waits for the row", async || {
@@ -163,8 +163,52 @@ async fn clearing_leaves_what_is_unfinished() {
              generate_series(1, 30000) n
         where n = 1 or status = 'completed'";
     queue.admin.batch_execute(fill).await.unwrap();
-    assert_eq!(operate::clear(&queue.admin).await.unwrap(), 30_001);
+    let cleared = operate::clear(&queue.admin, LIMIT).await.unwrap();
+    assert_eq!(cleared, Done { jobs: 30_001, more: false });
     let left = queue.admin.query("select status from elasticsearch_sync_queue", &[]).await.unwrap();
     let left: HashSet<String> = left.iter().map(|row| row.get(0)).collect();
     assert_eq!(left, HashSet::from(["pending".to_owned(), "processing".to_owned()]));
+}
+
+#[tokio::test]
+async fn rows_edited_by_hand_and_rows_that_somebody_holds_halt_nothing() {
+    let queue = Queue::new().await;
+    queue.recorder().await.write(&[listing(at(16, 0))], Status::Pending, None).await.unwrap();
+    let strange = "insert into elasticsearch_sync_queue
+            (table_name, operation, record_id, change_data, commit_lsn, ordinal, retry_count, created_at)
+        values ('listings', 'UPDATE', gen_random_uuid(), '{}', '0/8', null, 2147483647, now()),
+               ('listings', 'UPDATE', gen_random_uuid(), '{}', null, null, -2147483648, now()),
+               ('listings', 'UPDATE', gen_random_uuid(), '{}', null, null, 0, 'infinity'),
+               ('listings', 'UPDATE', gen_random_uuid(), '{}', null, null, 0, '-infinity')";
+    queue.admin.batch_execute(strange).await.unwrap();
+    let mut claimer = queue.claimer().await;
+    assert_eq!(claimer.lowest_unfinished().await.unwrap(), Some(at(16, 0)));
+    let holder = queue.database.connect().await;
+    holder
+        .batch_execute("begin; select from elasticsearch_sync_queue where ordinal = 0 for update")
+        .await
+        .unwrap();
+    // Neither way waits for the row that is held.
+    assert!(claimer.claim(Position::default(), None, 10).await.unwrap().is_empty());
+    let jobs = claimer.due(None, 10).await.unwrap();
+    assert_eq!(jobs.len(), 4);
+    let mut settler = queue.settler().await;
+    for job in &jobs {
+        let failure = Failure { job: JobKey::Id(job.id), error: "refused".into() };
+        let mut stub = ticket(0, Extent::Ids(vec![job.id]), now());
+        (stub.created.min, stub.created.max) = (job.created_at, job.created_at);
+        let counts = settler.settle(&[(stub, vec![failure])], None, &[]).await.unwrap();
+        assert_eq!(counts.failed + counts.retried, 1, "job {}", job.id);
+    }
+    holder.batch_execute("rollback").await.unwrap();
+    assert_eq!(claimer.claim(Position::default(), None, 10).await.unwrap().len(), 1);
+    // Nor does a clock that was wrong keep a job for ever.
+    let future = "update elasticsearch_sync_queue set status = 'processing', epoch = null,
+            started_at = 'infinity' where not isfinite(created_at);
+        update elasticsearch_sync_queue set status = 'completed' where isfinite(created_at)";
+    queue.admin.batch_execute(future).await.unwrap();
+    let mut rescuer =
+        Rescuer::new(queue.database.connect().await, &queue.lease, POLICY).await.unwrap();
+    let rescued = rescuer.pass(&Alive::default()).await.unwrap();
+    assert_eq!(rescued, Rescued { reset: 2, failed: 0 });
 }

@@ -18,7 +18,9 @@ use crate::queue::operate::{self, Filter};
 /// The database may take this long over one operation.
 const SETTINGS: &str = "set statement_timeout = '60s'; set lock_timeout = '5s'";
 /// How long a look for stuck jobs is waited for.
-const RESCUE_MAX: Duration = Duration::from_secs(5);
+const RESCUE_MAX: Duration = Duration::from_secs(3);
+/// After this an operation answers with what it has done; a request may take 10 s.
+const TIME_MAX: Duration = Duration::from_secs(4);
 
 /// Answer of `start` and `stop`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -77,13 +79,17 @@ pub(super) async fn retry_failed(
     same_site(&headers)?;
     let pass = state.desk.rescue_now(RESCUE_MAX).await;
     let session = session(&state).await?;
-    let retried = operate::retry(&session.client, &Filter::default()).await.map_err(problem)?;
+    let done = operate::retry(&session.client, &Filter::default(), TIME_MAX).await;
+    let operate::Done { jobs: retried, more } = done.map_err(problem)?;
     state.desk.feed.notify_one();
     let stuck = pass.map_or(0, |pass| pass.rescued.total());
     info!(retried, stuck, "an operator has retried all failed jobs");
     let mut message = format!("{retried} failed jobs retried successfully");
     if stuck > 0 {
         message.push_str(&format!("; {stuck} stuck jobs reset"));
+    }
+    if more {
+        message.push_str("; there are more, call again");
     }
     Ok(Json(Retried { retried, success: true, message }))
 }
@@ -95,10 +101,12 @@ pub(super) async fn clear(
 ) -> Result<Json<Cleared>, Problem> {
     same_site(&headers)?;
     let session = session(&state).await?;
-    let cleared = operate::clear(&session.client).await.map_err(problem)?;
+    let done = operate::clear(&session.client, TIME_MAX).await;
+    let operate::Done { jobs: cleared, more } = done.map_err(problem)?;
     let left = operate::unfinished(&session.client).await.map_err(problem)?;
     info!(cleared, left, "an operator has cleared finished jobs");
     let message = match left {
+        _ if more => "Not all finished jobs are cleared yet; call again".to_owned(),
         0 => "Queue cleared successfully".to_owned(),
         left => format!(
             "Queue cleared successfully; {left} jobs are unfinished and stay until they are done"

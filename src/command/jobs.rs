@@ -3,12 +3,17 @@
 //! Not here: the statements (`queue::operate`). A running instance takes up what became `pending`
 //! within a second.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio_postgres::Client;
 
 use crate::queue::QueueError;
 use crate::queue::operate::{self, Filter, Shown};
 use crate::queue::status::Status;
+
+/// Nobody waits longer at a terminal for a word.
+const TIME_MAX: Duration = Duration::from_secs(600);
 
 /// Why nothing was listed or retried.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +87,9 @@ pub(super) async fn retry(
         let count = operate::count_failed(client, filter).await?;
         return Ok(format!("{count} failed jobs would be retried; nothing was changed"));
     }
-    let retried = operate::retry(client, filter).await?;
-    Ok(format!("{retried} failed jobs are pending again"))
+    let done = operate::retry(client, filter, TIME_MAX).await?;
+    let more = if done.more { "; there are more, run this again" } else { "" };
+    Ok(format!("{} failed jobs are pending again{more}", done.jobs))
 }
 
 fn json_array(jobs: &[Shown]) -> String {

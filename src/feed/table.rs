@@ -41,6 +41,9 @@ impl Feed {
                 Ok(Err(_)) => return Ok(None),
                 Ok(Ok(live)) => {
                     self.drain_table(cursor, Some(live.recorded)).await?;
+                    if self.stop.is_cancelled() {
+                        return Ok(None); // perhaps not all of it
+                    }
                     self.settle_up_to(live.end_lsn).await?;
                     return Ok(Some(live));
                 }
@@ -54,7 +57,10 @@ impl Feed {
         let lowest = self.claims.lowest_unfinished().await?;
         Ok(lowest.map_or_else(Position::default, |lowest| match lowest.ordinal.checked_sub(1) {
             Some(ordinal) => Position { ordinal, ..lowest },
-            None => Position { commit_lsn: Lsn(lowest.commit_lsn.0 - 1), ordinal: u64::MAX >> 1 },
+            None => Position {
+                commit_lsn: Lsn(lowest.commit_lsn.0.saturating_sub(1)),
+                ordinal: u64::MAX >> 1,
+            },
         }))
     }
 

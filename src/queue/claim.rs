@@ -32,7 +32,8 @@ const RESET_ORPHANS: &str = "update public.elasticsearch_sync_queue
 const LOWEST_UNFINISHED: &str = "select commit_lsn, ordinal
     from (
         select commit_lsn, ordinal from public.elasticsearch_sync_queue
-        where status in ('pending', 'processing') and commit_lsn is not null
+        where status in ('pending', 'processing')
+          and commit_lsn is not null and ordinal is not null
           and table_name = any ($1)
           and (commit_lsn, ordinal) <= (select recorded_lsn, recorded_ordinal
                                         from walferry.position where slot = $2)
@@ -44,10 +45,11 @@ const COUNT_PENDING: &str = "select count(*) filter (where table_name = any ($1)
         count(*) filter (where table_name <> all ($1))
     from public.elasticsearch_sync_queue where status = 'pending'";
 
-/// In the update `status || ''` keeps the index on status out, as in `settle`.
+/// In the update `status || ''` keeps the index on status out, as in `settle`. A row that somebody
+/// holds is passed over: one forgotten transaction must not halt the feed. [`DUE`] meets it later.
 const CLAIM: &str = "with due as materialized (
         select id, created_at from public.elasticsearch_sync_queue
-        where status = 'pending'
+        where status = 'pending' and ordinal is not null
           and (commit_lsn, ordinal) > ($1, $2) and (commit_lsn, ordinal) <= ($3, $4)
           and (commit_lsn, ordinal) <= (select recorded_lsn, recorded_ordinal
                                         from walferry.position where slot = $8)
@@ -55,6 +57,7 @@ const CLAIM: &str = "with due as materialized (
           and table_name = any ($5)
         order by commit_lsn, ordinal
         limit $6
+        for no key update skip locked
     )
     update public.elasticsearch_sync_queue q
     set status = 'processing', started_at = clock_timestamp(), epoch = $7
@@ -74,6 +77,7 @@ const DUE: &str = "with due as materialized (
                                            from walferry.position where slot = $4))
         order by created_at, id
         limit $5
+        for no key update skip locked
     )
     update public.elasticsearch_sync_queue q
     set status = 'processing', started_at = clock_timestamp(), epoch = $6
@@ -95,7 +99,10 @@ const REFUSE_UNKNOWN: &str = "update public.elasticsearch_sync_queue q
     set status = 'failed', processed_at = clock_timestamp(), next_attempt_at = null,
         error_message = format('table %s is not in the definition of documents; add it there and '
             'retry this job, or clear it', q.table_name)
-    where q.status = 'pending' and q.table_name <> all ($1)";
+    where q.status = 'pending' and (q.id, q.created_at) in (
+        select id, created_at from public.elasticsearch_sync_queue
+        where status = 'pending' and table_name <> all ($1)
+        limit 10000 for no key update skip locked)";
 
 /// A job claimed from the table.
 #[derive(Clone, Debug)]

@@ -5,6 +5,9 @@
 //!
 //! Not here: who may do it (`api`), and how it is written down (`command`).
 
+use std::time::Duration;
+
+use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
@@ -47,8 +50,8 @@ const COLUMNS: &str = "q.id, q.table_name, q.operation, q.record_id::text, q.sta
     to_char(q.created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
     to_char(q.processed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')";
 
-/// Jobs deleted by one statement.
-const CLEARED_AT_ONCE: i64 = 20_000;
+/// Jobs moved or deleted by one statement.
+const JOBS_AT_ONCE: i64 = 20_000;
 
 /// The newest jobs that match, at most `limit`.
 ///
@@ -96,41 +99,71 @@ pub async fn count_failed(client: &Client, filter: &Filter) -> Result<u64, Queue
     row.try_get(0).map(super::sql::count).map_err(doing("count failed jobs"))
 }
 
-/// Makes the `failed` jobs that match `pending`, with all attempts before them. Returns how many.
-/// Their last error stays to be read until they settle.
+/// What was done before the time was up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    pub jobs: u64,
+    /// There may be more: call again.
+    pub more: bool,
+}
+
+/// Makes the `failed` jobs that match `pending`, with all attempts before them, some thousands at
+/// a time. Their last error stays to be read until they settle.
 ///
 /// # Errors
-/// [`QueueError::Database`].
-pub async fn retry(client: &Client, filter: &Filter) -> Result<u64, QueueError> {
+/// [`QueueError::Database`]; what was moved by then stays moved.
+pub async fn retry(
+    client: &Client,
+    filter: &Filter,
+    time_max: Duration,
+) -> Result<Done, QueueError> {
     let sql = format!(
         "update public.elasticsearch_sync_queue q
          set status = 'pending', retry_count = 0, next_attempt_at = null, processed_at = null,
              started_at = null, epoch = null
-         where q.status = 'failed' and {MATCHES}"
+         where q.status = 'failed' and (q.id, q.created_at) in (
+             select q.id, q.created_at from public.elasticsearch_sync_queue q
+             where q.status = 'failed' and {MATCHES} limit $5)"
     );
     let status = filter.status.map(Status::as_str);
-    let parameters: [&(dyn ToSql + Sync); 4] = [&filter.ids, &filter.table, &status, &filter.error];
-    client.execute(&sql, &parameters).await.map_err(doing("retry failed jobs"))
+    let parameters: [&(dyn ToSql + Sync); 5] =
+        [&filter.ids, &filter.table, &status, &filter.error, &JOBS_AT_ONCE];
+    repeated(client, &sql, &parameters, time_max).await
 }
 
-/// Deletes finished jobs, `completed` and `failed`, some thousands at a time; returns how many.
-/// What is `pending` or `processing` stays.
+/// Deletes finished jobs, `completed` and `failed`, some thousands at a time. What is `pending` or
+/// `processing` stays.
 ///
 /// # Errors
 /// [`QueueError::Database`]; what was deleted by then stays deleted.
-pub async fn clear(client: &Client) -> Result<u64, QueueError> {
+pub async fn clear(client: &Client, time_max: Duration) -> Result<Done, QueueError> {
     const CLEAR: &str = "delete from public.elasticsearch_sync_queue q
         using (select id, created_at from public.elasticsearch_sync_queue
-               where status in ('completed', 'failed') limit $1) as f
+               where status in ('completed', 'failed') order by processed_at limit $1) as f
         where q.id = f.id and q.created_at = f.created_at
           and q.status in ('completed', 'failed')";
-    let mut cleared = 0;
+    repeated(client, CLEAR, &[&JOBS_AT_ONCE], time_max).await
+}
+
+/// Repeats a statement until it finds nothing, or until the time is up.
+async fn repeated(
+    client: &Client,
+    sql: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+    time_max: Duration,
+) -> Result<Done, QueueError> {
+    let statement = client.prepare(sql).await.map_err(doing("prepare an operation"))?;
+    let end = Instant::now() + time_max;
+    let mut jobs = 0;
     loop {
-        let some = client.execute(CLEAR, &[&CLEARED_AT_ONCE]).await;
-        let some = some.map_err(doing("clear finished jobs"))?;
-        cleared += some;
+        let some = client.execute(&statement, parameters).await;
+        let some = some.map_err(doing("operate on jobs"))?;
+        jobs += some;
         if some == 0 {
-            return Ok(cleared);
+            return Ok(Done { jobs, more: false });
+        }
+        if Instant::now() >= end {
+            return Ok(Done { jobs, more: true });
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use postgres_types::PgLsn;
 use tokio_postgres::Client;
 
-use super::alive::Living;
+use super::alive::Alive;
 use super::guard::Guard;
 use super::lease::Lease;
 use super::retry::RetryPolicy;
@@ -34,6 +34,7 @@ const CANDIDATES: &str = "select id, created_at, started_at, commit_lsn, ordinal
     from public.elasticsearch_sync_queue
     where status = 'processing'
       and (coalesce(started_at, created_at) < clock_timestamp() - make_interval(secs => $1)
+           or coalesce(started_at, created_at) > clock_timestamp() + make_interval(secs => $1)
            or coalesce(retry_count, 0) >= $2)
     order by created_at limit $3";
 
@@ -46,8 +47,9 @@ const MOVE: &str = "with moved as (
             error_message = concat_ws(E'\\n',
                 case when coalesce(q.retry_count, 0) >= $4
                     then format('Max retries exceeded (%s/%s)', q.retry_count, $4)
-                    else format('Reset from stuck state after %sms', trunc(1000
-                        * extract(epoch from clock_timestamp() - q.created_at)))
+                    else format('Reset from stuck state after %sms', case
+                        when isfinite(q.created_at) then trunc(1000
+                            * extract(epoch from clock_timestamp() - q.created_at)) end)
                 end,
                 substring(q.error_message from '(?n)^note: .*$'))
         from unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[]) as f (id, created_at, started_at)
@@ -96,14 +98,16 @@ impl Rescuer {
         Ok(Self { client, guard, attempts_max: policy.attempts() })
     }
 
-    /// Moves every stuck job that is not among the living.
+    /// Moves every stuck job that nobody holds.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`], [`QueueError::Database`]; then nothing has moved.
-    pub async fn pass(&mut self, living: &Living) -> Result<Rescued, QueueError> {
+    pub async fn pass(&mut self, alive: &Alive) -> Result<Rescued, QueueError> {
         let failed = doing("look for stuck jobs");
         let horizon = HORIZON.as_secs_f64();
         let found = self.client.query(CANDIDATES, &[&horizon, &ATTEMPTS_STUCK, &JOBS_MAX]).await;
+        // After the look: who took a job up before it is on the list by now.
+        let living = alive.now();
         let (mut ids, mut created, mut started) = (Vec::new(), Vec::new(), Vec::new());
         for row in &found.map_err(&failed)? {
             let id: i64 = row.try_get(0).map_err(&failed)?;

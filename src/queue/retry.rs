@@ -28,12 +28,14 @@ impl RetryPolicy {
 /// What an attempt that failed makes of a row `q`: `$1` attempts at most, `$2` and `$3` the first
 /// and the longest wait in seconds. 20 doublings are a million, and no hand-edited count overflows.
 pub(super) const FAILED_ATTEMPT: &str = "
-    status = case when coalesce(q.retry_count, 0) + 1 >= $1::int then 'failed' else 'pending' end,
-    processed_at = case when coalesce(q.retry_count, 0) + 1 >= $1::int
+    status = case when least(greatest(coalesce(q.retry_count, 0), 0), 1000000) + 1 >= $1::int
+        then 'failed' else 'pending' end,
+    processed_at = case when least(greatest(coalesce(q.retry_count, 0), 0), 1000000) + 1 >= $1::int
         then clock_timestamp() end,
-    next_attempt_at = case when coalesce(q.retry_count, 0) + 1 < $1::int
+    next_attempt_at = case
+        when least(greatest(coalesce(q.retry_count, 0), 0), 1000000) + 1 < $1::int
         then clock_timestamp() + make_interval(secs => (0.5 + random() / 2)
             * least($3::float8, $2::float8 * 2 ^ least(greatest(q.retry_count, 0), 20))) end,
-    retry_count = greatest(coalesce(q.retry_count, 0), 0) + 1,
+    retry_count = least(greatest(coalesce(q.retry_count, 0), 0), 1000000) + 1,
     started_at = null, epoch = null,
     error_message = concat_ws(E'\\n', f.error, substring(q.error_message from '(?n)^note: .*$'))";

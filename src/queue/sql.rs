@@ -27,13 +27,20 @@ impl Micros {
 
     /// The value that PostgreSQL's binary format carries.
     pub(super) const fn to_wire(self) -> i64 {
-        self.0.saturating_sub(UNIX_TO_POSTGRES)
+        match self.0 {
+            i64::MIN | i64::MAX => self.0,
+            finite => finite.saturating_sub(UNIX_TO_POSTGRES),
+        }
     }
 }
 
 impl<'a> FromSql<'a> for Micros {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        Ok(Self(i64::from_be_bytes(raw.try_into()?).saturating_add(UNIX_TO_POSTGRES)))
+        Ok(Self(match i64::from_be_bytes(raw.try_into()?) {
+            // Both infinities.
+            infinite @ (i64::MIN | i64::MAX) => infinite,
+            finite => finite.saturating_add(UNIX_TO_POSTGRES),
+        }))
     }
 
     fn accepts(ty: &Type) -> bool {
@@ -130,5 +137,9 @@ mod tests {
     fn times_are_moved_to_the_year_2000() {
         assert_eq!(Micros(UNIX_TO_POSTGRES).to_wire(), 0);
         assert_eq!(Micros(0).to_wire(), -UNIX_TO_POSTGRES);
+        for wire in [i64::MIN, i64::MAX, 0, -1, 1] {
+            let read = Micros::from_sql(&Type::TIMESTAMPTZ, &wire.to_be_bytes()).unwrap();
+            assert_eq!(read.to_wire(), wire, "infinities stay");
+        }
     }
 }

@@ -36,7 +36,7 @@ pub async fn run(mut rescuer: Rescuer, alive: Alive, desk: Desk) -> Result<(), Q
             _ = tick.tick() => {}
             () = desk.rescue.notified() => {}
         }
-        let rescued = rescuer.pass(&alive.now()).await?;
+        let rescued = rescuer.pass(&alive).await?;
         tell(rescued);
         if rescued.reset > 0 {
             desk.feed.notify_one();
