@@ -23,7 +23,7 @@ use crate::workload::Workload;
 use crate::workload::statements::Extras;
 
 /// How long catching up may take once a fault is over.
-const RECOVERY_MAX: Duration = Duration::from_secs(90);
+const RECOVERY_MAX: Duration = Duration::from_secs(180);
 
 /// A seller and a category to hang listings on.
 const ROWS: &str = "

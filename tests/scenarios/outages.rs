@@ -143,7 +143,7 @@ async fn elasticsearch_killed_and_started_again_during_the_load_and_the_stream()
     seeded(&scene, 340).await;
     scene.sql("insert into listings (user_id, category_id, title, description, status)
         select (select id from profiles limit 1), (select id from categories limit 1), 'çok ' || n, 'x', 'active'
-        from generate_series(1, 20000) n").await;
+        from generate_series(1, 3000) n").await;
     let mut walferry = scene.start();
     scene.slot_made().await;
     scene.forget_witnessed().await;
