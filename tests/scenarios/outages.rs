@@ -165,8 +165,8 @@ async fn elasticsearch_killed_and_started_again_during_the_load_and_the_stream()
     let before = scene.number(pending).await;
     until(RECOVERY_MAX, "more is captured", async || scene.number(pending).await > before + 20)
         .await;
-    node.start().await;
     writers.stop().await;
+    node.start().await;
     scene.settled(RECOVERY_MAX).await;
     scene.assert_true().await;
     scene.assert_no_attempt_lost("Elasticsearch killed").await;
