@@ -15,27 +15,33 @@ mod healthcheck;
 mod jobs;
 mod maintain;
 mod migrate;
+mod operate;
 mod rebuild;
+mod status;
 
-use std::error::Error;
 use std::io::{self, Write};
 
 use tokio_postgres::Client;
 
+use crate::api::openapi;
 use crate::check::TableName;
 use crate::config::{self, Config, ConfigError, Needs, Strings};
 use crate::document::parse::{self, DefinitionError};
 use crate::pipeline::{self, RunError, RunOptions};
 use crate::postgres::{self, ConnectError, Session};
+use crate::queue::filter::Filter;
 use crate::queue::maintain::MaintainError;
 use crate::queue::migrate::MigrateError;
-use crate::queue::operate::Filter;
 use crate::shutdown;
 
+pub use crate::status::sentence;
 pub use arguments::{Arguments, Command};
 pub use healthcheck::HealthError;
+use jobs::Deed;
 pub use jobs::JobsError;
+pub use operate::OperateError;
 pub use rebuild::RebuildError;
+pub use status::StatusError;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +65,10 @@ pub enum CommandError {
     #[error(transparent)]
     Jobs(#[from] JobsError),
     #[error(transparent)]
+    Operate(#[from] OperateError),
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    #[error(transparent)]
     Health(#[from] HealthError),
     #[error("could not listen for signals or write to standard output")]
     System(#[from] io::Error),
@@ -73,6 +83,8 @@ impl CommandError {
             Self::Connect(_) | Self::Faults(_) | Self::Maintain(_) | Self::Migrate(_) => 3,
             Self::Rebuild(error) => error.exit_code(),
             Self::Jobs(error) => error.exit_code(),
+            Self::Operate(error) => error.exit_code(),
+            Self::Status(error) => error.exit_code(),
             Self::Run(error) => error.exit_code(),
             Self::Health(_) | Self::System(_) => 1,
         }
@@ -106,36 +118,56 @@ pub async fn run(arguments: Arguments, environment: &Strings) -> Result<(), Comm
             let text = rebuild::run(session.client, &config.slot, yes).await?;
             Ok(say(&text)?)
         }
-        Command::Jobs { choice, status, limit, json } => {
-            let session = connect(&load(Needs::Database)?).await?;
-            let filter = Filter { status, ..choice.filter() };
-            Ok(say(&jobs::list(&session.client, &filter, limit, json).await?)?)
-        }
-        Command::Retry { choice, all, dry_run } => {
-            let session = connect(&load(Needs::Database)?).await?;
-            Ok(say(&jobs::retry(&session.client, &choice.filter(), all, dry_run).await?)?)
-        }
+        Command::Openapi => Ok(say(&format!("{:#}", openapi::document()))?),
         Command::Healthcheck => {
             let address = config::listen(&flags, environment)?;
             Ok(healthcheck::run(address).await?)
         }
+        other => {
+            let config = load(Needs::Database)?;
+            at_queue(other, &config).await
+        }
     }
 }
 
-/// An error and its causes as one sentence, each said once.
-#[must_use]
-pub fn sentence(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
+/// What looks at the queue or operates it.
+async fn at_queue(command: Command, config: &Config) -> Result<(), CommandError> {
+    let definition = parse::parse(config.definition.as_ref())?;
+    let tables: Vec<String> = definition.tables.iter().map(|table| table.name.clone()).collect();
+    let session = connect(config).await?;
+    let (client, slot) = (&session.client, &config.slot);
+    let text = match command {
+        Command::Jobs { choice, status, limit, json } => {
+            let filter = Filter { status, ..choice.filter() };
+            jobs::list(client, &filter, &tables, (limit, json)).await?
         }
-        cause = error.source();
-    }
-    text
+        Command::Job { id, json } => {
+            let private = |table: &str| definition.private_columns(table);
+            status::job(client, id, private, json).await?
+        }
+        Command::Status { json } => {
+            let told = status::status(client, slot, json).await?;
+            say(&told.text)?;
+            return if told.unhealthy { Err(StatusError::Unhealthy.into()) } else { Ok(()) };
+        }
+        Command::Retry { choice, all, dry_run } => {
+            let filter = choice.filter();
+            jobs::failed(client, (&filter, all), &tables, (&Deed::Retry, dry_run)).await?
+        }
+        Command::Discard { choice, all, dry_run, reason } => {
+            let (filter, deed) = (choice.filter(), Deed::Discard(reason));
+            jobs::failed(client, (&filter, all), &tables, (&deed, dry_run)).await?
+        }
+        Command::Start => operate::choose(client, slot, true).await?,
+        Command::Stop => operate::choose(client, slot, false).await?,
+        Command::Clear { yes } => operate::clear(client, yes).await?,
+        Command::Resync { table, record_id } => {
+            operate::resync(client, &tables, &table, record_id).await?
+        }
+        Command::Audit { limit, json } => operate::audit(client, limit, json).await?,
+        _ => unreachable!("`run` does every other command"),
+    };
+    Ok(say(&text)?)
 }
 
 async fn connect(config: &Config) -> Result<Session, ConnectError> {
@@ -157,19 +189,4 @@ async fn heading(client: &Client) -> Result<String, tokio_postgres::Error> {
     let sql = "select format('PostgreSQL %s, database %s, role %s',
         current_setting('server_version'), current_database(), current_user)";
     client.query_one(sql, &[]).await?.try_get(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sentence;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("could not open the box")]
-    struct Outer(#[source] std::num::ParseIntError);
-
-    #[test]
-    fn the_chain_is_printed_once() {
-        let error = Outer("x".parse::<u8>().unwrap_err());
-        assert_eq!(sentence(&error), "could not open the box: invalid digit found in string");
-    }
 }

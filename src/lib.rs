@@ -10,6 +10,7 @@ pub mod command;
 pub mod config;
 pub mod document;
 pub mod feed;
+pub mod health;
 pub mod metrics;
 pub mod pipeline;
 pub mod postgres;

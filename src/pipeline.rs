@@ -84,10 +84,14 @@ pub async fn run(
     tracing::info!(%address, "listening");
     let (metrics, status) = (Metrics::new(), Status::new());
     let (desk, was_ready) = (Desk::default(), Arc::default());
-    let slot = config.slot.clone();
-    let database = config.database.clone();
-    let state = api::State::new(status.clone(), metrics.clone(), database, slot, desk.clone());
     let config = Arc::new(config);
+    let state = api::State::new(api::Parts {
+        config: Arc::clone(&config),
+        definition: Arc::clone(&definition),
+        status: status.clone(),
+        metrics: metrics.clone(),
+        desk: desk.clone(),
+    });
     let context = Context { config, definition, metrics, status, options, desk, was_ready };
     let stop_serving = CancellationToken::new();
     let mut server = tokio::spawn(api::serve(listener, state, stop_serving.clone()));

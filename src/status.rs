@@ -3,6 +3,7 @@
 //! Not here: figures (`metrics`) and the HTTP answer (`api`).
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::time::SystemTime;
 
 use tokio::sync::watch;
@@ -123,9 +124,35 @@ impl Default for Status {
     }
 }
 
+/// An error and its causes as one sentence, each said once.
+#[must_use]
+pub fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Component, Status};
+    use super::{Component, Status, sentence};
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("could not open the box")]
+    struct Outer(#[source] std::num::ParseIntError);
+
+    #[test]
+    fn the_chain_is_printed_once() {
+        let error = Outer("x".parse::<u8>().unwrap_err());
+        assert_eq!(sentence(&error), "could not open the box: invalid digit found in string");
+    }
 
     #[test]
     fn ready_when_nothing_is_missing() {

@@ -1,6 +1,7 @@
 //! The HTTP server without the servers behind it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
@@ -8,8 +9,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use walferry::api::{self, State};
+use walferry::api::{self, Parts, State};
 use walferry::config::{Flags, Needs, load};
+use walferry::document::parse;
 use walferry::metrics::Metrics;
 use walferry::status::{Component, Status};
 use walferry::supervisor::desk::Desk;
@@ -31,8 +33,13 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (status, shutdown) = (Status::new(), CancellationToken::new());
-        let (metrics, desk) = (Metrics::new(), Desk::default());
-        let state = State::new(status.clone(), metrics, config.database, config.slot, desk);
+        let state = State::new(Parts {
+            config: Arc::new(config),
+            definition: Arc::new(parse::parse(None).unwrap()),
+            status: status.clone(),
+            metrics: Metrics::new(),
+            desk: Desk::default(),
+        });
         let serving = tokio::spawn(api::serve(listener, state, shutdown.clone()));
         Self { address, status, shutdown, serving }
     }

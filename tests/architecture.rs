@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "value",
     "wal",
     "queue",
+    "health",
     "recorder",
     "document",
     "feed",

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use walferry::change::Position;
 use walferry::queue::alive::Alive;
-use walferry::queue::operate::{self, Done, Filter};
+use walferry::queue::filter::Filter;
+use walferry::queue::operate::{self, Done};
 use walferry::queue::rescue::{Rescued, Rescuer};
 use walferry::queue::settle::SettleCounts;
 use walferry::queue::status::Status;
@@ -59,7 +60,7 @@ async fn a_refused_job_waits_longer_each_time_and_fails_at_last() {
         next_attempt_at is null) from elasticsearch_sync_queue";
     assert_eq!(queue.one(end).await, "failed 3 refused t t");
 
-    let retried = operate::retry(&queue.admin, &Filter::default(), LIMIT).await.unwrap();
+    let retried = operate::retry(&queue.admin, &Filter::default(), &[], LIMIT).await.unwrap();
     assert_eq!(retried, Done { jobs: 1, more: false });
     let again = "select concat_ws(' ', status, retry_count, processed_at is null)
         from elasticsearch_sync_queue";

@@ -1,5 +1,6 @@
 //! What every request passes: limits of its head and its time, and the headers of its answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{self, MatchedPath, Request};
@@ -8,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
-use super::{Problem, State};
+use super::{Problem, State, request_id};
 
 const URI_BYTES_MAX: usize = 4 * 1024;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -31,13 +32,20 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let method = word(request.method());
-    let mut response = match too_long(&request) {
-        Some(problem) => problem.into_response(),
-        None => timeout(ANSWER_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| {
-            let detail = "there was no answer in time; try again";
-            Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail).into_response()
-        }),
+    let id = request_id::new();
+    let answer = async {
+        match too_long(&request) {
+            Some(problem) => problem.into_response(),
+            None => timeout(ANSWER_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| {
+                let detail = "there was no answer in time; try again";
+                Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail).into_response()
+            }),
+        }
     };
+    let mut response = request_id::scope(Arc::clone(&id), answer).await;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(HeaderName::from_static("x-request-id"), id);
+    }
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }

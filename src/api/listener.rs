@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-const CONNECTIONS_MAX: usize = 128;
+const CONNECTIONS_MAX: usize = 1024;
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// A listener with a limited number of places.

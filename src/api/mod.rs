@@ -5,80 +5,168 @@
 //! | `GET /livez` | 200 as long as the event loop turns; needs neither PostgreSQL nor Elasticsearch |
 //! | `GET /readyz` | 200 when progress is possible, else 503; each component by name either way |
 //! | `GET /metrics` | Prometheus text |
-//! | `GET /api/v1/queue/stats` | the queue's figures, at most a second old |
-//! | `POST /api/v1/queue/retry-failed` | stuck jobs are reset, failed ones `pending` again |
-//! | `POST /api/v1/queue/clear` | finished jobs are deleted; unfinished ones stay |
-//! | `POST /api/v1/queue/start`, `…/stop` | indexing goes on, or halts while capture goes on |
-//! | `/api/v1/ai-suggestions/queue/…` | the same, under its original path |
+//! | `GET /openapi.json` | the description of all routes |
+//! | `GET Q/stats`, `Q/health` | the queue's figures, at most a second old; whether it does well |
+//! | `GET Q/jobs`, `Q/jobs/{id}` | jobs by filter and page; one job column by column |
+//! | `GET Q/events` | overviews and news of jobs as server-sent events |
+//! | `POST Q/retry-failed`, `Q/clear` | stuck and failed jobs are `pending` again; finished ones deleted |
+//! | `POST Q/start`, `Q/stop` | indexing goes on, or halts while capture goes on |
+//! | `POST Q/jobs/{id}/retry`, `…/discard` | one failed job |
+//! | `POST Q/operations/retry`, `…/discard` | failed jobs by filter, with a dry run |
+//! | `GET /api/v1/overview` | one look at everything |
+//! | `GET /api/v1/records/{table}/{record_id}` | a record's jobs, row and documents, and whether they differ |
+//! | `POST …/resync` | its documents are rendered anew |
+//! | `GET /api/v1/audit` | who did what |
+//! | `GET /api/v1/health/detailed` | every part by itself |
+//! | `GET /api/v1/elasticsearch/test-connection` | whether Elasticsearch can be worked with |
 //!
-//! Each route of the queue stands under both prefixes. Every error, 404 and 405 included, is
+//! `Q` is `/api/v1/queue` and, for the page of the replaced system, `/api/v1/ai-suggestions/queue`.
+//! [`route`] is the one table of them. Every error, 404 and 405 included, is
 //! `application/problem+json` ([`Problem`]).
 //!
 //! Invariants: the server has connections to PostgreSQL of its own, so it neither waits for the
 //! pipeline nor slows it; it starts before PostgreSQL can be reached and stays when it can't;
 //! bodies, heads, requests and connections have limits (`limits`, `listener`).
-//!
-//! Not here: who may do what. Until requests are authenticated, `config` lets the server listen
-//! on loopback only.
 
+mod audit;
+mod events;
+mod health;
+mod input;
+mod job;
+mod jobs;
 mod limits;
 mod listener;
+pub mod openapi;
 mod operate;
+mod overview;
 mod pool;
 mod probes;
 mod problem;
+mod record;
+mod request_id;
+pub mod route;
+mod sampler;
 mod stats;
 mod time;
+mod trail;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
-use axum::routing::{get, post};
 use axum::{Router, middleware};
 use tokio::net::TcpListener;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Database;
+use crate::config::Config;
+use crate::document::action::DocumentId;
+use crate::document::definition::Definition;
 use crate::metrics::Metrics;
+use crate::sink::client::Client;
 use crate::status::Status;
 use crate::supervisor::desk::Desk;
+use route::{Place, routes};
+use sampler::Sampler;
 
 pub use pool::{Pool, PoolError};
 pub use problem::Problem;
 pub use stats::Stats;
 
 /// The queue's routes stand under each of these.
-const QUEUE_PREFIXES: [&str; 2] = ["/api/v1/queue", "/api/v1/ai-suggestions/queue"];
+pub const QUEUE_PREFIXES: [&str; 2] = ["/api/v1/queue", "/api/v1/ai-suggestions/queue"];
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long requests under way may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long Elasticsearch may take over an answer to the API.
+const ELASTICSEARCH_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// What the server is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    pub config: Arc<Config>,
+    pub definition: Arc<Definition>,
+    pub status: Status,
+    pub metrics: Metrics,
+    pub desk: Desk,
+}
 
 /// What the handlers share. Cloning shares it.
 #[derive(Clone)]
-pub struct State {
-    pub(crate) status: Status,
-    pub(crate) metrics: Metrics,
-    pub(crate) pool: Pool,
-    pub(crate) stats: Arc<stats::Cache>,
-    pub(crate) slot: Arc<str>,
-    pub(crate) desk: Desk,
+pub struct State(Arc<Shared>);
+
+/// See [`State`].
+pub struct Shared {
+    status: Status,
+    metrics: Metrics,
+    pool: Pool,
+    sampler: Sampler,
+    slot: Arc<str>,
+    desk: Desk,
+    definition: Arc<Definition>,
+    index_prefix: String,
+    /// Names of the definition's tables, in its order.
+    tables: Vec<String>,
+    /// `None` where none is configured.
+    elasticsearch: Option<Client>,
+    /// The last test of it, when, and how long it took.
+    tested: Mutex<Option<(Instant, health::Tested, Duration)>>,
+    /// Places for streams.
+    streams: Arc<Semaphore>,
+    started: (SystemTime, Instant),
+    stop: CancellationToken,
+}
+
+impl std::ops::Deref for State {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl State {
     /// Connects to nothing yet.
     #[must_use]
-    pub fn new(
-        status: Status,
-        metrics: Metrics,
-        database: Database,
-        slot: String,
-        desk: Desk,
-    ) -> Self {
-        let (pool, slot) = (Pool::new(database), slot.into());
-        Self { status, metrics, pool, stats: Arc::default(), slot, desk }
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, definition, status, metrics, desk } = parts;
+        let (pool, slot) = (Pool::new(config.database.clone()), Arc::from(config.slot.as_str()));
+        let mut settings = config.elasticsearch.clone();
+        settings.request_timeout = settings.request_timeout.min(ELASTICSEARCH_TIME_MAX);
+        // What is wrong with the settings, the pipeline tells.
+        let elasticsearch = Client::new(&settings).ok();
+        Self(Arc::new(Shared {
+            status,
+            metrics,
+            sampler: Sampler::new(pool.clone(), Arc::clone(&slot)),
+            pool,
+            slot,
+            desk,
+            tables: definition.tables.iter().map(|table| table.name.clone()).collect(),
+            definition,
+            index_prefix: config.index_prefix.clone(),
+            elasticsearch,
+            tested: Mutex::default(),
+            streams: Arc::new(Semaphore::new(events::CLIENTS_MAX)),
+            started: health::now(),
+            stop: CancellationToken::new(),
+        }))
+    }
+}
+
+impl Shared {
+    /// See [`Definition::private_columns`].
+    fn private_columns(&self, table: &str) -> Vec<String> {
+        self.definition.private_columns(table)
+    }
+
+    /// The index that a document is in.
+    fn index(&self, document: &DocumentId) -> String {
+        let index = &self.definition.indices[usize::from(document.index.0)];
+        format!("{}{}", self.index_prefix, index.name)
     }
 }
 
@@ -93,36 +181,36 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let listener = listener::Limited::new(listener);
-    let stop = shutdown.clone().cancelled_owned();
-    let serving = axum::serve(listener, router(state)).with_graceful_shutdown(stop);
+    let (stop, looks) = (state.stop.clone(), state.clone());
+    let serving =
+        axum::serve(listener, router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {
         ended = serving.into_future() => ended,
+        () = looks.sampler.run(stop.clone()) => Ok(()),
         () = async {
             shutdown.cancelled().await;
+            stop.cancel();
             tokio::time::sleep(GRACE).await;
         } => Ok(()),
     }
 }
 
 fn router(state: State) -> Router {
-    let queue = Router::new()
-        .route("/stats", get(stats::get))
-        .route("/retry-failed", post(operate::retry_failed))
-        .route("/clear", post(operate::clear))
-        .route("/start", post(operate::start))
-        .route("/stop", post(operate::stop));
-    let mut router = Router::new()
-        .route("/livez", get(probes::live))
-        .route("/readyz", get(probes::ready))
-        .route("/metrics", get(probes::metrics));
-    for prefix in QUEUE_PREFIXES {
-        router = router.nest(prefix, queue.clone());
+    let mut router = Router::new();
+    for route in routes() {
+        let prefixes: &[&str] = match route.place {
+            Place::Root => &[""],
+            Place::Queue => &QUEUE_PREFIXES,
+        };
+        for prefix in prefixes {
+            router = router.route(&format!("{prefix}{}", route.path), route.handler.clone());
+        }
     }
     router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn_with_state(state.clone(), limits::guard))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(state.clone(), limits::guard))
         .with_state(state)
 }
 

@@ -1,149 +1,311 @@
-//! What changes something: `start`, `stop`, `retry-failed`, `clear`. Each may be repeated.
+//! What changes something: `start`, `stop`, `retry-failed`, `clear`, and retrying or discarding by
+//! filter. Each may be repeated, and each leaves its trail in the audit log.
 //!
-//! Not here: the statements (`queue::operate`), and who may call this.
+//! Not here: the statements (`queue::operate`), and who may call this (`route`).
 
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract;
-use axum::http::{HeaderMap, StatusCode};
-use serde::Serialize;
-use tracing::info;
+use axum::http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{PoolError, Problem, State};
-use crate::postgres;
+use super::input::Body;
+use super::job;
+use super::jobs::FilterBody;
+use super::trail::{Trail, Who, to_the_end};
+use super::{PoolError, Problem, State, pool, stats};
 use crate::queue::QueueError;
-use crate::queue::operate::{self, Filter};
+use crate::queue::audit::Asked;
+use crate::queue::filter::Filter;
+use crate::queue::operate;
 
-/// The database may take this long over one operation.
-const SETTINGS: &str = "set statement_timeout = '60s'; set lock_timeout = '5s'";
 /// How long a look for stuck jobs is waited for.
 const RESCUE_MAX: Duration = Duration::from_secs(3);
 /// After this an operation answers with what it has done; a request may take 10 s.
 const TIME_MAX: Duration = Duration::from_secs(4);
 
 /// Answer of `start` and `stop`.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(super) struct Done {
     success: bool,
     message: String,
 }
 
-/// Answer of `retry-failed`.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+/// Answer of `retry-failed`, and of retrying one job.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(super) struct Retried {
     retried: u64,
     success: bool,
     message: String,
 }
 
+/// Answer of discarding one job.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(super) struct Discarded {
+    discarded: u64,
+    success: bool,
+    message: String,
+}
+
 /// Answer of `clear`.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(super) struct Cleared {
     cleared: u64,
     success: bool,
     message: String,
 }
 
+/// Which failed jobs are meant, and what is known of them.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ByFilter {
+    /// Empty: every failed job.
+    #[serde(default)]
+    filter: FilterBody,
+    /// Only say how many.
+    #[serde(default)]
+    dry_run: bool,
+    /// Do it only if exactly so many match.
+    expected_count: Option<u64>,
+    /// For discarding: why.
+    reason: Option<String>,
+}
+
+/// Answer of retrying by filter.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(super) struct RetriedByFilter {
+    matched: u64,
+    retried: u64,
+    dry_run: bool,
+    success: bool,
+    message: String,
+    /// There was not the time for all of them: call again.
+    more: bool,
+}
+
+/// Answer of discarding by filter.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(super) struct DiscardedByFilter {
+    matched: u64,
+    discarded: u64,
+    dry_run: bool,
+    success: bool,
+    message: String,
+    /// There was not the time for all of them: call again.
+    more: bool,
+}
+
 /// `POST start`.
-pub(super) async fn start(
-    state: extract::State<State>,
-    headers: HeaderMap,
-) -> Result<Json<Done>, Problem> {
-    choose(&state, &headers, true).await
+pub(super) async fn start(state: extract::State<State>, who: Who) -> Result<Json<Done>, Problem> {
+    choose(state.0, who, true).await
 }
 
 /// `POST stop`.
-pub(super) async fn stop(
-    state: extract::State<State>,
-    headers: HeaderMap,
-) -> Result<Json<Done>, Problem> {
-    choose(&state, &headers, false).await
+pub(super) async fn stop(state: extract::State<State>, who: Who) -> Result<Json<Done>, Problem> {
+    choose(state.0, who, false).await
 }
 
-async fn choose(state: &State, headers: &HeaderMap, on: bool) -> Result<Json<Done>, Problem> {
-    same_site(headers)?;
-    let session = session(state).await?;
-    operate::set_indexing(&session.client, &state.slot, on).await.map_err(problem)?;
-    state.desk.control.notify_one();
-    let word = if on { "started" } else { "stopped" };
-    info!("an operator has {word} indexing");
-    Ok(Json(Done { success: true, message: format!("Queue processor {word}") }))
+async fn choose(state: State, who: Who, on: bool) -> Result<Json<Done>, Problem> {
+    let (action, word) = if on { ("start", "started") } else { ("stop", "stopped") };
+    to_the_end(async move {
+        let trail = Trail::begin(&state, who, Asked { action, ..Asked::default() }).await?;
+        let client = &trail.own.session.client;
+        let set = operate::set_indexing(client, &state.slot, on).await;
+        trail.end(set.map(|()| ((), 0))).await?;
+        state.desk.control.notify_one();
+        Ok(Json(Done { success: true, message: format!("Queue processor {word}") }))
+    })
+    .await
 }
 
 /// `POST retry-failed`: stuck jobs first, then every failed one.
 pub(super) async fn retry_failed(
     extract::State(state): extract::State<State>,
-    headers: HeaderMap,
+    who: Who,
 ) -> Result<Json<Retried>, Problem> {
-    same_site(&headers)?;
-    let pass = state.desk.rescue_now(RESCUE_MAX).await;
-    let session = session(&state).await?;
-    let done = operate::retry(&session.client, &Filter::default(), TIME_MAX).await;
-    let operate::Done { jobs: retried, more } = done.map_err(problem)?;
-    state.desk.feed.notify_one();
-    let stuck = pass.map_or(0, |pass| pass.rescued.total());
-    info!(retried, stuck, "an operator has retried all failed jobs");
-    let mut message = format!("{retried} failed jobs retried successfully");
-    if stuck > 0 {
-        message.push_str(&format!("; {stuck} stuck jobs reset"));
-    }
-    if more {
-        message.push_str("; there are more, call again");
-    }
-    Ok(Json(Retried { retried, success: true, message }))
+    to_the_end(async move {
+        let asked = Asked { action: "retry-failed", ..Asked::default() };
+        let trail = Trail::begin(&state, who, asked).await?;
+        let pass = state.desk.rescue_now(RESCUE_MAX).await;
+        let client = &trail.own.session.client;
+        let done = operate::retry(client, &Filter::default(), &state.tables, TIME_MAX).await;
+        let operate::Done { jobs: retried, more } =
+            trail.end(done.map(|done| (done, done.jobs))).await?;
+        state.desk.feed.notify_one();
+        let stuck = pass.map_or(0, |pass| pass.rescued.total());
+        let mut message = format!("{retried} failed jobs retried successfully");
+        if stuck > 0 {
+            message.push_str(&format!("; {stuck} stuck jobs reset"));
+        }
+        if more {
+            message.push_str("; there are more, call again");
+        }
+        Ok(Json(Retried { retried, success: true, message }))
+    })
+    .await
 }
 
 /// `POST clear`: finished jobs only.
 pub(super) async fn clear(
     extract::State(state): extract::State<State>,
-    headers: HeaderMap,
+    who: Who,
 ) -> Result<Json<Cleared>, Problem> {
-    same_site(&headers)?;
-    let session = session(&state).await?;
-    let done = operate::clear(&session.client, TIME_MAX).await;
-    let operate::Done { jobs: cleared, more } = done.map_err(problem)?;
-    let left = operate::unfinished(&session.client).await.map_err(problem)?;
-    info!(cleared, left, "an operator has cleared finished jobs");
-    let message = match left {
-        _ if more => "Not all finished jobs are cleared yet; call again".to_owned(),
-        0 => "Queue cleared successfully".to_owned(),
-        left => format!(
-            "Queue cleared successfully; {left} jobs are unfinished and stay until they are done"
-        ),
+    to_the_end(async move {
+        let trail = Trail::begin(&state, who, Asked { action: "clear", ..Asked::default() }).await?;
+        let client = &trail.own.session.client;
+        let cleared = async {
+            let done = operate::clear(client, TIME_MAX).await?;
+            Ok::<_, QueueError>((done, operate::unfinished(client).await?))
+        };
+        let cleared = cleared.await.map(|(done, left)| ((done, left), done.jobs));
+        let (done, left) = trail.end(cleared).await?;
+        let operate::Done { jobs: cleared, more } = done;
+        let message = match left {
+            _ if more => "Not all finished jobs are cleared yet; call again".to_owned(),
+            0 => "Queue cleared successfully".to_owned(),
+            left => format!(
+                "Queue cleared successfully; {left} jobs are unfinished and stay until they are done"
+            ),
+        };
+        Ok(Json(Cleared { cleared, success: true, message }))
+    })
+    .await
+}
+
+/// `POST operations/retry`.
+pub(super) async fn retry_by_filter(
+    extract::State(state): extract::State<State>,
+    who: Who,
+    Body(body): Body<ByFilter>,
+) -> Result<Json<RetriedByFilter>, Problem> {
+    let filter = body.filter.filter()?;
+    let matched = matched(&state, &filter, &body).await?;
+    if body.dry_run {
+        let message = format!("{matched} failed jobs match; nothing was changed");
+        let (retried, dry_run, success, more) = (0, true, true, false);
+        return Ok(Json(RetriedByFilter { matched, retried, dry_run, success, message, more }));
+    }
+    let asked = Asked { action: "retry", target: Some(target(&body.filter)), reason: body.reason };
+    let done = many(&state, who, asked, filter, Many::Retry).await?;
+    let operate::Done { jobs: retried, more } = done;
+    let message = format!("{retried} failed jobs are pending again{}", again(more));
+    let (dry_run, success) = (false, true);
+    Ok(Json(RetriedByFilter { matched, retried, dry_run, success, message, more }))
+}
+
+/// `POST operations/discard`.
+pub(super) async fn discard_by_filter(
+    extract::State(state): extract::State<State>,
+    who: Who,
+    Body(body): Body<ByFilter>,
+) -> Result<Json<DiscardedByFilter>, Problem> {
+    let filter = body.filter.filter()?;
+    if body.dry_run {
+        let matched = matched(&state, &filter, &body).await?;
+        let message = format!("{matched} failed jobs match; nothing was changed");
+        let (discarded, dry_run, success, more) = (0, true, true, false);
+        return Ok(Json(DiscardedByFilter { matched, discarded, dry_run, success, message, more }));
+    }
+    let reason = job::reason(body.reason.clone())?;
+    let matched = matched(&state, &filter, &body).await?;
+    let target = Some(target(&body.filter));
+    let asked = Asked { action: "discard", target, reason: Some(reason) };
+    let done = many(&state, who, asked, filter, Many::Discard).await?;
+    let operate::Done { jobs: discarded, more } = done;
+    let message = format!("{discarded} failed jobs were discarded{}", again(more));
+    let (dry_run, success) = (false, true);
+    Ok(Json(DiscardedByFilter { matched, discarded, dry_run, success, message, more }))
+}
+
+/// Retries what is known to be failed.
+pub(super) async fn retry(
+    state: &State,
+    who: Who,
+    asked: Asked,
+    filter: Filter,
+) -> Result<Retried, Problem> {
+    let retried = many(state, who, asked, filter, Many::Retry).await?.jobs;
+    let message = match retried {
+        0 => "it was no longer failed; nothing was changed".to_owned(),
+        _ => "the job is pending again".to_owned(),
     };
-    Ok(Json(Cleared { cleared, success: true, message }))
+    Ok(Retried { retried, success: retried > 0, message })
 }
 
-/// A page of another site must not operate this one: browsers say where a request comes from.
-fn same_site(headers: &HeaderMap) -> Result<(), Problem> {
-    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
-    match site {
-        None | Some("same-origin" | "none") => Ok(()),
-        Some(_) => Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "cross_site",
-            "a page of another site may not operate walferry; use its own page or a client",
-        )),
-    }
+/// Discards what is known to be failed.
+pub(super) async fn discard(
+    state: &State,
+    who: Who,
+    asked: Asked,
+    filter: Filter,
+) -> Result<Discarded, Problem> {
+    let discarded = many(state, who, asked, filter, Many::Discard).await?.jobs;
+    let message = match discarded {
+        0 => "it was no longer failed; nothing was changed".to_owned(),
+        _ => "the job was discarded".to_owned(),
+    };
+    Ok(Discarded { discarded, success: discarded > 0, message })
 }
 
-/// A session of its own: an operation may take longer than a look at the figures.
-async fn session(state: &State) -> Result<postgres::Session, Problem> {
-    let session = state.pool.connect("walferry operate").await.map_err(super::stats::problem)?;
-    let set = session.client.batch_execute(SETTINGS).await;
-    set.map_err(|error| super::stats::problem(PoolError::Query(error)))?;
-    Ok(session)
+#[derive(Clone, Copy)]
+enum Many {
+    Retry,
+    Discard,
 }
 
-fn problem(error: QueueError) -> Problem {
-    match error {
-        QueueError::Database { source, .. } => super::stats::problem(PoolError::Query(source)),
-        error => {
-            let detail = error.to_string();
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", detail)
+async fn many(
+    state: &State,
+    who: Who,
+    asked: Asked,
+    filter: Filter,
+    what: Many,
+) -> Result<operate::Done, Problem> {
+    let state = state.clone();
+    to_the_end(async move {
+        let trail = Trail::begin(&state, who, asked).await?;
+        let (client, tables) = (&trail.own.session.client, &state.tables);
+        let done = match what {
+            Many::Retry => operate::retry(client, &filter, tables, TIME_MAX).await,
+            Many::Discard => operate::discard(client, &filter, tables, TIME_MAX).await,
+        };
+        let done = trail.end(done.map(|done| (done, done.jobs))).await?;
+        state.desk.feed.notify_one();
+        Ok(done)
+    })
+    .await
+}
+
+/// How many failed jobs match; a problem if that is not what was expected.
+async fn matched(state: &State, filter: &Filter, body: &ByFilter) -> Result<u64, Problem> {
+    let look = async {
+        let lent = state.pool.lend().await?;
+        let matched = operate::count_failed(&lent, filter, &state.tables).await?;
+        lent.give_back();
+        Ok::<_, PoolError>(matched)
+    };
+    let matched = pool::in_time(look).await.map_err(|error| stats::problem(&error))?;
+    match body.expected_count {
+        Some(expected) if expected != matched && !body.dry_run => {
+            let detail =
+                format!("{matched} failed jobs match now, not {expected}; nothing was changed");
+            let problem = Problem::new(StatusCode::CONFLICT, "count_changed", detail);
+            Err(problem.with("matched", matched))
         }
+        _ => Ok(matched),
     }
+}
+
+fn target(filter: &FilterBody) -> String {
+    match serde_json::to_string(filter) {
+        Ok(text) if text != "{}" => format!("failed jobs where {text}"),
+        _ => "all failed jobs".to_owned(),
+    }
+}
+
+const fn again(more: bool) -> &'static str {
+    if more { "; there are more, call again" } else { "" }
 }
 
 #[cfg(test)]
@@ -164,13 +326,9 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_another_site_is_refused() {
-        let from = |site: Option<&'static str>| {
-            let mut headers = HeaderMap::new();
-            site.map(|site| headers.insert("sec-fetch-site", site.parse().unwrap()));
-            same_site(&headers).is_ok()
-        };
-        assert!(from(None) && from(Some("same-origin")) && from(Some("none")));
-        assert!(!from(Some("cross-site")) && !from(Some("same-site")));
+    fn the_audit_log_tells_which_jobs_were_meant() {
+        assert_eq!(target(&FilterBody::default()), "all failed jobs");
+        let filter: FilterBody = serde_json::from_str(r#"{"table":"listings"}"#).unwrap();
+        assert_eq!(target(&filter), r#"failed jobs where {"table":"listings"}"#);
     }
 }

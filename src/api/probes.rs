@@ -1,18 +1,40 @@
 //! `/livez`, `/readyz`, `/metrics`: answers from memory alone.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::{State, time};
+use super::State;
+use super::overview::Part;
 use crate::status::Readiness;
+
+/// The body of `/livez`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Live {
+    status: &'static str,
+    version: &'static str,
+}
+
+/// The body of `/readyz`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Ready {
+    /// `ready` or `not ready`.
+    status: &'static str,
+    ready: bool,
+    /// Parts that are not well.
+    missing: Vec<&'static str>,
+    components: BTreeMap<&'static str, Part>,
+}
 
 /// The process runs. Never depends on PostgreSQL or Elasticsearch: beside a database that starts
 /// after it, it would otherwise be restarted for ever.
-pub(super) async fn live() -> Json<Value> {
-    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+pub(super) async fn live() -> Json<Live> {
+    Json(Live { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
 /// Whether progress is possible, and what is missing.
@@ -28,21 +50,14 @@ pub(super) async fn metrics(extract::State(state): extract::State<State>) -> imp
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
 }
 
-fn describe(readiness: &Readiness) -> Value {
+fn describe(readiness: &Readiness) -> Ready {
     let missing: Vec<&str> = readiness
         .iter()
         .filter(|(_, state)| !state.ok)
         .map(|(component, _)| component.as_str())
         .collect();
-    let components: Map<String, Value> = readiness
-        .iter()
-        .map(|(component, state)| {
-            let since = time::iso8601(state.since);
-            let state = json!({ "ok": state.ok, "since": since, "message": state.message });
-            (component.as_str().to_owned(), state)
-        })
-        .collect();
     let ready = missing.is_empty();
     let status = if ready { "ready" } else { "not ready" };
-    json!({ "status": status, "ready": ready, "missing": missing, "components": components })
+    let components = readiness.iter().map(|(name, state)| (name.as_str(), Part::from(state)));
+    Ready { status, ready, missing, components: components.collect() }
 }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use uuid::Uuid;
 
 use crate::config::Flags;
-use crate::queue::operate::Filter;
+use crate::queue::filter::Filter;
 use crate::queue::status::Status;
 
 /// Keeps Elasticsearch true to PostgreSQL, with a receipt for every change.
@@ -95,6 +96,62 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Delete failed jobs that nobody shall try again; the rows themselves are not touched
+    Discard {
+        #[command(flatten)]
+        choice: Choice,
+        /// Every failed job
+        #[arg(long)]
+        all: bool,
+        /// Only say how many
+        #[arg(long)]
+        dry_run: bool,
+        /// Why, for the audit log
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Show one job with its change, column by column
+    Job {
+        /// Its number
+        id: i64,
+        /// As a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say how the queue and its slot are; exit code 1 where that is unhealthy
+    Status {
+        /// As a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let indexing go on after a stop
+    Start,
+    /// Halt indexing; changes are captured into the queue meanwhile
+    Stop,
+    /// Delete completed and failed jobs; what is unfinished stays
+    Clear {
+        /// Do it; without this, only say what would be done
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Render a record's documents anew from its row
+    Resync {
+        /// The table's name
+        table: String,
+        /// The record's id
+        record_id: Uuid,
+    },
+    /// List who did what, the newest first
+    Audit {
+        /// At most this many
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the description of the HTTP API (OpenAPI 3.1)
+    Openapi,
     /// Ask a running walferry on this machine whether it lives; for containers without curl
     Healthcheck,
 }
@@ -108,6 +165,9 @@ pub struct Choice {
     /// Only jobs of this table
     #[arg(long, value_name = "NAME")]
     table: Option<String>,
+    /// Only jobs of this record
+    #[arg(long, value_name = "UUID")]
+    record: Option<Uuid>,
     /// Only jobs whose error has this in it, in any case
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
@@ -118,7 +178,13 @@ impl Choice {
     #[must_use]
     pub fn filter(self) -> Filter {
         let ids = (!self.id.is_empty()).then_some(self.id);
-        Filter { ids, table: self.table, error: self.error, status: None }
+        Filter {
+            ids,
+            table: self.table,
+            record_id: self.record,
+            error: self.error,
+            ..Filter::default()
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `walferry jobs` and `walferry retry`: the queue from a terminal.
+//! `walferry jobs`, `retry` and `discard`: the queue from a terminal.
 //!
 //! Not here: the statements (`queue::operate`). A running instance takes up what became `pending`
 //! within a second.
@@ -8,9 +8,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_postgres::Client;
 
-use crate::queue::QueueError;
-use crate::queue::operate::{self, Filter, Shown};
+use crate::queue::audit::{self, Actor, Asked, Outcome};
+use crate::queue::filter::Filter;
+use crate::queue::look::{self, Shown};
+use crate::queue::operate;
 use crate::queue::status::Status;
+use crate::queue::{QueueError, doing};
 
 /// Nobody waits longer at a terminal for a word.
 const TIME_MAX: Duration = Duration::from_secs(600);
@@ -49,10 +52,10 @@ impl JobsError {
 pub(super) async fn list(
     client: &Client,
     filter: &Filter,
-    limit: u32,
-    as_json: bool,
+    tables: &[String],
+    (limit, as_json): (u32, bool),
 ) -> Result<String, JobsError> {
-    let jobs = operate::jobs(client, filter, i64::from(limit)).await?;
+    let jobs = look::jobs(client, filter, tables, (0, i64::from(limit))).await?;
     if let (Some(ids), true) = (&filter.ids, jobs.is_empty())
         && let Some(id) = ids.first()
     {
@@ -61,35 +64,97 @@ pub(super) async fn list(
     Ok(if as_json { json_array(&jobs) } else { table(&jobs) })
 }
 
-/// Makes failed jobs `pending`, or says how many that would be.
+/// What is done with failed jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// They are `pending` again.
+    Retry,
+    /// They are deleted, for this reason.
+    Discard(String),
+}
+
+/// Retries or discards failed jobs, or says how many that would be.
 ///
 /// # Errors
 ///
 /// [`JobsError`]; then nothing was changed.
-pub(super) async fn retry(
+pub(super) async fn failed(
     client: &Client,
-    filter: &Filter,
-    all: bool,
-    dry_run: bool,
+    (filter, all): (&Filter, bool),
+    tables: &[String],
+    (deed, dry_run): (&Deed, bool),
 ) -> Result<String, JobsError> {
     if *filter == Filter::default() && !all {
         return Err(JobsError::NotChosen);
     }
     for id in filter.ids.iter().flatten() {
         let one = Filter { ids: Some(vec![*id]), ..Filter::default() };
-        let found = operate::jobs(client, &one, 1).await?;
+        let found = look::jobs(client, &one, tables, (0, 1)).await?;
         let job = found.first().ok_or(JobsError::Unknown(*id))?;
         if job.status != Status::Failed.as_str() {
             return Err(JobsError::NotFailed { id: *id, status: job.status.clone() });
         }
     }
     if dry_run {
-        let count = operate::count_failed(client, filter).await?;
-        return Ok(format!("{count} failed jobs would be retried; nothing was changed"));
+        let count = operate::count_failed(client, filter, tables).await?;
+        let word = if *deed == Deed::Retry { "retried" } else { "discarded" };
+        return Ok(format!("{count} failed jobs would be {word}; nothing was changed"));
     }
-    let done = operate::retry(client, filter, TIME_MAX).await?;
+    let (action, reason) = match deed {
+        Deed::Retry => ("retry", None),
+        Deed::Discard(reason) => ("discard", Some(reason.clone())),
+    };
+    let asked = Asked { action, target: Some(target(filter)), reason };
+    let done = trailed(client, &asked, async {
+        let done = match deed {
+            Deed::Retry => operate::retry(client, filter, tables, TIME_MAX).await?,
+            Deed::Discard(_) => operate::discard(client, filter, tables, TIME_MAX).await?,
+        };
+        Ok((done, done.jobs))
+    });
+    let done = done.await?;
     let more = if done.more { "; there are more, run this again" } else { "" };
-    Ok(format!("{} failed jobs are pending again{more}", done.jobs))
+    let did = if *deed == Deed::Retry { "are pending again" } else { "were discarded" };
+    Ok(format!("{} failed jobs {did}{more}", done.jobs))
+}
+
+fn target(filter: &Filter) -> String {
+    let mut words = vec!["failed jobs".to_owned()];
+    if let Some(ids) = &filter.ids {
+        words.push(format!("with ids {ids:?}"));
+    }
+    words.extend(filter.table.iter().map(|table| format!("of table {table}")));
+    words.extend(filter.record_id.iter().map(|id| format!("of record {id}")));
+    words.extend(filter.error.iter().map(|error| format!("whose error has {error:?} in it")));
+    words.join(" ")
+}
+
+/// Does something between two lines of the audit log.
+///
+/// # Errors
+///
+/// Those of the deed, or of the log: what cannot be written down is not done.
+pub(super) async fn trailed<T>(
+    client: &Client,
+    asked: &Asked,
+    deed: impl Future<Output = Result<(T, u64), QueueError>>,
+) -> Result<T, QueueError> {
+    let who = client.query_one("select current_user::text", &[]).await;
+    let name = who.and_then(|row| row.try_get(0)).map_err(doing("ask who we are"))?;
+    let actor = Actor { name, role: "terminal".to_owned(), address: None, request_id: None };
+    let id = audit::begin(client, &actor, asked, Outcome::Started).await?;
+    match deed.await {
+        Ok((answer, affected)) => {
+            audit::end(client, id, Outcome::Done, affected, None).await?;
+            Ok(answer)
+        }
+        Err(error) => {
+            let said = error.to_string();
+            // The deed's own error is worth more than the log's.
+            drop(audit::end(client, id, Outcome::Failed, 0, Some(&said)).await);
+            Err(error)
+        }
+    }
 }
 
 fn json_array(jobs: &[Shown]) -> String {
@@ -111,11 +176,8 @@ fn table(jobs: &[Shown]) -> String {
     if jobs.is_empty() {
         return "no jobs".to_owned();
     }
-    let mut rows = vec![
-        ["ID", "STATUS", "TABLE", "OPERATION", "RECORD", "CREATED", "RETRIES", "ERROR"]
-            .map(str::to_owned),
-    ];
-    rows.extend(jobs.iter().map(|job| {
+    let head = ["ID", "STATUS", "TABLE", "OPERATION", "RECORD", "CREATED", "RETRIES", "ERROR"];
+    let rows = jobs.iter().map(|job| {
         [
             job.id.to_string(),
             job.status.clone(),
@@ -126,9 +188,18 @@ fn table(jobs: &[Shown]) -> String {
             job.retry_count.to_string(),
             job.error_message.clone().unwrap_or_default().replace('\n', " "),
         ]
-    }));
+    });
+    columns(head, rows)
+}
+
+/// Rows under a head, each column as wide as its widest cell.
+pub(super) fn columns<const N: usize>(
+    head: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..8).map(|column| width(column).unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
     let lines = rows.iter().map(|row| {
         let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()

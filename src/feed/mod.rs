@@ -9,15 +9,17 @@
 
 pub mod ahead;
 pub mod cache;
-mod due;
+pub mod due;
 pub mod emit;
 mod fanout;
+pub mod inspect;
 mod live;
 mod load;
 pub mod plan;
 pub mod read;
 mod render;
 pub mod shape;
+pub mod single;
 mod table;
 mod truncate;
 pub mod visible;
@@ -44,6 +46,7 @@ pub use crate::recorder::FeedMode as Mode;
 use crate::recorder::LiveRequest;
 use ahead::ReadAhead;
 use cache::Cache;
+use due::Place;
 use emit::{Emitter, StageGone};
 use read::{ReadError, Reader};
 use shape::Shapes;
@@ -99,6 +102,8 @@ pub struct Feed {
     pub alive: Alive,
     /// The last change that any feed of this run has worked on, or that was recorded before it.
     pub fed: Position,
+    /// Where jobs without a place go.
+    pub place: Place,
     /// Documents are looked through for what Elasticsearch's parser refuses.
     pub careful: bool,
     /// Take up no more work; what has been begun is finished.

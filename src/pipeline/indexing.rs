@@ -14,6 +14,7 @@ use crate::change::{Lsn, TableId};
 use crate::document::build::Builder;
 use crate::feed::ahead::ReadAhead;
 use crate::feed::cache::Cache;
+use crate::feed::due::Place;
 use crate::feed::emit::Emitter;
 use crate::feed::read::Reader;
 use crate::feed::shape::Shapes;
@@ -112,6 +113,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
         poke,
         alive: indexing.alive,
         fed: indexing.stored.recorded,
+        place: Place::default(),
         careful: false,
         stop: indexing.stop,
     };

@@ -10,19 +10,19 @@ use tokio_postgres::Client;
 use super::{Context, Fault, RunError};
 use crate::change::Lsn;
 use crate::check::{self, EnvironmentError};
-use crate::document::definition::{Definition, FieldValue};
-use crate::feed::shape::{ColumnType, Shapes, TableShape};
+use crate::document::definition::Definition;
+use crate::feed::inspect::{self, InspectError};
+use crate::feed::shape::Shapes;
 use crate::metrics::Mode;
 use crate::postgres::{self, Class, Closed};
 use crate::queue::lease::{self, AcquireError, Lease};
 use crate::queue::migrate::{self, MigrateOptions};
 use crate::queue::position::{self, Settlement, StoredPosition};
-use crate::queue::record_id::{TableKey, TableKeys};
+use crate::queue::record_id::TableKeys;
 use crate::queue::source::{Source, SourceError};
 use crate::status::Component;
 use crate::supervisor::duty;
 use crate::wal::slot::{self, StoredIdentity};
-use crate::wal::table;
 use crate::wal::{Replication, ReplicationStream, SystemIdentity};
 
 /// A standby looks for the lease this often.
@@ -290,78 +290,11 @@ async fn shapes(
     client: &Client,
     definition: &Definition,
 ) -> Result<(Shapes, Arc<TableKeys>), Fault> {
-    let judge = |error: tokio_postgres::Error| Fault::judge(&error);
-    let (mut shapes, mut keys) = (Vec::new(), Vec::new());
-    for declared in &definition.tables {
-        let found =
-            table::inspect(client, &declared.schema, &declared.name).await.map_err(judge)?;
-        let Some(found) = found else {
-            let table = format!("{}.{}", declared.schema, declared.name);
-            let sentence =
-                format!("table {table} does not exist; create it or take it out of the definition");
-            return Err(Fault::Permanent(super::RunError::Environment(sentence)));
-        };
-        let key: Vec<ColumnType> = found
-            .key
-            .iter()
-            .map(|k| ColumnType { name: k.name.clone(), type_name: k.type_name.clone() })
-            .collect();
-        keys.push(TableKey {
-            name: declared.name.clone(),
-            columns: key.iter().map(|k| k.name.clone()).collect(),
-            uuid: key.len() == 1 && key[0].type_name == "uuid",
-        });
-        shapes.push(TableShape {
-            schema: declared.schema.clone(),
-            name: declared.name.clone(),
-            key,
-            references: Vec::new(),
-            key_deferrable: found.is_key_deferrable,
-        });
-    }
-    add_references(client, definition, &mut shapes).await?;
-    Ok((Shapes::new(shapes), Arc::new(TableKeys(keys))))
-}
-
-/// Columns that rows are looked up by.
-async fn add_references(
-    client: &Client,
-    definition: &Definition,
-    shapes: &mut [TableShape],
-) -> Result<(), Fault> {
-    let judge = |error: tokio_postgres::Error| Fault::judge(&error);
-    for id in definition.sources() {
-        let source = definition.source(id);
-        for field in &source.fields {
-            let (shown, by) = match &field.value {
-                FieldValue::Embed { table, by, .. } => (*table, by.clone()),
-                FieldValue::Path { table, start } => (*table, start.clone()),
-                _ => continue,
-            };
-            let parent = definition.tree(shown).filter(|_| shown == source.table);
-            let columns = [Some(by), parent.map(|tree| tree.parent.clone())];
-            let from = &mut shapes[usize::from(source.table.0)];
-            for column in columns.into_iter().flatten() {
-                if from.references.iter().any(|known| known.name == column) {
-                    continue;
-                }
-                if let Some(type_name) = column_type(client, from, &column).await.map_err(judge)? {
-                    from.references.push(ColumnType { name: column.clone(), type_name });
-                }
-            }
+    match inspect::shapes(client, definition).await {
+        Ok((shapes, keys)) => Ok((shapes, Arc::new(keys))),
+        Err(InspectError::Catalog(error)) => Err(Fault::judge(&error)),
+        Err(error @ InspectError::Missing { .. }) => {
+            Err(Fault::Permanent(RunError::Environment(error.to_string())))
         }
     }
-    Ok(())
-}
-
-async fn column_type(
-    client: &Client,
-    table: &TableShape,
-    column: &str,
-) -> Result<Option<String>, tokio_postgres::Error> {
-    let sql = "select pg_catalog.format_type(a.atttypid, null)
-        from pg_catalog.pg_attribute a
-        where a.attrelid = $1::text::regclass and a.attname = $2 and not a.attisdropped";
-    let row = client.query_opt(sql, &[&table.qualified(), &column]).await?;
-    Ok(row.map(|row| row.get(0)))
 }

@@ -33,6 +33,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("indexing", include_str!("../../migrations/0006_indexing.sql")),
     ("source", include_str!("../../migrations/0007_source.sql")),
     ("take_over", include_str!("../../migrations/0008_take_over.sql")),
+    ("audit", include_str!("../../migrations/0009_audit.sql")),
 ];
 
 const FOUNDATION: &str = "create schema if not exists walferry;

@@ -7,12 +7,15 @@
 //! Not here: what a job's document looks like, when to send it, and which LSN to acknowledge.
 
 pub mod alive;
+pub mod audit;
 pub mod claim;
 mod copy;
 mod count;
+pub mod filter;
 mod guard;
 pub mod lease;
 pub mod load;
+pub mod look;
 pub mod maintain;
 pub mod migrate;
 pub mod operate;
@@ -23,6 +26,7 @@ pub mod record;
 pub mod record_id;
 pub mod rescue;
 pub mod retry;
+pub mod sample;
 pub mod settle;
 pub mod source;
 mod sql;

@@ -1,102 +1,45 @@
-//! What an operator may do to the queue: look, try again, clear, halt and resume.
+//! What an operator may do to the queue: try again, discard, clear, halt and resume, re-sync.
 //!
 //! These work without the lease: a running instance notices what they leave `pending`, and their
-//! choice of indexing, within a second. Nothing here drops unfinished work.
+//! choice of indexing, within a second. Nothing here drops unfinished work but what is discarded.
 //!
-//! Not here: who may do it (`api`), and how it is written down (`command`).
+//! Not here: looking (`look`), who may do it (`api`), and how it is written down (`audit`).
 
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row};
+use uuid::Uuid;
 
+use super::filter::Filter;
+use super::sql::RawUuid;
 use super::status::Status;
 use super::{QueueError, doing};
 
-/// Which jobs are meant; all conditions must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub ids: Option<Vec<i64>>,
-    pub table: Option<String>,
-    pub status: Option<Status>,
-    /// A part of `error_message`, in any case.
-    pub error: Option<String>,
-}
-
-/// A job as people see it; never its `change_data`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
-    pub id: i64,
-    pub table_name: String,
-    pub operation: String,
-    pub record_id: String,
-    pub status: String,
-    pub retry_count: i32,
-    pub error_message: Option<String>,
-    /// ISO 8601, UTC.
-    pub created_at: Option<String>,
-    /// ISO 8601, UTC.
-    pub processed_at: Option<String>,
-}
-
-/// `$1` to `$4`: ids, table, status, a part of the error.
-const MATCHES: &str = "($1::bigint[] is null or q.id = any ($1))
-    and ($2::text is null or q.table_name = $2) and ($3::text is null or q.status = $3)
-    and ($4::text is null or strpos(lower(q.error_message), lower($4)) > 0)";
-
-const COLUMNS: &str = "q.id, q.table_name, q.operation, q.record_id::text, q.status,
-    coalesce(q.retry_count, 0), q.error_message,
-    to_char(q.created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
-    to_char(q.processed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')";
-
 /// Jobs moved or deleted by one statement.
 const JOBS_AT_ONCE: i64 = 20_000;
-
-/// The newest jobs that match, at most `limit`.
-///
-/// # Errors
-/// [`QueueError::Database`].
-pub async fn jobs(client: &Client, filter: &Filter, limit: i64) -> Result<Vec<Shown>, QueueError> {
-    let sql = format!(
-        "select {COLUMNS} from public.elasticsearch_sync_queue q where {MATCHES}
-         order by q.created_at desc, q.id desc limit $5"
-    );
-    let status = filter.status.map(Status::as_str);
-    let parameters: [&(dyn ToSql + Sync); 5] =
-        [&filter.ids, &filter.table, &status, &filter.error, &limit];
-    let rows = client.query(&sql, &parameters).await.map_err(doing("list jobs"))?;
-    let shown: Result<Vec<Shown>, tokio_postgres::Error> = rows.iter().map(shown).collect();
-    shown.map_err(doing("list jobs"))
-}
-
-fn shown(row: &Row) -> Result<Shown, tokio_postgres::Error> {
-    Ok(Shown {
-        id: row.try_get(0)?,
-        table_name: row.try_get(1)?,
-        operation: row.try_get(2)?,
-        record_id: row.try_get(3)?,
-        status: row.try_get(4)?,
-        retry_count: row.try_get(5)?,
-        error_message: row.try_get(6)?,
-        created_at: row.try_get(7)?,
-        processed_at: row.try_get(8)?,
-    })
-}
 
 /// How many `failed` jobs match.
 ///
 /// # Errors
 /// [`QueueError::Database`].
-pub async fn count_failed(client: &Client, filter: &Filter) -> Result<u64, QueueError> {
-    let sql = format!(
-        "select count(*) from public.elasticsearch_sync_queue q
-         where q.status = 'failed' and {MATCHES}"
-    );
-    let status = filter.status.map(Status::as_str);
-    let parameters: [&(dyn ToSql + Sync); 4] = [&filter.ids, &filter.table, &status, &filter.error];
-    let row = client.query_one(&sql, &parameters).await.map_err(doing("count failed jobs"))?;
+pub async fn count_failed(
+    client: &Client,
+    filter: &Filter,
+    tables: &[String],
+) -> Result<u64, QueueError> {
+    let filter = failed(filter);
+    let conditions = filter.conditions(tables);
+    let sql =
+        format!("select count(*) from public.elasticsearch_sync_queue q where {}", conditions.sql);
+    let row = client.query_one(&sql, &conditions.with(&[])).await;
+    let row = row.map_err(doing("count failed jobs"))?;
     row.try_get(0).map(super::sql::count).map_err(doing("count failed jobs"))
+}
+
+fn failed(filter: &Filter) -> Filter {
+    Filter { status: Some(Status::Failed), stuck: false, ..filter.clone() }
 }
 
 /// What was done before the time was up.
@@ -115,20 +58,65 @@ pub struct Done {
 pub async fn retry(
     client: &Client,
     filter: &Filter,
+    tables: &[String],
     time_max: Duration,
 ) -> Result<Done, QueueError> {
+    let filter = failed(filter);
+    let conditions = filter.conditions(tables);
     let sql = format!(
         "update public.elasticsearch_sync_queue q
          set status = 'pending', retry_count = 0, next_attempt_at = null, processed_at = null,
              started_at = null, epoch = null
          where q.status = 'failed' and (q.id, q.created_at) in (
              select q.id, q.created_at from public.elasticsearch_sync_queue q
-             where q.status = 'failed' and {MATCHES} limit $5)"
+             where {} limit {})",
+        conditions.sql,
+        conditions.after(1)
     );
-    let status = filter.status.map(Status::as_str);
-    let parameters: [&(dyn ToSql + Sync); 5] =
-        [&filter.ids, &filter.table, &status, &filter.error, &JOBS_AT_ONCE];
-    repeated(client, &sql, &parameters, time_max).await
+    repeated(client, &sql, &conditions.with(&[&JOBS_AT_ONCE]), time_max).await
+}
+
+/// Deletes the `failed` jobs that match: nobody will try them again. Their rows in the source
+/// tables are as they were, and so are their documents.
+///
+/// # Errors
+/// [`QueueError::Database`]; what was deleted by then stays deleted.
+pub async fn discard(
+    client: &Client,
+    filter: &Filter,
+    tables: &[String],
+    time_max: Duration,
+) -> Result<Done, QueueError> {
+    let filter = failed(filter);
+    let conditions = filter.conditions(tables);
+    let sql = format!(
+        "delete from public.elasticsearch_sync_queue q
+         where q.status = 'failed' and (q.id, q.created_at) in (
+             select q.id, q.created_at from public.elasticsearch_sync_queue q
+             where {} limit {})",
+        conditions.sql,
+        conditions.after(1)
+    );
+    repeated(client, &sql, &conditions.with(&[&JOBS_AT_ONCE]), time_max).await
+}
+
+/// Asks for a record's documents to be rendered anew from what its row is now: a job like any
+/// other, without a place in the stream. `change_data` names the row, as text of JSON. Returns
+/// the job's number.
+///
+/// # Errors
+/// [`QueueError::Database`].
+pub async fn resync(
+    client: &Client,
+    table: &str,
+    record_id: Uuid,
+    change_data: &str,
+) -> Result<i64, QueueError> {
+    const RESYNC: &str = "insert into public.elasticsearch_sync_queue
+            (table_name, operation, record_id, change_data)
+        values ($1, 'UPDATE', $2, $3::text::jsonb) returning id";
+    let row = client.query_one(RESYNC, &[&table, &RawUuid(record_id), &change_data]).await;
+    row.map_err(doing("write a job"))?.try_get(0).map_err(doing("write a job"))
 }
 
 /// Deletes finished jobs, `completed` and `failed`, some thousands at a time. What is `pending` or

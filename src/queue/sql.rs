@@ -61,8 +61,22 @@ impl ToSql for Micros {
     to_sql_checked!();
 }
 
-/// A `uuid` as it is read.
+/// A `uuid` on its way.
+#[derive(Debug)]
 pub(super) struct RawUuid(pub(super) Uuid);
+
+impl ToSql for RawUuid {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.put_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::UUID
+    }
+
+    to_sql_checked!();
+}
 
 impl<'a> FromSql<'a> for RawUuid {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {

@@ -1,0 +1,324 @@
+//! The table of all routes: path, method, who may ask, what goes in and what comes out.
+//!
+//! The router, the checks of rights and `/openapi.json` are made from it, so none of them can
+//! forget a route.
+//!
+//! Not here: what a route does.
+
+use axum::handler::Handler;
+use axum::routing::{MethodRouter, get, post};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use super::{State, audit, events, health, job, jobs, operate, overview, probes, record, stats};
+
+/// Who may use a route. Each may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Everybody: tells nothing of the data.
+    Public,
+    /// Looks.
+    Viewer,
+    /// Tries again, halts and resumes.
+    Operator,
+    /// Deletes.
+    Admin,
+}
+
+impl Access {
+    /// Its name in the description of the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What a route does to the state of things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Nothing: it may be repeated at will.
+    Get,
+    /// Something, which the audit log keeps.
+    Post,
+}
+
+/// Where a route's path begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// As it stands.
+    Root,
+    /// Under each of [`super::QUEUE_PREFIXES`].
+    Queue,
+}
+
+/// Makes a schema.
+pub(super) type MakeSchema = fn(&mut SchemaGenerator) -> Schema;
+
+/// One route.
+pub struct Route {
+    pub method: Method,
+    pub place: Place,
+    pub path: &'static str,
+    pub access: Access,
+    pub summary: &'static str,
+    pub(super) query: Option<MakeSchema>,
+    pub(super) body: Option<MakeSchema>,
+    pub(super) answer: Answer,
+    pub(super) handler: MethodRouter<State>,
+}
+
+/// What a route answers with when all is well.
+pub(super) enum Answer {
+    Json(MakeSchema),
+    /// A media type, and what stands in it.
+    Other(&'static str, &'static str),
+}
+
+impl Route {
+    fn get<H: Handler<T, State>, T: 'static, A: JsonSchema>(
+        place: Place,
+        path: &'static str,
+        access: Access,
+        summary: &'static str,
+        handler: H,
+    ) -> Self {
+        let answer = Answer::Json(schema::<A>);
+        let (query, body, handler) = (None, None, get(handler));
+        Self { method: Method::Get, place, path, access, summary, query, body, answer, handler }
+    }
+
+    fn post<H: Handler<T, State>, T: 'static, A: JsonSchema>(
+        place: Place,
+        path: &'static str,
+        access: Access,
+        summary: &'static str,
+        handler: H,
+    ) -> Self {
+        let answer = Answer::Json(schema::<A>);
+        let (query, body, handler) = (None, None, post(handler));
+        Self { method: Method::Post, place, path, access, summary, query, body, answer, handler }
+    }
+
+    fn with_query<Q: JsonSchema>(mut self) -> Self {
+        self.query = Some(schema::<Q>);
+        self
+    }
+
+    fn with_body<B: JsonSchema>(mut self) -> Self {
+        self.body = Some(schema::<B>);
+        self
+    }
+
+    fn answers(mut self, media_type: &'static str, what: &'static str) -> Self {
+        self.answer = Answer::Other(media_type, what);
+        self
+    }
+}
+
+fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// All routes, but for the page's files.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    let mut routes = probes();
+    routes.extend(looks());
+    routes.extend(actions());
+    routes
+}
+
+fn probes() -> Vec<Route> {
+    use Access::{Public, Viewer};
+    use Place::Root;
+    const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+    vec![
+        Route::get::<_, _, probes::Live>(
+            Root,
+            "/livez",
+            Public,
+            "the process runs; needs neither PostgreSQL nor Elasticsearch",
+            probes::live,
+        ),
+        Route::get::<_, _, probes::Ready>(
+            Root,
+            "/readyz",
+            Public,
+            "200 when progress is possible, else 503; each part by name either way",
+            probes::ready,
+        ),
+        Route::get::<_, _, ()>(Root, "/metrics", Viewer, "all metrics", probes::metrics)
+            .answers(TEXT, "Prometheus text"),
+        Route::get::<_, _, serde_json::Value>(
+            Root,
+            "/openapi.json",
+            Public,
+            "this description",
+            super::openapi::get,
+        ),
+    ]
+}
+
+fn looks() -> Vec<Route> {
+    let mut routes = looks_at_jobs();
+    routes.extend(looks_at_the_whole());
+    routes
+}
+
+fn looks_at_jobs() -> Vec<Route> {
+    use Access::Viewer;
+    use Place::Queue;
+    vec![
+        Route::get::<_, _, stats::Stats>(
+            Queue,
+            "/stats",
+            Viewer,
+            "the queue's figures, at most a second old",
+            stats::get,
+        ),
+        Route::get::<_, _, overview::Health>(
+            Queue,
+            "/health",
+            Viewer,
+            "whether the queue does well, what is wrong, and what to do; always 200",
+            overview::health,
+        ),
+        Route::get::<_, _, jobs::Jobs>(Queue, "/jobs", Viewer, "jobs, the newest first", jobs::get)
+            .with_query::<jobs::JobsQuery>(),
+        Route::get::<_, _, job::JobDetail>(
+            Queue,
+            "/jobs/{id}",
+            Viewer,
+            "one job, with its change column by column",
+            job::get,
+        ),
+        Route::get::<_, _, ()>(
+            Queue,
+            "/events",
+            Viewer,
+            "overviews and news of jobs as server-sent events",
+            events::get,
+        )
+        .answers("text/event-stream", "events `state`, `jobs` and `ping`"),
+    ]
+}
+
+fn looks_at_the_whole() -> Vec<Route> {
+    use Access::{Operator, Viewer};
+    use Place::Root;
+    vec![
+        Route::get::<_, _, overview::Overview>(
+            Root,
+            "/api/v1/overview",
+            Viewer,
+            "statistics, health, slot and parts at one look",
+            overview::get,
+        ),
+        Route::get::<_, _, record::Record>(
+            Root,
+            "/api/v1/records/{table}/{record_id}",
+            Viewer,
+            "a record: its jobs, its row now, its documents now, and whether they differ",
+            record::get,
+        ),
+        Route::get::<_, _, audit::Audit>(
+            Root,
+            "/api/v1/audit",
+            Operator,
+            "who did what, the newest first",
+            audit::get,
+        )
+        .with_query::<audit::AuditQuery>(),
+        Route::get::<_, _, health::Detailed>(
+            Root,
+            "/api/v1/health/detailed",
+            Viewer,
+            "every part by itself; memory, uptime, version",
+            health::detailed,
+        ),
+        Route::get::<_, _, health::Tested>(
+            Root,
+            "/api/v1/elasticsearch/test-connection",
+            Viewer,
+            "whether Elasticsearch can be worked with; 503 if not",
+            health::test_connection,
+        ),
+    ]
+}
+
+fn actions() -> Vec<Route> {
+    use Access::{Admin, Operator};
+    use Place::{Queue, Root};
+    vec![
+        Route::post::<_, _, operate::Retried>(
+            Queue,
+            "/retry-failed",
+            Operator,
+            "stuck jobs are reset, failed ones pending again",
+            operate::retry_failed,
+        ),
+        Route::post::<_, _, operate::Cleared>(
+            Queue,
+            "/clear",
+            Admin,
+            "finished jobs are deleted; unfinished ones stay",
+            operate::clear,
+        ),
+        Route::post::<_, _, operate::Done>(
+            Queue,
+            "/start",
+            Operator,
+            "indexing goes on",
+            operate::start,
+        ),
+        Route::post::<_, _, operate::Done>(
+            Queue,
+            "/stop",
+            Operator,
+            "indexing halts; changes are captured meanwhile",
+            operate::stop,
+        ),
+        Route::post::<_, _, operate::Retried>(
+            Queue,
+            "/jobs/{id}/retry",
+            Operator,
+            "a failed job is pending again",
+            job::retry,
+        ),
+        Route::post::<_, _, operate::Discarded>(
+            Queue,
+            "/jobs/{id}/discard",
+            Operator,
+            "a failed job is deleted; nobody will try it again",
+            job::discard,
+        )
+        .with_body::<job::Reason>(),
+        Route::post::<_, _, operate::RetriedByFilter>(
+            Queue,
+            "/operations/retry",
+            Operator,
+            "failed jobs that match are pending again",
+            operate::retry_by_filter,
+        )
+        .with_body::<operate::ByFilter>(),
+        Route::post::<_, _, operate::DiscardedByFilter>(
+            Queue,
+            "/operations/discard",
+            Operator,
+            "failed jobs that match are deleted; nobody will try them again",
+            operate::discard_by_filter,
+        )
+        .with_body::<operate::ByFilter>(),
+        Route::post::<_, _, record::Resynced>(
+            Root,
+            "/api/v1/records/{table}/{record_id}/resync",
+            Operator,
+            "the record's documents are rendered anew from its row",
+            record::resync,
+        ),
+    ]
+}

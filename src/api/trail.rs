@@ -1,0 +1,101 @@
+//! Who asks, and the trail that an operation leaves in the audit log.
+//!
+//! Not here: the table (`queue::audit`), and how somebody proves who they are (`auth`).
+
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use tracing::{info, warn};
+
+use super::pool::{Own, PoolError};
+use super::{Problem, State, request_id, stats};
+use crate::queue::audit::{self, Actor, Asked, Outcome};
+
+/// The database may take this long over one statement of an operation.
+const SETTINGS: &str = "set statement_timeout = '60s'; set lock_timeout = '5s'";
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(super) struct Who(pub(super) Actor);
+
+impl<S: Sync> FromRequestParts<S> for Who {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(Actor {
+            name: "anonymous".to_owned(),
+            role: "admin".to_owned(),
+            address: None,
+            request_id: Some(request_id::current()),
+        }))
+    }
+}
+
+/// An operation that is under way and written down as such.
+pub(super) struct Trail {
+    pub(super) own: Own,
+    id: i64,
+    actor: Actor,
+    asked: Asked,
+}
+
+impl Trail {
+    /// Writes down that it begins. What cannot be written down is not done.
+    pub(super) async fn begin(state: &State, who: Who, asked: Asked) -> Result<Self, Problem> {
+        let own = state.pool.own("walferry operate", SETTINGS).await;
+        let own = own.map_err(|error| stats::problem(&error))?;
+        let Who(actor) = who;
+        let begun = audit::begin(&own.session.client, &actor, &asked, Outcome::Started).await;
+        let id = begun.map_err(|error| stats::problem(&error.into()))?;
+        Ok(Self { own, id, actor, asked })
+    }
+
+    /// Writes down what came of it: the answer, and how many rows it was about.
+    pub(super) async fn end<T>(
+        self,
+        result: Result<(T, u64), impl Into<PoolError>>,
+    ) -> Result<T, Problem> {
+        let Actor { name, role, request_id, .. } = &self.actor;
+        let Asked { action, target, .. } = &self.asked;
+        let client = &self.own.session.client;
+        let (result, written) = match result {
+            Ok((answer, affected)) => {
+                info!(actor = name, role, action, target, affected, request_id, "operation done");
+                let written = audit::end(client, self.id, Outcome::Done, affected, None).await;
+                (Ok(answer), written)
+            }
+            Err(error) => {
+                let error: PoolError = error.into();
+                let said = error.to_string();
+                warn!(
+                    actor = name,
+                    role,
+                    action,
+                    target,
+                    error = said,
+                    request_id,
+                    "operation failed"
+                );
+                let failed = Outcome::Failed;
+                let written = audit::end(client, self.id, failed, 0, Some(&said)).await;
+                (Err(stats::problem(&error)), written)
+            }
+        };
+        if let Err(error) = written {
+            // It is done, and stays `started` in the log.
+            warn!(error = %error, action, "the end of an operation was not written down");
+        }
+        result
+    }
+}
+
+/// An answer that does not end with its client's connection: what is begun is done and written
+/// down.
+pub(super) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let id = request_id::current();
+    let work = tokio::spawn(request_id::scope(id.into(), work));
+    work.await.expect("an operation does not panic, and the runtime outlives it")
+}

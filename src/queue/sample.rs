@@ -1,0 +1,178 @@
+//! How the queue and its slot are now: what statistics, health and `walferry status` tell.
+//!
+//! Costs a few milliseconds whatever the number of jobs: counts are kept, not counted, and the rest
+//! is found by indexes.
+//!
+//! Not here: what is good and what is bad about it (`health`).
+
+use tokio_postgres::types::PgLsn;
+use tokio_postgres::{Client, Row};
+
+use super::filter::STUCK;
+use super::sql::lsn;
+use super::{QueueError, doing};
+use crate::change::Lsn;
+
+/// See the module's documentation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    pub counts: Counts,
+    /// When the oldest job was committed that is unfinished and not waiting for its next attempt.
+    pub oldest_unfinished: Option<Moment>,
+    /// False while an operator's `stop` holds.
+    pub indexing: bool,
+    /// When that was chosen, if ever; ISO 8601.
+    pub chosen_at: Option<String>,
+    /// Below this everything is settled; moves with progress.
+    pub settled: Lsn,
+    /// The newest job's number.
+    pub newest_id: i64,
+    /// Jobs that ended within the last two seconds, at most [`ENDED_MAX`] of them.
+    pub ended_ids: Vec<i64>,
+    /// `None` where there is no such slot.
+    pub slot: Option<Slot>,
+}
+
+/// As many as are worth naming.
+pub const ENDED_MAX: usize = 100;
+
+/// What `get_elasticsearch_queue_stats()` says, and the stuck.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counts {
+    pub total: i64,
+    pub pending: i64,
+    pub processing: i64,
+    pub completed: i64,
+    pub failed: i64,
+    /// `processing` for longer than 30 s. Only the oldest 10,000 are looked at: that many are bad
+    /// enough, and the answer must not wait.
+    pub stuck: i64,
+    /// Milliseconds from a change's commit to its job's end.
+    pub processing_time_ms: f64,
+    /// ISO 8601, UTC.
+    pub last_processed_at: Option<String>,
+}
+
+/// A moment and how long ago it was, by the database's clock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moment {
+    /// ISO 8601, UTC.
+    pub at: String,
+    pub age_seconds: f64,
+}
+
+/// The replication slot, as `pg_replication_slots` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub active: bool,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<String>,
+    /// WAL that the slot keeps from removal.
+    pub retained_bytes: i64,
+    /// WAL between the server's end and what is acknowledged.
+    pub lag_bytes: i64,
+    /// WAL that can still be written before the slot may be lost; `None` where that is unlimited.
+    pub safe_bytes: Option<i64>,
+}
+
+const COUNTS: &str = "
+    select s.total_jobs, s.pending_jobs, s.processing_jobs, s.completed_jobs, s.failed_jobs,
+           (select count(*) from (
+                select q.status, q.started_at, q.created_at from public.elasticsearch_sync_queue q
+                where q.status = 'processing' and q.created_at < now() - interval '30 s'
+                order by q.created_at limit 10000) q
+            where {STUCK}),
+           s.avg_processing_time::float8,
+           to_char(s.last_processed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
+    from public.get_elasticsearch_queue_stats() s";
+
+const REST: &str = "
+    with oldest as (
+        (select q.created_at from public.elasticsearch_sync_queue q
+         where q.status = 'pending'
+           and (q.next_attempt_at is null or q.next_attempt_at < now() - interval '5 s')
+         order by q.created_at limit 1)
+        union all
+        (select q.created_at from public.elasticsearch_sync_queue q
+         where q.status = 'processing' order by q.created_at limit 1)
+        order by 1 limit 1)
+    select (select to_char(created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
+            from oldest),
+           (select extract(epoch from clock_timestamp() - created_at)::float8 from oldest),
+           coalesce(c.indexing, true),
+           to_char(c.changed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
+           coalesce((select settled_lsn from walferry.settlement s where s.slot = n.slot), '0/0'),
+           coalesce((select q.id from public.elasticsearch_sync_queue q
+                     order by q.id desc limit 1), 0),
+           s.active, s.wal_status,
+           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn), 0)::bigint,
+           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.confirmed_flush_lsn), 0)::bigint,
+           s.safe_wal_size,
+           array(select q.id from public.elasticsearch_sync_queue q
+                 where q.status in ('completed', 'failed') and q.processed_at > now() - interval '2 s'
+                 order by q.processed_at desc limit 100)
+    from (select $1::text as slot) n
+    left join walferry.control c on c.slot = n.slot
+    left join pg_catalog.pg_replication_slots s on s.slot_name = n.slot";
+
+/// How it is now.
+///
+/// # Errors
+/// [`QueueError::Database`].
+pub async fn read(client: &Client, slot: &str) -> Result<Sample, QueueError> {
+    let counts = counts(client).await?;
+    let reading = "read how the slot is";
+    let row = client.query_one(REST, &[&slot]).await.map_err(doing(reading))?;
+    rest_of(&row, counts).map_err(doing(reading))
+}
+
+/// The statistics alone.
+///
+/// # Errors
+/// [`QueueError::Database`].
+pub async fn counts(client: &Client) -> Result<Counts, QueueError> {
+    let reading = "read the statistics";
+    let sql = COUNTS.replace("{STUCK}", STUCK);
+    let row = client.query_one(&sql, &[]).await.map_err(doing(reading))?;
+    counts_of(&row).map_err(doing(reading))
+}
+
+fn counts_of(row: &Row) -> Result<Counts, tokio_postgres::Error> {
+    Ok(Counts {
+        total: row.try_get(0)?,
+        pending: row.try_get(1)?,
+        processing: row.try_get(2)?,
+        completed: row.try_get(3)?,
+        failed: row.try_get(4)?,
+        stuck: row.try_get(5)?,
+        processing_time_ms: row.try_get::<_, Option<f64>>(6)?.unwrap_or(0.0),
+        last_processed_at: row.try_get(7)?,
+    })
+}
+
+fn rest_of(row: &Row, counts: Counts) -> Result<Sample, tokio_postgres::Error> {
+    let age: Option<f64> = row.try_get(1)?;
+    let slot = match row.try_get::<_, Option<bool>>(6)? {
+        None => None,
+        Some(active) => Some(Slot {
+            active,
+            wal_status: row.try_get(7)?,
+            retained_bytes: row.try_get(8)?,
+            lag_bytes: row.try_get(9)?,
+            safe_bytes: row.try_get(10)?,
+        }),
+    };
+    Ok(Sample {
+        counts,
+        oldest_unfinished: row
+            .try_get::<_, Option<String>>(0)?
+            .zip(age)
+            .map(|(at, age_seconds)| Moment { at, age_seconds }),
+        indexing: row.try_get(2)?,
+        chosen_at: row.try_get(3)?,
+        settled: lsn(row.try_get::<_, PgLsn>(4)?),
+        newest_id: row.try_get(5)?,
+        ended_ids: row.try_get(11)?,
+        slot,
+    })
+}
