@@ -98,6 +98,8 @@ pub async fn run(
     tokio::select! {
         ended = runs(&context, &shutdown) => {
             stop_serving.cancel();
+            // Streams end with a last word; `serve` waits for no more than its own grace.
+            drop(server.await);
             ended
         }
         served = &mut server => match served {

@@ -186,7 +186,7 @@ pub async fn serve(
         axum::serve(listener, router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {
         ended = serving.into_future() => ended,
-        () = looks.sampler.run(stop.clone()) => Ok(()),
+        () = looks.sampler.run() => Ok(()),
         () = async {
             shutdown.cancelled().await;
             stop.cancel();

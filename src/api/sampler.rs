@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 
 use super::pool::{Pool, PoolError, in_time};
 use crate::change::Lsn;
@@ -88,15 +87,18 @@ impl Sampler {
         Figures { sample: Arc::new(sample), stalled: now - next.moved, rate: next.rate }
     }
 
-    /// Looks every few seconds until told to stop.
-    pub(crate) async fn run(&self, stop: CancellationToken) {
+    /// What was read is no longer true: an operation has changed it.
+    pub(crate) async fn forget(&self) {
+        *self.last.lock().await = None;
+    }
+
+    /// Looks every few seconds, for as long as it is polled.
+    pub(crate) async fn run(&self) {
         let mut tick = interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = tick.tick() => drop(self.figures().await),
-            }
+            tick.tick().await;
+            drop(self.figures().await);
         }
     }
 }

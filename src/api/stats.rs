@@ -14,6 +14,7 @@ use tracing::debug;
 use super::{PoolError, Problem, State};
 use crate::queue::QueueError;
 use crate::queue::sample::Counts;
+use crate::status::sentence;
 
 /// The body of `GET stats`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -72,7 +73,7 @@ pub(super) fn problem(error: &PoolError) -> Problem {
         PoolError::Busy => ("busy", "more was asked for than PostgreSQL is asked at once"),
         _ => of_state(None),
     };
-    debug!(error = error as &dyn std::error::Error, "no answer from PostgreSQL for the API");
+    debug!(error = sentence(error), "no answer from PostgreSQL for the API");
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
 }
 

@@ -34,6 +34,7 @@ impl<S: Sync> FromRequestParts<S> for Who {
 
 /// An operation that is under way and written down as such.
 pub(super) struct Trail {
+    state: State,
     pub(super) own: Own,
     id: i64,
     actor: Actor,
@@ -48,7 +49,7 @@ impl Trail {
         let Who(actor) = who;
         let begun = audit::begin(&own.session.client, &actor, &asked, Outcome::Started).await;
         let id = begun.map_err(|error| stats::problem(&error.into()))?;
-        Ok(Self { own, id, actor, asked })
+        Ok(Self { state: state.clone(), own, id, actor, asked })
     }
 
     /// Writes down what came of it: the answer, and how many rows it was about.
@@ -82,6 +83,7 @@ impl Trail {
                 (Err(stats::problem(&error)), written)
             }
         };
+        self.state.sampler.forget().await;
         if let Err(error) = written {
             // It is done, and stays `started` in the log.
             warn!(error = %error, action, "the end of an operation was not written down");

@@ -2,56 +2,25 @@
 //! that something else inserted.
 //!
 //! They go through the one feed, between its batches: rendered by reads, each under its own
-//! version, so what is newer in Elasticsearch stays. A row without a place in the stream gets one
-//! just behind the last change worked on ([`Place`]).
+//! version, so what is newer in Elasticsearch stays. A row without a place in the stream gets that of
+//! a moment just now, if every transaction from before it has ended: all that committed before it is
+//! in the read, and all that commits after it has a higher version. So a document that somebody wrote
+//! by hand, which raised its version by one, is put right. Else it gets the place of the last
+//! change worked on: the read shows its transaction as a whole, hence the highest ordinal.
 //!
 //! Not here: finding them (`queue::claim`).
 
 use std::sync::Arc;
 
 use super::{Feed, FeedError};
-use crate::change::{Change, Columns, Lsn, Operation, Position, Row};
+use crate::change::{Change, Columns, Operation, Position, Row};
 use crate::queue::claim::Job;
 
 /// Batches of one look, so that the stream is not kept waiting; the next look has the rest.
 const BATCHES_MAX: usize = 4;
 
-/// The place of jobs that have none: behind the last change worked on, before any later one, and a
-/// little further each time.
-///
-/// The read behind such a job shows the whole transaction of that change, so the highest ordinal
-/// is its due; every later change commits in a record behind that transaction's commit record,
-/// which is [`COMMIT_BYTES_MIN`] long at least. So documents that somebody wrote by hand, which
-/// raises their version by one, are put right by a re-sync, and again by the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    behind: Position,
-    steps: u64,
-}
-
-/// A commit record: header 24, data header 2, the commit's time 8 bytes, aligned to 8
-/// (`access/xlogrecord.h`, `xl_xact_commit`).
-const COMMIT_BYTES_MIN: u64 = 40;
-/// LSNs of records are multiples of this.
-const ALIGNMENT: u64 = 8;
-
-impl Place {
-    /// A step further, or behind a later change.
-    pub fn next(&mut self, fed: Position) {
-        let steps_max = COMMIT_BYTES_MIN / ALIGNMENT - 1;
-        let steps = if self.behind == fed { (self.steps + 1).min(steps_max) } else { 0 };
-        *self = Self { behind: fed, steps };
-    }
-
-    /// Where such a job stands.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        Position {
-            commit_lsn: Lsn(self.behind.commit_lsn.0 + self.steps * ALIGNMENT),
-            ordinal: self.behind.ordinal.max(u64::from(u16::MAX)),
-        }
-    }
-}
+/// Looks for a moment of which all is visible; with a long transaction under way there is none.
+const LOOKS_MAX: u32 = 5;
 
 impl Feed {
     /// Works on what is due. `behind` is the table feed's cursor; `None` while live.
@@ -65,7 +34,10 @@ impl Feed {
                 return Ok(());
             }
             if jobs.iter().any(|job| job.foreign) {
-                self.place.next(self.fed);
+                self.place = match self.settled_moment(Some(LOOKS_MAX)).await? {
+                    Some(moment) => Position { commit_lsn: moment, ordinal: 0 },
+                    None => Position { ordinal: u64::from(u16::MAX), ..self.fed },
+                };
             }
             self.table_batch(jobs).await?;
         }
@@ -79,7 +51,7 @@ impl Feed {
     pub(super) fn placed(&self, job: Job) -> Change {
         let mut change = job.change;
         if job.foreign {
-            change.position = self.place.position();
+            change.position = self.place;
         }
         let shape = self.shapes.of(change.table);
         if self.names_a_row(&change) || !shape.has_uuid_key() {
@@ -100,32 +72,5 @@ impl Feed {
         let has_key =
             |row: &Option<Row>| row.as_ref().is_some_and(|row| !shape.key_parts(row).is_empty());
         change.operation == Operation::Truncate || has_key(&change.old) || has_key(&change.new)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::document::action::version;
-
-    #[test]
-    fn a_job_without_a_place_is_behind_the_last_change_and_before_the_next() {
-        let at = |lsn, ordinal| Position { commit_lsn: Lsn(lsn), ordinal };
-        let versions = |position| version(position, Lsn(0)).unwrap();
-        let (fed, next) = (at(1000, 7), at(1000 + COMMIT_BYTES_MIN, 1));
-        let mut place = Place::default();
-        let mut last = versions(fed);
-        for _ in 0..3 {
-            place.next(fed);
-            // Somebody's own write adds one.
-            assert!(versions(place.position()) > last + 1);
-            last = versions(place.position());
-        }
-        for _ in 0..9 {
-            place.next(fed);
-            assert!(versions(place.position()) < versions(next));
-        }
-        place.next(next);
-        assert!(versions(place.position()) > versions(next));
     }
 }

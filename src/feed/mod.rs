@@ -9,7 +9,7 @@
 
 pub mod ahead;
 pub mod cache;
-pub mod due;
+mod due;
 pub mod emit;
 mod fanout;
 pub mod inspect;
@@ -46,7 +46,6 @@ pub use crate::recorder::FeedMode as Mode;
 use crate::recorder::LiveRequest;
 use ahead::ReadAhead;
 use cache::Cache;
-use due::Place;
 use emit::{Emitter, StageGone};
 use read::{ReadError, Reader};
 use shape::Shapes;
@@ -103,7 +102,7 @@ pub struct Feed {
     /// The last change that any feed of this run has worked on, or that was recorded before it.
     pub fed: Position,
     /// Where jobs without a place go.
-    pub place: Place,
+    pub place: Position,
     /// Documents are looked through for what Elasticsearch's parser refuses.
     pub careful: bool,
     /// Take up no more work; what has been begun is finished.

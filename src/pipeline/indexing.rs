@@ -14,7 +14,6 @@ use crate::change::{Lsn, TableId};
 use crate::document::build::Builder;
 use crate::feed::ahead::ReadAhead;
 use crate::feed::cache::Cache;
-use crate::feed::due::Place;
 use crate::feed::emit::Emitter;
 use crate::feed::read::Reader;
 use crate::feed::shape::Shapes;
@@ -113,7 +112,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
         poke,
         alive: indexing.alive,
         fed: indexing.stored.recorded,
-        place: Place::default(),
+        place: indexing.stored.recorded,
         careful: false,
         stop: indexing.stop,
     };

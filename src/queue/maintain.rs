@@ -147,6 +147,7 @@ impl<'a> Maintainer<'a> {
         }
         report.deleted += self.delete_completed("queue_default", &first_kept).await?;
         counts::merge(self.client).await?;
+        super::audit::prune(self.client).await?;
         Ok(report)
     }
 

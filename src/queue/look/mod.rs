@@ -89,7 +89,7 @@ pub async fn count(client: &Client, filter: &Filter, tables: &[String]) -> Resul
     let conditions = filter.conditions(tables);
     let sql = format!(
         "select count(*) from (select 1 from public.elasticsearch_sync_queue q
-         where {} limit {}) some",
+         where {} limit {}) counted",
         conditions.sql,
         conditions.after(1)
     );

@@ -1,0 +1,305 @@
+//! The HTTP API over real servers: what it tells of jobs and records, and what it does to them.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::scene::{Scene, until};
+use crate::support::{Walferry, eventually};
+
+const SOON: Duration = Duration::from_secs(60);
+const Q: &str = "/api/v1/queue";
+
+const ANN: &str = "a0000000-0000-4000-8000-000000000001";
+
+fn listing(n: u32) -> String {
+    format!("c0000000-0000-4000-8000-{n:012}")
+}
+
+/// A seller with private data and a category, then `count` listings.
+async fn shop(scene: &Scene, count: u32) {
+    scene
+        .sql(&format!(
+            "insert into profiles (id, username, full_name, email, phone)
+             values ('{ANN}', 'ann', 'Ann', 'canary@example.org', '+90 555 0000');
+             insert into categories (id, name, slug)
+             values ('b0000000-0000-4000-8000-000000000001', 'Cars', 'cars');
+             insert into listings (id, user_id, category_id, title, description,
+                 price, status)
+             select ('c0000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, '{ANN}',
+                    'b0000000-0000-4000-8000-000000000001', 'car ' || n, 'fast', n, 'active'
+             from generate_series(1, {count}) n"
+        ))
+        .await;
+}
+
+async fn completed(scene: &Scene, count: i64) {
+    let sql = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
+    until(SOON, "the jobs are completed", async || scene.number(sql).await == count).await;
+}
+
+/// The answer to a GET, which must be 200.
+async fn get(walferry: &Walferry, path: &str) -> Value {
+    let (status, body) = walferry.get_json(path).await;
+    assert_eq!(status, 200, "{path}: {body}");
+    body
+}
+
+/// A problem with this status that names the field.
+async fn refuses(walferry: &Walferry, path: &str, status: u16, field: &str) {
+    let (code, body) = walferry.get_json(path).await;
+    assert_eq!(code, status, "{path}: {body}");
+    assert_eq!(body["success"], false, "{body}");
+    assert_eq!(body["errors"][0]["field"], field, "{path}: {body}");
+    assert!(body["errors"][0]["allowed"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+    assert!(body["request_id"].as_str().is_some_and(|id| id.len() == 32), "{body}");
+}
+
+fn ids(body: &Value) -> Vec<i64> {
+    let jobs = body["jobs"].as_array().expect("there is a list of jobs");
+    jobs.iter().map(|job| job["id"].as_i64().expect("an id is a number")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_listed_by_page_and_filter() {
+    let scene = Scene::unwitnessed("api_jobs").await;
+    let mut walferry = scene.ready().await;
+    shop(&scene, 25).await;
+    completed(&scene, 27).await;
+
+    for prefix in [Q, "/api/v1/ai-suggestions/queue"] {
+        let first = get(&walferry, &format!("{prefix}/jobs")).await;
+        assert_eq!(
+            (&first["total"], &first["page"], &first["limit"]),
+            (&27.into(), &1.into(), &20.into())
+        );
+        let second = get(&walferry, &format!("{prefix}/jobs?page=2")).await;
+        let mut all = ids(&first);
+        all.extend(ids(&second));
+        assert_eq!(all.len(), 27);
+        assert!(all.windows(2).all(|pair| pair[0] > pair[1]), "the newest first: {all:?}");
+        let keys: Vec<&String> = first["jobs"][0].as_object().unwrap().keys().collect();
+        assert_eq!(keys.len(), 9, "{keys:?}");
+    }
+    let jobs = format!("{Q}/jobs");
+    for (filter, count) in [
+        ("status=completed", 27),
+        ("status=failed", 0),
+        ("status=stuck", 0),
+        ("table=listings", 25),
+        ("table=listings&operation=DELETE", 0),
+        (&format!("record_id={}", listing(7)), 1),
+        (&format!("record_id={}&status=completed", listing(7)), 1),
+        ("since=2000-01-01T00:00:00Z&limit=200", 27),
+        ("until=2000-01-01T00:00:00Z", 0),
+        ("page=400", 27),
+    ] {
+        let body = get(&walferry, &format!("{jobs}?{filter}")).await;
+        assert_eq!(body["total"], count, "{filter}: {body}");
+    }
+    for (query, field) in [
+        ("page=0", "page"),
+        ("page=x", "page"),
+        ("limit=0", "limit"),
+        ("limit=1000000000", "limit"),
+        ("status=lost", "status"),
+        ("record_id=7", "record_id"),
+        ("id=-1", "id"),
+        ("since=yesterday", "since"),
+        ("stauts=failed", "stauts"),
+    ] {
+        refuses(&walferry, &format!("{jobs}?{query}"), 400, field).await;
+    }
+
+    let newest = ids(&get(&walferry, &jobs).await)[0];
+    scene.sql(&format!("update profiles set rating = 4.5, email = 'other-canary@example.org' where id = '{ANN}'")).await;
+    completed(&scene, 28).await;
+    let change = ids(&get(&walferry, &format!("{jobs}?table=profiles")).await)[0];
+    assert!(change > newest);
+    let detail = get(&walferry, &format!("{jobs}/{change}")).await;
+    let column = |name: &str| {
+        let changes = detail["changes"].as_array().unwrap();
+        changes.iter().find(|change| change["column"] == name).unwrap().clone()
+    };
+    assert_eq!(column("rating")["new"], json!(4.5), "{detail}");
+    assert_eq!(column("rating")["changed"], true);
+    assert_eq!(column("username")["changed"], false);
+    assert_eq!(
+        (&column("email")["old"], &column("email")["new_state"]),
+        (&Value::Null, &"masked".into())
+    );
+    assert!(!detail.to_string().contains("canary"), "{detail}");
+    assert!(detail["job"]["commit_lsn"].is_string() && detail["timing"]["total_ms"].is_number());
+    refuses(&walferry, &format!("{jobs}/x"), 400, "id").await;
+    let (status, body) = walferry.get_json(&format!("{jobs}/999999")).await;
+    assert_eq!((status, &body["code"]), (404, &"no_such_job".into()));
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_differs_is_seen_and_put_right_again() {
+    let scene = Scene::unwitnessed("api_record").await;
+    let mut walferry = scene.ready().await;
+    shop(&scene, 2).await;
+    completed(&scene, 4).await;
+    let path = format!("/api/v1/records/listings/{}", listing(2));
+    let record = get(&walferry, &path).await;
+    assert_eq!(record["differs"], false, "{record}");
+    assert_eq!(
+        record["documents"].as_array().unwrap().len(),
+        2,
+        "listing and suggestion: {record}"
+    );
+    assert_eq!((&record["jobs_total"], &record["row"]["title"]), (&1.into(), &"car 2".into()));
+
+    // The newest change of all, written by hand and deleted by hand, more than once.
+    let index = scene.bed.index("listings-000001");
+    let document = format!("/{index}/_doc/{}", listing(2));
+    for round in 1..=4_u32 {
+        let body = json!({ "title": "forged", "price": round });
+        let method = if round == 2 { Method::DELETE } else { Method::PUT };
+        let body = (round != 2).then_some(body);
+        scene.bed.elasticsearch.request(method, &document, body.as_ref()).await;
+        let record = get(&walferry, &path).await;
+        assert_eq!(record["differs"], true, "round {round}: {record}");
+        let (status, answer) = walferry.post_json(&format!("{path}/resync"), None).await;
+        assert_eq!((status, &answer["success"]), (200, &true.into()), "{answer}");
+        eventually(SOON, "the document is put right", async || {
+            let record = get(&walferry, &path).await;
+            let right = record["unfinished"] == 0 && record["differs"] == false;
+            if right { Ok(()) } else { Err(format!("round {round}: {record}")) }
+        })
+        .await;
+    }
+    let profile = get(&walferry, &format!("/api/v1/records/profiles/{ANN}")).await;
+    assert_eq!((&profile["row"]["email"], &profile["differs"]), (&"masked".into(), &false.into()));
+    assert!(!profile.to_string().contains("canary"), "{profile}");
+    let unknown = get(&walferry, &format!("/api/v1/records/listings/{}", listing(99))).await;
+    assert_eq!((&unknown["row"], &unknown["differs"]), (&Value::Null, &false.into()), "{unknown}");
+    refuses(&walferry, "/api/v1/records/listings/7", 400, "record_id").await;
+    let (status, _) = walferry.get_json(&format!("/api/v1/records/bicycles/{ANN}")).await;
+    assert_eq!(status, 404);
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_jobs_are_retried_and_discarded_by_filter_and_it_is_written_down() {
+    let scene = Scene::unwitnessed("api_failed").await;
+    let mut walferry = scene.ready().await;
+    shop(&scene, 6).await;
+    completed(&scene, 8).await;
+    scene
+        .sql(
+            "update elasticsearch_sync_queue set status = 'failed', retry_count = 3,
+                error_message = case when table_name = 'listings' then 'Mapper said no' else 'other' end",
+        )
+        .await;
+    let health = get(&walferry, &format!("{Q}/health")).await;
+    assert_eq!(health["status"], "degraded", "{health}");
+    assert_eq!(health["errorRate"], 1.0, "{health}");
+    let post = async |path: &str, body: Value| {
+        walferry.post_json(&format!("{Q}/{path}"), Some(&body)).await
+    };
+
+    let filter = json!({ "error": "mapper SAID" });
+    let (_, dry) = post("operations/retry", json!({ "filter": filter, "dry_run": true })).await;
+    assert_eq!((&dry["matched"], &dry["retried"]), (&6.into(), &0.into()), "{dry}");
+    let failed = "select count(*) from elasticsearch_sync_queue where status = 'failed'";
+    assert_eq!(scene.number(failed).await, 8, "a dry run changes nothing");
+    let (status, changed) =
+        post("operations/retry", json!({ "filter": filter, "expected_count": 5 })).await;
+    assert_eq!(
+        (status, &changed["code"], &changed["matched"]),
+        (409, &"count_changed".into(), &6.into())
+    );
+    assert_eq!(scene.number(failed).await, 8);
+    let (_, done) =
+        post("operations/retry", json!({ "filter": filter, "expected_count": 6 })).await;
+    assert_eq!(done["retried"], 6, "{done}");
+    completed(&scene, 6).await;
+
+    let (status, refused) = post("operations/discard", json!({ "filter": {} })).await;
+    assert_eq!((status, &refused["errors"][0]["field"]), (400, &"reason".into()), "{refused}");
+    let (status, refused) =
+        post("operations/retry", json!({ "filter": { "stauts": "failed" } })).await;
+    assert_eq!((status, &refused["success"]), (400, &false.into()), "{refused}");
+    let failed_ids = ids(&get(&walferry, &format!("{Q}/jobs?status=failed")).await);
+    assert_eq!(failed_ids.len(), 2);
+    let (status, one) =
+        post(&format!("jobs/{}/discard", failed_ids[0]), json!({ "reason": "a test" })).await;
+    assert_eq!((status, &one["discarded"]), (200, &1.into()), "{one}");
+    let (status, one) = post(&format!("jobs/{}/retry", failed_ids[1]), json!({})).await;
+    assert_eq!((status, &one["retried"]), (200, &1.into()), "{one}");
+    completed(&scene, 7).await;
+    let (status, one) = post(&format!("jobs/{}/retry", failed_ids[1]), json!({})).await;
+    assert_eq!((status, &one["code"]), (409, &"not_failed".into()), "{one}");
+
+    let (status, _) = post("stop", json!({})).await;
+    assert_eq!(status, 200);
+    let health = get(&walferry, &format!("{Q}/health")).await;
+    let issues = health["issues"].as_array().unwrap();
+    assert!(
+        issues.iter().any(|issue| issue.as_str().unwrap().contains("stopped by an operator")),
+        "{health}"
+    );
+    assert_eq!(issues.len(), health["recommendations"].as_array().unwrap().len());
+    post("start", json!({})).await;
+    let (_, cleared) = post("clear", json!({})).await;
+    assert_eq!(cleared["cleared"], 7, "{cleared}");
+
+    let audit = get(&walferry, "/api/v1/audit").await;
+    let actions: Vec<&str> = audit["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(actions, ["clear", "start", "stop", "retry", "discard", "retry"], "{audit}");
+    let discard = &audit["entries"][4];
+    assert_eq!(
+        (&discard["result"], &discard["affected"], &discard["reason"]),
+        (&"done".into(), &1.into(), &"a test".into())
+    );
+    assert_eq!((&discard["actor"], &discard["role"]), (&"anonymous".into(), &"admin".into()));
+    let (code, told) = scene.bed.walferry_once(&["audit", "--json"], SOON).await;
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("a test"), "{told}");
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_tells_of_changes_and_ends_with_the_server() {
+    let scene = Scene::unwitnessed("api_events").await;
+    let mut walferry = scene.ready().await;
+    let mut answer = reqwest::get(walferry.url(&format!("{Q}/events"))).await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let mut text = String::new();
+    let mut read_until = async |wanted: &str| {
+        let read = async {
+            while !text.contains(wanted) {
+                let Some(piece) = answer.chunk().await.unwrap() else { return false };
+                text.push_str(&String::from_utf8_lossy(&piece));
+            }
+            true
+        };
+        tokio::time::timeout(SOON, read).await.unwrap_or_else(|_| panic!("no {wanted} in time"))
+    };
+    assert!(read_until("event: state").await);
+    shop(&scene, 3).await;
+    assert!(read_until("event: jobs").await);
+    assert!(read_until("\"completed\":5").await);
+    let detailed = get(&walferry, "/api/v1/health/detailed").await;
+    assert_eq!(detailed["components"]["database"]["status"], "up", "{detailed}");
+    assert!(detailed["components"]["elasticsearch"]["latency"].is_number(), "{detailed}");
+    assert!(
+        detailed["memory"]["rss_bytes"].as_u64() > Some(1 << 20) && detailed["uptime"].is_u64()
+    );
+    let tested = get(&walferry, "/api/v1/elasticsearch/test-connection").await;
+    assert_eq!(tested["success"], true, "{tested}");
+    let (code, told) = scene.bed.walferry_once(&["status"], SOON).await;
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("5 completed"), "{told}");
+    walferry.stop().await;
+    assert!(!read_until("event: nothing of the kind").await, "the stream ends with the server");
+}
