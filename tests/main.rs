@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod api;
+mod api_access;
 mod architecture;
 mod bad_input;
 mod bulk_errors;

@@ -6,6 +6,7 @@
 //! | `GET /readyz` | 200 when progress is possible, else 503; each component by name either way |
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /openapi.json` | the description of all routes |
+//! | `GET /api/v1/session` | who asks, and whether anybody must say so |
 //! | `GET Q/stats`, `Q/health` | the queue's figures, at most a second old; whether it does well |
 //! | `GET Q/jobs`, `Q/jobs/{id}` | jobs by filter and page; one job column by column |
 //! | `GET Q/events` | overviews and news of jobs as server-sent events |
@@ -26,9 +27,11 @@
 //!
 //! Invariants: the server has connections to PostgreSQL of its own, so it neither waits for the
 //! pipeline nor slows it; it starts before PostgreSQL can be reached and stays when it can't;
-//! bodies, heads, requests and connections have limits (`limits`, `listener`).
+//! bodies, heads, requests and connections have limits (`limits`, `listener`); who asks (`auth`) and
+//! from which page (`site`) is settled before a route is reached.
 
 mod audit;
+pub mod auth;
 mod events;
 mod health;
 mod input;
@@ -42,10 +45,12 @@ mod overview;
 mod pool;
 mod probes;
 mod problem;
+mod rate;
 mod record;
 mod request_id;
 pub mod route;
 mod sampler;
+mod site;
 mod stats;
 mod time;
 mod trail;
@@ -69,6 +74,8 @@ use crate::metrics::Metrics;
 use crate::sink::client::Client;
 use crate::status::Status;
 use crate::supervisor::desk::Desk;
+use auth::Gate;
+use auth::authorize::authorize;
 use route::{Place, routes};
 use sampler::Sampler;
 
@@ -102,6 +109,7 @@ pub struct State(Arc<Shared>);
 pub struct Shared {
     status: Status,
     metrics: Metrics,
+    gate: Gate,
     pool: Pool,
     sampler: Sampler,
     slot: Arc<str>,
@@ -139,6 +147,7 @@ impl State {
         // What is wrong with the settings, the pipeline tells.
         let elasticsearch = Client::new(&settings).ok();
         Self(Arc::new(Shared {
+            gate: Gate::new(&config.api),
             status,
             metrics,
             sampler: Sampler::new(pool.clone(), Arc::clone(&slot)),
@@ -182,8 +191,9 @@ pub async fn serve(
 ) -> io::Result<()> {
     let listener = listener::Limited::new(listener);
     let (stop, looks) = (state.stop.clone(), state.clone());
+    let service = router(state).into_make_service_with_connect_info::<listener::Peer>();
     let serving =
-        axum::serve(listener, router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {
         ended = serving.into_future() => ended,
         () = looks.sampler.run(stop.clone()) => Ok(()),
@@ -202,13 +212,16 @@ fn router(state: State) -> Router {
             Place::Root => &[""],
             Place::Queue => &QUEUE_PREFIXES,
         };
+        let gate = (state.clone(), route.access.role());
+        let handler = route.handler.route_layer(middleware::from_fn_with_state(gate, authorize));
         for prefix in prefixes {
-            router = router.route(&format!("{prefix}{}", route.path), route.handler.clone());
+            router = router.route(&format!("{prefix}{}", route.path), handler.clone());
         }
     }
     router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn_with_state(state.clone(), site::protect))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), limits::guard))
         .with_state(state)

@@ -2,12 +2,12 @@
 //!
 //! Not here: the table (`queue::audit`), and how somebody proves who they are (`auth`).
 
-use std::convert::Infallible;
-
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use tracing::{info, warn};
 
+use super::auth::{Identity, authorize};
 use super::pool::{Own, PoolError};
 use super::{Problem, State, request_id, stats};
 use crate::queue::audit::{self, Actor, Asked, Outcome};
@@ -20,13 +20,17 @@ const SETTINGS: &str = "set statement_timeout = '60s'; set lock_timeout = '5s'";
 pub(super) struct Who(pub(super) Actor);
 
 impl<S: Sync> FromRequestParts<S> for Who {
-    type Rejection = Infallible;
+    type Rejection = Problem;
 
-    async fn from_request_parts(_parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let identity = parts.extensions.get::<Identity>();
+        let detail = "say who you are: send `Authorization: Bearer TOKEN`";
+        let identity = identity
+            .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "not_authenticated", detail))?;
         Ok(Self(Actor {
-            name: "anonymous".to_owned(),
-            role: "admin".to_owned(),
-            address: None,
+            name: identity.name.clone(),
+            role: identity.role.as_str().to_owned(),
+            address: Some(authorize::address(parts).to_string()),
             request_id: Some(request_id::current()),
         }))
     }
