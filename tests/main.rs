@@ -3,6 +3,7 @@
 
 mod api;
 mod api_access;
+mod api_canary;
 mod architecture;
 mod bad_input;
 mod bulk_errors;
