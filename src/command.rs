@@ -18,11 +18,13 @@ mod migrate;
 mod operate;
 mod rebuild;
 mod status;
+mod token;
 
 use std::io::{self, Write};
 
 use tokio_postgres::Client;
 
+use crate::api::auth::token::TokenError;
 use crate::api::openapi;
 use crate::check::TableName;
 use crate::config::{self, Config, ConfigError, Needs, Strings};
@@ -70,6 +72,8 @@ pub enum CommandError {
     Status(#[from] StatusError),
     #[error(transparent)]
     Health(#[from] HealthError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("could not listen for signals or write to standard output")]
     System(#[from] io::Error),
 }
@@ -86,7 +90,7 @@ impl CommandError {
             Self::Operate(error) => error.exit_code(),
             Self::Status(error) => error.exit_code(),
             Self::Run(error) => error.exit_code(),
-            Self::Health(_) | Self::System(_) => 1,
+            Self::Health(_) | Self::Token(_) | Self::System(_) => 1,
         }
     }
 }
@@ -118,6 +122,7 @@ pub async fn run(arguments: Arguments, environment: &Strings) -> Result<(), Comm
             let text = rebuild::run(session.client, &config.slot, yes).await?;
             Ok(say(&text)?)
         }
+        Command::Token { what } => Ok(say(&token::run(what)?)?),
         Command::Openapi => Ok(say(&format!("{:#}", openapi::document()))?),
         Command::Healthcheck => {
             let address = config::listen(&flags, environment)?;

@@ -6,22 +6,26 @@
 //! Not here: what the documents look like. That part of the file is handed on as it stands, to
 //! `document::definition`.
 
+mod access;
 mod endpoint;
 mod error;
 mod load;
 mod setting;
 mod source;
+mod table;
 mod unit;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+pub use access::{end_of_day, is_token_name};
 pub use error::ConfigError;
 pub use load::{Needs, listen, load};
-pub use setting::{Kind, SETTINGS, Setting, markdown_table};
+pub use setting::{Kind, SETTINGS, Setting};
 pub use source::{Flags, Strings, environment};
+pub use table::markdown_table;
 
 /// A secret: it does not print.
 #[derive(Clone, PartialEq, Eq)]
@@ -147,4 +151,71 @@ pub struct Queue {
 pub struct Api {
     /// Listen where other machines can reach it although nobody is asked who they are.
     pub insecure_no_auth: bool,
+    pub tokens: Vec<Token>,
+    pub jwt: Option<Jwt>,
+    /// Other sites whose pages may use the API, as browsers write origins.
+    pub cors_origins: Vec<String>,
+    /// What the page calls this installation.
+    pub environment: Option<String>,
+}
+
+impl Api {
+    /// Whether everybody is asked who they are.
+    #[must_use]
+    pub fn authenticates(&self) -> bool {
+        !self.tokens.is_empty() || self.jwt.is_some()
+    }
+}
+
+/// What somebody may do. Each may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Looks.
+    Viewer,
+    /// Tries again, halts and resumes.
+    Operator,
+    /// Deletes.
+    Admin,
+}
+
+impl Role {
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+
+    /// Its word in settings, claims and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of a word; words have one spelling.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == word)
+    }
+}
+
+/// A token that opens the API: its hash, never itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub name: String,
+    pub role: Role,
+    pub sha256: [u8; 32],
+    pub expires_at: Option<SystemTime>,
+}
+
+/// Which JSON Web Tokens open the API. At least one of `secret` and `jwks_url` is there.
+#[derive(Clone, Debug)]
+pub struct Jwt {
+    /// For HS256.
+    pub secret: Option<Secret>,
+    /// For ES256 and RS256.
+    pub jwks_url: Option<url::Url>,
+    pub issuer: String,
+    pub audience: String,
+    /// The names from the claims to the role.
+    pub role_claim: Vec<String>,
 }

@@ -64,7 +64,34 @@ pub struct Metrics {
     bulk_documents: Histogram,
     sent_bytes: IntCounter,
     latency_seconds: Histogram,
-    http_requests: IntCounterVec,
+    http: Http,
+}
+
+/// The HTTP server's.
+#[derive(Clone, Debug)]
+struct Http {
+    requests: IntCounterVec,
+    auth_failures: IntCounterVec,
+    rate_limited: IntCounter,
+}
+
+impl Http {
+    fn new(add: &Registration<'_>) -> Self {
+        Self {
+            requests: add.counters(
+                "http_requests_total",
+                "Answers of the HTTP server.",
+                &["route", "method", "code"],
+            ),
+            auth_failures: add.counters(
+                "http_auth_failures_total",
+                "Tokens that were refused.",
+                &["reason"],
+            ),
+            rate_limited: add
+                .counter("http_rate_limited_total", "Requests refused for being too many."),
+        }
+    }
 }
 
 impl Metrics {
@@ -130,11 +157,7 @@ impl Metrics {
                 "From a change's commit to Elasticsearch's answer.",
                 LATENCIES,
             ),
-            http_requests: add.counters(
-                "http_requests_total",
-                "Answers of the HTTP server.",
-                &["route", "method", "code"],
-            ),
+            http: Http::new(&add),
             registry,
         };
         metrics.set_mode(Mode::Stopped);
@@ -214,9 +237,19 @@ impl Metrics {
         self.latency_seconds.observe(took.as_secs_f64());
     }
 
+    /// A token was refused.
+    pub fn http_auth_failure(&self, reason: &str) {
+        self.http.auth_failures.with_label_values(&[reason]).inc();
+    }
+
+    /// A request was one too many.
+    pub fn http_rate_limited(&self) {
+        self.http.rate_limited.inc();
+    }
+
     /// An answer of the HTTP server. `route` is the route's pattern, never a request's path.
     pub fn http_request(&self, route: &str, method: &'static str, code: u16) {
-        self.http_requests.with_label_values(&[route, method, &code.to_string()]).inc();
+        self.http.requests.with_label_values(&[route, method, &code.to_string()]).inc();
     }
 
     /// Everything in Prometheus' text format.

@@ -76,7 +76,7 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let definition = Arc::new(parse::parse(config.definition.as_ref())?);
     let address = config.listen;
-    if !address.ip().is_loopback() {
+    if !address.ip().is_loopback() && !config.api.authenticates() {
         tracing::warn!(%address, "other machines can reach this server and nobody is asked who they are");
     }
     let listener =

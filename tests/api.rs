@@ -17,8 +17,8 @@ use walferry::status::{Component, Status};
 use walferry::supervisor::desk::Desk;
 
 /// A server whose PostgreSQL is not there.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     status: Status,
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
@@ -26,10 +26,17 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these settings beside the database's address.
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
         // A port on which nothing listens any more.
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let url = ("DATABASE_URL".to_owned(), format!("postgres://ann@{nobody}/shop"));
-        let config = load(&Flags::default(), &[url].into(), Needs::Database).unwrap();
+        let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let environment = own.chain([url]).collect();
+        let config = load(&Flags::default(), &environment, Needs::Database).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (status, shutdown) = (Status::new(), CancellationToken::new());
@@ -65,7 +72,7 @@ impl Server {
         assert_eq!(body["error"], body["detail"], "{body}");
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.serving.await.unwrap().unwrap();
     }

@@ -244,6 +244,40 @@ fn other_machines_may_reach_it_only_when_somebody_says_so() {
 }
 
 #[test]
+fn other_machines_may_reach_it_when_everybody_is_asked_who_they_are() {
+    let beyond = ("WALFERRY_LISTEN", "0.0.0.0:3002");
+    let hash = "ab".repeat(32);
+    let token = format!("ann:viewer:{hash}");
+    let config = good(&[beyond, ("WALFERRY_API_TOKENS", &token)]);
+    assert!(config.api.authenticates() && !config.api.insecure_no_auth);
+    let jwks = "https://p.supabase.co/auth/v1/.well-known/jwks.json";
+    let jwt = good(&[beyond, ("WALFERRY_API_JWKS_URL", jwks)]).api.jwt.unwrap();
+    assert_eq!(jwt.issuer, "https://p.supabase.co/auth/v1");
+    assert_eq!(jwt.audience, "authenticated");
+    assert_eq!(jwt.role_claim, ["app_metadata", "walferry_role"]);
+    assert!(jwt.secret.is_none());
+    let file = format!("[api]\ntokens = ['ann:viewer:{hash}', 'bob:admin:{}']", "cd".repeat(32));
+    assert_eq!(read_file(&file, &BASE).unwrap().api.tokens.len(), 2);
+}
+
+#[test]
+fn what_opens_the_api_is_checked_and_never_printed() {
+    bad("WALFERRY_API_TOKENS", "wf_hunter2", &["number 1", "walferry token create"]);
+    bad("WALFERRY_API_JWT_SECRET", "hunter2", &["32 bytes"]);
+    bad("WALFERRY_API_JWT_ISSUER", "https://a.example", &["api.jwks_url or api.jwt_secret"]);
+    bad("WALFERRY_API_JWT_ROLE_CLAIM", "user_metadata.role", &["can change themselves"]);
+    bad("WALFERRY_API_JWKS_URL", "http://auth.example/keys", &["anybody on the way"]);
+    bad("WALFERRY_API_CORS_ORIGINS", "*", &["every site"]);
+    bad("WALFERRY_API_ENVIRONMENT", &"x".repeat(41), &["longer than 40"]);
+    let secret = "hunter2-hunter2-hunter2-hunter2-hunter2";
+    let error = read(&[("WALFERRY_API_JWT_SECRET", secret)]).unwrap_err();
+    assert!(error.contains("WALFERRY_API_JWT_ISSUER is not set"), "{error}");
+    let issuer = ("WALFERRY_API_JWT_ISSUER", "https://a.example");
+    let config = good(&[("WALFERRY_API_JWT_SECRET", secret), issuer]);
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
 fn credentials_come_from_one_place() {
     let check = |pairs: &[(&str, &str)], expected: &str| {
         let text = match read(pairs) {

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod api;
+mod api_access;
+mod api_canary;
 mod api_queue;
 mod architecture;
 mod bad_input;

@@ -9,8 +9,9 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use axum::Extension;
 use axum::extract;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event, Sse};
@@ -20,6 +21,7 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::auth::Identity;
 use super::sampler::Figures;
 use super::{Problem, State, overview};
 use crate::queue::sample::ENDED_MAX;
@@ -32,12 +34,15 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 const TIME_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// `GET events`.
-pub(super) async fn get(extract::State(state): extract::State<State>) -> Result<Response, Problem> {
+pub(super) async fn get(
+    extract::State(state): extract::State<State>,
+    identity: Option<Extension<Identity>>,
+) -> Result<Response, Problem> {
     let place = Arc::clone(&state.streams).try_acquire_owned().map_err(|_| {
         let detail = format!("{CLIENTS_MAX} clients are watching already; try again later");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail)
     })?;
-    let watcher = Watcher::new(state, place);
+    let watcher = Watcher::new(state, place, identity.and_then(|identity| identity.0.expires_at));
     let events = stream::unfold(watcher, |mut watcher| async move {
         let event = watcher.next().await?;
         Some((Ok::<Event, Infallible>(event), watcher))
@@ -64,10 +69,12 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(state: State, place: OwnedSemaphorePermit) -> Self {
+    fn new(state: State, place: OwnedSemaphorePermit, expires_at: Option<SystemTime>) -> Self {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let now = Instant::now();
+        // Nobody watches for longer than they may.
+        let left = expires_at.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
         Self {
             state,
             ticks,
@@ -76,7 +83,7 @@ impl Watcher {
             pending: None,
             number: 0,
             spoke: now,
-            end: now + TIME_MAX,
+            end: now + left.unwrap_or(TIME_MAX).min(TIME_MAX),
             _place: place,
         }
     }

@@ -6,6 +6,7 @@
 //! | `GET /readyz` | 200 when progress is possible, else 503; each component by name either way |
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /openapi.json` | the description of all routes |
+//! | `GET /api/v1/session` | who asks, and whether anybody must say so |
 //! | `GET Q/stats`, `Q/health` | the queue's figures, at most a second old; whether it does well |
 //! | `GET Q/jobs`, `Q/jobs/{id}` | jobs by filter and page; one job column by column |
 //! | `GET Q/events` | overviews and news of jobs as server-sent events |
@@ -26,9 +27,11 @@
 //!
 //! Invariants: the server has connections to PostgreSQL of its own, so it neither waits for the
 //! pipeline nor slows it; it starts before PostgreSQL can be reached and stays when it can't;
-//! bodies, heads, requests and connections have limits (`limits`, `listener`).
+//! bodies, heads, requests and connections have limits (`limits`, `listener`); who asks (`auth`) and
+//! from which page (`site`) is settled before a route is reached.
 
 mod audit;
+pub mod auth;
 mod events;
 mod health;
 mod input;
@@ -42,10 +45,12 @@ mod overview;
 mod pool;
 mod probes;
 mod problem;
+mod rate;
 mod record;
 mod request_id;
 pub mod route;
 mod sampler;
+mod site;
 mod stats;
 mod time;
 mod trail;
@@ -69,6 +74,8 @@ use crate::metrics::Metrics;
 use crate::sink::client::Client;
 use crate::status::Status;
 use crate::supervisor::desk::Desk;
+use auth::Gate;
+use auth::authorize::authorize;
 use route::{Place, routes};
 use sampler::Sampler;
 
@@ -102,6 +109,7 @@ pub struct State(Arc<Shared>);
 pub struct Shared {
     status: Status,
     metrics: Metrics,
+    gate: Gate,
     pool: Pool,
     sampler: Sampler,
     slot: Arc<str>,
@@ -114,6 +122,8 @@ pub struct Shared {
     elasticsearch: Option<Client>,
     /// The last test of it, when, and how long it took.
     tested: Mutex<Option<(Instant, health::Tested, Duration)>>,
+    /// One place for writing down who was denied what.
+    denials: Arc<Semaphore>,
     /// Places for streams.
     streams: Arc<Semaphore>,
     started: (SystemTime, Instant),
@@ -139,6 +149,7 @@ impl State {
         // What is wrong with the settings, the pipeline tells.
         let elasticsearch = Client::new(&settings).ok();
         Self(Arc::new(Shared {
+            gate: Gate::new(&config.api),
             status,
             metrics,
             sampler: Sampler::new(pool.clone(), Arc::clone(&slot)),
@@ -150,6 +161,7 @@ impl State {
             index_prefix: config.index_prefix.clone(),
             elasticsearch,
             tested: Mutex::default(),
+            denials: Arc::new(Semaphore::new(1)),
             streams: Arc::new(Semaphore::new(events::CLIENTS_MAX)),
             started: health::now(),
             stop: CancellationToken::new(),
@@ -182,8 +194,9 @@ pub async fn serve(
 ) -> io::Result<()> {
     let listener = listener::Limited::new(listener);
     let (stop, looks) = (state.stop.clone(), state.clone());
+    let service = router(state).into_make_service_with_connect_info::<listener::Peer>();
     let serving =
-        axum::serve(listener, router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {
         ended = serving.into_future() => ended,
         () = looks.sampler.run() => Ok(()),
@@ -202,13 +215,16 @@ fn router(state: State) -> Router {
             Place::Root => &[""],
             Place::Queue => &QUEUE_PREFIXES,
         };
+        let gate = (state.clone(), route.access.role());
+        let handler = route.handler.route_layer(middleware::from_fn_with_state(gate, authorize));
         for prefix in prefixes {
-            router = router.route(&format!("{prefix}{}", route.path), route.handler.clone());
+            router = router.route(&format!("{prefix}{}", route.path), handler.clone());
         }
     }
     router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn_with_state(state.clone(), site::protect))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), limits::guard))
         .with_state(state)

@@ -9,6 +9,7 @@ use axum::handler::Handler;
 use axum::routing::{MethodRouter, get, post};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use super::auth::{Role, session};
 use super::{State, audit, events, health, job, jobs, operate, overview, probes, record, stats};
 
 /// Who may use a route. Each may do what those before it may.
@@ -25,6 +26,16 @@ pub enum Access {
 }
 
 impl Access {
+    /// The role that it asks for.
+    pub(super) const fn role(self) -> Option<Role> {
+        match self {
+            Self::Public => None,
+            Self::Viewer => Some(Role::Viewer),
+            Self::Operator => Some(Role::Operator),
+            Self::Admin => Some(Role::Admin),
+        }
+    }
+
     /// Its name in the description of the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -150,6 +161,13 @@ fn probes() -> Vec<Route> {
             Public,
             "200 when progress is possible, else 503; each part by name either way",
             probes::ready,
+        ),
+        Route::get::<_, _, session::Session>(
+            Root,
+            "/api/v1/session",
+            Public,
+            "who asks, and whether anybody must say so",
+            session::get,
         ),
         Route::get::<_, _, ()>(Root, "/metrics", Viewer, "all metrics", probes::metrics)
             .answers(TEXT, "Prometheus text"),

@@ -2,15 +2,19 @@
 //!
 //! Not here: the table (`queue::audit`), and how somebody proves who they are (`auth`).
 
-use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::pool::{Own, PoolError};
+use super::auth::{Identity, authorize};
+use super::pool::{Own, PoolError, in_time};
 use super::{Problem, State, request_id, stats};
 use crate::queue::audit::{self, Actor, Asked, Outcome};
+use crate::status::sentence;
 
 /// The database may take this long over one statement of an operation.
 const SETTINGS: &str = "set statement_timeout = '60s'; set lock_timeout = '5s'";
@@ -20,13 +24,17 @@ const SETTINGS: &str = "set statement_timeout = '60s'; set lock_timeout = '5s'";
 pub(super) struct Who(pub(super) Actor);
 
 impl<S: Sync> FromRequestParts<S> for Who {
-    type Rejection = Infallible;
+    type Rejection = Problem;
 
-    async fn from_request_parts(_parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let identity = parts.extensions.get::<Identity>();
+        let detail = "say who you are: send `Authorization: Bearer TOKEN`";
+        let identity = identity
+            .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "not_authenticated", detail))?;
         Ok(Self(Actor {
-            name: "anonymous".to_owned(),
-            role: "admin".to_owned(),
-            address: None,
+            name: identity.name.clone(),
+            role: identity.role.as_str().to_owned(),
+            address: Some(authorize::address(parts).to_string()),
             request_id: Some(request_id::current()),
         }))
     }
@@ -91,6 +99,43 @@ impl Trail {
         result
     }
 }
+
+/// Writes down that somebody was denied something, beside the answer. One at a time: a flood of
+/// attempts is in the log, and must not become one of rows.
+pub(super) fn denied(
+    state: &State,
+    (name, role): (String, String),
+    address: IpAddr,
+    path: &str,
+    code: &'static str,
+) {
+    let Ok(place) = Arc::clone(&state.denials).try_acquire_owned() else { return };
+    let actor = Actor {
+        name,
+        role,
+        address: Some(address.to_string()),
+        request_id: Some(request_id::current()),
+    };
+    let action = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let action = ACTIONS.iter().find(|known| **known == action).copied().unwrap_or("other");
+    let (target, reason) = (Some(path.to_owned()), Some(code.to_owned()));
+    let (asked, state) = (Asked { action, target, reason }, state.clone());
+    tokio::spawn(async move {
+        let written = async {
+            let lent = state.pool.lend().await?;
+            audit::begin(&lent, &actor, &asked, Outcome::Denied).await?;
+            lent.give_back();
+            Ok::<_, PoolError>(())
+        };
+        if let Err(error) = in_time(written).await {
+            debug!(error = sentence(&error), "a denied attempt was not written down");
+        }
+        drop(place);
+    });
+}
+
+/// Words for what was denied.
+const ACTIONS: [&str; 7] = ["retry-failed", "clear", "start", "stop", "retry", "discard", "resync"];
 
 /// An answer that does not end with its client's connection: what is begun is done and written
 /// down.

@@ -1,11 +1,12 @@
 //! What may stand on the command line.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
 use uuid::Uuid;
 
-use crate::config::Flags;
+use crate::config::{self, Flags, Role};
 use crate::queue::filter::Filter;
 use crate::queue::status::Status;
 
@@ -152,8 +153,32 @@ pub enum Command {
     },
     /// Print the description of the HTTP API (OpenAPI 3.1)
     Openapi,
+    /// Tokens for the HTTP API
+    Token {
+        #[command(subcommand)]
+        what: TokenCommand,
+    },
     /// Ask a running walferry on this machine whether it lives; for containers without curl
     Healthcheck,
+}
+
+/// What to do about tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Draw a new token; it is shown once, walferry keeps its hash only
+    Create {
+        /// Whose it is, for the audit log
+        #[arg(long, value_parser = token_name)]
+        name: String,
+        /// What its holder may do: viewer, operator or admin
+        #[arg(long, value_parser = role)]
+        role: Role,
+        /// The last day on which it can be used, UTC, such as 2027-01-31
+        #[arg(long, value_name = "DATE", value_parser = date)]
+        expires: Option<String>,
+    },
+    /// Print the hash of the token on standard input
+    Hash,
 }
 
 /// Which jobs are meant.
@@ -211,6 +236,21 @@ impl Arguments {
 fn status(text: &str) -> Result<Status, String> {
     let words = || Status::ALL.map(Status::as_str).join(", ");
     Status::from_word(text).ok_or_else(|| format!("is not one of {}", words()))
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    let words = || Role::ALL.map(Role::as_str).join(", ");
+    Role::from_word(text).ok_or_else(|| format!("is not one of {}", words()))
+}
+
+fn token_name(text: &str) -> Result<String, &'static str> {
+    let words = "write 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'";
+    config::is_token_name(text).then(|| text.to_owned()).ok_or(words)
+}
+
+fn date(text: &str) -> Result<String, &'static str> {
+    let end = config::end_of_day(text).ok_or("write a date such as 2027-01-31")?;
+    (end > SystemTime::now()).then(|| text.to_owned()).ok_or("that day is over")
 }
 
 fn key_value(text: &str) -> Result<(String, String), &'static str> {

@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access;
 use super::endpoint::{self, Fault};
 use super::error::{Origin, Shown};
 use super::setting::{Kind, Setting};
 use super::source::Sources;
 use super::unit::{size, time};
 use super::{
-    Api, Authentication, Config, ConfigError, Database, Elasticsearch, Flags, Limits, Queue,
+    Api, Authentication, Config, ConfigError, Database, Elasticsearch, Flags, Jwt, Limits, Queue,
     Refresh, Secret, SslMode, Strings,
 };
 
@@ -32,7 +33,7 @@ pub enum Needs {
 /// The first fault found; see [`ConfigError`].
 pub fn load(flags: &Flags, environment: &Strings, needs: Needs) -> Result<Config, ConfigError> {
     let values = Values(Sources::read(flags, environment)?);
-    let api = Api { insecure_no_auth: values.flag("api.insecure_no_auth")?.unwrap_or(false) };
+    let api = api(&values)?;
     Ok(Config {
         database: database(&values)?,
         elasticsearch: elasticsearch(&values, needs)?,
@@ -54,7 +55,7 @@ pub fn load(flags: &Flags, environment: &Strings, needs: Needs) -> Result<Config
 /// As [`load`].
 pub fn listen(flags: &Flags, environment: &Strings) -> Result<SocketAddr, ConfigError> {
     let values = Values(Sources::read(flags, environment)?);
-    let api = Api { insecure_no_auth: values.flag("api.insecure_no_auth")?.unwrap_or(false) };
+    let api = api(&values)?;
     listen_address(&values, &api)
 }
 
@@ -169,6 +170,46 @@ fn queue(values: &Values) -> Result<Queue, ConfigError> {
     })
 }
 
+fn api(values: &Values) -> Result<Api, ConfigError> {
+    let tokens = values.parsed("api.tokens", access::tokens)?.unwrap_or_default();
+    let environment = values.named("api.environment", access::environment_fault)?;
+    Ok(Api {
+        insecure_no_auth: values.flag("api.insecure_no_auth")?.unwrap_or(false),
+        tokens,
+        jwt: jwt(values)?,
+        cors_origins: values.parsed("api.cors_origins", access::origins)?.unwrap_or_default(),
+        environment: Some(environment).filter(|label| !label.is_empty()),
+    })
+}
+
+fn jwt(values: &Values) -> Result<Option<Jwt>, ConfigError> {
+    let role_claim = values.parsed("api.jwt_role_claim", access::role_claim)?;
+    let secret = values.parsed("api.jwt_secret", |text| {
+        access::jwt_secret(text)?;
+        Ok(Secret(text.to_owned()))
+    })?;
+    let jwks_url = values.parsed("api.jwks_url", access::jwks_url)?;
+    let issuer = values.0.get("api.jwt_issuer").map(|(_, issuer)| issuer.to_owned());
+    if secret.is_none() && jwks_url.is_none() {
+        return match values.0.get("api.jwt_issuer") {
+            None => Ok(None),
+            Some((origin, text)) => {
+                let reason = "says who issues JWTs, but nothing says how they are checked";
+                let mut error = reject("api.jwt_issuer", origin, text, reason);
+                if let ConfigError::Invalid { good, .. } = &mut error {
+                    "api.jwks_url or api.jwt_secret as well".clone_into(good);
+                }
+                Err(error)
+            }
+        };
+    }
+    let derived = || jwks_url.as_ref().and_then(access::issuer_of);
+    let issuer = issuer.or_else(derived).ok_or_else(|| missing("api.jwt_issuer"))?;
+    let (_, audience) = values.required("api.jwt_audience")?;
+    let role_claim = role_claim.expect("a setting with a default has a value");
+    Ok(Some(Jwt { secret, jwks_url, issuer, audience: audience.to_owned(), role_claim }))
+}
+
 fn listen_address(values: &Values, api: &Api) -> Result<SocketAddr, ConfigError> {
     let (origin, text) = values.required("listen")?;
     let fault = |reason: &str, good: &str| ConfigError::Invalid {
@@ -183,10 +224,11 @@ fn listen_address(values: &Values, api: &Api) -> Result<SocketAddr, ConfigError>
         .unwrap_or(text)
         .parse()
         .map_err(|_| fault("is not an address and a port", "127.0.0.1:3002"))?;
-    if !address.ip().is_loopback() && !api.insecure_no_auth {
+    if !address.ip().is_loopback() && !api.authenticates() && !api.insecure_no_auth {
         return Err(fault(
             "can be reached from other machines, and nobody is asked who they are",
-            "127.0.0.1:3002, or set api.insecure_no_auth = true if something before walferry asks",
+            "127.0.0.1:3002, or set api.tokens to what `walferry token create` prints, or \
+             api.insecure_no_auth = true if something before walferry asks",
         ));
     }
     Ok(address)
@@ -238,6 +280,16 @@ impl Values {
             None => Ok(text.to_owned()),
             Some(reason) => Err(reject(key, origin, text, reason)),
         }
+    }
+
+    /// A text with a grammar of its own; `None` if nobody says anything.
+    fn parsed<T>(
+        &self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some((origin, text)) = self.0.get(key) else { return Ok(None) };
+        parse(text).map(Some).map_err(|fault| invalid(origin, fault))
     }
 
     fn flag(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {

@@ -4,9 +4,7 @@
 //!
 //! Not here: how sizes and times are written (`unit`), and addresses of servers (`endpoint`).
 
-use std::fmt::Write as _;
-
-use super::unit::{DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND, TIB, size_text, time_text};
+use super::unit::{DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND, TIB};
 
 /// One setting.
 #[derive(Debug)]
@@ -159,7 +157,9 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "listen",
-        kind: Kind::Text("address and port; only loopback, unless `api.insecure_no_auth` is set"),
+        kind: Kind::Text(
+            "address and port; only loopback, unless `api.tokens`, a JWT setting or `api.insecure_no_auth` is set",
+        ),
         default: "127.0.0.1:3002",
         purpose: "where the HTTP server listens",
         example: "127.0.0.1:3002",
@@ -288,6 +288,78 @@ pub const SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        key: "api.tokens",
+        kind: Kind::Text(
+            "`NAME:ROLE:SHA256` or `NAME:ROLE:SHA256:YYYY-MM-DD`, as `walferry token create` prints them, separated by commas or white space",
+        ),
+        unset: "none",
+        purpose: "who may use the API: hashes of tokens, with a role (viewer, operator or admin) and perhaps the last day",
+        example: "what `walferry token create` prints",
+        secret: true,
+        ..PLAIN
+    },
+    Setting {
+        key: "api.jwks_url",
+        kind: Kind::Text("`https://` URL, or `http://` on loopback"),
+        unset: "none",
+        purpose: "keys for JWTs signed with ES256 or RS256; for Supabase the address of its Auth, then `/.well-known/jwks.json`",
+        example: "https://PROJECT.supabase.co/auth/v1/.well-known/jwks.json",
+        ..PLAIN
+    },
+    Setting {
+        key: "api.jwt_secret",
+        kind: Kind::Text("at least 32 bytes"),
+        unset: "none",
+        purpose: "secret for JWTs signed with HS256, Supabase's older way",
+        example: "the whole JWT secret of the project",
+        secret: true,
+        ..PLAIN
+    },
+    Setting {
+        key: "api.jwt_issuer",
+        kind: Kind::Text("any text"),
+        unset: "what stands before `/.well-known/jwks.json` in `api.jwks_url`; required with `api.jwt_secret` alone",
+        purpose: "the only `iss` that a JWT may have",
+        example: "https://PROJECT.supabase.co/auth/v1",
+        ..PLAIN
+    },
+    Setting {
+        key: "api.jwt_audience",
+        kind: Kind::Text("any text"),
+        default: "authenticated",
+        purpose: "what must be in a JWT's `aud`",
+        example: "authenticated",
+        ..PLAIN
+    },
+    Setting {
+        key: "api.jwt_role_claim",
+        kind: Kind::Text(
+            "claims with dots between them; not `user_metadata`, which users can change",
+        ),
+        default: "app_metadata.walferry_role",
+        purpose: "where a JWT says viewer, operator or admin; `user_role` for a Supabase hook's claim",
+        example: "app_metadata.walferry_role",
+        ..PLAIN
+    },
+    Setting {
+        key: "api.cors_origins",
+        kind: Kind::Text(
+            "origins such as `https://admin.example.com`, separated by commas or white space",
+        ),
+        unset: "none",
+        purpose: "other sites whose pages may use the API",
+        example: "https://admin.example.com",
+        ..PLAIN
+    },
+    Setting {
+        key: "api.environment",
+        kind: Kind::Text("up to 40 characters"),
+        unset: "none",
+        purpose: "what the page calls this installation, so that nobody takes it for another",
+        example: "production",
+        ..PLAIN
+    },
+    Setting {
         key: "api.insecure_no_auth",
         kind: Kind::Flag,
         default: "false",
@@ -315,47 +387,6 @@ impl Setting {
     pub fn best_variable(&self) -> String {
         self.alias.map_or_else(|| self.variable(), str::to_owned)
     }
-}
-
-impl Kind {
-    /// The limits in words.
-    #[must_use]
-    pub fn describe(self) -> String {
-        match self {
-            Self::Size { min, max } => format!("{} to {}", size_text(min), size_text(max)),
-            Self::Time { min, max } => format!("{} to {}", time_text(min), time_text(max)),
-            Self::Count { min, max } => format!("{min} to {max}"),
-            Self::Flag => "true or false".to_owned(),
-            Self::OneOf(words) => words.join(" or "),
-            Self::Text(words) => words.to_owned(),
-        }
-    }
-}
-
-/// The README's table of all settings.
-#[must_use]
-pub fn markdown_table() -> String {
-    let mut table = String::from(
-        "| key | environment variable | default | values | purpose |\n| --- | --- | --- | --- | --- |\n",
-    );
-    for setting in SETTINGS {
-        let variable = setting.variable();
-        let variables = setting
-            .alias
-            .map_or_else(|| format!("`{variable}`"), |alias| format!("`{alias}`, `{variable}`"));
-        let default = match setting.default {
-            "" => setting.unset.to_owned(),
-            default => format!("`{default}`"),
-        };
-        let Setting { key, kind, purpose, .. } = setting;
-        let written = writeln!(
-            table,
-            "| `{key}` | {variables} | {default} | {} | {purpose} |",
-            kind.describe()
-        );
-        written.expect("a String takes what is written");
-    }
-    table
 }
 
 #[cfg(test)]
