@@ -10,7 +10,7 @@ const COLUMNS = ["at", "actor", "action", "target", "affected", "result", "reaso
 const RESULTS = { done: "s-completed", denied: "s-pending", failed: "s-failed", started: "s-processing" };
 
 function Entries({ entries }) {
-  const cell = (name, content, more = "") => html`<td role="cell" class=${more} data-label=${t(`audit.${name}`)}>${content}</td>`;
+  const cell = (name, content, more = "") => html`<td role="cell" class=${`cell-${name} ${more}`} data-label=${t(`audit.${name}`)}>${content}</td>`;
   return html`<div class="table-wrap" role="region" tabindex="0" aria-label=${t("audit")}><table role="table">
     <thead role="rowgroup"><tr role="row">${COLUMNS.map((name) => html`<th role="columnheader" scope="col" class=${name === "affected" ? "right" : ""}>${t(`audit.${name}`)}</th>`)}</tr></thead>
     <tbody role="rowgroup">${entries.map((one) => html`<tr role="row" key=${String(one.id)} data-entry=${String(one.id)}>
@@ -20,7 +20,7 @@ function Entries({ entries }) {
       ${cell("target", html`<span lang="en">${one.target ?? "–"}</span>`, "breaks")}
       ${cell("affected", one.affected === null || one.affected === undefined ? "–" : String(one.affected), "right num")}
       ${cell("result", html`<span class="badge ${RESULTS[one.result] ?? ""}">${has(`result.${one.result}`) ? t(`result.${one.result}`) : one.result}</span>`)}
-      ${cell("reason", one.reason ?? "–", "breaks")}
+      ${cell("reason", one.reason ?? "–", one.reason ? "breaks" : "none")}
       ${cell("address", html`<${Code}>${one.address ?? "–"}<//>`)}
       ${cell("request", html`<${Code} class="code dim">${one.request_id ?? "–"}<//>`)}</tr>`)}</tbody></table></div>`;
 }

@@ -50,7 +50,7 @@ function Timing({ timing }) {
   const worked = Number(timing.worked_ms ?? 0);
   const all = waited + worked;
   return html`<section class="panel timing"><h2>${t("timing")}</h2>
-    ${all > 0 ? html`<div class="split" aria-hidden="true"><div class="waited" style=${{ flexGrow: waited }}></div><div class="worked" style=${{ flexGrow: worked }}></div></div>` : null}
+    ${all > 0 && timing.worked_ms !== null ? html`<div class="split" aria-hidden="true"><div class="waited" style=${{ flexGrow: waited }}></div><div class="worked" style=${{ flexGrow: worked }}></div></div>` : null}
     <${Facts} facts=${[
       [html`<span class="key waited" aria-hidden="true"></span>${t("timing.waited")}`, html`<${Duration} ms=${timing.waited_ms} />`],
       [html`<span class="key worked" aria-hidden="true"></span>${t("timing.worked")}`, html`<${Duration} ms=${timing.worked_ms} />`],

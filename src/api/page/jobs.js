@@ -104,7 +104,7 @@ function Filters({ query }) {
 const COLUMNS = ["id", "table", "operation", "record_id", "status", "created", "processed", "attempts", "error"];
 
 export function JobsTable({ jobs, gone = new Set(), label }) {
-  const cell = (name, content, more = "") => html`<td role="cell" class=${more} data-label=${t(`column.${name}`)}>${content}</td>`;
+  const cell = (name, content, more = "") => html`<td role="cell" class=${`cell-${name} ${more}`} data-label=${t(`column.${name}`)}>${content}</td>`;
   return html`<div class="table-wrap" role="region" aria-label=${label} tabindex="0"><table role="table" class="jobs">
     <thead role="rowgroup"><tr role="row">${COLUMNS.map((name) => html`<th role="columnheader" scope="col" key=${name} class=${name === "attempts" ? "right" : ""}>${t(`column.${name}`)}</th>`)}</tr></thead>
     <tbody role="rowgroup">${jobs.map((job) => html`<tr role="row" key=${String(job.id)} data-job=${String(job.id)} class=${gone.has(String(job.id)) ? "gone" : ""}>
@@ -114,9 +114,9 @@ export function JobsTable({ jobs, gone = new Set(), label }) {
       ${cell("record_id", html`<a class="code record" translate="no" href=${recordLink(job.table_name, job.record_id)}>${job.record_id}</a>`)}
       ${cell("status", gone.has(String(job.id)) ? html`<span class="badge s-gone">${t("status.gone")}</span>` : html`<${Status} status=${job.status} />`)}
       ${cell("created", html`<${Time} iso=${job.created_at} />`, "nobreak")}
-      ${cell("processed", html`<${Time} iso=${job.processed_at} />`, "nobreak")}
+      ${cell("processed", html`<${Time} iso=${job.processed_at} />`, job.processed_at ? "nobreak" : "none")}
       ${cell("attempts", String(job.retry_count), "right num")}
-      ${cell("error", job.error_message ? html`<span class="error-text" lang="en" title=${job.error_message}>${job.error_message}</span>` : html`<span class="dim">–</span>`)}
+      ${cell("error", job.error_message ? html`<span class="error-text" lang="en" title=${job.error_message}>${job.error_message}</span>` : html`<span class="dim">–</span>`, job.error_message ? "" : "none")}
     </tr>`)}</tbody></table></div>`;
 }
 

@@ -23,7 +23,7 @@ export function Cards({ overview, query }) {
 
 export const isStopped = (overview) => {
   const mode = overview?.components?.mode;
-  return overview?.mode === "stopped" && (!mode || (!mode.ok && /operator/i.test(mode.message ?? "")));
+  return mode ? !mode.ok && /operator/i.test(mode.message ?? "") : overview?.mode === "stopped";
 };
 
 // What stands above everything: the page's link, and whatever keeps indexing from going on.
