@@ -96,8 +96,7 @@ function Bulk({ verb, filter }) {
     }
   });
   useEffect(() => {
-    const dry = { filter, dry_run: true, ...(discard ? { reason: "dry run" } : {}) };
-    ask(() => post(path, dry)).then((answer) => setMatched(answer.matched), setError);
+    ask(() => post(path, { filter, dry_run: true })).then((answer) => setMatched(answer.matched), setError);
   }, []);
   return html`<${Dialog} title=${t(`${verb}.title`)} onClose=${close} danger=${discard}><form onSubmit=${submit}>
     <${Filter} filter=${filter} />
@@ -132,7 +131,7 @@ function Stop() {
     close();
   });
   const slot = state.overview?.slot;
-  const unfinished = state.overview ? Number(state.overview.stats.pending) + Number(state.overview.stats.processing) : null;
+  const unfinished = state.overview?.stats ? Number(state.overview.stats.pending) + Number(state.overview.stats.processing) : null;
   return html`<${Dialog} title=${t("stop.title")} onClose=${close}><form onSubmit=${submit}>
     <p>${t("stop.means")}</p>
     <ul><li>${t("stop.kept")}</li><li>${t("stop.stale")}</li><li>${t("stop.grows")}</li></ul>
@@ -150,7 +149,7 @@ function Clear() {
   const word = t("clear.word");
   const { busy, error, submit } = useSubmit(async () => {
     const answer = await post("queue/clear");
-    const left = state.overview ? Number(state.overview.stats.pending) + Number(state.overview.stats.processing) : 0;
+    const left = state.overview?.stats ? Number(state.overview.stats.pending) + Number(state.overview.stats.processing) : 0;
     const partly = /not all/i.test(answer.message ?? "");
     notify({ kind: partly ? "info" : "good", text: t(partly ? "clear.partly" : "clear.done", { count: answer.cleared, left }) });
     close();

@@ -49,7 +49,7 @@ function Settings() {
       <button type="button" class="act" onClick=${() => { setOpen(false); openDialog({ kind: "help" }); }}>${t("keys.title")}</button>
       ${known ? html`<p class="who">${t("who", { name: known.name, role: t(`role.${known.role}`) })}</p>` : null}
       ${known && session.authentication === "required" ? html`<button type="button" class="act" onClick=${logout}>${t("logout")}</button>` : null}
-      ${session ? html`<p class="dim">${t("version", { version: session.version })}</p>` : null}
+      ${session?.version ? html`<p class="dim">${t("version", { version: session.version })}</p>` : null}
     </div></div>`;
 }
 

@@ -126,7 +126,7 @@ function useFailedCount(query, list, overview) {
   const filter = operationFilter(query);
   const key = JSON.stringify(filter);
   const known = query.status === "failed" ? (list?.answer ? list.answer.total : null)
-    : key === "{}" ? overview?.stats.failed ?? null : undefined;
+    : key === "{}" ? overview?.stats?.failed ?? null : undefined;
   const needed = known === undefined && !query.status;
   useEffect(() => {
     if (!needed) return undefined;

@@ -13,7 +13,7 @@ export function Cards({ overview, query }) {
   const chosen = query.status || "total";
   return html`<ul class="cards" aria-label=${t("cards.label")}>${CARDS.map((card) => {
     const status = card === "total" ? undefined : card;
-    const count = overview?.stats[card];
+    const count = overview?.stats?.[card];
     return html`<li key=${card}><a class="card c-${card}" data-card=${card} aria-current=${chosen === card ? "true" : undefined}
         href=${jobsLink({ ...query, status, page: undefined })}>
       <span class="card-name">${t(`status.${card}`)}</span>
@@ -21,14 +21,11 @@ export function Cards({ overview, query }) {
   })}</ul>`;
 }
 
-export const isStopped = (overview) => {
-  const mode = overview?.components?.mode;
-  return mode ? !mode.ok && /operator/i.test(mode.message ?? "") : overview?.mode === "stopped";
-};
+export const isStopped = (overview) => overview?.mode === "stopped";
 
 // What stands above everything: the page's link, and whatever keeps indexing from going on.
 export function Banners({ overview }) {
-  const { link, linkError, seenAt, live } = state;
+  const { link, linkError, seenAt, live, figures } = state;
   const banners = [];
   if (link === "down") {
     const reached = linkError.status !== 0;
@@ -39,14 +36,17 @@ export function Banners({ overview }) {
       ${linkError.requestId ? html` <span class="nobreak">${t("error.request")} <${Code}>${linkError.requestId}<//></span>` : null}
       ${" "}${seenAt ? t("banner.seen", { at: clock(seenAt) }) : ""} ${t("banner.trying")}</div></div>`);
   }
+  if (link !== "down" && !figures) {
+    banners.push(html`<div class="banner bad" role="alert" data-banner="source"><div><strong>${t("banner.source")}</strong>
+      ${seenAt ? t("banner.seen", { at: clock(seenAt) }) : ""} ${t("banner.trying")}</div></div>`);
+  }
   if (!live) banners.push(html`<div class="banner info" data-banner="paused"><div>${t("banner.paused_live")}</div></div>`);
   if (isStopped(overview)) {
     banners.push(html`<div class="banner warn" role="status" data-banner="stopped">
       <div><strong>${t("banner.stopped")}</strong> ${t("banner.stopped_more")}</div>
       <${Act} needs="operator" onAct=${start}>${t("start")}<//></div>`);
-  } else if (overview?.mode === "stopped") {
-    banners.push(html`<div class="banner bad" role="status" data-banner="no-run"><div><strong>${t("banner.no_run")}</strong></div></div>`);
   }
+  if (overview?.mode === "starting") banners.push(html`<div class="banner warn" role="status" data-banner="starting"><div>${t("banner.starting")}</div></div>`);
   if (overview?.mode === "standby") banners.push(html`<div class="banner info"><div>${t("banner.standby")}</div></div>`);
   if (overview?.mode === "load") banners.push(html`<div class="banner info"><div>${t("banner.load")}</div></div>`);
   const wal = overview?.slot?.wal_status;
@@ -58,6 +58,7 @@ export function Banners({ overview }) {
 
 function Freshness({ overview }) {
   const oldest = overview.oldest_unfinished_at;
+  if (!state.figures) return html`<section class="panel" data-panel="freshness"><h2>${t("freshness")}</h2><p class="big">–</p><p class="dim">${t("freshness.unknown")}</p></section>`;
   return html`<section class="panel" data-panel="freshness"><h2>${t("freshness")}</h2>
     ${oldest ? html`<p class="big">${duration(state.now - Date.parse(oldest))}</p><p class="dim">${t("freshness.oldest")} <${Time} iso=${oldest} /></p>`
     : html`<p class="big good">${t("freshness.none")}</p><p class="dim">${t("freshness.none_more")}</p>`}</section>`;
@@ -115,8 +116,8 @@ function Health({ health, stats }) {
     <p><span class="badge big-badge h-${health.status}" data-health=${health.status}>${has(`health.${health.status}`) ? t(`health.${health.status}`) : health.status}</span></p>
     ${health.issues.length ? html`<ul class="issues" lang="en">${health.issues.map((issue, at) =>
       html`<li>${issue}${health.recommendations[at] ? html`<br /><span class="dim">→ ${health.recommendations[at]}</span>` : null}</li>`)}</ul>` : null}
-    <p class="dim">${t("health.errors", { rate: percent(health.errorRate) })}<br />${t("health.time", { time: duration(stats.avgProcessingTime) })}
-      ${stats.lastProcessedAt ? html`<br />${t("health.last")} <${Time} iso=${stats.lastProcessedAt} />` : null}</p></section>`;
+    <p class="dim">${t("health.errors", { rate: percent(health.errorRate) })}${stats ? html`<br />${t("health.time", { time: duration(stats.avgProcessingTime) })}` : null}
+      ${stats?.lastProcessedAt ? html`<br />${t("health.last")} <${Time} iso=${stats.lastProcessedAt} />` : null}</p></section>`;
 }
 
 const [WIDTH, HEIGHT] = [300, 56];

@@ -29,9 +29,10 @@ export function Act({ needs = "viewer", because = null, onAct, kind = "", childr
 }
 
 export function ErrorBox({ error, onRetry, title }) {
-  const known = has(`error.${error.code}`);
+  const code = error.status === 403 && error.code === "not_permitted" ? "forbidden" : error.code;
+  const known = has(`error.${code}`);
   return html`<div class="box bad" role="alert">
-    <p><strong>${title ?? t("error.title")}</strong> ${known ? t(`error.${error.code}`) : ""}</p>
+    <p><strong>${title ?? t("error.title")}</strong> ${known ? t(`error.${code}`) : ""}</p>
     ${error.detail && error.status !== 0 ? html`<p lang="en" class="quoted">${error.detail}</p>` : null}
     ${(error.more?.errors ?? []).map((one) => html`<p lang="en"><${Code}>${one.field}<//>: ${one.reason}${one.allowed ? ` (${one.allowed})` : ""}</p>`)}
     ${error.requestId ? html`<p class="dim">${t("error.request")} <${Code}>${error.requestId}<//></p>` : null}

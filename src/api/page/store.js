@@ -9,7 +9,7 @@ export const SAMPLES_MAX = 300;
 
 export const state = {
   session: null, sessionError: null, loginError: null,
-  overview: null, link: "connecting", linkError: null, seenAt: null,
+  overview: null, figures: true, link: "connecting", linkError: null, seenAt: null,
   live: true, now: Date.now(), samples: [], headroom: [],
   theme: kept("theme") || "auto", keys: kept("keys") !== "off",
   dialog: null, notices: [], list: null,
@@ -52,9 +52,19 @@ export const may = (needed) => RANK.indexOf(role()) >= RANK.indexOf(needed);
 
 // --- session ---
 
+async function whoAsks() {
+  try {
+    return await get("session");
+  } catch (error) {
+    if (error.code !== "no_such_route") throw error;
+    // A server without sessions asks nobody who they are.
+    return { authentication: "none", identity: { name: "anonymous", role: "admin", expires_at: null }, version: "", environment: null };
+  }
+}
+
 export async function begin() {
   try {
-    const session = await get("session");
+    const session = await whoAsks();
     set({ session, sessionError: null });
     if (session.identity) connect(); else if (token()) setToken(null);
   } catch (error) {
@@ -114,24 +124,33 @@ export function setLive(live) {
   if (live) { set({ link: "connecting" }); connect(); } else { disconnect(); set({ link: "paused" }); }
 }
 
-function saw(overview) {
+// Without PostgreSQL there are no figures: the last ones stay, and the page says of when they are.
+function saw(told) {
   const at = Date.now();
+  const known = Boolean(told.stats);
+  const overview = known ? told : { ...told, stats: state.overview?.stats ?? null, slot: state.overview?.slot ?? null };
+  if (!known) return set({ overview, figures: false, linkError: null });
   const headroom = state.headroom.filter((one) => at - one.at < 300_000);
   if (overview.slot && overview.slot.safe_bytes !== null) headroom.push({ at, safe: Number(overview.slot.safe_bytes) });
-  set({ overview, headroom, seenAt: at, linkError: null });
+  set({ overview, headroom, figures: true, seenAt: at, linkError: null });
 }
 
 async function run(signal) {
   let fails = 0;
   let next = 0;
   while (!signal.aborted) {
-    try {
-      if (Date.now() >= next) await ask(() => stream("queue/events", { signal, onOpen: opened, onEvent: heard }));
-      if (state.link === "live") fails = 0;
-    } catch (error) {
-      if (signal.aborted || error.status === 401) return;
+    if (Date.now() >= next) {
+      const began = Date.now();
+      try {
+        await ask(() => stream("queue/events", { signal, onOpen: opened, onEvent: heard }));
+        if (Date.now() - began > 10_000) { fails = 0; continue; } // the server lets every stream end at times
+      } catch (error) {
+        if (signal.aborted || error.status === 401) return;
+        if (Date.now() - began > 10_000) fails = 0;
+      }
+      fails += 1;
+      next = Date.now() + Math.min(30_000, 1000 * 2 ** fails);
     }
-    if (Date.now() >= next) { fails += 1; next = Date.now() + Math.min(30_000, 1000 * 2 ** fails); }
     await poll(signal);
     await pause(fails < 3 ? 1000 : 5000, signal);
   }
