@@ -52,7 +52,7 @@ async fn dialogs(walk: &Walk) {
     for act in ["retry", "discard", "stop", "clear"] {
         walk.browser.click(&format!("[data-act={act}]:not([aria-disabled])")).await;
         walk.browser
-            .wait("document.querySelector('dialog') && !document.querySelector('dialog .loading')")
+            .wait("document.querySelector('dialog[open]') && !document.querySelector('dialog .loading')")
             .await;
         assert_page(walk, act).await;
         walk.browser.press(super::ESCAPE).await;
@@ -77,4 +77,12 @@ pub(super) async fn assert_nothing_external(walk: &Walk) {
     let script = "performance.getEntriesByType('resource').map((one) => one.name)
         .filter((name) => !name.startsWith(location.origin + '/'))";
     assert_eq!(walk.browser.value(script).await, json!([]));
+}
+
+/// The console has nothing to say but that the server refused what this test did wrongly.
+pub(super) async fn assert_no_complaints(walk: &Walk) {
+    let refused = "Failed to load resource: the server responded with a status of 4";
+    let mut complaints = walk.browser.complaints().await;
+    complaints.retain(|complaint| !complaint.contains(refused));
+    assert_eq!(complaints, Vec::<String>::new());
 }

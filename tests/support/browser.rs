@@ -143,10 +143,18 @@ impl Browser {
         eventually(PAGE_MAX, condition, async || {
             match self.call(Method::POST, "/execute/sync", script.clone()).await {
                 Ok(Value::Bool(true)) => Ok(()),
-                _ => Err(self.text("body").await),
+                Ok(_) => Err(self.state().await),
+                Err(error) => Err(error),
             }
         })
         .await;
+    }
+
+    /// What a reader of a failed test wants to see.
+    async fn state(&self) -> String {
+        let place = self.value("location.href").await;
+        let text = self.text("body").await.replace('\n', " | ");
+        format!("{place}: {text}; the console: {:?}", self.complaints().await)
     }
 
     /// Waits until an element that matches `selector` shows `text`.

@@ -48,10 +48,11 @@ async function refresh(query, { changed, fresh, missed }) {
   if (jobs.length === 0 && answer.jobs.length > 0) return show(key, { answer, error: null });
   const newest = Math.max(0, ...[...shown].map(Number));
   const unseen = answer.page > 1 ? 0 : answer.jobs.filter((job) => !shown.has(String(job.id)) && Number(job.id) > newest).length;
-  const plain = active(query).length === 0 && !missed;
+  // A page full of news: how many there are beyond it, only the stream tells, and only of all jobs.
+  const full = unseen === answer.jobs.length && active(query).length === 0 && !missed;
   show(key, {
     answer: { ...now.answer, jobs, total: answer.total, total_is_estimate: answer.total_is_estimate },
-    fresh: answer.page > 1 ? 0 : Math.max(unseen, plain ? now.fresh + fresh : unseen), gone, error: null,
+    fresh: full ? Math.max(unseen, now.fresh + fresh) : unseen, gone, error: null,
   });
 }
 

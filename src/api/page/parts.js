@@ -1,5 +1,5 @@
 // Small parts that every view uses.
-import { html, useEffect, useRef } from "./base.js";
+import { html, useLayoutEffect, useRef } from "./base.js";
 import { text } from "./exact.js";
 import { dismiss, may, role, state } from "./store.js";
 import { duration, has, moment, number, t } from "./words.js";
@@ -63,7 +63,7 @@ export function Pager({ page, limit, total, estimate, link, shown }) {
 
 export function Dialog({ title, onClose, danger, children }) {
   const ref = useRef();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const dialog = ref.current;
     const before = document.activeElement;
     dialog.showModal();
