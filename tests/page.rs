@@ -117,7 +117,7 @@ async fn nothing_yet(walk: &Walk) {
     walk.open("").await;
     walk.browser.wait_text(".empty-title", "No jobs yet").await;
     walk.browser.wait("document.querySelector('[data-link=live]')").await;
-    assert_eq!(walk.browser.text("[data-card=total] .card-count").await, "0");
+    walk.browser.wait_text("[data-card=total] .card-count", "0").await;
 }
 
 async fn cards_and_filters(walk: &Walk) {
