@@ -16,6 +16,7 @@ mod maintain;
 mod memory;
 mod migrations;
 mod oracle;
+mod page;
 mod queue_healing;
 mod queue_storage;
 mod replication;

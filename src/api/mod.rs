@@ -2,6 +2,7 @@
 //!
 //! | route | answer |
 //! | --- | --- |
+//! | `GET /`, `/assets/…` | the admin page |
 //! | `GET /livez` | 200 as long as the event loop turns; needs neither PostgreSQL nor Elasticsearch |
 //! | `GET /readyz` | 200 when progress is possible, else 503; each component by name either way |
 //! | `GET /metrics` | Prometheus text |
@@ -42,6 +43,7 @@ mod listener;
 pub mod openapi;
 mod operate;
 mod overview;
+mod page;
 mod pool;
 mod probes;
 mod problem;
@@ -209,7 +211,7 @@ pub async fn serve(
 }
 
 fn router(state: State) -> Router {
-    let mut router = Router::new();
+    let mut router = page::routes();
     for route in routes() {
         let prefixes: &[&str] = match route.place {
             Place::Root => &[""],

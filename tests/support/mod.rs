@@ -15,6 +15,7 @@
 #![allow(dead_code, reason = "each test takes the part it needs")]
 
 pub(crate) mod bed;
+pub(crate) mod browser;
 pub(crate) mod elasticsearch;
 pub(crate) mod faults;
 pub(crate) mod launcher;
@@ -25,6 +26,7 @@ pub(crate) mod wait;
 pub(crate) mod walferry;
 
 pub(crate) use bed::TestBed;
+pub(crate) use browser::Browser;
 pub(crate) use elasticsearch::{Elasticsearch, ElasticsearchNode};
 pub(crate) use postgres::{Postgres, Sql, StopMode};
 pub(crate) use servers::Servers;

@@ -1,0 +1,132 @@
+//! What can be told of the page without a browser. Not here: what it does in one (`tests/page.rs`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::*;
+
+const SIZE_MAX: usize = 150_000;
+
+fn content(route: &str) -> &'static str {
+    let file = FILES.iter().find(|(name, ..)| *name == route).unwrap();
+    std::str::from_utf8(file.2).unwrap()
+}
+
+fn request(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+}
+
+fn catalogue(route: &str) -> BTreeMap<String, Value> {
+    let (_, json) = content(route).split_once("export default ").unwrap();
+    serde_json::from_str(json.trim_end().trim_end_matches(';')).unwrap()
+}
+
+/// The plural forms of an entry and the values that it names.
+fn shape(entry: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let named = |text: &str| -> BTreeSet<String> {
+        let parts = text.split('{').skip(1);
+        parts.filter_map(|part| part.split_once('}')).map(|(name, _)| name.to_owned()).collect()
+    };
+    match entry {
+        Value::String(text) => BTreeMap::from([(String::new(), named(text))]),
+        Value::Object(forms) => {
+            let form = |(name, text): (&String, &Value)| {
+                (name.clone(), named(text.as_str().expect("a form is text")))
+            };
+            forms.iter().map(form).collect()
+        }
+        other => panic!("{other} is neither text nor plural forms"),
+    }
+}
+
+#[test]
+fn both_languages_have_the_same_words() {
+    let (english, turkish) = (catalogue("/assets/words.en.js"), catalogue("/assets/words.tr.js"));
+    let keys = |words: &BTreeMap<String, Value>| words.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&english), keys(&turkish));
+    for (key, entry) in &english {
+        assert_eq!(shape(entry), shape(&turkish[key]), "{key}");
+        assert!(!entry.to_string().is_empty() && turkish[key] != Value::from(""), "{key}");
+    }
+}
+
+#[test]
+fn every_word_that_is_asked_for_exists() {
+    let english = catalogue("/assets/words.en.js");
+    let scripts =
+        FILES.iter().filter(|(route, kind, _)| *kind == SCRIPT && !route.contains("words."));
+    for (route, _, bytes) in scripts {
+        let text = std::str::from_utf8(bytes).unwrap();
+        for asked in text.split("t(\"").skip(1).filter_map(|rest| rest.split_once('"')) {
+            let before =
+                text[..asked.0.as_ptr() as usize - text.as_ptr() as usize - 3].chars().next_back();
+            if before.is_some_and(|letter| letter.is_alphanumeric() || "._$".contains(letter)) {
+                continue; // another function whose name ends in t
+            }
+            assert!(english.contains_key(asked.0), "{route} asks for {}", asked.0);
+        }
+    }
+}
+
+#[test]
+fn every_file_of_the_page_is_served_and_nothing_is_inline() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/page");
+    let mut served = BTreeSet::from(["tests.rs".to_owned(), "vendor/README.md".to_owned()]);
+    served.extend(FILES.iter().map(|(route, ..)| match *route {
+        "/" => "index.html".to_owned(),
+        route => route.trim_start_matches("/assets/").to_owned(),
+    }));
+    for below in ["", "vendor/"] {
+        for file in std::fs::read_dir(folder.join(below)).unwrap() {
+            let file = file.unwrap();
+            let name = format!("{below}{}", file.file_name().to_string_lossy());
+            assert!(file.path().is_dir() || served.contains(&name), "{name} is not served");
+        }
+    }
+    for (route, kind, bytes) in FILES.iter().filter(|file| [HTML, CSS, SCRIPT].contains(&file.1)) {
+        let text = std::str::from_utf8(bytes).unwrap();
+        for outside in ["https://", "url(//", "innerHTML", "document.write", "eval("] {
+            let vendored = route.contains("/vendor/") && outside == "innerHTML";
+            assert!(vendored || !text.contains(outside), "{route} has {outside}");
+        }
+        if *kind == HTML {
+            assert!(!text.contains("<style") && !text.contains(" style="), "{route}");
+            assert!(
+                text.matches("<script").count()
+                    == text.matches("<script src=").count()
+                        + text.matches("<script type=\"module\" src=").count()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_page_is_small() {
+    let sent: usize = PAGE.iter().map(|file| file.gzip.body.len()).sum();
+    assert!(sent <= SIZE_MAX, "{sent} bytes compressed; {SIZE_MAX} are the limit");
+}
+
+#[test]
+fn what_a_browser_has_is_not_sent_again() {
+    let file = &PAGE[1];
+    let plain = file.answer(&request(&[]));
+    assert_eq!(plain.status(), StatusCode::OK);
+    assert_eq!(plain.headers()[header::CACHE_CONTROL], "no-cache");
+    assert_eq!(plain.headers()[header::CONTENT_TYPE], CSS);
+    assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
+    let small = file.answer(&request(&[("accept-encoding", "br, gzip;q=0.5")]));
+    assert_eq!(small.headers()[header::CONTENT_ENCODING], "gzip");
+    assert_ne!(small.headers()[header::ETAG], plain.headers()[header::ETAG]);
+    let refused = file.answer(&request(&[("accept-encoding", "gzip;q=0")]));
+    assert!(!refused.headers().contains_key(header::CONTENT_ENCODING));
+
+    let tag = plain.headers()[header::ETAG].to_str().unwrap();
+    for known in [tag, "*", &format!("\"other\", W/{tag}")] {
+        let again = file.answer(&request(&[("if-none-match", known)]));
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{known}");
+    }
+    let other = file.answer(&request(&[("if-none-match", "\"other\"")]));
+    assert_eq!(other.status(), StatusCode::OK);
+}

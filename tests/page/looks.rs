@@ -1,0 +1,88 @@
+//! What holds for every page: axe finds nothing, nothing is asked from elsewhere.
+
+use serde_json::{Value, json};
+
+use super::{Walk, listing};
+
+const AXE: &str = include_str!("../vendor/axe/axe.min.js");
+
+/// WCAG 2.2 A and AA, and what axe holds to be good practice.
+const FIND: &str = "axe.run(document, { resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa',
+    'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }).then((found) => found.violations.map(
+    (one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 200)).join(' | ')}`))";
+
+/// Each kind of page in each theme, language and width.
+pub(super) async fn assert_accessible(walk: &Walk) {
+    let failed = walk.first_id("status = 'failed'").await;
+    let places = [
+        "#/".to_owned(),
+        "#/?status=failed&error=definition".to_owned(),
+        "#/?table=nothing".to_owned(),
+        format!("#/jobs/{failed}"),
+        format!("#/records/listings/{}", listing(5)),
+        "#/audit".to_owned(),
+    ];
+    for (width, height) in [(1280, 900), (390, 844)] {
+        walk.browser.resize(width, height).await;
+        for (theme, language) in [("light", "en"), ("light", "tr"), ("dark", "en"), ("dark", "tr")]
+        {
+            let kept = format!(
+                "localStorage.setItem('walferry.theme', '{theme}');
+                 localStorage.setItem('walferry.language', '{language}')"
+            );
+            walk.browser.run(&kept).await;
+            for place in &places {
+                let what = format!("{place} {theme} {language} {width}");
+                walk.open(place).await;
+                walk.browser
+                    .wait("document.querySelector('h1') && !document.querySelector('.loading')")
+                    .await;
+                assert_eq!(walk.browser.value("document.documentElement.lang").await, language);
+                assert_page(walk, &what).await;
+            }
+        }
+    }
+    walk.browser.run("localStorage.clear()").await;
+    walk.browser.resize(1280, 900).await;
+    dialogs(walk).await;
+}
+
+async fn dialogs(walk: &Walk) {
+    walk.open_jobs("").await;
+    for act in ["retry", "discard", "stop", "clear"] {
+        walk.browser.click(&format!("[data-act={act}]:not([aria-disabled])")).await;
+        walk.browser
+            .wait("document.querySelector('dialog[open]') && !document.querySelector('dialog .loading')")
+            .await;
+        assert_page(walk, act).await;
+        walk.browser.press(super::ESCAPE).await;
+        walk.browser.wait("!document.querySelector('dialog')").await;
+    }
+}
+
+async fn assert_page(walk: &Walk, what: &str) {
+    walk.browser.run(AXE).await;
+    assert_eq!(walk.browser.promised(FIND).await, json!([]), "{what}");
+    let wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth";
+    assert_eq!(
+        walk.browser.value(wide).await,
+        Value::Bool(false),
+        "{what} is wider than its window"
+    );
+}
+
+/// Every request of the page so far went to its own server.
+pub(super) async fn assert_nothing_external(walk: &Walk) {
+    walk.open_jobs("").await;
+    let script = "performance.getEntriesByType('resource').map((one) => one.name)
+        .filter((name) => !name.startsWith(location.origin + '/'))";
+    assert_eq!(walk.browser.value(script).await, json!([]));
+}
+
+/// The console has nothing to say but that the server refused what this test did wrongly.
+pub(super) async fn assert_no_complaints(walk: &Walk) {
+    let refused = "Failed to load resource: the server responded with a status of 4";
+    let mut complaints = walk.browser.complaints().await;
+    complaints.retain(|complaint| !complaint.contains(refused));
+    assert_eq!(complaints, Vec::<String>::new());
+}
