@@ -97,6 +97,7 @@ pub async fn run(
     });
     let (tables, indices) = labels(&definition, &config.index_prefix);
     metrics.declare(&tables, &indices);
+    metrics.run_ended(); // none has begun
     let context =
         Context { config, definition, tables, indices, metrics, status, options, desk, was_ready };
     let stop_serving = CancellationToken::new();

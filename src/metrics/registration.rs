@@ -110,6 +110,12 @@ pub(super) fn real(value: u64) -> f64 {
     value as f64
 }
 
+/// The same of what may be below zero.
+pub(super) fn signed(value: i64) -> f64 {
+    let size = real(value.unsigned_abs());
+    if value < 0 { -size } else { size }
+}
+
 fn options(name: &'static str, help: &'static str) -> Opts {
     Opts::new(name, help).namespace("walferry")
 }

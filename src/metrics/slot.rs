@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{GaugeVec, IntCounter};
 
-use super::registration::{Optional, Registration, real};
+use super::registration::{Optional, Registration, real, signed};
 
 /// Words of the label `status`: PostgreSQL's of `wal_status`.
 const STATUSES: [&str; 4] = ["reserved", "extended", "unreserved", "lost"];
@@ -17,8 +17,8 @@ pub struct Figures {
     pub retained_bytes: u64,
     /// Between the server's end and what is acknowledged.
     pub unconfirmed_bytes: u64,
-    /// Bytes until the slot is in danger; `None` where there is no limit.
-    pub safe_bytes: Option<u64>,
+    /// Bytes until the slot is in danger, below zero once it is; `None` where there is no limit.
+    pub safe_bytes: Option<i64>,
 }
 
 /// Cloning shares it.
@@ -76,7 +76,7 @@ impl Slot {
         self.active.set(Some(f64::from(u8::from(figures.active))));
         self.retained.set(Some(real(figures.retained_bytes)));
         self.unconfirmed.set(Some(real(figures.unconfirmed_bytes)));
-        self.safe.set(figures.safe_bytes.map(real));
+        self.safe.set(figures.safe_bytes.map(signed));
         for status in STATUSES {
             let is = figures.wal_status.as_deref() == Some(status);
             self.status.with_label_values(&[status]).set(f64::from(u8::from(is)));

@@ -95,13 +95,12 @@ fn figures(row: &Row) -> Figures {
     Figures {
         active: row.get(0),
         wal_status: row.get(1),
-        safe_bytes: row.get::<_, Option<i64>>(2).map(unsigned),
+        safe_bytes: row.get(2),
         retained_bytes: unsigned(row.get::<_, Option<i64>>(3).unwrap_or(0)),
         unconfirmed_bytes: unsigned(row.get::<_, Option<i64>>(4).unwrap_or(0)),
     }
 }
 
-/// Below zero there is nothing to tell: a slot that is already in danger has no bytes left.
 fn unsigned(bytes: i64) -> u64 {
     u64::try_from(bytes).unwrap_or(0)
 }
