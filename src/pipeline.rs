@@ -22,7 +22,7 @@ use crate::api;
 use crate::config::Config;
 use crate::document::definition::Definition;
 use crate::document::parse;
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::status::{Component, Status};
 use crate::supervisor::desk::Desk;
 use fault::Fault;
@@ -46,6 +46,9 @@ pub struct RunOptions {
 struct Context {
     config: Arc<Config>,
     definition: Arc<Definition>,
+    /// Labels of the tables and indices, in the definition's order.
+    tables: Arc<[String]>,
+    indices: Arc<[String]>,
     metrics: Metrics,
     status: Status,
     options: RunOptions,
@@ -92,7 +95,11 @@ pub async fn run(
         metrics: metrics.clone(),
         desk: desk.clone(),
     });
-    let context = Context { config, definition, metrics, status, options, desk, was_ready };
+    let (tables, indices) = labels(&definition, &config.index_prefix);
+    metrics.declare(&tables, &indices);
+    metrics.run_ended(); // none has begun
+    let context =
+        Context { config, definition, tables, indices, metrics, status, options, desk, was_ready };
     let stop_serving = CancellationToken::new();
     let mut server = tokio::spawn(api::serve(listener, state, stop_serving.clone()));
     tokio::select! {
@@ -109,6 +116,16 @@ pub async fn run(
     }
 }
 
+/// How metrics name the tables and indices: as whoever queries them does.
+fn labels(definition: &Definition, prefix: &str) -> (Arc<[String]>, Arc<[String]>) {
+    let tables = definition.tables.iter().map(|table| match table.schema.as_str() {
+        "public" => table.name.clone(),
+        schema => format!("{schema}.{}", table.name),
+    });
+    let indices = definition.indices.iter().map(|index| format!("{prefix}{}", index.name));
+    (tables.collect(), indices.collect())
+}
+
 /// One run after the other.
 async fn runs(context: &Context, shutdown: &CancellationToken) -> Result<(), RunError> {
     let mut wait = WAIT_MIN;
@@ -122,8 +139,8 @@ async fn runs(context: &Context, shutdown: &CancellationToken) -> Result<(), Run
         if shutdown.is_cancelled() {
             return Ok(());
         }
-        context.metrics.restarted("fault");
-        context.metrics.set_mode(metrics::Mode::Stopped);
+        context.metrics.pipeline.restarted("fault");
+        context.metrics.run_ended();
         context.status.fault(Component::Slot, fault.clone());
         if started.elapsed() > GOOD_RUN {
             wait = WAIT_MIN;

@@ -9,6 +9,7 @@
 //! Not here: how a batch is written (`queue::record`), when to stop being live (`supervisor`).
 
 mod batch;
+mod count;
 
 use std::time::Duration;
 
@@ -17,9 +18,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use batch::Assembler;
+pub use count::Counters;
 
 use crate::change::{Change, Lsn, Position};
 use crate::config::Limits;
+use crate::metrics::{self, Stage};
 use crate::queue::QueueError;
 use crate::queue::alive::{Alive, Hold};
 use crate::queue::record::Recorder as Storage;
@@ -106,6 +109,8 @@ pub struct Recorder {
     pub progress: watch::Receiver<Progress>,
     /// Nothing has settled for a while although the feed has work.
     pub stalled: bool,
+    pub metrics: metrics::Pipeline,
+    pub counters: Counters,
 }
 
 /// A feed that settles nothing for this long is not waited for.
@@ -220,7 +225,10 @@ impl Recorder {
             let extent = Extent::Range { first: first.position, last: last.position };
             batch.hold = permit.is_some().then(|| self.alive.hold(extent));
             let status = if permit.is_some() { Status::Processing } else { Status::Pending };
+            let began = Instant::now();
             self.storage.write(&batch.changes, status, batch.end_lsn).await?;
+            self.metrics.stage(Stage::Record, began.elapsed());
+            self.counters.count(&batch.changes);
             self.recorded = last.position;
         }
         if let Some(end_lsn) = batch.end_lsn {

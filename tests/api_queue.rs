@@ -235,36 +235,7 @@ async fn failed_jobs_are_retried_and_discarded_by_filter_and_it_is_written_down(
     let (status, one) = post(&format!("jobs/{}/retry", failed_ids[1]), json!({})).await;
     assert_eq!((status, &one["code"]), (409, &"not_failed".into()), "{one}");
 
-    let (status, _) = post("stop", json!({})).await;
-    assert_eq!(status, 200);
-    let health = get(&walferry, &format!("{Q}/health")).await;
-    let issues = health["issues"].as_array().unwrap();
-    assert!(
-        issues.iter().any(|issue| issue.as_str().unwrap().contains("stopped by an operator")),
-        "{health}"
-    );
-    assert_eq!(issues.len(), health["recommendations"].as_array().unwrap().len());
-    post("start", json!({})).await;
-    let (_, cleared) = post("clear", json!({})).await;
-    assert_eq!(cleared["cleared"], 7, "{cleared}");
-
-    let audit = get(&walferry, "/api/v1/audit").await;
-    let actions: Vec<&str> = audit["entries"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|e| e["action"].as_str().unwrap())
-        .collect();
-    assert_eq!(actions, ["clear", "start", "stop", "retry", "discard", "retry"], "{audit}");
-    let discard = &audit["entries"][4];
-    assert_eq!(
-        (&discard["result"], &discard["affected"], &discard["reason"]),
-        (&"done".into(), &1.into(), &"a test".into())
-    );
-    assert_eq!((&discard["actor"], &discard["role"]), (&"anonymous".into(), &"admin".into()));
-    let (code, told) = scene.bed.walferry_once(&["audit", "--json"], SOON).await;
-    assert_eq!(code, 0, "{told}");
-    assert!(told.contains("a test"), "{told}");
+    stopped_and_cleared(&scene, &walferry).await;
     walferry.stop().await;
 }
 
@@ -302,4 +273,38 @@ async fn a_stream_tells_of_changes_and_ends_with_the_server() {
     assert!(told.contains("5 completed"), "{told}");
     walferry.stop().await;
     assert!(!read_until("event: nothing of the kind").await, "the stream ends with the server");
+}
+
+/// What halts and clears, and what the audit log says of all that was done before.
+async fn stopped_and_cleared(scene: &Scene, walferry: &Walferry) {
+    let (status, _) = walferry.post_json(&format!("{Q}/stop"), Some(&json!({}))).await;
+    assert_eq!(status, 200);
+    let health = get(walferry, &format!("{Q}/health")).await;
+    let issues = health["issues"].as_array().unwrap();
+    assert!(
+        issues.iter().any(|issue| issue.as_str().unwrap().contains("stopped by an operator")),
+        "{health}"
+    );
+    assert_eq!(issues.len(), health["recommendations"].as_array().unwrap().len());
+    walferry.post_json(&format!("{Q}/start"), Some(&json!({}))).await;
+    let (_, cleared) = walferry.post_json(&format!("{Q}/clear"), Some(&json!({}))).await;
+    assert_eq!(cleared["cleared"], 7, "{cleared}");
+
+    let audit = get(walferry, "/api/v1/audit").await;
+    let actions: Vec<&str> = audit["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(actions, ["clear", "start", "stop", "retry", "discard", "retry"], "{audit}");
+    let discard = &audit["entries"][4];
+    assert_eq!(
+        (&discard["result"], &discard["affected"], &discard["reason"]),
+        (&"done".into(), &1.into(), &"a test".into())
+    );
+    assert_eq!((&discard["actor"], &discard["role"]), (&"anonymous".into(), &"admin".into()));
+    let (code, told) = scene.bed.walferry_once(&["audit", "--json"], SOON).await;
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("a test"), "{told}");
 }

@@ -7,7 +7,7 @@ use axum::extract::{self, MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Problem, State, request_id};
 
@@ -42,7 +42,7 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let method = word(request.method());
+    let (method, began) = (word(request.method()), Instant::now());
     let id = request_id::new();
     let answer = async {
         match too_long(&request) {
@@ -61,7 +61,7 @@ pub(super) async fn guard(
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     let route = path.as_ref().map_or("other", MatchedPath::as_str);
-    state.metrics.http_request(route, method, response.status().as_u16());
+    state.metrics.http_request(route, method, response.status().as_u16(), began.elapsed());
     response
 }
 

@@ -5,16 +5,19 @@
 //!
 //! Not here: the statements (`queue::settle`), and the sending of acknowledgements (`wal::stream`).
 
+mod telling;
 pub mod watermark;
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::queue::QueueError;
 pub use crate::queue::settle::Progress;
 use crate::queue::settle::Settler;
 use crate::queue::ticket::{Failure, Stub, Ticket};
+pub use telling::Telling;
 use watermark::Watermark;
 
 /// Tickets completed in one transaction.
@@ -28,6 +31,7 @@ pub async fn run(
     mut settler: Settler,
     mut tickets: mpsc::Receiver<Arc<Ticket>>,
     progress: watch::Sender<Progress>,
+    telling: Telling,
 ) -> Result<(), QueueError> {
     let mut watermark = Watermark::default();
     let mut batch = Vec::with_capacity(TICKETS_MAX);
@@ -45,7 +49,10 @@ pub async fn run(
         }
         let position = watermark.position();
         let loaded = watermark.take_loaded();
+        telling.latencies(&held);
+        let began = Instant::now();
         let counts = settler.settle(&settled, position, &loaded).await?;
+        telling.settled(counts, &loaded, began.elapsed());
         drop(held);
         progress.send_modify(|known| {
             known.settled = known.settled.max(position.unwrap_or_default());

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::change::Lsn;
 use crate::document::action::{Action, Command, DocumentId, IndexId};
 use crate::queue::alive::Hold;
-use crate::queue::ticket::{CreatedBetween, Extent, JobRef, LoadedChunk, Stub, Ticket};
+use crate::queue::ticket::{Commits, CreatedBetween, Extent, JobRef, LoadedChunk, Stub, Ticket};
 
 /// Actions are weighed in units of this many bytes.
 const UNIT_BYTES: usize = 256;
@@ -35,6 +35,7 @@ pub struct NewTicket {
     pub created: CreatedBetween,
     pub end_lsn: Option<Lsn>,
     pub loaded: Option<LoadedChunk>,
+    pub commits: Commits,
     /// Keeps the jobs on the list of the living.
     pub hold: Option<Hold>,
 }
@@ -56,8 +57,8 @@ impl Emitter {
     pub fn open(&mut self, new: NewTicket) -> Arc<Ticket> {
         let sequence = self.sequence;
         self.sequence += 1;
-        let NewTicket { extent, created, end_lsn, loaded, hold } = new;
-        Ticket::open_held(Stub { sequence, extent, created, end_lsn, loaded }, hold)
+        let NewTicket { extent, created, end_lsn, loaded, commits, hold } = new;
+        Ticket::open_held(Stub { sequence, extent, created, end_lsn, loaded }, commits, hold)
     }
 
     /// Drops the feed's own hold of a ticket: all its actions have been made.

@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::emit::NewTicket;
 use super::{Feed, FeedError, Work};
-use crate::queue::ticket::{CreatedBetween, Extent, JobKey};
+use crate::queue::ticket::{Commits, CreatedBetween, Extent, JobKey};
 use crate::recorder::{GoneLive, Recorded};
 
 /// Delivered transactions remembered before a look at which of them any snapshot shows.
@@ -52,7 +52,8 @@ impl Feed {
             max: times().max().unwrap_or_default(),
         };
         let (end_lsn, hold) = (batch.end_lsn, batch.hold);
-        let new = NewTicket { extent, created, end_lsn, loaded: None, hold };
+        let commits = Commits::of(batch.changes.iter());
+        let new = NewTicket { extent, created, end_lsn, loaded: None, commits, hold };
         let ticket = self.emitter.open(new);
         if let Some((_, last)) = positions {
             self.fed = self.fed.max(last.position);

@@ -16,7 +16,7 @@ use crate::document::action::version_below;
 use crate::document::build;
 use crate::document::route;
 use crate::queue::load::LoadProgress;
-use crate::queue::ticket::{CreatedBetween, Extent, JobKey, LoadedChunk};
+use crate::queue::ticket::{Commits, CreatedBetween, Extent, JobKey, LoadedChunk};
 
 /// Rows of one chunk.
 const ROWS_MAX: i64 = 500;
@@ -112,6 +112,7 @@ impl Feed {
                     last_key: after.as_ref().and_then(|key| serde_json::to_string(key).ok()),
                     row_count,
                 }),
+                commits: Commits::default(),
                 hold: None,
             });
             self.careful = true;

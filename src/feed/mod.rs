@@ -35,6 +35,7 @@ use crate::change::{Change, Lsn, Position, TableId};
 use crate::document::action::version;
 use crate::document::build::Builder;
 use crate::document::definition::{Definition, SourceId};
+use crate::metrics;
 use crate::queue::QueueError;
 use crate::queue::alive::Alive;
 use crate::queue::claim::Claimer;
@@ -107,6 +108,7 @@ pub struct Feed {
     pub careful: bool,
     /// Take up no more work; what has been begun is finished.
     pub stop: CancellationToken,
+    pub metrics: metrics::Pipeline,
 }
 
 /// Runs until told to stop, or until the recorder ends.

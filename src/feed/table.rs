@@ -8,7 +8,7 @@ use super::emit::NewTicket;
 use super::{Feed, FeedError, Work};
 use crate::change::{Lsn, Position};
 use crate::queue::claim::Job;
-use crate::queue::ticket::{CreatedBetween, Extent, JobKey};
+use crate::queue::ticket::{Commits, CreatedBetween, Extent, JobKey};
 use crate::recorder::GoneLive;
 
 /// While the recorder may only capture, the table is looked at this often.
@@ -93,6 +93,7 @@ impl Feed {
             },
             end_lsn: None,
             loaded: None,
+            commits: Commits::of(jobs.iter().map(|job| &job.change)),
         });
         let mut works = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -118,6 +119,7 @@ impl Feed {
             created: CreatedBetween { min: 0, max: 0 },
             end_lsn: Some(end_lsn),
             loaded: None,
+            commits: Commits::default(),
             hold: None,
         });
         Ok(self.emitter.close(ticket).await?)

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use smallvec::smallvec;
+use tokio::time::Instant;
 
 use super::fanout::Fanouts;
 use super::plan::{Content, Plan, Step};
 use super::{Feed, FeedError, Work};
 use crate::change::{Change, Operation, Row};
 use crate::document::route::{self, Effect, Touched};
+use crate::metrics::Stage;
 use crate::queue::ticket::Ticket;
 
 impl Feed {
@@ -19,6 +21,7 @@ impl Feed {
         works: Vec<Work>,
         by_read: bool,
     ) -> Result<(), FeedError> {
+        let began = Instant::now();
         let mut start = 0;
         for end in 0..=works.len() {
             let truncate =
@@ -35,6 +38,7 @@ impl Feed {
             }
             start = end + 1;
         }
+        self.metrics.stage(Stage::Render, began.elapsed());
         Ok(())
     }
 

@@ -90,6 +90,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
         }
     };
     let poke = Arc::clone(&context.desk.feed);
+    let metrics = context.metrics.pipeline.clone();
     let feed = Feed {
         definition: Arc::clone(&context.definition),
         shapes: indexing.shapes.clone(),
@@ -115,6 +116,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
         place: indexing.stored.recorded,
         careful: false,
         stop: indexing.stop,
+        metrics,
     };
     drop(indexing.settled);
     let service = indexing.state.service();
@@ -163,6 +165,7 @@ async fn prepare(
         match attempt(elasticsearch, &specs, preparation, &indexing.mode).await {
             Ok(targets) => {
                 context.status.ok(Component::Elasticsearch, "answers");
+                context.metrics.sink.set_up(true);
                 context.note_ready();
                 return Ok(targets);
             }
@@ -171,6 +174,7 @@ async fn prepare(
                 let sentence = fault.to_string();
                 indexing.mode.send_replace(Mode::Starting);
                 context.status.fault(Component::Elasticsearch, sentence.clone());
+                context.metrics.sink.set_up(false);
                 if sentence != told {
                     tracing::warn!(error = sentence, "waiting for Elasticsearch");
                     told = sentence;
@@ -220,6 +224,15 @@ async fn loads(
         let uuids: Vec<String> = uuids.into_iter().collect();
         let name = format!("{}.{}", declared.schema, declared.name);
         let before = known.iter().find(|l| l.table == name && l.index_uuids == uuids);
+        let label = &indexing.context.tables[usize::from(number)];
+        let pipeline = &indexing.context.metrics.pipeline;
+        if !uuids.is_empty() {
+            let (rows, done) = before.map_or((0, false), |load| (load.row_count, load.done));
+            pipeline.set_load(label, rows, done);
+            if !done {
+                pipeline.set_load_estimate(label, estimate(&indexing.control, &name).await?);
+            }
+        }
         match before {
             _ if uuids.is_empty() => {}
             Some(load) if load.done => {}
@@ -242,6 +255,14 @@ async fn loads(
     let stored = load::begin(&indexing.control, &indexing.lease, &begun).await;
     stored.map_err(|error| Fault::judge(&error))?;
     Ok(unfinished)
+}
+
+/// What PostgreSQL's statistics say of a table's rows.
+async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
+    let sql = "select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c
+        where c.oid = pg_catalog.to_regclass($1)";
+    let row = client.query_opt(sql, &[&table]).await.map_err(|error| Fault::judge(&error))?;
+    Ok(row.map_or(0, |row| row.get(0)))
 }
 
 /// What the swap of aliases needs to know of the run.

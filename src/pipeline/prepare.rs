@@ -13,7 +13,6 @@ use crate::check::{self, EnvironmentError};
 use crate::document::definition::Definition;
 use crate::feed::inspect::{self, InspectError};
 use crate::feed::shape::Shapes;
-use crate::metrics::Mode;
 use crate::postgres::{self, Class, Closed};
 use crate::queue::lease::{self, AcquireError, Lease};
 use crate::queue::migrate::{self, MigrateOptions};
@@ -191,7 +190,7 @@ async fn take_lease(context: &Context, control: &Client) -> Result<Lease, Fault>
             Err(error @ AcquireError::Held { .. }) => {
                 if !told {
                     tracing::info!(%error, "standing by");
-                    context.metrics.set_mode(Mode::Standby);
+                    context.metrics.stands_by();
                     told = true;
                 }
                 context.status.fault(Component::Slot, format!("standing by: {error}"));

@@ -19,14 +19,16 @@ use crate::feed::Mode;
 use crate::metrics;
 use crate::postgres::Class;
 use crate::queue::alive::Alive;
+use crate::queue::record;
 use crate::queue::rescue::Rescuer;
 use crate::queue::{QueueError, lease, operate};
-use crate::recorder::{self, Recorder};
+use crate::recorder::{self, Counters, LiveRequest, Recorder};
 use crate::sink::state::State;
 use crate::status::Component;
 use crate::supervisor::guard::{Guard, default_limit};
+use crate::supervisor::sample::Sampler;
 use crate::supervisor::{self, Supervisor, SupervisorError, duty, rescue};
-use crate::wal::{self, StreamSettings, StreamStats, Tables};
+use crate::wal::{self, Captured, StreamSettings, StreamStats, Tables};
 
 /// Chunks of captured changes between the stream and the recorder. One: the next one grows while
 /// the recorder is busy, so that it is woken once for many changes.
@@ -82,7 +84,7 @@ pub(super) async fn run(
     let (tokens, wal_end) = (Tokens::default(), prepared.wal_end);
     let (control, lease) = (Arc::clone(&prepared.control), prepared.lease.clone());
     let mut tasks = spawn(context, &mut prepared, &channels, &tokens).await?;
-    context.status.ok(Component::Slot, format!("streaming from {}", prepared.start));
+    note_streaming(context, prepared.start);
     let once = context.options.once;
     let (progress, loaded) = (channels.progress.subscribe(), channels.loaded.subscribe());
     let caught_up = caught_up(progress, wal_end, loaded);
@@ -131,6 +133,11 @@ pub(super) async fn run(
         Err(_) => tracing::debug!("the lease was not released in time; it expires"),
     }
     Ok(())
+}
+
+fn note_streaming(context: &Context, start: Lsn) {
+    context.metrics.source.set_up(true);
+    context.status.ok(Component::Slot, format!("streaming from {start}"));
 }
 
 type Ended = Option<Result<Result<(), Fault>, tokio::task::JoinError>>;
@@ -200,26 +207,16 @@ async fn spawn(
     };
     let stores = Stores::open(context, prepared).await?;
 
-    let recorder = Recorder {
-        recorded: stores.storage.recorded(),
-        storage: stores.storage,
-        limits: context.config.limits.clone(),
-        recorded_end: channels.recorded_end.clone(),
-        changes,
-        requests: live_requests,
-        capture_only: channels.capture_only.subscribe(),
-        mode: channels.mode.subscribe(),
-        alive: channels.alive.clone(),
-        progress: channels.progress.subscribe(),
-        stalled: false,
-    };
+    let recorder = recorder(context, channels, stores.storage, (changes, live_requests));
     let stop = tokens.stop.clone();
     tasks.flow.spawn(async move { recorder::run(recorder, stop).await.map_err(judge) });
     let (settler, progress) = (stores.settler, channels.progress.clone());
-    tasks
-        .flow
-        .spawn(async move { checkpoint::run(settler, tickets, progress).await.map_err(judge) });
-    let state = Arc::new(State::new(context.definition.indices.len()));
+    let telling = checkpoint::Telling::new(&context.metrics, &context.tables);
+    tasks.flow.spawn(async move {
+        checkpoint::run(settler, tickets, progress, telling).await.map_err(judge)
+    });
+    let state = State::telling(context.indices.to_vec(), context.metrics.sink.clone());
+    let state = Arc::new(state);
     let indexing = Indexing {
         context: context.clone(),
         state: Arc::clone(&state),
@@ -242,15 +239,17 @@ async fn spawn(
     };
     tasks.flow.spawn(indexing::run(indexing));
 
+    let stats = Arc::new(StreamStats::starting_at(prepared.start));
     let ports = wal::stream::Ports {
         catalog: stores.feed,
         durable: channels.durable.subscribe(),
         output: chunks,
         shutdown: tokens.close.clone(),
-        stats: Arc::new(StreamStats::default()),
+        stats: Arc::clone(&stats),
+        metrics: context.metrics.source.clone(),
     };
     spawn_stream(context, prepared, ports, &mut tasks.stream)?;
-    let supervisor = supervisor(context, prepared, channels, state).await?;
+    let supervisor = supervisor(context, prepared, channels, (state, stats)).await?;
     let close = tokens.close.clone();
     tasks.beside.spawn(async move {
         supervisor::run(supervisor, close).await.map_err(|error| match &error {
@@ -262,6 +261,30 @@ async fn spawn(
     Ok(tasks)
 }
 
+/// What writes the jobs.
+fn recorder(
+    context: &Context,
+    channels: &Channels,
+    storage: record::Recorder,
+    (changes, requests): (mpsc::Receiver<Vec<Captured>>, mpsc::Receiver<LiveRequest>),
+) -> Recorder {
+    Recorder {
+        recorded: storage.recorded(),
+        storage,
+        limits: context.config.limits.clone(),
+        recorded_end: channels.recorded_end.clone(),
+        changes,
+        requests,
+        capture_only: channels.capture_only.subscribe(),
+        mode: channels.mode.subscribe(),
+        alive: channels.alive.clone(),
+        progress: channels.progress.subscribe(),
+        stalled: false,
+        metrics: context.metrics.pipeline.clone(),
+        counters: Counters::new(&context.metrics.source, &context.tables),
+    }
+}
+
 /// Duties that wait for nothing in the flow.
 fn spawn_duties(
     context: &Context,
@@ -271,7 +294,17 @@ fn spawn_duties(
     tasks: &mut JoinSet<Result<(), Fault>>,
 ) {
     let (alive, desk) = (channels.alive.clone(), context.desk.clone());
-    tasks.spawn(async move { rescue::run(rescuer, alive, desk).await.map_err(judge) });
+    let told = context.metrics.queue.clone();
+    tasks.spawn(async move { rescue::run(rescuer, alive, desk, told).await.map_err(judge) });
+    let sampler = Sampler {
+        database: context.config.database.clone(),
+        lease: prepared.lease.clone(),
+        metrics: context.metrics.clone(),
+    };
+    tasks.spawn(async move {
+        sampler.run().await;
+        Ok(())
+    });
     let retention = context.config.queue.completed_retention;
     let maintain =
         duty::maintain(context.config.database.clone(), retention, prepared.lease.clone());
@@ -285,7 +318,7 @@ async fn supervisor(
     context: &Context,
     prepared: &Prepared,
     channels: &Channels,
-    state: Arc<State>,
+    (state, stream): (Arc<State>, Arc<StreamStats>),
 ) -> Result<Supervisor, Fault> {
     Ok(Supervisor {
         client: Arc::clone(&prepared.control),
@@ -304,6 +337,8 @@ async fn supervisor(
         source: prepared.source.clone(),
         desk: context.desk.clone(),
         sink: state,
+        stream,
+        refused: false,
     })
 }
 
@@ -346,7 +381,7 @@ async fn retained_max(context: &Context, control: &tokio_postgres::Client) -> Re
 impl From<Mode> for metrics::Mode {
     fn from(mode: Mode) -> Self {
         match mode {
-            Mode::Starting | Mode::Preparing => Self::Stopped,
+            Mode::Starting | Mode::Preparing => Self::Starting,
             Mode::Load => Self::Load,
             Mode::Table => Self::Table,
             Mode::Live => Self::Live,

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod claim;
 mod copy;
 mod count;
+pub mod figures;
 pub mod filter;
 mod guard;
 pub mod lease;

@@ -6,11 +6,13 @@
 //!
 //! Not here: I/O. A ticket is a counter with names on it.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::alive::Hold;
-use crate::change::{Lsn, Position};
+use super::sql::Micros;
+use crate::change::{Change, Lsn, Position, TableId};
 
 /// Which rows of the queue a ticket stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +65,39 @@ pub struct Failure {
     pub error: String,
 }
 
+/// When the changes of a batch were committed, in few words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commits(Vec<Committed>);
+
+/// Changes of one table that follow each other and were committed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub table: TableId,
+    /// In microseconds since 1970.
+    pub at: i64,
+    pub changes: u32,
+}
+
+impl Commits {
+    /// Those of a batch.
+    pub fn of<'a>(changes: impl Iterator<Item = &'a Change>) -> Self {
+        let mut commits: Vec<Committed> = Vec::new();
+        for change in changes {
+            match commits.last_mut() {
+                Some(last) if last.at == change.committed_at && last.table == change.table => {
+                    last.changes += 1;
+                }
+                _ => commits.push(Committed {
+                    table: change.table,
+                    at: change.committed_at,
+                    changes: 1,
+                }),
+            }
+        }
+        Self(commits)
+    }
+}
+
 /// How one job of a ticket is told from the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobKey {
@@ -76,6 +111,9 @@ pub struct Ticket {
     stub: Stub,
     open: AtomicUsize,
     failures: Mutex<Vec<Failure>>,
+    commits: Commits,
+    /// When the last reference came back, in microseconds since 1970.
+    settled_at: AtomicI64,
     /// As long as the ticket is somewhere, its jobs are not stuck.
     _hold: Option<Hold>,
 }
@@ -85,14 +123,16 @@ impl Ticket {
     /// [`Ticket::settle_one`].
     #[must_use]
     pub fn open(stub: Stub) -> Arc<Self> {
-        Self::open_held(stub, None)
+        Self::open_held(stub, Commits::default(), None)
     }
 
-    /// As [`Ticket::open`], for jobs that are on the list of the living until the ticket is gone.
+    /// As [`Ticket::open`], for jobs that were committed at these times and are on the list of the
+    /// living until the ticket is gone.
     #[must_use]
-    pub fn open_held(stub: Stub, hold: Option<Hold>) -> Arc<Self> {
+    pub fn open_held(stub: Stub, commits: Commits, hold: Option<Hold>) -> Arc<Self> {
         let (open, failures) = (AtomicUsize::new(1), Mutex::default());
-        Arc::new(Self { stub, open, failures, _hold: hold })
+        let settled_at = AtomicI64::new(0);
+        Arc::new(Self { stub, open, failures, commits, settled_at, _hold: hold })
     }
 
     #[must_use]
@@ -111,7 +151,20 @@ impl Ticket {
     pub fn settle_one(&self) -> bool {
         let before = self.open.fetch_sub(1, Ordering::AcqRel);
         assert!(before > 0, "ticket {} settled more often than opened", self.stub.sequence);
-        before == 1
+        let last = before == 1;
+        if last {
+            self.settled_at.store(Micros::now().0, Ordering::Relaxed);
+        }
+        last
+    }
+
+    /// From commit to the last answer for the batch: changes with their seconds, once settled.
+    pub fn latencies(&self) -> impl Iterator<Item = (Committed, f64)> {
+        let settled_at = self.settled_at.load(Ordering::Relaxed);
+        self.commits.0.iter().map(move |committed| {
+            let took = u64::try_from(settled_at.saturating_sub(committed.at)).unwrap_or(0);
+            (*committed, Duration::from_micros(took).as_secs_f64())
+        })
     }
 
     /// The jobs that failed, each once, with its first error. Empties the list.

@@ -32,7 +32,7 @@ use self::listing::ListingError;
 use self::refresh::Refresher;
 use self::schedule::{Errand, Schedule};
 use self::send::{Answered, Bulk, Post};
-use self::state::State;
+use self::state::{BulkSize, State};
 use self::verdict::Trouble;
 use crate::change::Lsn;
 use crate::config::{Limits, Refresh};
@@ -191,9 +191,9 @@ impl Sink {
         let now = Instant::now();
         match finished {
             Finished::Bulk { bulk, answered, bytes } => {
-                if matches!(answered, Answered::Items(_)) {
-                    self.state.count_bulk(bytes);
-                }
+                let documents = u32::try_from(bulk.actions.len()).unwrap_or(u32::MAX);
+                let took = now.saturating_duration_since(bulk.sent_at);
+                self.state.count_bulk(answered.label(), BulkSize { documents, bytes }, took);
                 self.schedule.answered(now, bulk, answered);
             }
             Finished::Check(index, found) => self.schedule.checked(now, index, found),

@@ -18,7 +18,7 @@ use super::bulk::screen;
 use super::gate::{Backoff, Gate, Pace};
 use super::index::Presence;
 use super::send::Bulk;
-use super::state::State;
+use super::state::{Circuit, State};
 use super::verdict::{Outcome, Trouble};
 use crate::config::Limits;
 use crate::document::action::{Action, IndexId};
@@ -142,6 +142,9 @@ impl Schedule {
     /// What to do now, if anything; call until there is nothing.
     pub fn next(&mut self, now: Instant) -> Option<Errand> {
         let trying = self.service.try_now(now);
+        if trying {
+            self.state.circuit(Circuit::Trying);
+        }
         if !trying && !self.service.is_open() {
             return None;
         }
@@ -284,7 +287,7 @@ impl Schedule {
     }
 
     fn refuse(&mut self, action: Action, reason: &str) {
-        self.state.count(Outcome::Refused);
+        self.state.count(action.document.index, Outcome::Refused, 1);
         let id = &action.document.id;
         let (id, _) = id.split_at(id.floor_char_boundary(ID_SHOWN_BYTES_MAX));
         let sentence =
@@ -295,6 +298,7 @@ impl Schedule {
 
     fn down(&mut self, now: Instant, trouble: Trouble, reason: String) {
         self.service.close(now, |attempts| SERVICE.delay(attempts, fastrand::f64()));
+        self.state.circuit(Circuit::Open);
         self.state.down(now, trouble, reason);
     }
 

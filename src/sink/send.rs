@@ -46,6 +46,20 @@ pub enum Answered {
     Missing(IndexId, String),
 }
 
+impl Answered {
+    /// The metric label.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Items(_) => "answered",
+            Self::TooLarge => "too_large",
+            Self::Refused(_) => "refused",
+            Self::Fault(trouble, _) => trouble.label(),
+            Self::Missing(..) => Trouble::Missing.label(),
+        }
+    }
+}
+
 /// Sends bulks; shared by all that are under way.
 #[derive(Debug)]
 pub struct Post {

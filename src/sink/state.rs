@@ -3,13 +3,16 @@
 //! Not here: decisions. They are `schedule`'s; this is where it leaves word.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::verdict::{Outcome, Trouble};
 use crate::document::action::IndexId;
+pub(super) use crate::metrics::sink::Circuit;
+use crate::metrics::sink::IndexState;
+use crate::metrics::{self, Metrics};
 
 /// Whether Elasticsearch as a whole takes requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,13 @@ pub enum Index {
     },
 }
 
+/// What one bulk request carried.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BulkSize {
+    pub(super) documents: u32,
+    pub(super) bytes: usize,
+}
+
 /// Shared between the sink and whoever wants to know.
 #[derive(Debug)]
 pub struct State {
@@ -50,15 +60,25 @@ pub struct State {
     waiting: AtomicUsize,
     documents: [AtomicU64; Outcome::ALL.len()],
     retries: [AtomicU64; Trouble::ALL.len()],
-    bulks: AtomicU64,
-    bytes: AtomicU64,
     refreshes: AtomicU64,
+    /// The indices' aliases: labels.
+    names: Vec<String>,
+    metrics: metrics::Sink,
 }
 
 impl State {
-    /// Everything well, nothing done.
+    /// Everything well, nothing done, nobody told.
     #[must_use]
     pub fn new(index_count: usize) -> Self {
+        let names = (0..index_count).map(|index| index.to_string()).collect();
+        Self::telling(names, Metrics::new().sink)
+    }
+
+    /// The same, for indices of these names.
+    #[must_use]
+    pub fn telling(names: Vec<String>, metrics: metrics::Sink) -> Self {
+        names.iter().for_each(|name| metrics.set_index(name, IndexState::Open));
+        let index_count = names.len();
         Self {
             service: watch::Sender::new(Service::Up),
             indices: watch::Sender::new(vec![Index::Open; index_count]),
@@ -66,9 +86,9 @@ impl State {
             waiting: AtomicUsize::new(0),
             documents: Default::default(),
             retries: Default::default(),
-            bulks: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
             refreshes: AtomicU64::new(0),
+            names,
+            metrics,
         }
     }
 
@@ -108,18 +128,6 @@ impl State {
         self.retries[trouble as usize].load(Ordering::Relaxed)
     }
 
-    /// Bulk requests answered item by item.
-    #[must_use]
-    pub fn bulks(&self) -> u64 {
-        self.bulks.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of bulk requests sent, before compression.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
     /// Refreshes asked for.
     #[must_use]
     pub fn refreshes(&self) -> u64 {
@@ -128,6 +136,7 @@ impl State {
 
     pub(super) fn up(&self) {
         self.service.send_if_modified(|service| {
+            self.metrics.set_up(true);
             let was_down = *service != Service::Up;
             *service = Service::Up;
             if was_down {
@@ -138,6 +147,7 @@ impl State {
     }
 
     pub(super) fn down(&self, now: Instant, trouble: Trouble, reason: String) {
+        self.metrics.set_up(false);
         let (mut since, mut since_time) = (now, SystemTime::now());
         self.service.send_modify(|service| {
             if let Service::Down { since: first, since_time: first_time, .. } = service {
@@ -150,6 +160,7 @@ impl State {
     }
 
     pub(super) fn open(&self, index: IndexId) {
+        self.metrics.set_index(self.name(index), IndexState::Open);
         self.indices.send_if_modified(|indices| {
             let slot = &mut indices[usize::from(index.0)];
             let was_closed = *slot != Index::Open;
@@ -162,6 +173,8 @@ impl State {
     }
 
     pub(super) fn close(&self, index: IndexId, missing: bool, reason: String) {
+        let state = if missing { IndexState::Missing } else { IndexState::Blocked };
+        self.metrics.set_index(self.name(index), state);
         self.indices.send_modify(|indices| {
             let slot = &mut indices[usize::from(index.0)];
             let since_time = match *slot {
@@ -179,21 +192,33 @@ impl State {
         });
     }
 
-    pub(super) fn count(&self, outcome: Outcome) {
-        self.documents[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn circuit(&self, circuit: Circuit) {
+        self.metrics.set_circuit(circuit);
+    }
+
+    pub(super) fn count(&self, index: IndexId, outcome: Outcome, documents: u64) {
+        if documents > 0 {
+            self.documents[outcome as usize].fetch_add(documents, Ordering::Relaxed);
+            self.metrics.documents(self.name(index), outcome.label(), documents);
+        }
     }
 
     pub(super) fn count_retries(&self, trouble: Trouble, documents: usize) {
         self.retries[trouble as usize].fetch_add(documents as u64, Ordering::Relaxed);
+        self.metrics.retries(trouble.label(), documents as u64);
     }
 
-    pub(super) fn count_bulk(&self, bytes: usize) {
-        self.bulks.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    pub(super) fn count_bulk(&self, outcome: &'static str, bulk: BulkSize, took: Duration) {
+        self.metrics.bulk_request(outcome, bulk.documents, bulk.bytes as u64, took);
     }
 
     pub(super) fn count_refresh(&self) {
         self.refreshes.fetch_add(1, Ordering::Relaxed);
+        self.metrics.refreshed();
+    }
+
+    fn name(&self, index: IndexId) -> &str {
+        &self.names[usize::from(index.0)]
     }
 
     pub(super) fn set_load(&self, in_flight: usize, waiting: usize) {

@@ -8,7 +8,9 @@
 pub mod desk;
 pub mod duty;
 pub mod guard;
+mod look;
 pub mod rescue;
+pub mod sample;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,7 @@ use crate::queue::source::{Source, SourceError};
 use crate::queue::{QueueError, operate, position};
 use crate::sink::state::{Index, Service, State};
 use crate::status::{Component, Status};
+use crate::wal::StreamStats;
 use desk::Desk;
 use guard::{Guard, SINK_DOWN_MAX};
 
@@ -55,6 +58,7 @@ pub struct Supervisor {
     pub service: watch::Receiver<Service>,
     pub indices: watch::Receiver<Vec<Index>>,
     pub sink: Arc<State>,
+    pub stream: Arc<StreamStats>,
     pub mode: watch::Receiver<Mode>,
     /// What may be acknowledged.
     pub durable: watch::Sender<Lsn>,
@@ -64,6 +68,8 @@ pub struct Supervisor {
     pub halted: watch::Sender<bool>,
     pub source: Source,
     pub desk: Desk,
+    /// The server has refused a look at the slot, which was said once.
+    pub refused: bool,
 }
 
 /// Runs until told to stop.
@@ -83,7 +89,7 @@ pub async fn run(
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             _ = tick.tick() => {
-                supervisor.watch_retained().await?;
+                supervisor.watch_slot().await?;
                 supervisor.read_choice().await?;
                 supervisor.source.verify(&supervisor.client).await?;
             }
@@ -100,6 +106,7 @@ pub async fn run(
             false => down_since.or_else(|| Some(Instant::now())),
         };
         supervisor.report();
+        supervisor.see();
         let sink_down = down_since.is_some_and(|since| since.elapsed() >= SINK_DOWN_MAX);
         supervisor.say_capture_only(sink_down);
         supervisor.publish_durable().await?;
@@ -111,11 +118,11 @@ impl Supervisor {
     fn report(&mut self) {
         let mode = *self.mode.borrow_and_update();
         if *self.halted.borrow() {
-            self.metrics.set_mode(metrics::Mode::Stopped);
+            self.metrics.pipeline.set_mode(metrics::Mode::Stopped);
             let message = "indexing was stopped by an operator; POST …/queue/start resumes it";
             self.status.fault(Component::Mode, message);
         } else {
-            self.metrics.set_mode(mode.into());
+            self.metrics.pipeline.set_mode(mode.into());
             self.status.ok(Component::Mode, mode.as_str());
         }
         if let Service::Down { reason, .. } = &*self.service.borrow() {
@@ -180,25 +187,6 @@ impl Supervisor {
             let word = if halted { "stopped" } else { "started" };
             tracing::info!("indexing was {word} by an operator");
         }
-        Ok(())
-    }
-
-    async fn watch_retained(&mut self) -> Result<(), SupervisorError> {
-        let sql = "select pg_catalog.pg_wal_lsn_diff(
-                              pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint,
-                          pg_catalog.pg_wal_lsn_diff(
-                              pg_catalog.pg_current_wal_lsn(), s.confirmed_flush_lsn)::bigint
-                   from pg_catalog.pg_replication_slots s where s.slot_name = $1";
-        let row = self.client.query_opt(sql, &[&self.lease.slot]).await;
-        let Some(row) = row.map_err(SupervisorError::Retained)? else { return Ok(()) };
-        let bytes = |i| u64::try_from(row.get::<_, Option<i64>>(i).unwrap_or(0)).unwrap_or(0);
-        let was_on = self.guard.is_on();
-        let on = self.guard.observe(bytes(0));
-        if on != was_on {
-            tracing::warn!(on, retained_bytes = bytes(0), "retention guard");
-        }
-        self.metrics.set_retained_wal(bytes(0));
-        self.metrics.set_lag(bytes(1));
         Ok(())
     }
 }

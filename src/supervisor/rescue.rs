@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::desk::Desk;
+use crate::metrics;
 use crate::queue::QueueError;
 use crate::queue::alive::Alive;
 use crate::queue::rescue::{Rescued, Rescuer};
@@ -28,7 +29,12 @@ pub struct RescuePass {
 ///
 /// # Errors
 /// [`QueueError`], which ends the run.
-pub async fn run(mut rescuer: Rescuer, alive: Alive, desk: Desk) -> Result<(), QueueError> {
+pub async fn run(
+    mut rescuer: Rescuer,
+    alive: Alive,
+    desk: Desk,
+    metrics: metrics::Queue,
+) -> Result<(), QueueError> {
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -37,6 +43,7 @@ pub async fn run(mut rescuer: Rescuer, alive: Alive, desk: Desk) -> Result<(), Q
             () = desk.rescue.notified() => {}
         }
         let rescued = rescuer.pass(&alive).await?;
+        metrics.rescued(rescued.reset, rescued.failed);
         tell(rescued);
         if rescued.reset > 0 {
             desk.feed.notify_one();

@@ -20,6 +20,7 @@ pub mod pgoutput;
 pub mod publication;
 pub mod relation;
 pub mod slot;
+mod stats;
 pub mod stream;
 pub mod table;
 pub mod transaction;
@@ -27,7 +28,8 @@ mod wire;
 
 pub use connection::{Replication, ReplicationError, ReplicationStream, SystemIdentity};
 pub use relation::Tables;
-pub use stream::{Ports, StreamError, StreamSettings, StreamStats, run};
+pub use stats::StreamStats;
+pub use stream::{Ports, StreamError, StreamSettings, run};
 
 use crate::change::{Change, Lsn};
 

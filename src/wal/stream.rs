@@ -11,7 +11,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::change::Lsn;
+use crate::metrics::{self, source::Received};
 use crate::postgres::{Class, fault};
 use crate::value::Kinds;
 use crate::wal::Captured;
@@ -28,6 +29,7 @@ use crate::wal::connection::{ReplicationError, ReplicationStream};
 use crate::wal::feedback::{Progress, Schedule};
 use crate::wal::pgoutput::{self, Message, Reader, Relation};
 use crate::wal::relation::Tables;
+use crate::wal::stats::StreamStats;
 use crate::wal::transaction::{Assembler, Step, TransactionError};
 
 /// From a reply-requested to the reply, at most: many requests get one reply.
@@ -67,27 +69,7 @@ pub struct Ports {
     pub output: mpsc::Sender<Vec<Captured>>,
     pub shutdown: CancellationToken,
     pub stats: Arc<StreamStats>,
-}
-
-/// What the loop has seen. Read by metrics.
-#[derive(Debug, Default)]
-pub struct StreamStats {
-    /// Highest LSN sent by the server.
-    pub received_lsn: AtomicU64,
-    /// What was last acknowledged.
-    pub acknowledged_lsn: AtomicU64,
-    /// The end of the WAL as the last keepalive told it.
-    pub server_wal_end: AtomicU64,
-    /// Transactions with changes of ours.
-    pub transactions: AtomicU64,
-    /// Changes handed out.
-    pub changes: AtomicU64,
-    /// Bytes of messages.
-    pub bytes: AtomicU64,
-    /// When the server was last heard, in milliseconds since 1970.
-    pub last_message_at: AtomicU64,
-    /// Feedback messages sent.
-    pub feedbacks: AtomicU64,
+    pub metrics: metrics::Source,
 }
 
 /// The stream ended other than by shutdown.
@@ -133,6 +115,8 @@ pub async fn run(
         progress: Progress::new(start),
         schedule: Schedule::new(period, now),
         stats: Arc::clone(&ports.stats),
+        metrics: ports.metrics.clone(),
+        seen: Received::default(),
     };
     link.progress.advance_durable(*ports.durable.borrow());
     let reader = StreamLoop {
@@ -144,6 +128,7 @@ pub async fn run(
         chunk: Chunk::default(),
         emitted: start,
         heard_at: now,
+        held_since: None,
         durable_open: true,
         output_open: true,
         skipped: HashSet::new(),
@@ -157,6 +142,9 @@ struct Link {
     progress: Progress,
     schedule: Schedule,
     stats: Arc<StreamStats>,
+    metrics: metrics::Source,
+    /// Not yet told to the metrics.
+    seen: Received,
 }
 
 impl Link {
@@ -166,6 +154,8 @@ impl Link {
         let (received, durable) = (self.progress.received(), self.progress.durable());
         self.stats.acknowledged_lsn.store(durable.0, Ordering::Relaxed);
         self.stats.feedbacks.fetch_add(1, Ordering::Relaxed);
+        self.seen.feedbacks += 1;
+        self.metrics.received(std::mem::take(&mut self.seen));
         self.stream.send_status(received, durable, reply).await
     }
 }
@@ -208,6 +198,8 @@ struct StreamLoop {
     heard_at: Instant,
     durable_open: bool,
     output_open: bool,
+    /// Since when there is no room for what would be read.
+    held_since: Option<Instant>,
     /// Published tables that are not configured, each warned of once.
     skipped: HashSet<String>,
 }
@@ -218,6 +210,9 @@ impl StreamLoop {
             self.take_buffered().await?;
             let reading = self.output_open && !self.chunk.is_full(&self.settings);
             let patience = self.link.stream.sender_timeout();
+            if !reading && self.output_open {
+                self.held_since.get_or_insert_with(Instant::now);
+            }
             tokio::select! {
                 biased; // stop, acknowledge, hand out, and only then take more
                 () = self.ports.shutdown.cancelled() => return self.close().await,
@@ -228,7 +223,8 @@ impl StreamLoop {
                 () = sleep_until(self.link.schedule.due_at()) => self.link.feed_back().await?,
                 room = self.chunk.hand_out(&self.ports.output), if self.output_open => {
                     self.output_open = room;
-                    if !reading {
+                    if let Some(since) = self.held_since.take() {
+                        self.link.seen.held += since.elapsed();
                         self.heard_at = Instant::now(); // deaf until now
                     }
                 }
@@ -272,6 +268,7 @@ impl StreamLoop {
                     self.link.schedule.within(REPLY_WITHIN, Instant::now());
                 }
                 self.received(wal_end);
+                self.link.seen.keepalives += 1;
                 self.ports.stats.server_wal_end.store(wal_end.0, Ordering::Relaxed);
                 if !self.assembler.is_open() {
                     self.idle(wal_end);
@@ -283,8 +280,7 @@ impl StreamLoop {
     }
 
     async fn message(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
-        let stats = &self.ports.stats;
-        stats.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.link.seen.bytes += bytes.len() as u64;
         let message = pgoutput::decode(bytes).map_err(TransactionError::Decode)?;
         if let Message::Relation(relation) = &message {
             self.learn(relation).await?;
@@ -294,13 +290,12 @@ impl StreamLoop {
         let new = self.chunk.items.get(before..).unwrap_or_default();
         self.chunk.bytes += new.iter().map(Captured::size).sum::<usize>();
         match step {
-            Step::Within => {
-                self.ports.stats.changes.fetch_add(new.len() as u64, Ordering::Relaxed);
-            }
+            Step::Within => {}
             Step::Committed(end) => {
+                self.ports.stats.committed_lsn.store(end.0, Ordering::Release);
+                self.link.seen.transactions += 1;
                 self.received(end);
                 self.emitted = self.emitted.max(end);
-                self.ports.stats.transactions.fetch_add(1, Ordering::Relaxed);
             }
             Step::Passed(end) => {
                 self.received(end);
@@ -345,7 +340,8 @@ impl StreamLoop {
     fn received(&mut self, lsn: Lsn) {
         self.link.progress.receive(lsn);
         let received = self.link.progress.received();
-        self.ports.stats.received_lsn.store(received.0, Ordering::Relaxed);
+        // After what was committed below it, for those who read the two.
+        self.ports.stats.received_lsn.store(received.0, Ordering::Release);
     }
 
     fn heard(&mut self) {
@@ -367,7 +363,8 @@ impl StreamLoop {
     /// nothing: what it misses, it sends again.
     async fn close(mut self) -> Result<(), StreamError> {
         self.durable_moved();
-        let link = self.link;
+        let mut link = self.link;
+        link.metrics.received(std::mem::take(&mut link.seen));
         let closing = async {
             let (received, durable) = (link.progress.received(), link.progress.durable());
             let mut stream = link.stream;

@@ -8,6 +8,7 @@ use crate::queue::ticket::JobRef;
 use crate::sink::bulk::{Item, kind};
 use crate::sink::gate::Gate;
 use crate::sink::send::{Answered, Bulk};
+use crate::sink::state::Circuit;
 use crate::sink::verdict::{Outcome, Trouble, Verdict};
 
 /// A request that fails this often is halved, to tell its documents apart.
@@ -19,6 +20,8 @@ const ALONE_MAX: u32 = 12;
 #[derive(Default)]
 struct Tally {
     well: bool,
+    /// Documents done, by [`Outcome`].
+    done: [u64; Outcome::ALL.len()],
     stop: Option<(Trouble, String)>,
     too_much: Vec<Action>,
     too_much_reason: String,
@@ -58,6 +61,7 @@ impl Schedule {
         self.answered_at = Some(now);
         if !self.service.is_open() {
             self.service = Gate::Open;
+            self.state.circuit(Circuit::Closed);
             self.pieces.iter_mut().for_each(|piece| piece.not_before = now);
             self.state.up();
         }
@@ -70,6 +74,7 @@ impl Schedule {
             match Verdict::of(kind(&action), item.status, item.error.as_ref()) {
                 Verdict::Done(outcome) => {
                     tally.well = true;
+                    tally.done[outcome as usize] += 1;
                     self.done(action, outcome);
                 }
                 Verdict::Refused(reason) => {
@@ -99,6 +104,9 @@ impl Schedule {
             self.pace.well();
         }
         for (index, mut tally) in (0..).map(IndexId).zip(tallies) {
+            for (outcome, documents) in Outcome::ALL.into_iter().zip(tally.done) {
+                self.state.count(index, outcome, documents);
+            }
             self.divide(now, &mut tally, bulk.attempts);
             self.conclude(now, index, tally, bulk.attempts);
         }
@@ -201,7 +209,6 @@ impl Schedule {
     }
 
     fn done(&mut self, action: Action, outcome: Outcome) {
-        self.state.count(outcome);
         self.written[usize::from(action.document.index.0)] |= outcome != Outcome::Superseded;
         self.batch.release(&action.document);
         self.settled.extend(action.jobs.into_iter().filter_map(JobRef::done));

@@ -1,0 +1,45 @@
+//! What the checkpoint tells the metrics: once a settlement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::metrics::pipeline::Latencies;
+use crate::metrics::{Metrics, Stage};
+use crate::queue::settle::SettleCounts;
+use crate::queue::ticket::{LoadedChunk, Ticket};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Telling {
+    metrics: Metrics,
+    latencies: Latencies,
+}
+
+impl Telling {
+    /// `tables` are the labels of the definition's tables, in its order.
+    #[must_use]
+    pub fn new(metrics: &Metrics, tables: &[String]) -> Self {
+        Self { metrics: metrics.clone(), latencies: metrics.pipeline.latencies(tables) }
+    }
+
+    /// Before the settlement: Elasticsearch has answered, which is what is measured.
+    pub(super) fn latencies(&self, tickets: &[Arc<Ticket>]) {
+        for ticket in tickets {
+            for (committed, seconds) in ticket.latencies() {
+                let table = usize::from(committed.table.0);
+                self.latencies.observe(table, seconds, committed.changes);
+            }
+        }
+        self.latencies.flush();
+    }
+
+    pub(super) fn settled(&self, counts: SettleCounts, loaded: &[LoadedChunk], took: Duration) {
+        let Metrics { pipeline, queue, .. } = &self.metrics;
+        pipeline.stage(Stage::Settle, took);
+        queue.settled(counts.completed, counts.failed, counts.retried);
+        for chunk in loaded {
+            let table = chunk.table.strip_prefix("public.").unwrap_or(&chunk.table);
+            pipeline.set_load(table, chunk.row_count, chunk.last_key.is_none());
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What the HTTP server answered.
+
+use std::time::Duration;
+
+use prometheus::{HistogramVec, IntCounter, IntCounterVec};
+
+use super::registration::Registration;
+
+/// Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Http {
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+    auth_failures: IntCounterVec,
+    rate_limited: IntCounter,
+}
+
+impl Http {
+    pub(super) fn new(add: &Registration<'_>) -> Self {
+        Self {
+            requests: add.counters(
+                "http_requests_total",
+                "Answers of the HTTP server.",
+                &["route", "method", "code"],
+            ),
+            seconds: add.histograms(
+                "http_request_duration_seconds",
+                "From a request's head to the head of its answer.",
+                "route",
+            ),
+            auth_failures: add.counters(
+                "http_auth_failures_total",
+                "Tokens that were refused.",
+                &["reason"],
+            ),
+            rate_limited: add
+                .counter("http_rate_limited_total", "Requests refused for being too many."),
+        }
+    }
+
+    pub(super) fn auth_failure(&self, reason: &str) {
+        self.auth_failures.with_label_values(&[reason]).inc();
+    }
+
+    pub(super) fn rate_limited(&self) {
+        self.rate_limited.inc();
+    }
+
+    pub(super) fn request(&self, route: &str, method: &'static str, code: u16, took: Duration) {
+        self.requests.with_label_values(&[route, method, &code.to_string()]).inc();
+        self.seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+}

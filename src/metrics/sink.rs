@@ -1,0 +1,193 @@
+//! What goes to Elasticsearch, and what comes of it.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::registration::{COUNTS, LATENCIES, Registration};
+
+/// Words of the label `outcome` of documents.
+const OUTCOMES: [&str; 4] = ["indexed", "deleted", "superseded", "refused"];
+/// Words of the label `reason`, which are also those of requests that were not answered.
+const TROUBLES: [&str; 8] = [
+    "overloaded",
+    "unavailable",
+    "connection",
+    "timeout",
+    "not_authorised",
+    "not_understood",
+    "blocked",
+    "missing",
+];
+
+/// Whether requests may go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Circuit {
+    /// They may.
+    Closed,
+    /// They wait.
+    Open,
+    /// One is out to see.
+    Trying,
+}
+
+impl Circuit {
+    const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::Trying];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::Trying => "trying",
+        }
+    }
+}
+
+/// Whether one index takes documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexState {
+    Open,
+    Blocked,
+    Missing,
+}
+
+impl IndexState {
+    const ALL: [Self; 3] = [Self::Open, Self::Blocked, Self::Missing];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Blocked => "blocked",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    up: IntGauge,
+    circuit: IntGaugeVec,
+    index_state: IntGaugeVec,
+    documents: IntCounterVec,
+    requests: IntCounterVec,
+    request_seconds: Histogram,
+    bulk_documents: Histogram,
+    sent_bytes: IntCounter,
+    retries: IntCounterVec,
+    refreshes: IntCounter,
+    in_flight: IntGauge,
+    waiting: IntGauge,
+}
+
+impl Sink {
+    pub(super) fn new(add: &Registration<'_>) -> Self {
+        let sink = Self {
+            up: add.gauge("sink_up", "1 while Elasticsearch answers."),
+            circuit: add.gauges(
+                "sink_circuit_state",
+                "1 for whether requests go out, wait, or one is out to see.",
+                &["state"],
+            ),
+            index_state: add.gauges(
+                "sink_index_state",
+                "1 for whether an index takes documents, refuses them, or is not there.",
+                &["index", "state"],
+            ),
+            documents: add.counters(
+                "sink_documents_total",
+                "Documents that Elasticsearch has answered for.",
+                &["index", "outcome"],
+            ),
+            requests: add.counters(
+                "sink_bulk_requests_total",
+                "Bulk requests by their outcome.",
+                &["outcome"],
+            ),
+            request_seconds: add.histogram(
+                "sink_bulk_request_duration_seconds",
+                "From the start of a bulk request to the end of its answer.",
+                LATENCIES,
+            ),
+            bulk_documents: add.histogram(
+                "sink_bulk_documents",
+                "Documents in a bulk request.",
+                COUNTS,
+            ),
+            sent_bytes: add
+                .counter("sink_sent_bytes_total", "Bytes of bulk requests before compression."),
+            retries: add.counters(
+                "sink_retries_total",
+                "Documents sent again or held for a reason that is not theirs.",
+                &["reason"],
+            ),
+            refreshes: add.counter("sink_refreshes_total", "Refreshes asked for."),
+            in_flight: add.gauge("sink_in_flight_requests", "Bulk requests under way."),
+            waiting: add.gauge(
+                "sink_waiting_documents",
+                "Documents without an answer, those under way included.",
+            ),
+        };
+        sink.set_circuit(Circuit::Closed);
+        TROUBLES.iter().for_each(|reason| drop(sink.retries.with_label_values(&[*reason])));
+        drop(sink.requests.with_label_values(&["answered"]));
+        sink
+    }
+
+    pub(super) fn declare(&self, indices: &[String]) {
+        for index in indices {
+            self.set_index(index, IndexState::Open);
+            OUTCOMES.iter().for_each(|o| drop(self.documents.with_label_values(&[index, *o])));
+        }
+    }
+
+    /// Whether Elasticsearch answers.
+    pub fn set_up(&self, up: bool) {
+        self.up.set(i64::from(up));
+    }
+
+    /// Whether requests may go out.
+    pub fn set_circuit(&self, circuit: Circuit) {
+        for other in Circuit::ALL {
+            self.circuit.with_label_values(&[other.as_str()]).set(i64::from(other == circuit));
+        }
+    }
+
+    /// Whether an index takes documents. `index` is a configured name.
+    pub fn set_index(&self, index: &str, state: IndexState) {
+        for other in IndexState::ALL {
+            let value = i64::from(other == state);
+            self.index_state.with_label_values(&[index, other.as_str()]).set(value);
+        }
+    }
+
+    /// Documents answered for. `index` is a configured name, `outcome` a verdict's word.
+    pub fn documents(&self, index: &str, outcome: &'static str, count: u64) {
+        self.documents.with_label_values(&[index, outcome]).inc_by(count);
+    }
+
+    /// One bulk request came to its end; `outcome` is `answered`, `too_large`, `refused`, or a
+    /// trouble's word.
+    pub fn bulk_request(&self, outcome: &'static str, documents: u32, bytes: u64, took: Duration) {
+        self.requests.with_label_values(&[outcome]).inc();
+        self.request_seconds.observe(took.as_secs_f64());
+        self.bulk_documents.observe(f64::from(documents));
+        self.sent_bytes.inc_by(bytes);
+    }
+
+    /// Documents sent again or held; `reason` is a trouble's word.
+    pub fn retries(&self, reason: &'static str, documents: u64) {
+        self.retries.with_label_values(&[reason]).inc_by(documents);
+    }
+
+    /// A refresh was asked for.
+    pub fn refreshed(&self) {
+        self.refreshes.inc();
+    }
+
+    /// What is under way now.
+    pub fn set_load(&self, in_flight: usize, waiting: usize) {
+        self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+}
