@@ -1,8 +1,8 @@
 //! Measures what DESIGN's targets speak of, against servers of its own: how fast a backlog is caught
 //! up and what that costs, then how long a change takes at a steady pace.
 //!
-//! `./bench` runs all; `./bench plain`, `./bench backlog` (the built-in definition), `./bench drain` or
-//! `./bench latency` runs one part. Three runs each after
+//! `./bench` runs all; `./bench plain`, `./bench backlog` (the built-in definition), `./bench drain`,
+//! `./bench api` or `./bench latency` runs one part. Three runs each after
 //! one to warm the servers up, each with a new database and new indices, on an otherwise idle
 //! machine; the medians are the figures. Nothing is asserted about speed: a machine is not a contract.
 
@@ -10,6 +10,7 @@
 
 use std::process::ExitCode;
 
+mod api;
 mod backlog;
 mod cost;
 mod drain;
@@ -55,6 +56,10 @@ async fn main() -> ExitCode {
     if wants("drain") {
         let (seconds, per_second) = drain::run().await;
         println!("drain: {seconds:.1} s, {per_second:.0} changes/s");
+    }
+    if wants("api") {
+        println!("api: {}", api::answers().await);
+        println!("api, 500 requests and 100 streams beside a drain:\n{}", api::crowd(RUNS).await);
     }
     if wants("latency") {
         for run in 1..=RUNS {

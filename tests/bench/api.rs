@@ -1,0 +1,179 @@
+//! The API while it matters: how long answers take with ten million jobs in the table and 2,000
+//! changes a second coming in; and whether 500 requests at once and 100 open streams slow the
+//! pipeline, told by the time that a stock of waiting jobs takes to drain with them and without.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::figures::{median, spread};
+use crate::load;
+use crate::rig::Rig;
+use crate::support::Walferry;
+
+/// Completed jobs that are there before.
+const JOBS: u32 = 10_000_000;
+/// Rows of one transaction of the writer, and between the starts of two: 2,000 a second.
+const ROWS: u32 = 20;
+const EVERY: Duration = Duration::from_millis(10);
+/// How long answers are measured, and how many a second.
+const MEASURED: Duration = Duration::from_secs(20);
+const ASK_EVERY: Duration = Duration::from_millis(25);
+
+/// Jobs that drain with and without clients.
+const STOCK: u32 = 30_000;
+const REQUESTS: usize = 500;
+const STREAMS: usize = 100;
+const DRAIN_MAX: Duration = Duration::from_secs(300);
+const Q: &str = "/api/v1/queue";
+
+/// Answers with ten million jobs.
+pub(crate) async fn answers() -> String {
+    let rig = Rig::up(None).await;
+    load::prepare(rig.sql()).await;
+    let mut walferry = rig.start_and_ready().await;
+    rig.loaded().await;
+    // Counted at the end, as walferry's own sessions do it: row triggers would take an hour.
+    rig.sql()
+        .run(&format!(
+            "set walferry.counted = 'on';
+             insert into elasticsearch_sync_queue (table_name, operation, record_id, change_data,
+                 status, created_at, processed_at, commit_lsn, ordinal, xid)
+             select 'listings', 'UPDATE', {}, '{{}}', case when n % 5000 = 0 then 'failed' else 'completed' end,
+                 now() - interval '1 day' + n * interval '8 ms', now() - interval '1 day' + n * interval '8 ms',
+                 '0/10'::pg_lsn + n, 1, n
+             from generate_series(1, {JOBS}) n;
+             analyze elasticsearch_sync_queue",
+            load::id("c", "(n % 1000000 + 1)"),
+        ))
+        .await;
+    let (code, said) =
+        rig.bed.walferry_once(&["maintain", "--recount"], Duration::from_secs(600)).await;
+    assert_eq!(code, 0, "{said}");
+    let stop = CancellationToken::new();
+    let (paths, answers) = tokio::join!(
+        async {
+            let answers = ask(&walferry).await;
+            stop.cancel();
+            answers
+        },
+        write(&rig, &stop)
+    );
+    walferry.stop().await;
+    let mut text = format!("{JOBS} jobs, {answers:.0} changes/s");
+    for (name, times) in paths {
+        write!(text, "\n  {name}: {}", spread(&times)).expect("memory takes what is written");
+    }
+    text
+}
+
+/// The time of each answer, by what was asked.
+async fn ask(walferry: &Walferry) -> Vec<(&'static str, Vec<Duration>)> {
+    let record = |n: u32| format!("c0000000-0000-4000-8000-{n:012}");
+    let paths: [(&str, &dyn Fn(u32) -> String); 5] = [
+        ("statistics", &|_| format!("{Q}/stats")),
+        ("jobs", &|_| format!("{Q}/jobs")),
+        ("failed jobs", &|n| format!("{Q}/jobs?status=failed&page={}", n % 20 + 1)),
+        ("jobs of a record", &|n| {
+            format!("{Q}/jobs?record_id={}", record(n * 7919 % 1_000_000 + 1))
+        }),
+        ("health", &|_| format!("{Q}/health")),
+    ];
+    let mut found: Vec<_> = paths.iter().map(|(name, _)| (*name, Vec::new())).collect();
+    let end = Instant::now() + MEASURED;
+    let mut pace = interval(ASK_EVERY);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut n = 0;
+    while Instant::now() < end {
+        for ((_, path), (_, times)) in paths.iter().zip(&mut found) {
+            pace.tick().await;
+            n += 1;
+            let started = Instant::now();
+            let (status, body) = walferry.get_json(&path(n)).await;
+            times.push(started.elapsed());
+            assert_eq!(status, 200, "{body}");
+        }
+    }
+    found
+}
+
+/// Writes until told to stop; changes a second that were reached.
+async fn write(rig: &Rig, stop: &CancellationToken) -> f64 {
+    let started = Instant::now();
+    let mut pace = interval(EVERY);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut n = 0;
+    while !stop.is_cancelled() {
+        pace.tick().await;
+        load::insert(rig.sql(), n * ROWS + 1, (n + 1) * ROWS).await;
+        n += 1;
+    }
+    f64::from(n * ROWS) / started.elapsed().as_secs_f64()
+}
+
+/// How much longer a stock takes to drain with clients, as a share; by pairs of runs.
+pub(crate) async fn crowd(pairs: usize) -> String {
+    let mut ratios = Vec::new();
+    let mut lines = String::new();
+    for _ in 0..pairs {
+        let alone = drain(false).await;
+        let crowded = drain(true).await;
+        let ratio = crowded / alone;
+        writeln!(lines, "  alone {alone:.2} s, with clients {crowded:.2} s: {ratio:.3}")
+            .expect("memory takes what is written");
+        ratios.push(ratio);
+    }
+    format!("{lines}  median ratio {:.3}", median(&ratios))
+}
+
+async fn drain(crowded: bool) -> f64 {
+    let rig = Rig::up(None).await;
+    load::prepare(rig.sql()).await;
+    let mut walferry = rig.start_and_ready().await;
+    rig.loaded().await;
+    let (code, body) = walferry.post_json(&format!("{Q}/stop"), None).await;
+    assert_eq!(code, 200, "{body}");
+    load::backlog(rig.sql(), STOCK, 0).await;
+    until(&rig, "pending_jobs").await;
+    let mut streams = JoinSet::new();
+    if crowded {
+        for _ in 0..STREAMS {
+            let url = walferry.url(&format!("{Q}/events"));
+            streams.spawn(async move {
+                let mut stream = reqwest::get(url).await.expect("walferry answers");
+                while let Ok(Some(_)) = stream.chunk().await {}
+            });
+        }
+    }
+    let started = Instant::now();
+    let (code, body) = walferry.post_json(&format!("{Q}/start"), None).await;
+    assert_eq!(code, 200, "{body}");
+    let mut requests = JoinSet::new();
+    for _ in 0..if crowded { REQUESTS } else { 0 } {
+        let url = walferry.url(&format!("{Q}/stats"));
+        requests.spawn(async move { reqwest::get(url).await.map(|answer| answer.status()) });
+    }
+    until(&rig, "completed_jobs").await;
+    let took = started.elapsed().as_secs_f64();
+    while let Some(answer) = requests.join_next().await {
+        let status = answer.expect("asking does not panic").expect("walferry answers");
+        assert!(status.is_success(), "{status}");
+    }
+    streams.abort_all();
+    walferry.stop().await;
+    took
+}
+
+async fn until(rig: &Rig, column: &str) {
+    let sql = format!("select {column} from get_elasticsearch_queue_stats()");
+    let end = Instant::now() + DRAIN_MAX;
+    let mut looks = interval(EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while rig.value::<i64>(&sql).await < i64::from(STOCK) {
+        looks.tick().await;
+        assert!(Instant::now() < end, "stuck before all are {column}");
+    }
+}
