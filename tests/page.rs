@@ -4,6 +4,7 @@
 //!
 //! Not here: the HTTP API by itself (`tests/api.rs`), the page's words and size (`api::page`).
 
+mod login;
 mod looks;
 
 use std::time::Duration;

@@ -72,6 +72,7 @@ impl Browser {
             "--disable-component-update",
             "--disable-sync",
             "--no-first-run",
+            "--force-prefers-reduced-motion",
             "--lang=en",
             &profile,
         ];

@@ -52,19 +52,9 @@ export const may = (needed) => RANK.indexOf(role()) >= RANK.indexOf(needed);
 
 // --- session ---
 
-async function whoAsks() {
-  try {
-    return await get("session");
-  } catch (error) {
-    if (error.code !== "no_such_route") throw error;
-    // A server without sessions asks nobody who they are.
-    return { authentication: "none", identity: { name: "anonymous", role: "admin", expires_at: null }, version: "", environment: null };
-  }
-}
-
 export async function begin() {
   try {
-    const session = await whoAsks();
+    const session = await get("session");
     set({ session, sessionError: null });
     if (session.identity) connect(); else if (token()) setToken(null);
   } catch (error) {

@@ -48,7 +48,6 @@ fn both_languages_have_the_same_words() {
     assert_eq!(keys(&english), keys(&turkish));
     for (key, entry) in &english {
         assert_eq!(shape(entry), shape(&turkish[key]), "{key}");
-        assert!(!entry.to_string().is_empty() && turkish[key] != "", "{key}");
     }
 }
 
@@ -59,15 +58,15 @@ fn every_word_that_is_asked_for_exists() {
         FILES.iter().filter(|(route, kind, _)| *kind == SCRIPT && !route.contains("words."));
     for (route, _, bytes) in scripts {
         let text = std::str::from_utf8(bytes).unwrap();
-        let mut pieces = text.split("t(\"");
-        let mut before = pieces.next().unwrap();
-        for piece in pieces {
-            let letter = std::mem::replace(&mut before, piece).chars().next_back();
-            let Some((asked, _)) = piece.split_once('"') else { continue };
-            if letter.is_some_and(|letter| letter.is_alphanumeric() || "._$".contains(letter)) {
-                continue; // another function whose name ends in t
+        let pieces: Vec<&str> = text.split("t(\"").collect();
+        for pair in pieces.windows(2) {
+            let [before, after] = pair else { continue };
+            if before.ends_with(|letter: char| letter.is_alphanumeric() || "._$".contains(letter)) {
+                continue; // another function, whose name ends in t
             }
-            assert!(english.contains_key(asked), "{route} asks for {asked}");
+            let asked = after.split_once('"').map(|(asked, _)| asked);
+            let known = asked.is_some_and(|asked| english.contains_key(asked));
+            assert!(known, "{route} asks for {asked:?}");
         }
     }
 }
