@@ -6,6 +6,9 @@ use prometheus::{HistogramVec, IntCounter, IntCounterVec};
 
 use super::registration::Registration;
 
+/// Fewer than elsewhere: there are many routes.
+const SECONDS: &[f64] = &[0.005, 0.02, 0.1, 0.5, 1.0, 5.0];
+
 /// Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Http {
@@ -27,6 +30,7 @@ impl Http {
                 "http_request_duration_seconds",
                 "From a request's head to the head of its answer.",
                 "route",
+                SECONDS,
             ),
             auth_failures: add.counters(
                 "http_auth_failures_total",
