@@ -18,9 +18,19 @@ pub struct Http {
     rate_limited: IntCounter,
 }
 
+/// Words of the label `reason`.
+const REFUSALS: [&str; 6] = [
+    "token_malformed",
+    "token_unknown",
+    "token_expired",
+    "token_not_yet_valid",
+    "token_foreign",
+    "role_missing",
+];
+
 impl Http {
     pub(super) fn new(add: &Registration<'_>) -> Self {
-        Self {
+        let http = Self {
             requests: add.counters(
                 "http_requests_total",
                 "Answers of the HTTP server.",
@@ -39,7 +49,9 @@ impl Http {
             ),
             rate_limited: add
                 .counter("http_rate_limited_total", "Requests refused for being too many."),
-        }
+        };
+        REFUSALS.iter().for_each(|reason| drop(http.auth_failures.with_label_values(&[*reason])));
+        http
     }
 
     pub(super) fn auth_failure(&self, reason: &str) {
