@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::document::definition::Definition;
 use crate::document::parse;
 use crate::metrics::Metrics;
-use crate::status::{Component, Status};
+use crate::status::{Component, Repeats, Status};
 use crate::supervisor::desk::Desk;
 use fault::Fault;
 pub use fault::RunError;
@@ -80,11 +80,11 @@ pub async fn run(
     let definition = Arc::new(parse::parse(config.definition.as_ref())?);
     let address = config.listen;
     if !address.ip().is_loopback() && !config.api.authenticates() {
-        tracing::warn!(%address, "other machines can reach this server and nobody is asked who they are");
+        tracing::warn!(event = "listening_openly", %address, "other machines can reach this server and nobody is asked who they are");
     }
     let listener =
         TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
-    tracing::info!(%address, "listening");
+    tracing::info!(event = "listening", %address, "listening");
     let (metrics, status) = (Metrics::new(), Status::new());
     let (desk, was_ready) = (Desk::default(), Arc::default());
     let config = Arc::new(config);
@@ -128,7 +128,7 @@ fn labels(definition: &Definition, prefix: &str) -> (Arc<[String]>, Arc<[String]
 
 /// One run after the other.
 async fn runs(context: &Context, shutdown: &CancellationToken) -> Result<(), RunError> {
-    let mut wait = WAIT_MIN;
+    let (mut wait, mut repeats) = (WAIT_MIN, Repeats::default());
     loop {
         let started = Instant::now();
         let fault = match one_run(context, shutdown).await {
@@ -145,7 +145,9 @@ async fn runs(context: &Context, shutdown: &CancellationToken) -> Result<(), Run
         if started.elapsed() > GOOD_RUN {
             wait = WAIT_MIN;
         }
-        tracing::warn!(error = fault, retry_in = ?wait, "run ended");
+        if let Some(held_back) = repeats.admit(Instant::now(), &fault) {
+            tracing::warn!(event = "run_ended", error = fault, retry_in = ?wait, held_back, "run ended");
+        }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             () = sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}

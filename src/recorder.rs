@@ -210,7 +210,7 @@ impl Recorder {
                 () = stop.cancelled() => return Ok(Written::Stopped),
                 _ = self.capture_only.wait_for(|only| *only) => return Ok(Written::NotLive),
                 () = stall(&mut self.progress) => {
-                    tracing::warn!("nothing settles; capturing changes meanwhile");
+                    tracing::warn!(event = "settling_stalled", "nothing settles; capturing changes meanwhile");
                     self.stalled = true;
                     return Ok(Written::NotLive);
                 }

@@ -26,10 +26,13 @@ pub fn on_signals() -> io::Result<CancellationToken> {
     let token = shutdown.clone();
     tokio::spawn(async move {
         next(&mut terminate, &mut interrupt).await;
-        info!("stopping; a second signal stops at once");
+        info!(event = "stopping", "stopping; a second signal stops at once");
         token.cancel();
         let code = next(&mut terminate, &mut interrupt).await;
-        warn!("stopped by a second signal; what was in flight will be sent again");
+        warn!(
+            event = "stopped_at_once",
+            "stopped by a second signal; what was in flight will be sent again"
+        );
         std::process::exit(code);
     });
     Ok(shutdown)

@@ -13,6 +13,7 @@ mod dashboards;
 mod demo;
 mod end_to_end;
 mod job_counts;
+mod logs;
 mod maintain;
 mod memory;
 mod migrations;

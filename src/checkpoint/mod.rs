@@ -43,7 +43,11 @@ pub async fn run(
         for (stub, failures) in &settled {
             for failure in failures.iter().filter(|_| stub.loaded.is_some()) {
                 // There is no job that could say so.
-                tracing::error!(error = failure.error, "document of the first load was refused");
+                tracing::error!(
+                    event = "load_document_refused",
+                    error = failure.error,
+                    "document of the first load was refused"
+                );
             }
             watermark.settle(stub);
         }

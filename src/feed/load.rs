@@ -28,13 +28,18 @@ impl Feed {
         let unfinished: Vec<(TableId, LoadProgress)> = std::mem::take(&mut self.loads);
         for (table, progress) in unfinished {
             let label = self.shapes.of(table).label();
-            tracing::info!(table = label, rows = progress.row_count, "loading");
+            tracing::info!(
+                event = "load_begun",
+                table = label,
+                rows = progress.row_count,
+                "loading"
+            );
             let Some(low) = self.settled_moment(None).await? else { return Ok(()) };
             self.load(table, low, progress).await?;
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            tracing::info!(table = label, "loaded");
+            tracing::info!(event = "load_done", table = label, "loaded");
         }
         Ok(())
     }
@@ -63,7 +68,7 @@ impl Feed {
                 return Ok(Some(low));
             }
             if looks == 0 && looks_max.is_none() {
-                tracing::info!(%low, "the load waits for transactions that began before it");
+                tracing::info!(event = "load_waits", %low, "the load waits for transactions that began before it");
             }
             looks += 1;
             tokio::time::sleep(LOOK_AGAIN).await;

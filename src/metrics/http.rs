@@ -6,6 +6,9 @@ use prometheus::{HistogramVec, IntCounter, IntCounterVec};
 
 use super::registration::Registration;
 
+/// Fewer than elsewhere: there are many routes.
+const SECONDS: &[f64] = &[0.005, 0.02, 0.1, 0.5, 1.0, 5.0];
+
 /// Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Http {
@@ -15,9 +18,19 @@ pub struct Http {
     rate_limited: IntCounter,
 }
 
+/// Words of the label `reason`.
+const REFUSALS: [&str; 6] = [
+    "token_malformed",
+    "token_unknown",
+    "token_expired",
+    "token_not_yet_valid",
+    "token_foreign",
+    "role_missing",
+];
+
 impl Http {
     pub(super) fn new(add: &Registration<'_>) -> Self {
-        Self {
+        let http = Self {
             requests: add.counters(
                 "http_requests_total",
                 "Answers of the HTTP server.",
@@ -27,6 +40,7 @@ impl Http {
                 "http_request_duration_seconds",
                 "From a request's head to the head of its answer.",
                 "route",
+                SECONDS,
             ),
             auth_failures: add.counters(
                 "http_auth_failures_total",
@@ -35,7 +49,9 @@ impl Http {
             ),
             rate_limited: add
                 .counter("http_rate_limited_total", "Requests refused for being too many."),
-        }
+        };
+        REFUSALS.iter().for_each(|reason| drop(http.auth_failures.with_label_values(&[*reason])));
+        http
     }
 
     pub(super) fn auth_failure(&self, reason: &str) {

@@ -7,7 +7,7 @@ use prometheus::local::LocalHistogram;
 use prometheus::{Gauge, HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::lag::{self, Look, Meter, Seen};
-use super::registration::{Optional, Registration, real};
+use super::registration::{LATENCIES, Optional, Registration, real};
 
 /// What feeds the sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,11 +106,13 @@ impl Pipeline {
                 "end_to_end_latency_seconds",
                 "From a change's commit to Elasticsearch's last answer for its batch.",
                 "table",
+                LATENCIES,
             ),
             stages: add.histograms(
                 "stage_duration_seconds",
                 "Time that a batch takes in a stage; Elasticsearch's share is the bulk request's.",
                 "stage",
+                LATENCIES,
             ),
             load_rows: add.gauges(
                 "load_rows",
@@ -130,14 +132,14 @@ impl Pipeline {
             meter: Arc::new(Mutex::new(Meter::new(lag::seconds(SystemTime::now())))),
         };
         pipeline.set_mode(Mode::Starting);
-        for stage in [Stage::Record, Stage::Render, Stage::Settle] {
-            drop(pipeline.stages.with_label_values(&[stage.as_str()]));
-        }
-        drop(pipeline.restarts.with_label_values(&["fault"]));
         pipeline
     }
 
     pub(super) fn declare(&self, tables: &[String]) {
+        for stage in [Stage::Record, Stage::Render, Stage::Settle] {
+            drop(self.stages.with_label_values(&[stage.as_str()]));
+        }
+        drop(self.restarts.with_label_values(&["fault"]));
         for table in tables {
             drop(self.latency.with_label_values(&[table]));
         }

@@ -79,8 +79,9 @@ impl Registration<'_> {
         name: &'static str,
         help: &'static str,
         label: &str,
+        buckets: &[f64],
     ) -> HistogramVec {
-        self.add(HistogramVec::new(buckets_of(name, help, LATENCIES), &[label]))
+        self.add(HistogramVec::new(buckets_of(name, help, buckets), &[label]))
     }
 
     fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {

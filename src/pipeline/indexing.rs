@@ -176,7 +176,11 @@ async fn prepare(
                 context.status.fault(Component::Elasticsearch, sentence.clone());
                 context.metrics.sink.set_up(false);
                 if sentence != told {
-                    tracing::warn!(error = sentence, "waiting for Elasticsearch");
+                    tracing::warn!(
+                        event = "sink_awaited",
+                        error = sentence,
+                        "waiting for Elasticsearch"
+                    );
                     told = sentence;
                 }
                 tokio::time::sleep(PREPARE_AGAIN).await;
@@ -305,7 +309,7 @@ impl Swap {
         }
         while let Err(error) = index::swap_read_aliases(&elasticsearch, &targets).await {
             status.fault(Component::Load, format!("loaded, but searches do not see it: {error}"));
-            tracing::warn!(error = %error, "could not point the aliases to the new indices yet");
+            tracing::warn!(event = "aliases_not_swapped", error = %error, "could not point the aliases to the new indices yet");
             tokio::time::sleep(PREPARE_AGAIN).await;
         }
         let noted = take_over::note_replaced(&control, &slot).await;

@@ -151,7 +151,10 @@ async fn migrate_virgin(context: &Context, control: &Client) -> Result<(), Fault
     if !is_virgin || row.get::<_, &str>(0) != "logical" {
         return Ok(());
     }
-    tracing::info!("first start: preparing the database as `walferry migrate` does");
+    tracing::info!(
+        event = "first_start",
+        "first start: preparing the database as `walferry migrate` does"
+    );
     let options = MigrateOptions {
         tables: tables(&context.definition),
         publication: context.config.publication.clone(),
@@ -189,7 +192,7 @@ async fn take_lease(context: &Context, control: &Client) -> Result<Lease, Fault>
             Ok(lease) => return Ok(lease),
             Err(error @ AcquireError::Held { .. }) => {
                 if !told {
-                    tracing::info!(%error, "standing by");
+                    tracing::info!(event = "standing_by", %error, "standing by");
                     context.metrics.stands_by();
                     told = true;
                 }
@@ -259,6 +262,7 @@ async fn recognise(
         }
         None => {
             tracing::info!(
+                event = "slot_creating",
                 slot = name,
                 "creating the replication slot; this waits for transactions under way"
             );

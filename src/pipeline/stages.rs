@@ -51,6 +51,25 @@ struct Channels {
     caught_up: watch::Sender<bool>,
 }
 
+impl Channels {
+    fn new(prepared: &Prepared, halted: bool) -> Self {
+        Self {
+            durable: watch::Sender::new(prepared.settlement.settled_lsn),
+            recorded_end: watch::Sender::new(prepared.start),
+            progress: watch::Sender::new(Progress {
+                settled: prepared.settlement.settled_lsn,
+                ..Progress::default()
+            }),
+            capture_only: watch::Sender::new(halted),
+            halted: watch::Sender::new(halted),
+            alive: Alive::default(),
+            loaded: watch::Sender::new(false),
+            mode: watch::Sender::new(Mode::Starting),
+            caught_up: watch::Sender::new(false),
+        }
+    }
+}
+
 /// Tells the stages of one run when to end.
 #[derive(Clone, Default)]
 struct Tokens {
@@ -66,21 +85,7 @@ pub(super) async fn run(
     shutdown: &CancellationToken,
 ) -> Result<(), Fault> {
     let indexing = operate::indexing(&prepared.control, &prepared.lease.slot).await;
-    let halted = !indexing.map_err(judge)?;
-    let channels = Channels {
-        durable: watch::Sender::new(prepared.settlement.settled_lsn),
-        recorded_end: watch::Sender::new(prepared.start),
-        progress: watch::Sender::new(Progress {
-            settled: prepared.settlement.settled_lsn,
-            ..Progress::default()
-        }),
-        capture_only: watch::Sender::new(halted),
-        halted: watch::Sender::new(halted),
-        alive: Alive::default(),
-        loaded: watch::Sender::new(false),
-        mode: watch::Sender::new(Mode::Starting),
-        caught_up: watch::Sender::new(false),
-    };
+    let channels = Channels::new(&prepared, !indexing.map_err(judge)?);
     let (tokens, wal_end) = (Tokens::default(), prepared.wal_end);
     let (control, lease) = (Arc::clone(&prepared.control), prepared.lease.clone());
     let mut tasks = spawn(context, &mut prepared, &channels, &tokens).await?;
@@ -109,10 +114,15 @@ pub(super) async fn run(
     .await;
     match drained {
         Ok(Ok(())) => {}
-        Ok(Err(Fault::Passing(sentence))) => tracing::warn!(error = sentence, "while draining"),
+        Ok(Err(Fault::Passing(sentence))) => {
+            tracing::warn!(event = "drain_fault", error = sentence, "while draining");
+        }
         Ok(Err(fault)) => return Err(fault),
         Err(_) => {
-            tracing::warn!("not everything in flight settled in time; the next start resumes it");
+            tracing::warn!(
+                event = "drain_incomplete",
+                "not everything in flight settled in time; the next start resumes it"
+            );
             tasks.flow.shutdown().await;
         }
     }

@@ -31,7 +31,11 @@ impl Stores {
         let mut claims = claims.map_err(judge)?;
         let orphans = claims.reset_orphans().await.map_err(judge)?;
         if orphans > 0 {
-            tracing::info!(jobs = orphans, "jobs of the run before are pending again");
+            tracing::info!(
+                event = "orphans_reset",
+                jobs = orphans,
+                "jobs of the run before are pending again"
+            );
         }
         let client = prepared.session(context, "record").await?;
         let keys = Arc::clone(&prepared.keys);

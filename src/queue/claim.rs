@@ -255,7 +255,11 @@ impl Claimer {
                 refused.map_err(doing("refuse jobs of unknown tables"))
             };
             let refused = self.guard.run(&self.client, body).await?;
-            tracing::warn!(jobs = refused, "jobs of tables that are not in the definition failed");
+            tracing::warn!(
+                event = "jobs_of_unknown_tables",
+                jobs = refused,
+                "jobs of tables that are not in the definition failed"
+            );
         }
         if !row.try_get(0).map_err(&failed)? {
             return Ok(Vec::new());

@@ -140,7 +140,7 @@ impl State {
             let was_down = *service != Service::Up;
             *service = Service::Up;
             if was_down {
-                tracing::info!("Elasticsearch answers again");
+                tracing::info!(event = "sink_up", "Elasticsearch answers again");
             }
             was_down
         });
@@ -153,7 +153,11 @@ impl State {
             if let Service::Down { since: first, since_time: first_time, .. } = service {
                 (since, since_time) = (*first, *first_time);
             } else {
-                tracing::warn!(error = reason, "Elasticsearch takes nothing; trying again");
+                tracing::warn!(
+                    event = "sink_down",
+                    error = reason,
+                    "Elasticsearch takes nothing; trying again"
+                );
             }
             *service = Service::Down { since, since_time, trouble, reason };
         });
@@ -166,7 +170,11 @@ impl State {
             let was_closed = *slot != Index::Open;
             *slot = Index::Open;
             if was_closed {
-                tracing::info!(index = index.0, "the index takes documents again");
+                tracing::info!(
+                    event = "index_open",
+                    index = index.0,
+                    "the index takes documents again"
+                );
             }
             was_closed
         });
@@ -179,7 +187,11 @@ impl State {
             let slot = &mut indices[usize::from(index.0)];
             let since_time = match *slot {
                 Index::Open => {
-                    tracing::warn!(error = reason, "an index takes no documents; trying again");
+                    tracing::warn!(
+                        event = "index_closed",
+                        error = reason,
+                        "an index takes no documents; trying again"
+                    );
                     SystemTime::now()
                 }
                 Index::Blocked { since_time, .. } | Index::Missing { since_time, .. } => since_time,

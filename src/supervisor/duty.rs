@@ -37,7 +37,11 @@ pub async fn maintain(database: Database, retention: Duration, lease: Lease) {
                 sleep(MAINTAIN_EVERY).await;
             }
             Err(error) => {
-                tracing::warn!(error, "the queue's parts were not seen to; trying again");
+                tracing::warn!(
+                    event = "parts_not_seen_to",
+                    error,
+                    "the queue's parts were not seen to; trying again"
+                );
                 sleep(MAINTAIN_AGAIN).await;
             }
         }
@@ -62,10 +66,17 @@ async fn pass(
 fn report(done: &Maintained) {
     let Maintained { made, dropped, kept, deleted } = done;
     if !dropped.is_empty() || *deleted > 0 {
-        tracing::info!(made, dropped = dropped.len(), deleted, "completed jobs were cleaned up");
+        tracing::info!(
+            event = "completed_jobs_cleaned_up",
+            made,
+            dropped = dropped.len(),
+            deleted,
+            "completed jobs were cleaned up"
+        );
     }
     for (day, jobs) in kept {
         tracing::warn!(
+            event = "day_kept",
             day,
             jobs,
             "a day that is over keeps its part: too many of its jobs are unfinished or failed"

@@ -185,7 +185,7 @@ impl Supervisor {
             self.halted.send_if_modified(|known| std::mem::replace(known, halted) != halted);
         if changed {
             let word = if halted { "stopped" } else { "started" };
-            tracing::info!("indexing was {word} by an operator");
+            tracing::info!(event = "indexing_chosen", "indexing was {word} by an operator");
         }
         Ok(())
     }

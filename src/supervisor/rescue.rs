@@ -56,11 +56,17 @@ fn tell(rescued: Rescued) {
     let total = rescued.total();
     if total > CRITICAL_ABOVE {
         tracing::error!(
+            event = "many_jobs_stuck",
             jobs = total,
             "CRITICAL: {total} stuck jobs detected; something keeps jobs from their end"
         );
     }
     if total > 0 {
-        tracing::warn!(pending = rescued.reset, failed = rescued.failed, "stuck jobs were reset");
+        tracing::warn!(
+            event = "stuck_jobs_reset",
+            pending = rescued.reset,
+            failed = rescued.failed,
+            "stuck jobs were reset"
+        );
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_postgres::Client;
 
 use crate::config::Database;
@@ -15,6 +15,7 @@ use crate::metrics::queue::Figures;
 use crate::postgres::{self, fault};
 use crate::queue::figures;
 use crate::queue::lease::Lease;
+use crate::status::Repeats;
 
 const EVERY: Duration = Duration::from_secs(5);
 /// A figure is not worth more of the server's time than this.
@@ -30,14 +31,15 @@ pub struct Sampler {
 impl Sampler {
     /// Samples until dropped.
     pub async fn run(self) {
+        let mut repeats = Repeats::default();
         loop {
             let name = self.lease.application_name("sample");
             match postgres::connect(&self.database, &name).await {
                 Ok(session) => {
                     let error = self.sample(&session.client).await;
-                    self.failed(&fault::sentence(&error));
+                    self.failed(&fault::sentence(&error), &mut repeats);
                 }
-                Err(error) => self.failed(&error.to_string()),
+                Err(error) => self.failed(&error.to_string(), &mut repeats),
             }
             sleep(EVERY).await;
         }
@@ -74,9 +76,11 @@ impl Sampler {
         }
     }
 
-    fn failed(&self, sentence: &str) {
+    fn failed(&self, sentence: &str, repeats: &mut Repeats) {
         self.metrics.queue.sample_failed();
+        let Some(held_back) = repeats.admit(Instant::now(), sentence) else { return };
         tracing::warn!(
+            held_back,
             event = "queue_sample_failed",
             error = sentence,
             "the queue's figures were not read; trying again"

@@ -179,7 +179,8 @@ async fn a_missing_privilege_costs_a_figure_and_not_the_run() {
     })
     .await;
     scene.sql(STEP).await;
-    scene.bed.wait_acknowledged(DATA_MAX).await;
+    let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
+    until(DATA_MAX, "changes go on", async || scene.number(completed).await == 10).await;
     assert_eq!(value("walferry_pipeline_restarts_total{reason=\"fault\"}").await, Some(0.0));
     assert_eq!(value("walferry_pipeline_lag_seconds").await.map(f64::floor), Some(0.0));
     walferry.wait_output("slot_statistics_refused", DATA_MAX).await;

@@ -178,7 +178,11 @@ pub(super) async fn make_slot(
         }
         return Ok(false);
     }
-    tracing::info!(slot = name, "creating the replication slot; waits for transactions under way");
+    tracing::info!(
+        event = "slot_creating",
+        slot = name,
+        "creating the replication slot; waits for transactions under way"
+    );
     let failed = |source| {
         database(format!("create replication slot {name} (as a role with REPLICATION)"), source)
     };
@@ -206,7 +210,7 @@ pub(super) async fn cut(
     if outcome.is_err() && slot_made {
         let sql = "select pg_drop_replication_slot($1)";
         if let Err(error) = client.execute(sql, &[&options.slot]).await {
-            tracing::warn!(slot = options.slot, %error, "the slot stays; it keeps WAL until dropped");
+            tracing::warn!(event = "slot_stays", slot = options.slot, %error, "the slot stays; it keeps WAL until dropped");
         }
     }
     outcome
@@ -234,7 +238,10 @@ async fn try_often(
             error => return Err(error),
         }
         if attempt == 1 {
-            tracing::info!("waiting for transactions that write the tables");
+            tracing::info!(
+                event = "writers_awaited",
+                "waiting for transactions that write the tables"
+            );
         }
         attempt += 1;
         sleep(PAUSE).await;
@@ -355,7 +362,7 @@ async fn move_completed(client: &Client) -> Result<i64, MigrateError> {
         let Some(last) = row.try_get(1).map_err(failed)? else { return Ok(total) };
         after = last;
         total += count;
-        tracing::info!(rows = total, "moved completed jobs");
+        tracing::info!(event = "completed_jobs_moved", rows = total, "moved completed jobs");
     }
 }
 
