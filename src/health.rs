@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::queue::sample::{Sample, Slot};
+use crate::queue::sample::{Sample, SlotState};
 use crate::status::{Component, Readiness};
 
 /// A component may be away this long before it is more than a hiccup.
@@ -89,7 +89,7 @@ pub fn judge(signals: &Signals<'_>) -> Health {
     health.components(signals, sample.is_some_and(|sample| !sample.indexing));
     if let Some(sample) = sample {
         health.jobs(sample, signals.stalled);
-        health.slot(sample.slot.as_ref());
+        health.slot(&sample.slot);
     }
     health
 }
@@ -165,13 +165,23 @@ impl Health {
         }
     }
 
-    fn slot(&mut self, slot: Option<&Slot>) {
-        let Some(slot) = slot else {
-            return self.add(
-                Verdict::Unhealthy,
-                "the replication slot does not exist: changes are not being kept for walferry",
-                "start `walferry run`, which makes it; if it was dropped, `walferry rebuild`",
-            );
+    fn slot(&mut self, slot: &SlotState) {
+        let slot = match slot {
+            SlotState::Known(slot) => slot,
+            SlotState::Missing => {
+                return self.add(
+                    Verdict::Unhealthy,
+                    "the replication slot does not exist: changes are not being kept for walferry",
+                    "start `walferry run`, which makes it; if it was dropped, `walferry rebuild`",
+                );
+            }
+            SlotState::Refused => {
+                return self.add(
+                    Verdict::Degraded,
+                    "walferry's role may not look at replication slots: their WAL is not watched",
+                    "grant select on pg_catalog.pg_replication_slots to walferry's role",
+                );
+            }
         };
         match slot.wal_status.as_deref() {
             Some("lost") => self.add(
@@ -230,7 +240,7 @@ fn share(part: i64, whole: i64) -> f64 {
 mod tests {
     use super::*;
     use crate::change::Lsn;
-    use crate::queue::sample::{Counts, Moment};
+    use crate::queue::sample::{Counts, Moment, Slot};
     use crate::status::Status;
 
     fn sample() -> Sample {
@@ -251,7 +261,7 @@ mod tests {
             settled: Lsn(0),
             newest_id: 150,
             ended_ids: Vec::new(),
-            slot: Some(Slot {
+            slot: SlotState::Known(Slot {
                 active: true,
                 wal_status: Some("reserved".to_owned()),
                 retained_bytes: 10,
@@ -295,16 +305,20 @@ mod tests {
         let old = |age_seconds| Some(Moment { at: String::new(), age_seconds });
         check(|s| s.oldest_unfinished = old(61.0), 0, Degraded, "committed 61 s ago");
         check(|s| s.oldest_unfinished = old(601.0), 0, Unhealthy, "committed 601 s ago");
-        check(|s| s.slot = None, 0, Unhealthy, "does not exist");
+        check(|s| s.slot = SlotState::Missing, 0, Unhealthy, "does not exist");
         let slot = |s: &mut Sample, retained: i64, safe: i64| {
-            let slot = s.slot.as_mut().unwrap();
+            let SlotState::Known(slot) = &mut s.slot else { return };
             (slot.retained_bytes, slot.safe_bytes) = (retained << 20, Some(safe << 20));
         };
         check(|s| slot(s, 10, 54), 0, Healthy, "");
         check(|s| slot(s, 40, 24), 0, Degraded, "24 MiB are left");
         check(|s| slot(s, 60, 4), 0, Unhealthy, "4 MiB are left");
         check(
-            |s| s.slot.as_mut().unwrap().wal_status = Some("lost".to_owned()),
+            |s| {
+                if let SlotState::Known(slot) = &mut s.slot {
+                    slot.wal_status = Some("lost".to_owned());
+                }
+            },
             0,
             Unhealthy,
             "has lost WAL",

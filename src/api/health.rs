@@ -117,7 +117,7 @@ pub(super) async fn detailed(extract::State(state): extract::State<State>) -> Js
         };
         (component.as_str(), part)
     });
-    let slot = sample.and_then(|sample| sample.slot.as_ref());
+    let slot = sample.and_then(|sample| sample.slot.known());
     Json(Detailed {
         status: overview.health.status,
         version: env!("CARGO_PKG_VERSION"),

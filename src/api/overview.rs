@@ -93,7 +93,7 @@ pub(super) async fn look(state: &State) -> (Overview, Option<Figures>) {
     let overview = Overview {
         stats: known.map(|figures| Stats::from(&figures.sample.counts)),
         health: judged(&figures, &readiness),
-        slot: known.and_then(|figures| slot(&state.slot, figures.sample.slot.as_ref())),
+        slot: known.and_then(|figures| slot(&state.slot, figures.sample.slot.known())),
         mode: mode(&readiness, known.is_some_and(|figures| !figures.sample.indexing)),
         components: readiness.iter().map(|(name, part)| (name.as_str(), part.into())).collect(),
         oldest_unfinished_at: known

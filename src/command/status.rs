@@ -76,7 +76,7 @@ fn judged(sample: &Sample) -> Health {
         age,
         stalled: Duration::ZERO,
     });
-    if sample.slot.as_ref().is_some_and(|slot| !slot.active) {
+    if sample.slot.known().is_some_and(|slot| !slot.active) {
         health.verdict = Verdict::Unhealthy;
         health.issues.push("nobody reads the slot: no walferry is running".to_owned());
         health.recommendations.push("start `walferry run`".to_owned());
@@ -98,7 +98,7 @@ fn object(sample: &Sample, health: &Health, slot: &str) -> Value {
         },
         "indexing": sample.indexing,
         "oldest_unfinished_at": sample.oldest_unfinished.as_ref().map(|moment| &moment.at),
-        "slot": sample.slot.as_ref().map(|state| json!({
+        "slot": sample.slot.known().map(|state| json!({
             "name": slot, "active": state.active, "wal_status": state.wal_status,
             "retained_bytes": state.retained_bytes, "lag_bytes": state.lag_bytes,
             "safe_bytes": state.safe_bytes,
@@ -133,7 +133,7 @@ fn lines(sample: &Sample, health: &Health, slot: &str) -> String {
             oldest.at, oldest.age_seconds
         ));
     }
-    if let Some(slot) = &sample.slot {
+    if let Some(slot) = sample.slot.known() {
         lines.push(format!(
             "slot      {}, {}; retains {}, {} behind, {}",
             if slot.active { "read" } else { "read by nobody" },

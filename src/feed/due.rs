@@ -11,7 +11,9 @@
 //! Not here: finding them (`queue::claim`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::read::ReadError;
 use super::{Feed, FeedError};
 use crate::change::{Change, Columns, Operation, Position, Row};
 use crate::queue::claim::Job;
@@ -19,8 +21,25 @@ use crate::queue::claim::Job;
 /// Batches of one look, so that the stream is not kept waiting; the next look has the rest.
 const BATCHES_MAX: usize = 4;
 
-/// Looks for a moment of which all is visible; with a long transaction under way there is none.
-const LOOKS_MAX: u32 = 5;
+/// Looks for the end of all transactions from before a moment; with a long one under way there is
+/// none.
+const LOOKS_MAX: u32 = 10;
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// First the moment, then a transaction id: whoever has a commit record before the moment had its id
+/// before this one.
+const MOMENT: &str = "select moment::text, pg_catalog.pg_current_xact_id()::text
+    from (select pg_catalog.pg_current_wal_insert_lsn() as moment offset 0) first";
+
+/// No transaction of this database (or a prepared one, which tells no database) with an id before
+/// `$1` is under way. A transaction holds its id's lock until snapshots show it (`CommitTransaction`:
+/// `ProcArrayEndTransaction` comes before the locks are released).
+const ENDED: &str = "select not exists (
+    select from pg_catalog.pg_locks l
+    left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+    where l.locktype = 'transactionid' and l.mode = 'ExclusiveLock' and l.granted
+      and pg_catalog.age(l.transactionid) > pg_catalog.age($1::text::xid8::xid)
+      and (a.datname is null or a.datname = pg_catalog.current_database()))";
 
 impl Feed {
     /// Works on what is due. `behind` is the table feed's cursor; `None` while live.
@@ -34,16 +53,29 @@ impl Feed {
                 return Ok(());
             }
             if jobs.iter().any(|job| job.foreign) {
-                self.place = match self.settled_moment(Some(LOOKS_MAX)).await? {
-                    Some(moment) => Position { commit_lsn: moment, ordinal: 0 },
-                    None => Position { ordinal: u64::from(u16::MAX), ..self.fed },
-                };
+                self.place = self.place_of_now().await?;
             }
             self.table_batch(jobs).await?;
         }
         // Not all of it: look again soon.
         self.poke.notify_one();
         Ok(())
+    }
+
+    /// The insert LSN of now, if whoever may have committed before it can be seen.
+    async fn place_of_now(&self) -> Result<Position, FeedError> {
+        let row = self.control.query_one(MOMENT, &[]).await.map_err(ReadError::Open)?;
+        let (moment, mark): (String, String) = (row.get(0), row.get(1));
+        for _ in 0..LOOKS_MAX {
+            let row = self.control.query_one(ENDED, &[&mark]).await.map_err(ReadError::Open)?;
+            if row.get(0) {
+                let commit_lsn = moment.parse().map_err(|_| ReadError::Unreadable(moment))?;
+                return Ok(self.place.max(Position { commit_lsn, ordinal: 0 }));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        // Not before what such a job had last: its document must not be refused as old.
+        Ok(self.place.max(Position { ordinal: u64::from(u16::MAX), ..self.fed }))
     }
 
     /// A job's change, with a place in the stream and with a key: that of `record_id` where

@@ -34,7 +34,7 @@ impl Feed {
                 rows = progress.row_count,
                 "loading"
             );
-            let Some(low) = self.settled_moment(None).await? else { return Ok(()) };
+            let Some(low) = self.settled_moment().await? else { return Ok(()) };
             self.load(table, low, progress).await?;
             if self.stop.is_cancelled() {
                 return Ok(());
@@ -44,12 +44,8 @@ impl Feed {
         Ok(())
     }
 
-    /// The insert LSN of now, after everything that ran then has ended; `None` when told to stop, or
-    /// when that takes more looks than allowed.
-    pub(super) async fn settled_moment(
-        &mut self,
-        looks_max: Option<u32>,
-    ) -> Result<Option<Lsn>, FeedError> {
+    /// W, after everything that ran at W has ended; `None` when told to stop.
+    async fn settled_moment(&mut self) -> Result<Option<Lsn>, FeedError> {
         let view = self.reader.view().await?;
         let low = view.horizon();
         view.close().await?;
@@ -59,18 +55,18 @@ impl Feed {
         let row = self.control.query_one(sql, &[]).await.map_err(ReadError::Open)?;
         let text: String = row.get(0);
         let mark: u64 = text.parse().map_err(|_| ReadError::Unreadable(text))?;
-        let mut looks = 0;
-        while !self.stop.is_cancelled() && looks_max.is_none_or(|max| looks < max) {
+        let mut waited = false;
+        while !self.stop.is_cancelled() {
             let view = self.reader.view().await?;
             let ended = view.snapshot().xmin() > mark;
             view.close().await?;
             if ended {
                 return Ok(Some(low));
             }
-            if looks == 0 && looks_max.is_none() {
+            if !waited {
                 tracing::info!(event = "load_waits", %low, "the load waits for transactions that began before it");
+                waited = true;
             }
-            looks += 1;
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         Ok(None)

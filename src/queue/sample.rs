@@ -5,6 +5,7 @@
 //!
 //! Not here: what is good and what is bad about it (`health`).
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Row};
 
@@ -29,8 +30,7 @@ pub struct Sample {
     pub newest_id: i64,
     /// Jobs that ended within the last two seconds, at most [`ENDED_MAX`] of them.
     pub ended_ids: Vec<i64>,
-    /// `None` where there is no such slot.
-    pub slot: Option<Slot>,
+    pub slot: SlotState,
 }
 
 /// As many as are worth naming.
@@ -59,6 +59,27 @@ pub struct Moment {
     /// ISO 8601, UTC.
     pub at: String,
     pub age_seconds: f64,
+}
+
+/// What is known of the slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    Known(Slot),
+    /// There is no such slot.
+    Missing,
+    /// walferry's role may not look.
+    Refused,
+}
+
+impl SlotState {
+    /// Its figures, if they are known.
+    #[must_use]
+    pub fn known(&self) -> Option<&Slot> {
+        match self {
+            Self::Known(slot) => Some(slot),
+            Self::Missing | Self::Refused => None,
+        }
+    }
 }
 
 /// The replication slot, as `pg_replication_slots` has it.
@@ -104,16 +125,18 @@ const REST: &str = "
            coalesce((select settled_lsn from walferry.settlement s where s.slot = n.slot), '0/0'),
            coalesce((select q.id from public.elasticsearch_sync_queue q
                      order by q.id desc limit 1), 0),
-           s.active, s.wal_status,
-           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn), 0)::bigint,
-           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.confirmed_flush_lsn), 0)::bigint,
-           s.safe_wal_size,
            array(select q.id from public.elasticsearch_sync_queue q
                  where q.status in ('completed', 'failed') and q.processed_at > now() - interval '2 s'
                  order by q.processed_at desc limit 100)
     from (select $1::text as slot) n
-    left join walferry.control c on c.slot = n.slot
-    left join pg_catalog.pg_replication_slots s on s.slot_name = n.slot";
+    left join walferry.control c on c.slot = n.slot";
+
+const SLOT: &str = "
+    select s.active, s.wal_status,
+           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn), 0)::bigint,
+           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.confirmed_flush_lsn), 0)::bigint,
+           s.safe_wal_size
+    from pg_catalog.pg_replication_slots s where s.slot_name = $1";
 
 /// How it is now.
 ///
@@ -121,9 +144,33 @@ const REST: &str = "
 /// [`QueueError::Database`].
 pub async fn read(client: &Client, slot: &str) -> Result<Sample, QueueError> {
     let counts = counts(client).await?;
-    let reading = "read how the slot is";
+    let reading = "read how the queue is";
     let row = client.query_one(REST, &[&slot]).await.map_err(doing(reading))?;
-    rest_of(&row, counts).map_err(doing(reading))
+    let state = slot_state(client, slot).await?;
+    rest_of(&row, counts, state).map_err(doing(reading))
+}
+
+/// A role that may not look at slots costs these figures and nothing else.
+async fn slot_state(client: &Client, slot: &str) -> Result<SlotState, QueueError> {
+    let reading = "read how the slot is";
+    let row = match client.query_opt(SLOT, &[&slot]).await {
+        Ok(Some(row)) => row,
+        Ok(None) => return Ok(SlotState::Missing),
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            return Ok(SlotState::Refused);
+        }
+        Err(error) => return Err(doing(reading)(error)),
+    };
+    let known = || -> Result<Slot, tokio_postgres::Error> {
+        Ok(Slot {
+            active: row.try_get(0)?,
+            wal_status: row.try_get(1)?,
+            retained_bytes: row.try_get(2)?,
+            lag_bytes: row.try_get(3)?,
+            safe_bytes: row.try_get(4)?,
+        })
+    };
+    known().map(SlotState::Known).map_err(doing(reading))
 }
 
 /// The statistics alone.
@@ -150,18 +197,8 @@ fn counts_of(row: &Row) -> Result<Counts, tokio_postgres::Error> {
     })
 }
 
-fn rest_of(row: &Row, counts: Counts) -> Result<Sample, tokio_postgres::Error> {
+fn rest_of(row: &Row, counts: Counts, slot: SlotState) -> Result<Sample, tokio_postgres::Error> {
     let age: Option<f64> = row.try_get(1)?;
-    let slot = match row.try_get::<_, Option<bool>>(6)? {
-        None => None,
-        Some(active) => Some(Slot {
-            active,
-            wal_status: row.try_get(7)?,
-            retained_bytes: row.try_get(8)?,
-            lag_bytes: row.try_get(9)?,
-            safe_bytes: row.try_get(10)?,
-        }),
-    };
     Ok(Sample {
         counts,
         oldest_unfinished: row
@@ -172,7 +209,7 @@ fn rest_of(row: &Row, counts: Counts) -> Result<Sample, tokio_postgres::Error> {
         chosen_at: row.try_get(3)?,
         settled: lsn(row.try_get::<_, PgLsn>(4)?),
         newest_id: row.try_get(5)?,
-        ended_ids: row.try_get(11)?,
+        ended_ids: row.try_get(6)?,
         slot,
     })
 }
