@@ -61,19 +61,10 @@ pub async fn retry(
     tables: &[String],
     time_max: Duration,
 ) -> Result<Done, QueueError> {
-    let filter = failed(filter);
-    let conditions = filter.conditions(tables);
-    let sql = format!(
-        "update public.elasticsearch_sync_queue q
-         set status = 'pending', retry_count = 0, next_attempt_at = null, processed_at = null,
-             started_at = null, epoch = null
-         where q.status = 'failed' and (q.id, q.created_at) in (
-             select q.id, q.created_at from public.elasticsearch_sync_queue q
-             where {} limit {})",
-        conditions.sql,
-        conditions.after(1)
-    );
-    repeated(client, &sql, &conditions.with(&[&JOBS_AT_ONCE]), time_max).await
+    const RETRY: &str = "update public.elasticsearch_sync_queue q
+        set status = 'pending', retry_count = 0, next_attempt_at = null, processed_at = null,
+            started_at = null, epoch = null";
+    with_failed(client, RETRY, (filter, tables), time_max).await
 }
 
 /// Deletes the `failed` jobs that match: nobody will try them again. Their rows in the source
@@ -87,11 +78,21 @@ pub async fn discard(
     tables: &[String],
     time_max: Duration,
 ) -> Result<Done, QueueError> {
+    const DISCARD: &str = "delete from public.elasticsearch_sync_queue q";
+    with_failed(client, DISCARD, (filter, tables), time_max).await
+}
+
+/// Does something with the failed jobs `q` that match, some thousands at a time.
+async fn with_failed(
+    client: &Client,
+    what: &str,
+    (filter, tables): (&Filter, &[String]),
+    time_max: Duration,
+) -> Result<Done, QueueError> {
     let filter = failed(filter);
     let conditions = filter.conditions(tables);
     let sql = format!(
-        "delete from public.elasticsearch_sync_queue q
-         where q.status = 'failed' and (q.id, q.created_at) in (
+        "{what} where q.status = 'failed' and (q.id, q.created_at) in (
              select q.id, q.created_at from public.elasticsearch_sync_queue q
              where {} limit {})",
         conditions.sql,
