@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::queue::sample::{Sample, SlotState};
-use crate::status::{Component, Readiness};
+use crate::status::{Component, Readiness, State};
 
 /// A component may be away this long before it is more than a hiccup.
 const DOWN_MAX: Duration = Duration::from_secs(10);
@@ -102,6 +102,18 @@ impl Health {
     }
 
     fn components(&mut self, signals: &Signals<'_>, halted: bool) {
+        let standby = signals
+            .readiness
+            .iter()
+            .find(|(component, state)| *component == Component::Slot && is_standby(state));
+        if standby.is_some() {
+            // What another instance does it does not do, and need not.
+            return self.add(
+                Verdict::Degraded,
+                "this instance stands by: another one reads the slot",
+                "ask the other one; this one takes over when it ends",
+            );
+        }
         for (component, state) in signals.readiness.iter().filter(|(_, state)| !state.ok) {
             // An operator's stop is told of with the jobs that it holds up.
             if halted && component == Component::Mode {
@@ -211,6 +223,12 @@ impl Health {
             );
         }
     }
+}
+
+/// Whether the slot's state is that of an instance that waits for another one's end.
+#[must_use]
+pub fn is_standby(slot: &State) -> bool {
+    !slot.ok && slot.message.starts_with("standing by")
 }
 
 /// What a person can do about a component.

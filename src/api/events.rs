@@ -117,8 +117,11 @@ impl Watcher {
     /// That there are new jobs, or that some ended.
     fn jobs(&mut self, figures: &Figures) -> Option<Event> {
         let sample = &figures.sample;
-        let known = self.newest_id.replace(sample.newest_id).unwrap_or(sample.newest_id);
+        let known = self.newest_id.unwrap_or(sample.newest_id);
+        // After a `clear` the newest job there is is an old one. Numbers that a rollback took are
+        // counted too: there are at most so many.
         let new_count = (sample.newest_id - known).max(0);
+        self.newest_id = Some(known.max(sample.newest_id));
         let ended = &sample.ended_ids;
         if new_count == 0 && ended.is_empty() {
             return None;

@@ -100,6 +100,8 @@ pub(super) async fn detailed(extract::State(state): extract::State<State>) -> Js
         let status = match component {
             Component::Mode if stopped => "stopped",
             _ if part.ok && !broken => "up",
+            // Nobody has used it yet, as on a standby; it was asked just now.
+            Component::Elasticsearch if latency.is_some() && !broken => "up",
             _ => "down",
         };
         // What was asked just now knows better than what was last reported.

@@ -30,6 +30,10 @@ impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
             }
         })?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        if !text.trim_ascii_start().starts_with(b"{") {
+            let invalid = Invalid::new("body", "is no JSON object", "an object, or no body at all");
+            return Err(Problem::invalid(vec![invalid]));
+        }
         serde_json::from_slice(text).map(Self).map_err(|error| {
             // serde quotes names of fields and what it expected; values only as far as a type's
             // word goes, and they are the client's own.
@@ -41,6 +45,11 @@ impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
         })
     }
 }
+
+/// A body for routes that take nothing: whoever asks for something else must not get the thing itself.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
 
 /// The query's parameters. Those that nobody takes are errors: a filter misspelt must not show
 /// everything.
@@ -76,6 +85,10 @@ impl Parameters {
         }
         if value.as_ref().is_some_and(|value| value.len() > bytes_max) {
             self.refuse(name, "is too long", format!("at most {bytes_max} bytes"));
+            return None;
+        }
+        if value.as_ref().is_some_and(|value| value.contains('\0')) {
+            self.refuse(name, "has a NUL character in it", "any other text");
             return None;
         }
         value

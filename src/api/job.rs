@@ -139,7 +139,7 @@ pub(super) async fn discard(
 pub(super) fn reason(given: Option<String>) -> Result<String, Problem> {
     let text = given.unwrap_or_default().trim().to_owned();
     let length = text.chars().count();
-    if (3..=500).contains(&length) {
+    if (3..=500).contains(&length) && !text.contains('\0') {
         return Ok(text);
     }
     let said = if length == 0 { "is missing" } else { "is too short or too long" };

@@ -203,6 +203,9 @@ impl FilterBody {
                 let allowed = format!("at most {TEXT_BYTES_MAX} bytes");
                 errors.push(Invalid::new(field, "is too long", allowed));
             }
+            if text.as_ref().is_some_and(|text| text.contains('\0')) {
+                errors.push(Invalid::new(field, "has a NUL character in it", "any other text"));
+            }
             text.clone().filter(|text| !text.is_empty())
         };
         let (table, error) = (text("filter.table", &self.table), text("filter.error", &self.error));

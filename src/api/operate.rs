@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::input::Body;
+use super::input::{Body, Nothing};
 use super::job;
 use super::jobs::FilterBody;
 use super::trail::{Trail, Who, to_the_end};
@@ -151,6 +151,7 @@ pub(super) async fn retry_failed(
 pub(super) async fn clear(
     extract::State(state): extract::State<State>,
     who: Who,
+    Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Cleared>, Problem> {
     to_the_end(async move {
         let trail = Trail::begin(&state, who, Asked { action: "clear", ..Asked::default() }).await?;
@@ -181,6 +182,9 @@ pub(super) async fn retry_by_filter(
     Body(body): Body<ByFilter>,
 ) -> Result<Json<RetriedByFilter>, Problem> {
     let filter = body.filter.filter()?;
+    if body.reason.is_some() {
+        job::reason(body.reason.clone())?;
+    }
     let matched = matched(&state, &filter, &body).await?;
     if body.dry_run {
         let message = format!("{matched} failed jobs match; nothing was changed");

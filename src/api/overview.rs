@@ -51,6 +51,13 @@ pub(super) struct Part {
     message: String,
 }
 
+impl Part {
+    /// Leaves out what only those may read who have signed in.
+    pub(super) fn withhold(&mut self) {
+        self.message = "see GET /api/v1/health/detailed".to_owned();
+    }
+}
+
 impl From<&crate::status::State> for Part {
     fn from(state: &crate::status::State) -> Self {
         let since = time::iso8601(state.since);
@@ -136,7 +143,7 @@ fn slot(name: &str, slot: Option<&sample::Slot>) -> Option<Slot> {
 /// What feeds Elasticsearch.
 pub(super) fn mode(readiness: &Readiness, stopped: bool) -> String {
     let of = |wanted| readiness.iter().find(|(component, _)| *component == wanted);
-    let standby = of(Component::Slot).is_some_and(|(_, s)| s.message.starts_with("standing by"));
+    let standby = of(Component::Slot).is_some_and(|(_, s)| crate::health::is_standby(s));
     match of(Component::Mode) {
         _ if stopped => "stopped".to_owned(),
         _ if standby => "standby".to_owned(),

@@ -42,7 +42,12 @@ pub(super) async fn ready(extract::State(state): extract::State<State>) -> impl 
     let readiness = state.status.now();
     let status =
         if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(describe(&readiness)))
+    let mut answer = describe(&readiness);
+    if state.gate.authenticator.is_required() {
+        // Messages name addresses: they are for whoever has signed in.
+        answer.components.values_mut().for_each(Part::withhold);
+    }
+    (status, Json(answer))
 }
 
 /// All metrics.

@@ -363,19 +363,28 @@ fn differences(expected: Option<&RawValue>, found: Option<&RawValue>) -> Vec<Dif
 
 /// The same text, or the same value otherwise spaced or ordered.
 fn same(expected: Option<&RawValue>, found: Option<&RawValue>) -> bool {
-    let text = |raw: Option<&RawValue>| raw.map(|raw| raw.get().to_owned());
+    let text = |raw: Option<&RawValue>| raw.map(|raw| decimal(raw.get()).to_owned());
     if text(expected) == text(found) {
         return true;
     }
     let value =
         |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
     let (expected, found) = (value(expected), value(found));
-    // Numbers that are equal only as floats have different texts, and are different.
     expected.is_some() && expected == found && !is_number(expected.as_ref())
 }
 
 fn is_number(value: Option<&Value>) -> bool {
     value.is_some_and(Value::is_number)
+}
+
+/// A plain decimal without the zeros that say nothing: `17700.00` is `17700`. Numbers that are equal
+/// only as floats stay different.
+fn decimal(text: &str) -> &str {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'.'));
+    match plain && text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => text,
+    }
 }
 
 #[cfg(test)]
@@ -398,6 +407,8 @@ mod tests {
         check(r#"{"a":1}"#, r#"{"a":1}"#, &[]);
         check(r#"{"a":1,"b":[1, 2]}"#, r#"{"b":[1,2],"a":1}"#, &[]);
         check(r#"{"a":9007199254740993}"#, r#"{"a":9007199254740992}"#, &["a"]);
+        check(r#"{"a":17700.00,"b":10}"#, r#"{"b":10,"a":17700.0}"#, &[]);
+        check(r#"{"a":10}"#, r#"{"a":1}"#, &["a"]);
         check(r#"{"a":1.00000000000000001}"#, r#"{"a":1.0}"#, &["a"]);
         check(r#"{"a":1}"#, r#"{"a":1,"b":null}"#, &["b"]);
         check(r#"{"s":{"x":1,"y":2}}"#, r#"{"s":{"y":2,"x":1}}"#, &[]);

@@ -87,6 +87,10 @@ fn of_state(state: Option<&SqlState>) -> (&'static str, &'static str) {
         Some(state) if *state == SqlState::INSUFFICIENT_PRIVILEGE => {
             ("not_permitted", "walferry's role may not read the queue; run `walferry check`")
         }
+        Some(state) if *state == SqlState::LOCK_NOT_AVAILABLE => (
+            "locked",
+            "somebody's transaction holds what this is about; try again when it has ended",
+        ),
         Some(state) if *state == SqlState::QUERY_CANCELED => {
             ("too_much", "that takes PostgreSQL too long; ask for less: a table, a status, a day")
         }

@@ -17,7 +17,7 @@ use crate::queue::audit::{self, Actor, Asked, Outcome};
 use crate::status::sentence;
 
 /// The database may take this long over one statement of an operation.
-const SETTINGS: &str = "set statement_timeout = '60s'; set lock_timeout = '5s'";
+const SETTINGS: &str = "set statement_timeout = '5s'; set lock_timeout = '2s'";
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl Trail {
             }
             Err(error) => {
                 let error: PoolError = error.into();
-                let said = error.to_string();
+                let said = sentence(&error);
                 warn!(
                     actor = name,
                     role,

@@ -5,13 +5,16 @@
 //! version, so what is newer in Elasticsearch stays. A row without a place in the stream gets that of
 //! a moment just now, if every transaction from before it has ended: all that committed before it is
 //! in the read, and all that commits after it has a higher version. So a document that somebody wrote
-//! by hand, which raised its version by one, is put right. Else it gets the place of the last
-//! change worked on: the read shows its transaction as a whole, hence the highest ordinal.
+//! by hand, which raised its version by one, is put right. While a long transaction is under way such
+//! rows wait, a minute at most; then they get the place of the last change worked on: the read
+//! shows its transaction as a whole, hence the highest ordinal.
 //!
 //! Not here: finding them (`queue::claim`).
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::read::ReadError;
 use super::{Feed, FeedError};
@@ -23,8 +26,10 @@ const BATCHES_MAX: usize = 4;
 
 /// Looks for the end of all transactions from before a moment; with a long one under way there is
 /// none.
-const LOOKS_MAX: u32 = 10;
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const LOOKS_MAX: u32 = 3;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Jobs without a place wait for the end of a long transaction, but not for ever.
+const UNPLACED_MAX: Duration = Duration::from_secs(60);
 
 /// First the moment, then a transaction id: whoever has a commit record before the moment had its id
 /// before this one.
@@ -52,8 +57,9 @@ impl Feed {
             if jobs.is_empty() {
                 return Ok(());
             }
-            if jobs.iter().any(|job| job.foreign) {
-                self.place = self.place_of_now().await?;
+            let jobs = self.with_places(jobs).await?;
+            if jobs.is_empty() {
+                continue;
             }
             self.table_batch(jobs).await?;
         }
@@ -62,20 +68,40 @@ impl Feed {
         Ok(())
     }
 
+    /// Gives jobs without a place one; where it cannot be had now, they wait in the table.
+    async fn with_places(&mut self, jobs: Vec<Job>) -> Result<Vec<Job>, FeedError> {
+        if !jobs.iter().any(|job| job.foreign) {
+            return Ok(jobs);
+        }
+        if let Some(place) = self.place_of_now().await? {
+            (self.place, self.unplaced_since) = (self.place.max(place), None);
+            return Ok(jobs);
+        }
+        let since = *self.unplaced_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < UNPLACED_MAX {
+            let (foreign, placed): (Vec<Job>, Vec<Job>) =
+                jobs.into_iter().partition(|job| job.foreign);
+            self.claims.put_back(foreign.iter().map(|job| job.id).collect()).await?;
+            return Ok(placed);
+        }
+        // Not before what such a job had last.
+        self.place = self.place.max(Position { ordinal: u64::from(u16::MAX), ..self.fed });
+        Ok(jobs)
+    }
+
     /// The insert LSN of now, if whoever may have committed before it can be seen.
-    async fn place_of_now(&self) -> Result<Position, FeedError> {
+    async fn place_of_now(&self) -> Result<Option<Position>, FeedError> {
         let row = self.control.query_one(MOMENT, &[]).await.map_err(ReadError::Open)?;
         let (moment, mark): (String, String) = (row.get(0), row.get(1));
         for _ in 0..LOOKS_MAX {
             let row = self.control.query_one(ENDED, &[&mark]).await.map_err(ReadError::Open)?;
             if row.get(0) {
                 let commit_lsn = moment.parse().map_err(|_| ReadError::Unreadable(moment))?;
-                return Ok(self.place.max(Position { commit_lsn, ordinal: 0 }));
+                return Ok(Some(Position { commit_lsn, ordinal: 0 }));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-        // Not before what such a job had last: its document must not be refused as old.
-        Ok(self.place.max(Position { ordinal: u64::from(u16::MAX), ..self.fed }))
+        Ok(None)
     }
 
     /// A job's change, with a place in the stream and with a key: that of `record_id` where

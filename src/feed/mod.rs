@@ -28,6 +28,7 @@ mod work;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -104,6 +105,8 @@ pub struct Feed {
     pub fed: Position,
     /// Where jobs without a place go.
     pub place: Position,
+    /// Since when no place could be had for them.
+    pub unplaced_since: Option<Instant>,
     /// Documents are looked through for what Elasticsearch's parser refuses.
     pub careful: bool,
     /// Take up no more work; what has been begun is finished.

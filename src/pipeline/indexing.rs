@@ -114,6 +114,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
         alive: indexing.alive,
         fed: indexing.stored.recorded,
         place: indexing.stored.recorded,
+        unplaced_since: None,
         careful: false,
         stop: indexing.stop,
         metrics,

@@ -94,6 +94,12 @@ const ANY_DUE: &str = "select
     exists (select from public.elasticsearch_sync_queue
             where status = 'pending' and table_name <> all ($1))";
 
+/// Without an attempt lost.
+const PUT_BACK: &str = "update public.elasticsearch_sync_queue q
+    set status = 'pending', started_at = null, epoch = null,
+        next_attempt_at = clock_timestamp() + interval '1 s'
+    where q.id = any ($1) and q.status || '' = 'processing'";
+
 /// Nobody could ever do these.
 const REFUSE_UNKNOWN: &str = "update public.elasticsearch_sync_queue q
     set status = 'failed', processed_at = clock_timestamp(), next_attempt_at = null,
@@ -278,6 +284,18 @@ impl Claimer {
         }
         jobs.sort_unstable_by_key(|job| (job.foreign, job.change.position, job.id));
         Ok(jobs)
+    }
+
+    /// Gives claimed jobs back for a second: they cannot be worked on now.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn put_back(&self, ids: Vec<i64>) -> Result<(), QueueError> {
+        let body = async {
+            let put = self.client.execute(PUT_BACK, &[&ids]).await;
+            put.map_err(doing("put jobs back"))
+        };
+        self.guard.run(&self.client, body).await.map(drop)
     }
 
     /// Claims by a statement, under the lease.

@@ -18,7 +18,7 @@ use super::status::Status;
 use super::{QueueError, doing};
 
 /// Jobs moved or deleted by one statement.
-const JOBS_AT_ONCE: i64 = 20_000;
+const JOBS_AT_ONCE: i64 = 2_000;
 
 /// How many `failed` jobs match.
 ///
@@ -63,7 +63,8 @@ pub async fn retry(
 ) -> Result<Done, QueueError> {
     const RETRY: &str = "update public.elasticsearch_sync_queue q
         set status = 'pending', retry_count = 0, next_attempt_at = null, processed_at = null,
-            started_at = null, epoch = null";
+            started_at = null, epoch = null
+        from chosen";
     with_failed(client, RETRY, (filter, tables), time_max).await
 }
 
@@ -78,11 +79,13 @@ pub async fn discard(
     tables: &[String],
     time_max: Duration,
 ) -> Result<Done, QueueError> {
-    const DISCARD: &str = "delete from public.elasticsearch_sync_queue q";
+    const DISCARD: &str = "delete from public.elasticsearch_sync_queue q using chosen";
     with_failed(client, DISCARD, (filter, tables), time_max).await
 }
 
-/// Does something with the failed jobs `q` that match, some thousands at a time.
+/// Does something with the failed jobs `q` that match, some thousands at a time. A row that somebody
+/// holds is passed over. Chosen rows are found again by the key: an estimate of few rows would pair
+/// all with all, hence no index on the status.
 async fn with_failed(
     client: &Client,
     what: &str,
@@ -92,9 +95,12 @@ async fn with_failed(
     let filter = failed(filter);
     let conditions = filter.conditions(tables);
     let sql = format!(
-        "{what} where q.status = 'failed' and (q.id, q.created_at) in (
+        "with chosen as materialized (
              select q.id, q.created_at from public.elasticsearch_sync_queue q
-             where {} limit {})",
+             where {} limit {} for no key update skip locked)
+         {what}
+         where q.id = chosen.id and q.created_at = chosen.created_at
+           and q.status || '' = 'failed'",
         conditions.sql,
         conditions.after(1)
     );
@@ -126,11 +132,13 @@ pub async fn resync(
 /// # Errors
 /// [`QueueError::Database`]; what was deleted by then stays deleted.
 pub async fn clear(client: &Client, time_max: Duration) -> Result<Done, QueueError> {
-    const CLEAR: &str = "delete from public.elasticsearch_sync_queue q
-        using (select id, created_at from public.elasticsearch_sync_queue
-               where status in ('completed', 'failed') order by processed_at limit $1) as f
-        where q.id = f.id and q.created_at = f.created_at
-          and q.status in ('completed', 'failed')";
+    const CLEAR: &str = "with chosen as materialized (
+            select id, created_at from public.elasticsearch_sync_queue
+            where status in ('completed', 'failed') order by processed_at limit $1
+            for no key update skip locked)
+        delete from public.elasticsearch_sync_queue q using chosen
+        where q.id = chosen.id and q.created_at = chosen.created_at
+          and q.status || '' in ('completed', 'failed')";
     repeated(client, CLEAR, &[&JOBS_AT_ONCE], time_max).await
 }
 
