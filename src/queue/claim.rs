@@ -15,13 +15,14 @@ use uuid::Uuid;
 
 use super::count::{Counter, Delta};
 use super::guard::Guard;
+use super::images::Rows;
 use super::lease::Lease;
 use super::record_id::TableKeys;
 use super::settle::SESSION;
 use super::sql::{Micros, RawUuid, bigint, count, pg_lsn, position as at};
 use super::status::Status;
 use super::{QueueError, doing, position};
-use crate::change::{Change, Columns, Operation, Position, Row};
+use crate::change::{Change, Columns, Operation, Position};
 
 const RESET_ORPHANS: &str = "update public.elasticsearch_sync_queue
     set status = 'pending', started_at = null, epoch = null
@@ -371,41 +372,4 @@ fn operation(word: &str) -> Option<Operation> {
 /// The note that the recorder left, without its prefix.
 fn note(error_message: &str) -> Option<Arc<str>> {
     error_message.lines().find_map(|line| line.strip_prefix("note: ")).map(Arc::from)
-}
-
-/// The rows in a job's `change_data`.
-#[derive(Debug, Default)]
-struct Rows {
-    old: Option<Row>,
-    new: Option<Row>,
-}
-
-impl Rows {
-    /// `None` where the text has not the shape that the operation calls for, as after an
-    /// operator's edit.
-    fn parse(
-        operation: Option<Operation>,
-        text: &str,
-        like: &mut [Option<Arc<Columns>>; 2],
-    ) -> Option<Self> {
-        let mut row = |text: &str, which: usize| {
-            let row = Row::parse(text, like[which].as_ref()).ok()?;
-            like[which] = Some(Arc::clone(row.columns()));
-            Some(row)
-        };
-        match operation? {
-            Operation::Insert => Some(Self { old: None, new: Some(row(text, 1)?) }),
-            Operation::Delete => Some(Self { old: Some(row(text, 0)?), new: None }),
-            Operation::Truncate => Some(Self::default()),
-            Operation::Update => {
-                let both = Row::parse(text, None).ok()?;
-                let part = |name| std::str::from_utf8(both.get(name)?).ok();
-                let old = match part("old") {
-                    None | Some("null") => None,
-                    Some(old) => Some(row(old, 0)?),
-                };
-                Some(Self { old, new: Some(row(part("new")?, 1)?) })
-            }
-        }
-    }
 }

@@ -14,6 +14,7 @@ mod count;
 pub mod figures;
 pub mod filter;
 mod guard;
+mod images;
 pub mod lease;
 pub mod load;
 pub mod look;
