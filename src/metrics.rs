@@ -8,6 +8,7 @@
 
 pub mod http;
 pub mod lag;
+pub mod log;
 pub mod pipeline;
 pub mod queue;
 mod registration;
@@ -50,6 +51,7 @@ impl Metrics {
         let add = Registration(&registry);
         let build = add.gauges("build_info", "What runs; always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        log::register(&add);
         Self {
             pipeline: Pipeline::new(&add),
             source: Source::new(&add),

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 pub use batch::Assembler;
 pub use count::Counters;
@@ -29,6 +30,7 @@ use crate::queue::record::Recorder as Storage;
 use crate::queue::settle::Progress;
 use crate::queue::status::Status;
 use crate::queue::ticket::Extent;
+use crate::trace;
 use crate::wal::Captured;
 
 /// Batches on their way to the feed.
@@ -45,6 +47,8 @@ pub struct Recorded {
     pub changes: Vec<Change>,
     /// The end LSN of the last commit completed by this batch, or a keepalive's.
     pub end_lsn: Option<Lsn>,
+    /// The batch on its way; nothing for an empty one, and for one that is only captured.
+    pub span: Span,
 }
 
 /// The recorder's answer to a feed that has finished the table.
@@ -225,8 +229,11 @@ impl Recorder {
             let extent = Extent::Range { first: first.position, last: last.position };
             batch.hold = permit.is_some().then(|| self.alive.hold(extent));
             let status = if permit.is_some() { Status::Processing } else { Status::Pending };
-            let began = Instant::now();
+            let feed = if permit.is_some() { "live" } else { "none" };
+            batch.span = trace::batch(feed, batch.changes.len());
+            let (began, span) = (Instant::now(), trace::stage(Stage::Record, &batch.span));
             self.storage.write(&batch.changes, status, batch.end_lsn).await?;
+            drop(span);
             self.metrics.stage(Stage::Record, began.elapsed());
             self.counters.count(&batch.changes);
             self.recorded = last.position;

@@ -16,8 +16,11 @@ const ORDER: &[&str] = &[
     "config",
     "shutdown",
     "metrics",
+    "trace",
+    "http",
     "change",
     "status",
+    "log",
     "postgres",
     "value",
     "wal",
@@ -115,6 +118,33 @@ fn leaves_the_environment_to_config(file: &str, text: &str) -> Vec<String> {
     lines_that_name(text, &["std", "env"], "std::env")
 }
 
+/// A line of the log is told from others by the code in its field `event`.
+fn has_a_code_on_every_log_line(_: &str, text: &str) -> Vec<String> {
+    let tokens = tokens(text);
+    let is = |at: usize, text: &str| tokens.get(at).is_some_and(|token| token.text == text);
+    let is_line = |at: &usize| {
+        let level = ["error", "warn", "info"].contains(&tokens[*at].text.as_str());
+        level && is(at + 1, "!") && is(at + 2, "(")
+    };
+    let has_code = |at: &usize| {
+        let mut depth = 0_usize;
+        let inside = tokens[at + 2..].iter().take_while(|token| {
+            match token.text.as_str() {
+                "(" => depth += 1,
+                ")" => depth -= 1,
+                _ => {}
+            }
+            depth > 0
+        });
+        inside.collect::<Vec<_>>().windows(2).any(|pair| {
+            let [name, equals] = [&pair[0].text, &pair[1].text];
+            name == "event" && equals == "="
+        })
+    };
+    let uncoded = (0..tokens.len()).filter(is_line).filter(|at| !has_code(at));
+    uncoded.map(|at| format!("line {}: no event in the log's line", tokens[at].line)).collect()
+}
+
 fn lines_that_name(text: &str, start: &[&str], what: &str) -> Vec<String> {
     let used = paths(&tokens(text));
     let named = used.iter().filter(|path| {
@@ -196,6 +226,11 @@ fn only_config_reads_the_environment() {
 }
 
 #[test]
+fn every_log_line_has_a_code() {
+    check_sources(has_a_code_on_every_log_line);
+}
+
+#[test]
 fn the_map_states_the_same_order() {
     let map = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
     let map = std::fs::read_to_string(map).expect("ARCHITECTURE.md is there");
@@ -256,6 +291,14 @@ fn a_crate_in_the_wrong_file_is_found_in_every_form() {
     check(rule, "main.rs", "use std::env;", 1);
     check(rule, "main.rs", "use std::{env::{self, var}, fmt};", 2);
     check(rule, "main.rs", "fn f() { std::env::args() } const V: &str = env!(\"V\");", 1);
+}
+
+#[test]
+fn a_log_line_without_a_code_is_found() {
+    let rule = has_a_code_on_every_log_line;
+    check(rule, "a.rs", r#"fn f() { tracing::warn!(event = "a", x = f(1), "words"); }"#, 0);
+    check(rule, "a.rs", r#"fn f() { warn!(x = f(event), "event = a"); info!("b"); }"#, 2);
+    check(rule, "a.rs", r#"fn f() { error!("a"); g(event = 1); debug!("b"); }"#, 1);
 }
 
 #[test]

@@ -28,5 +28,6 @@ mod scenarios;
 mod scene;
 mod support;
 mod take_over;
+mod traces;
 mod values;
 mod workload;

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout};
 
 use super::{Problem, State, request_id};
+use crate::trace;
 
 const URI_BYTES_MAX: usize = 4 * 1024;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -44,6 +45,8 @@ pub(super) async fn guard(
 ) -> Response {
     let (method, began) = (word(request.method()), Instant::now());
     let id = request_id::new();
+    let route = path.as_ref().map_or("other", MatchedPath::as_str);
+    let span = trace::request(method, route, &id);
     let answer = async {
         match too_long(&request) {
             Some(problem) => problem.into_response(),
@@ -60,8 +63,9 @@ pub(super) async fn guard(
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
-    let route = path.as_ref().map_or("other", MatchedPath::as_str);
-    state.metrics.http_request(route, method, response.status().as_u16(), began.elapsed());
+    let status = response.status().as_u16();
+    trace::answered(&span, status);
+    state.metrics.http_request(route, method, status, began.elapsed());
     response
 }
 

@@ -73,7 +73,11 @@ pub(super) fn problem(error: &PoolError) -> Problem {
         PoolError::Busy => ("busy", "more was asked for than PostgreSQL is asked at once"),
         _ => of_state(None),
     };
-    debug!(error = sentence(error), "no answer from PostgreSQL for the API");
+    debug!(
+        event = "database_unavailable",
+        error = sentence(error),
+        "no answer from PostgreSQL for the API"
+    );
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
 }
 

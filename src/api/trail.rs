@@ -70,7 +70,16 @@ impl Trail {
         let client = &self.own.session.client;
         let (result, written) = match result {
             Ok((answer, affected)) => {
-                info!(actor = name, role, action, target, affected, request_id, "operation done");
+                info!(
+                    event = "operation_done",
+                    actor = name,
+                    role,
+                    action,
+                    target,
+                    affected,
+                    request_id,
+                    "operation done"
+                );
                 let written = audit::end(client, self.id, Outcome::Done, affected, None).await;
                 (Ok(answer), written)
             }
@@ -78,6 +87,7 @@ impl Trail {
                 let error: PoolError = error.into();
                 let said = sentence(&error);
                 warn!(
+                    event = "operation_failed",
                     actor = name,
                     role,
                     action,
@@ -94,7 +104,13 @@ impl Trail {
         self.state.sampler.forget().await;
         if let Err(error) = written {
             // It is done, and stays `started` in the log.
-            warn!(error = %error, action, "the end of an operation was not written down");
+            warn!(
+                event = "audit_not_written",
+                error = %error,
+                action,
+                request_id,
+                "the end of an operation was not written down"
+            );
         }
         result
     }
@@ -128,7 +144,11 @@ pub(super) fn denied(
             Ok::<_, PoolError>(())
         };
         if let Err(error) = in_time(written).await {
-            debug!(error = sentence(&error), "a denied attempt was not written down");
+            debug!(
+                event = "audit_not_written",
+                error = sentence(&error),
+                "a denied attempt was not written down"
+            );
         }
         drop(place);
     });

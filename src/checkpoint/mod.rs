@@ -17,6 +17,7 @@ use crate::queue::QueueError;
 pub use crate::queue::settle::Progress;
 use crate::queue::settle::Settler;
 use crate::queue::ticket::{Failure, Stub, Ticket};
+use crate::trace;
 pub use telling::Telling;
 use watermark::Watermark;
 
@@ -55,7 +56,10 @@ pub async fn run(
         let loaded = watermark.take_loaded();
         telling.latencies(&held);
         let began = Instant::now();
+        let span = trace::settle(held.iter().map(|ticket| ticket.batch()), position);
         let counts = settler.settle(&settled, position, &loaded).await?;
+        trace::settled(&span, counts.completed, counts.failed);
+        drop(span);
         telling.settled(counts, &loaded, began.elapsed());
         drop(held);
         progress.send_modify(|known| {

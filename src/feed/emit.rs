@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::{Semaphore, mpsc};
+use tracing::Span;
 
 use crate::change::Lsn;
 use crate::document::action::{Action, Command, DocumentId, IndexId};
@@ -38,6 +39,8 @@ pub struct NewTicket {
     pub commits: Commits,
     /// Keeps the jobs on the list of the living.
     pub hold: Option<Hold>,
+    /// The batch that it stands for.
+    pub batch: Span,
 }
 
 impl Emitter {
@@ -57,8 +60,9 @@ impl Emitter {
     pub fn open(&mut self, new: NewTicket) -> Arc<Ticket> {
         let sequence = self.sequence;
         self.sequence += 1;
-        let NewTicket { extent, created, end_lsn, loaded, commits, hold } = new;
-        Ticket::open_held(Stub { sequence, extent, created, end_lsn, loaded }, commits, hold)
+        let NewTicket { extent, created, end_lsn, loaded, commits, hold, batch } = new;
+        let stub = Stub { sequence, extent, created, end_lsn, loaded };
+        Ticket::open_held(stub, commits, hold, batch)
     }
 
     /// Drops the feed's own hold of a ticket: all its actions have been made.

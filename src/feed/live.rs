@@ -51,9 +51,9 @@ impl Feed {
             min: times().min().unwrap_or_default(),
             max: times().max().unwrap_or_default(),
         };
-        let (end_lsn, hold) = (batch.end_lsn, batch.hold);
+        let (end_lsn, hold, span) = (batch.end_lsn, batch.hold, batch.span);
         let commits = Commits::of(batch.changes.iter());
-        let new = NewTicket { extent, created, end_lsn, loaded: None, commits, hold };
+        let new = NewTicket { extent, created, end_lsn, loaded: None, commits, hold, batch: span };
         let ticket = self.emitter.open(new);
         if let Some((_, last)) = positions {
             self.fed = self.fed.max(last.position);

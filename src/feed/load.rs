@@ -17,6 +17,7 @@ use crate::document::build;
 use crate::document::route;
 use crate::queue::load::LoadProgress;
 use crate::queue::ticket::{Commits, CreatedBetween, Extent, JobKey, LoadedChunk};
+use crate::trace;
 
 /// Rows of one chunk.
 const ROWS_MAX: i64 = 500;
@@ -115,6 +116,7 @@ impl Feed {
                 }),
                 commits: Commits::default(),
                 hold: None,
+                batch: trace::batch("load", found.len()),
             });
             self.careful = true;
             for row in &found {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::emit::NewTicket;
 use super::{Feed, FeedError, Work};
@@ -10,6 +11,7 @@ use crate::change::{Lsn, Position};
 use crate::queue::claim::Job;
 use crate::queue::ticket::{Commits, CreatedBetween, Extent, JobKey};
 use crate::recorder::GoneLive;
+use crate::trace;
 
 /// While the recorder may only capture, the table is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -94,6 +96,7 @@ impl Feed {
             end_lsn: None,
             loaded: None,
             commits: Commits::of(jobs.iter().map(|job| &job.change)),
+            batch: trace::batch("table", jobs.len()),
         });
         let mut works = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -121,6 +124,7 @@ impl Feed {
             loaded: None,
             commits: Commits::default(),
             hold: None,
+            batch: Span::none(),
         });
         Ok(self.emitter.close(ticket).await?)
     }

@@ -12,6 +12,7 @@ use crate::change::{Change, Operation, Row};
 use crate::document::route::{self, Effect, Touched};
 use crate::metrics::Stage;
 use crate::queue::ticket::Ticket;
+use crate::trace;
 
 impl Feed {
     /// Works through changes in order. `by_read` renders every document from its row as it is now.
@@ -21,7 +22,7 @@ impl Feed {
         works: Vec<Work>,
         by_read: bool,
     ) -> Result<(), FeedError> {
-        let began = Instant::now();
+        let (began, span) = (Instant::now(), trace::stage(Stage::Render, ticket.batch()));
         let mut start = 0;
         for end in 0..=works.len() {
             let truncate =
@@ -38,6 +39,7 @@ impl Feed {
             }
             start = end + 1;
         }
+        drop(span);
         self.metrics.stage(Stage::Render, began.elapsed());
         Ok(())
     }

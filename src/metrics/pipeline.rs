@@ -56,7 +56,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    const fn as_str(self) -> &'static str {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Record => "record",
             Self::Render => "render",

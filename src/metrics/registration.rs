@@ -84,7 +84,7 @@ impl Registration<'_> {
         self.add(HistogramVec::new(buckets_of(name, help, buckets), &[label]))
     }
 
-    fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+    pub(super) fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
         let collector = made.expect("names and labels in these files are valid");
         let registered = self.0.register(Box::new(collector.clone()));
         registered.expect("names in these files differ");
@@ -117,7 +117,7 @@ pub(super) fn signed(value: i64) -> f64 {
     if value < 0 { -size } else { size }
 }
 
-fn options(name: &'static str, help: &'static str) -> Opts {
+pub(super) fn options(name: &'static str, help: &'static str) -> Opts {
     Opts::new(name, help).namespace("walferry")
 }
 

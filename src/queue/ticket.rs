@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tracing::Span;
+
 use super::alive::Hold;
 use super::sql::Micros;
 use crate::change::{Change, Lsn, Position, TableId};
@@ -112,6 +114,8 @@ pub struct Ticket {
     open: AtomicUsize,
     failures: Mutex<Vec<Failure>>,
     commits: Commits,
+    /// Ends with the ticket.
+    batch: Span,
     /// When the last reference came back, in microseconds since 1970.
     settled_at: AtomicI64,
     /// As long as the ticket is somewhere, its jobs are not stuck.
@@ -123,21 +127,27 @@ impl Ticket {
     /// [`Ticket::settle_one`].
     #[must_use]
     pub fn open(stub: Stub) -> Arc<Self> {
-        Self::open_held(stub, Commits::default(), None)
+        Self::open_held(stub, Commits::default(), None, Span::none())
     }
 
     /// As [`Ticket::open`], for jobs that were committed at these times and are on the list of the
     /// living until the ticket is gone.
     #[must_use]
-    pub fn open_held(stub: Stub, commits: Commits, hold: Option<Hold>) -> Arc<Self> {
+    pub fn open_held(stub: Stub, commits: Commits, hold: Option<Hold>, batch: Span) -> Arc<Self> {
         let (open, failures) = (AtomicUsize::new(1), Mutex::default());
         let settled_at = AtomicI64::new(0);
-        Arc::new(Self { stub, open, failures, commits, settled_at, _hold: hold })
+        Arc::new(Self { stub, open, failures, commits, batch, settled_at, _hold: hold })
     }
 
     #[must_use]
     pub fn stub(&self) -> &Stub {
         &self.stub
+    }
+
+    /// The batch, for spans of the work on it.
+    #[must_use]
+    pub fn batch(&self) -> &Span {
+        &self.batch
     }
 
     /// A reference for one job of this ticket, to ride on an action.
@@ -208,6 +218,12 @@ impl JobRef {
     #[must_use]
     pub fn job(&self) -> JobKey {
         self.job
+    }
+
+    /// The batch that the job belongs to.
+    #[must_use]
+    pub fn batch(&self) -> &Span {
+        &self.ticket.batch
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use tracing::Span;
+
 use super::Recorded;
 use crate::change::{Lsn, Position};
 use crate::config::Limits;
@@ -61,7 +63,8 @@ impl Assembler {
     /// Cuts the next batch. One change may exceed the limit of bytes by itself.
     #[must_use]
     pub fn take(&mut self) -> Recorded {
-        let mut batch = Recorded { hold: None, changes: Vec::new(), end_lsn: None };
+        let mut batch =
+            Recorded { hold: None, changes: Vec::new(), end_lsn: None, span: Span::none() };
         let mut bytes = 0;
         while let Some(next) = self.waiting.front() {
             if let Captured::Change(change) = next {

@@ -37,7 +37,8 @@ use self::verdict::Trouble;
 use crate::change::Lsn;
 use crate::config::{Limits, Refresh};
 use crate::document::action::{Command, IndexId};
-use crate::queue::ticket::Ticket;
+use crate::queue::ticket::{JobRef, Ticket};
+use crate::trace;
 
 /// Commands taken in at once.
 const COMMANDS_MAX: usize = 512;
@@ -161,7 +162,15 @@ impl Sink {
             let post = Arc::clone(&self.post);
             match errand {
                 Errand::Send(bulk) => self.under_way.spawn(async move {
+                    let batches = bulk
+                        .actions
+                        .iter()
+                        .flat_map(|action| action.jobs.iter().map(JobRef::batch));
+                    let span = trace::bulk(batches, bulk.actions.len(), bulk.attempts);
                     let (answered, bytes) = post.bulk(&bulk.actions).await;
+                    let known = matches!(answered, Answered::Items(_));
+                    trace::bulk_ended(&span, bytes, answered.label(), known);
+                    drop(span);
                     Finished::Bulk { bulk, answered, bytes }
                 }),
                 Errand::Check(index) => self

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use super::{Identity, Refusal, Role, challenge};
 use crate::api::listener::Peer;
 use crate::api::rate::Class;
-use crate::api::{Problem, State, trail};
+use crate::api::{Problem, State, request_id, trail};
 
 /// Answered however often they are asked, and whoever asks.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
@@ -103,11 +103,12 @@ fn failed(state: &State, refusal: Refusal, address: IpAddr) -> Response {
 fn denied(state: &State, attempt: &Denied<'_>) {
     let Denied { identity, address, method, path, code } = attempt;
     let name = identity.map_or("", |identity| identity.name.as_str());
+    let request_id = request_id::current();
     // A page that asks before somebody has signed in is no attempt.
     if *code == "not_authenticated" && *method == Method::GET {
-        debug!(%address, %method, path, code, "a request without a token");
+        debug!(event = "token_missing", %address, %method, path, code, request_id, "a request without a token");
     } else {
-        warn!(name, %address, %method, path, code, "a request was denied");
+        warn!(event = "request_denied", name, %address, %method, path, code, request_id, "a request was denied");
     }
     // A look that was denied has changed nothing; what was to be changed is in the audit log.
     if *method == Method::POST {

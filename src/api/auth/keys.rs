@@ -9,13 +9,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, redirect};
-use rustls::RootCertStore;
+use reqwest::Client;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 use url::Url;
 
 use super::key_set::{self, PublicKey};
+use crate::http;
 
 const AGE_MAX: Duration = Duration::from_secs(600);
 /// Between two looks for a key that is not there.
@@ -56,19 +56,9 @@ enum LookError {
 }
 
 impl Keys {
-    /// Asks nobody yet. The system's certificate authorities are trusted beside the built-in ones.
+    /// Asks nobody yet.
     pub(super) fn new(url: Url) -> Self {
-        let system = rustls_native_certs::load_native_certs().certs;
-        let readable =
-            system.into_iter().filter(|one| RootCertStore::empty().add(one.clone()).is_ok());
-        let system = readable.filter_map(|one| Certificate::from_der(&one).ok());
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .timeout(TIME_MAX)
-            .no_proxy()
-            .referer(false);
-        let client = system.fold(client, |client, one| client.add_root_certificate(one)).build();
-        let client = client.expect("the certificates can be read, and nothing else can be wrong");
+        let client = http::client(TIME_MAX);
         Self { url, client, known: Mutex::default(), looking: tokio::sync::Mutex::default() }
     }
 
@@ -100,7 +90,7 @@ impl Keys {
         self.change(|known| known.looked_at = Some(Instant::now()));
         match self.read().await {
             Ok(keys) => {
-                debug!(keys = keys.len(), "keys for JWTs read");
+                debug!(event = "keys_read", keys = keys.len(), "keys for JWTs read");
                 self.change(|known| {
                     known.keys = keys.into();
                     known.read_at = Some(Instant::now());
@@ -108,7 +98,10 @@ impl Keys {
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                warn!(error, "could not read the keys for JWTs (api.jwks_url); those known stay");
+                warn!(
+                    event = "keys_not_read",
+                    error, "could not read the keys for JWTs (api.jwks_url); those known stay"
+                );
             }
         }
     }
