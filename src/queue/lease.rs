@@ -77,7 +77,8 @@ const CREATE: &str = "insert into walferry.lease (slot) values ($1) on conflict 
 /// A backend of another role hides its start, and then counts as the holder until the lease
 /// expires.
 const STATE: &str = "select l.epoch, l.holder,
-        (extract(epoch from l.expires_at - clock_timestamp()) * 1000)::double precision,
+        case when isfinite(l.expires_at)
+            then extract(epoch from l.expires_at - clock_timestamp())::double precision * 1000 end,
         l.expires_at > clock_timestamp() and exists (
             select from pg_stat_activity a
             where a.pid = l.backend_pid
@@ -86,7 +87,8 @@ const STATE: &str = "select l.epoch, l.holder,
     from walferry.lease l where l.slot = $1";
 
 const STATE_FOR_UPDATE: &str = "select l.epoch, l.holder,
-        (extract(epoch from l.expires_at - clock_timestamp()) * 1000)::double precision,
+        case when isfinite(l.expires_at)
+            then extract(epoch from l.expires_at - clock_timestamp())::double precision * 1000 end,
         l.expires_at > clock_timestamp() and exists (
             select from pg_stat_activity a
             where a.pid = l.backend_pid
@@ -202,7 +204,7 @@ fn held(slot: &str, state: State) -> AcquireError {
 
 async fn state(client: &Client, query: &str, slot: &str) -> Result<State, AcquireError> {
     let read = |row: Row| -> Result<State, tokio_postgres::Error> {
-        // Minus infinity where nobody ever held it.
+        // Nothing where nobody ever held it: before version 17 there are no infinite intervals.
         let remaining: Option<f64> = row.try_get(2)?;
         Ok(State {
             epoch: row.try_get(0)?,

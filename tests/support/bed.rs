@@ -38,7 +38,7 @@ impl TestBed {
     pub(crate) async fn on(name: &str, servers: Servers) -> Self {
         let database = format!("{name}_{}", SERIAL.fetch_add(1, Ordering::Relaxed));
         let admin = servers.postgres.connect("postgres").await;
-        admin.run(&format!("create database {database} strategy wal_log")).await;
+        admin.run(&format!("create database {database}")).await;
         let sql = servers.postgres.connect(&database).await;
         sql.run(SOURCE_SCHEMA).await;
         Self {
