@@ -52,17 +52,20 @@ impl Log {
     }
 }
 
-/// Starts the log. What is sent to a collector is sent by `runtime`.
+/// Starts the log. Spans are sent by the runtime `traces`; without one there are none.
 ///
 /// # Errors
 ///
 /// [`LogError`].
-pub fn start(environment: &Strings, runtime: &Handle) -> Result<Log, LogError> {
+pub fn start(environment: &Strings, traces: Option<&Handle>) -> Result<Log, LogError> {
     let directives = environment.get("RUST_LOG").map_or("", String::as_str);
     let directives = if directives.is_empty() { "info" } else { directives };
     let filter =
         EnvFilter::try_new(directives).map_err(|_| LogError::Filter(directives.to_owned()))?;
-    let provider = export::provider(environment, runtime)?;
+    let provider = match traces {
+        Some(runtime) => export::provider(environment, runtime)?,
+        None => None,
+    };
     let spans = provider.as_ref().map(|provider| {
         let only_spans = Targets::new().with_target(trace::TARGET, LevelFilter::TRACE);
         tracing_opentelemetry::layer()

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use walferry::command::{self, Arguments};
+use walferry::command::{self, Arguments, Command};
 use walferry::{config, log};
 
 fn main() -> ExitCode {
@@ -14,7 +14,9 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("could not start threads: {error}"), 1),
     };
-    let log = match log::start(&environment, runtime.handle()) {
+    // The other commands are done before a collector would hear of them.
+    let traces = matches!(arguments.command, Command::Run { .. }).then(|| runtime.handle());
+    let log = match log::start(&environment, traces) {
         Ok(log) => log,
         Err(error) => return fail(&error.to_string(), 2),
     };
