@@ -179,9 +179,7 @@ async fn a_record_that_differs_is_seen_and_put_right_again() {
     let forged = json!({ "title": "forged again" });
     scene.bed.elasticsearch.request(Method::PUT, &document, Some(&forged)).await;
     walferry.post_json(&format!("{path}/resync"), None).await;
-    let put_back =
-        "select count(*) from elasticsearch_sync_queue where next_attempt_at is not null";
-    until(SOON, "the job waits", async || scene.number(put_back).await == 1).await;
+    walferry.wait_output("unplaced_jobs_wait", SOON).await;
     assert_eq!(get(&walferry, &path).await["differs"], true);
     other.run("commit").await;
     until(SOON, "the document is put right", async || {

@@ -7,7 +7,8 @@
 //! in the read, and all that commits after it has a higher version. So a document that somebody wrote
 //! by hand, which raised its version by one, is put right. While a long transaction is under way such
 //! rows wait, a minute at most; then they get the place of the last change worked on: the read
-//! shows its transaction as a whole, hence the highest ordinal.
+//! shows its transaction as a whole, hence the highest ordinal. They are claimed only once they can
+//! have a place, and retries do not wait for them.
 //!
 //! Not here: finding them (`queue::claim`).
 
@@ -53,13 +54,12 @@ impl Feed {
             if self.stop.is_cancelled() || *self.halted.borrow() {
                 return Ok(());
             }
-            let jobs = self.claims.due(behind, self.claim_max).await?;
+            let mut jobs = self.claims.due(behind, self.claim_max).await?;
+            if jobs.is_empty() && self.has_place().await? {
+                jobs = self.claims.unplaced(self.claim_max).await?;
+            }
             if jobs.is_empty() {
                 return Ok(());
-            }
-            let jobs = self.with_places(jobs).await?;
-            if jobs.is_empty() {
-                continue;
             }
             self.table_batch(jobs).await?;
         }
@@ -68,25 +68,29 @@ impl Feed {
         Ok(())
     }
 
-    /// Gives jobs without a place one; where it cannot be had now, they wait in the table.
-    async fn with_places(&mut self, jobs: Vec<Job>) -> Result<Vec<Job>, FeedError> {
-        if !jobs.iter().any(|job| job.foreign) {
-            return Ok(jobs);
+    /// Whether jobs without a place are due and can have one, which is [`Feed::place`] then.
+    async fn has_place(&mut self) -> Result<bool, FeedError> {
+        if !self.claims.any_unplaced().await? {
+            self.unplaced_since = None;
+            return Ok(false);
         }
         if let Some(place) = self.place_of_now().await? {
             (self.place, self.unplaced_since) = (self.place.max(place), None);
-            return Ok(jobs);
+            return Ok(true);
         }
-        let since = *self.unplaced_since.get_or_insert_with(Instant::now);
+        let since = *self.unplaced_since.get_or_insert_with(|| {
+            tracing::debug!(
+                event = "unplaced_jobs_wait",
+                "jobs without a place in the stream wait for the end of an older transaction"
+            );
+            Instant::now()
+        });
         if since.elapsed() < UNPLACED_MAX {
-            let (foreign, placed): (Vec<Job>, Vec<Job>) =
-                jobs.into_iter().partition(|job| job.foreign);
-            self.claims.put_back(foreign.iter().map(|job| job.id).collect()).await?;
-            return Ok(placed);
+            return Ok(false);
         }
         // Not before what such a job had last.
         self.place = self.place.max(Position { ordinal: u64::from(u16::MAX), ..self.fed });
-        Ok(jobs)
+        Ok(true)
     }
 
     /// The insert LSN of now, if whoever may have committed before it can be seen.

@@ -2,7 +2,8 @@
 //!
 //! A run begins with [`Claimer::reset_orphans`]: whatever a dead epoch left `processing` is
 //! `pending` again. What comes again later (a retry that is due, a job that an operator made
-//! `pending`) and rows that something else inserted are found by [`Claimer::due`].
+//! `pending`) is found by [`Claimer::due`], rows that something else inserted by
+//! [`Claimer::unplaced`].
 //!
 //! Not here: when to stop, and what becomes of a job.
 
@@ -21,71 +22,87 @@ use super::record_id::TableKeys;
 use super::settle::SESSION;
 use super::sql::{Micros, RawUuid, bigint, count, pg_lsn, position as at};
 use super::status::Status;
-use super::{QueueError, doing, position};
+use super::{QueueError, doing};
 use crate::change::{Change, Columns, Operation, Position};
 
 const RESET_ORPHANS: &str = "update public.elasticsearch_sync_queue
     set status = 'pending', started_at = null, epoch = null
     where status = 'processing' and epoch <> $1";
 
+/// A row's position is one of the stream that walferry has recorded.
+macro_rules! placed {
+    () => {
+        "(ordinal is not null and (commit_lsn, ordinal) <= (
+            select recorded_lsn, recorded_ordinal from walferry.position where slot = $2))"
+    };
+}
+
+/// Claims what the given select finds. In the update `status || ''` keeps the index on status out,
+/// as in `settle`. A row that somebody holds is passed over: one forgotten transaction must not halt
+/// the feed. A later look meets it.
+macro_rules! claiming {
+    ($($due:expr),+) => {
+        concat!(
+            "with due as materialized (", $($due,)+ " limit $3 for no key update skip locked)
+            update public.elasticsearch_sync_queue q
+            set status = 'processing', started_at = clock_timestamp(), epoch = $4
+            from due
+            where q.id = due.id and q.created_at = due.created_at and q.status || '' = 'pending'
+            returning q.id, q.created_at, q.xid, q.commit_lsn, q.ordinal, q.table_name, q.operation,
+                q.change_data::text, q.error_message, q.retry_count, q.record_id"
+        )
+    };
+}
+
+/// The parts of a look for pending jobs whose wait is over.
+macro_rules! waited {
+    () => {
+        "from public.elasticsearch_sync_queue
+        where status = 'pending' and table_name = any ($1)
+          and (next_attempt_at is null or next_attempt_at <= clock_timestamp()) and "
+    };
+}
+
 /// The inner select is fenced: else the unique index may be walked from its beginning, over all
 /// completed jobs.
-const LOWEST_UNFINISHED: &str = "select commit_lsn, ordinal
-    from (
+const LOWEST_UNFINISHED: &str = concat!(
+    "select commit_lsn, ordinal from (
         select commit_lsn, ordinal from public.elasticsearch_sync_queue
-        where status in ('pending', 'processing')
-          and commit_lsn is not null and ordinal is not null
-          and table_name = any ($1)
-          and (commit_lsn, ordinal) <= (select recorded_lsn, recorded_ordinal
-                                        from walferry.position where slot = $2)
-        offset 0
-    ) unfinished
-    order by commit_lsn, ordinal limit 1";
+        where status in ('pending', 'processing') and table_name = any ($1) and ",
+    placed!(),
+    " offset 0) unfinished order by commit_lsn, ordinal limit 1"
+);
 
 const COUNT_PENDING: &str = "select count(*) filter (where table_name = any ($1)),
         count(*) filter (where table_name <> all ($1))
     from public.elasticsearch_sync_queue where status = 'pending'";
 
-/// In the update `status || ''` keeps the index on status out, as in `settle`. A row that somebody
-/// holds is passed over: one forgotten transaction must not halt the feed. [`DUE`] meets it later.
-const CLAIM: &str = "with due as materialized (
-        select id, created_at from public.elasticsearch_sync_queue
-        where status = 'pending' and ordinal is not null
-          and (commit_lsn, ordinal) > ($1, $2) and (commit_lsn, ordinal) <= ($3, $4)
-          and (commit_lsn, ordinal) <= (select recorded_lsn, recorded_ordinal
-                                        from walferry.position where slot = $8)
-          and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
-          and table_name = any ($5)
-        order by commit_lsn, ordinal
-        limit $6
-        for no key update skip locked
-    )
-    update public.elasticsearch_sync_queue q
-    set status = 'processing', started_at = clock_timestamp(), epoch = $7
-    from due
-    where q.id = due.id and q.created_at = due.created_at and q.status || '' = 'pending'
-    returning q.id, q.created_at, q.xid, q.commit_lsn, q.ordinal, q.table_name, q.operation,
-        q.change_data::text, q.error_message, q.retry_count, q.record_id";
+/// After `$5`, `$6`, up to `$7`, `$8`.
+const CLAIM: &str = claiming!(
+    "select id, created_at ",
+    waited!(),
+    placed!(),
+    " and (commit_lsn, ordinal) > ($5, $6) and (commit_lsn, ordinal) <= ($7, $8)
+    order by commit_lsn, ordinal"
+);
 
-/// What a cursor at `$2`, `$3` has passed, and what is not on the stream: rows without a position,
-/// or with one that was never recorded. The oldest first.
-const DUE: &str = "with due as materialized (
-        select id, created_at from public.elasticsearch_sync_queue
-        where status = 'pending' and table_name = any ($1)
-          and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
-          and (commit_lsn is null or ordinal is null or (commit_lsn, ordinal) <= ($2, $3)
-               or (commit_lsn, ordinal) > (select recorded_lsn, recorded_ordinal
-                                           from walferry.position where slot = $4))
-        order by created_at, id
-        limit $5
-        for no key update skip locked
-    )
-    update public.elasticsearch_sync_queue q
-    set status = 'processing', started_at = clock_timestamp(), epoch = $6
-    from due
-    where q.id = due.id and q.created_at = due.created_at and q.status || '' = 'pending'
-    returning q.id, q.created_at, q.xid, q.commit_lsn, q.ordinal, q.table_name, q.operation,
-        q.change_data::text, q.error_message, q.retry_count, q.record_id";
+/// What a cursor at `$5`, `$6` has passed. The oldest first.
+const DUE: &str = claiming!(
+    "select id, created_at ",
+    waited!(),
+    placed!(),
+    " and (commit_lsn, ordinal) <= ($5, $6) order by created_at, id"
+);
+
+/// What is not on the stream: rows without a position, or with one that was never recorded.
+const UNPLACED: &str = claiming!(
+    "select id, created_at ",
+    waited!(),
+    placed!(),
+    " is not true order by created_at, id"
+);
+
+const ANY_UNPLACED: &str = concat!("select exists (select ", waited!(), placed!(), " is not true)");
 
 /// Looked at without a transaction, so that an idle queue costs nothing but two index probes.
 const ANY_DUE: &str = "select
@@ -94,12 +111,6 @@ const ANY_DUE: &str = "select
               and (next_attempt_at is null or next_attempt_at <= clock_timestamp())),
     exists (select from public.elasticsearch_sync_queue
             where status = 'pending' and table_name <> all ($1))";
-
-/// Without an attempt lost.
-const PUT_BACK: &str = "update public.elasticsearch_sync_queue q
-    set status = 'pending', started_at = null, epoch = null,
-        next_attempt_at = clock_timestamp() + interval '1 s'
-    where q.id = any ($1) and q.status || '' = 'processing'";
 
 /// Nobody could ever do these.
 const REFUSE_UNKNOWN: &str = "update public.elasticsearch_sync_queue q
@@ -148,6 +159,7 @@ pub struct Claimer {
     names: Arc<Vec<String>>,
     claim: Statement,
     due: Statement,
+    unplaced: Statement,
     counter: Counter,
     /// The last columns seen, by table, old row and new.
     columns: Vec<[Option<Arc<Columns>>; 2]>,
@@ -169,6 +181,7 @@ impl Claimer {
             counter: Counter::prepare(&client, lease, "claim").await?,
             claim: client.prepare(CLAIM).await.map_err(doing("prepare the claim"))?,
             due: client.prepare(DUE).await.map_err(doing("prepare the claim"))?,
+            unplaced: client.prepare(UNPLACED).await.map_err(doing("prepare the claim"))?,
             keys,
             client,
         })
@@ -232,20 +245,16 @@ impl Claimer {
         let (after_lsn, after_ordinal) = (pg_lsn(after.commit_lsn), bigint(after.ordinal));
         let last_lsn = up_to.map_or(PgLsn::from(u64::MAX), |last| pg_lsn(last.commit_lsn));
         let last_ordinal = up_to.map_or(i64::MAX, |last| bigint(last.ordinal));
-        let (limit, epoch) = (i64::from(limit), self.guard.lease().epoch);
-        let (slot, names) = (self.guard.lease().slot.clone(), Arc::clone(&self.names));
-        let parameters: [&(dyn ToSql + Sync); 8] =
-            [&after_lsn, &after_ordinal, &last_lsn, &last_ordinal, &*names, &limit, &epoch, &slot];
-        let claim = self.claim.clone();
-        let mut jobs = self.take(&claim, &parameters).await?;
+        let place: [&(dyn ToSql + Sync); 4] =
+            [&after_lsn, &after_ordinal, &last_lsn, &last_ordinal];
+        let mut jobs = self.take(&self.claim.clone(), &place, limit).await?;
         jobs.sort_unstable_by_key(|job| job.change.position);
         Ok(jobs)
     }
 
-    /// Makes jobs `processing` that are due and that no cursor will meet any more: those it has
-    /// passed (`behind`; all of the stream where the feed is live) and those that are not on the
-    /// stream. Fewer than `limit` means that there are no more. Jobs of tables that are not
-    /// configured become `failed`.
+    /// Makes jobs `processing` that are due and that a cursor has passed (`behind`; all of the
+    /// stream where the feed is live). Fewer than `limit` means that there are no more. Jobs of
+    /// tables that are not configured become `failed`.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`], [`QueueError::Database`].
@@ -273,40 +282,46 @@ impl Claimer {
         }
         let lsn = behind.map_or(PgLsn::from(u64::MAX), |behind| pg_lsn(behind.commit_lsn));
         let ordinal = behind.map_or(i64::MAX, |behind| bigint(behind.ordinal));
-        let (limit, epoch) = (i64::from(limit), self.guard.lease().epoch);
-        let (slot, names) = (self.guard.lease().slot.clone(), Arc::clone(&self.names));
-        let parameters: [&(dyn ToSql + Sync); 6] = [&*names, &lsn, &ordinal, &slot, &limit, &epoch];
-        let due = self.due.clone();
-        let recorded = position::load(&self.client, &slot).await?;
-        let recorded = recorded.map(|stored| stored.recorded).unwrap_or_default();
-        let mut jobs = self.take(&due, &parameters).await?;
-        for job in &mut jobs {
-            job.foreign |= job.change.position > recorded;
-        }
-        jobs.sort_unstable_by_key(|job| (job.foreign, job.change.position, job.id));
+        let mut jobs = self.take(&self.due.clone(), &[&lsn, &ordinal], limit).await?;
+        jobs.sort_unstable_by_key(|job| job.change.position);
         Ok(jobs)
     }
 
-    /// Gives claimed jobs back for a second: they cannot be worked on now.
+    /// Whether jobs are due that are not on the stream.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn put_back(&self, ids: Vec<i64>) -> Result<(), QueueError> {
-        let body = async {
-            let put = self.client.execute(PUT_BACK, &[&ids]).await;
-            put.map_err(doing("put jobs back"))
-        };
-        self.guard.run(&self.client, body).await.map(drop)
+    /// [`QueueError::Database`].
+    pub async fn any_unplaced(&self) -> Result<bool, QueueError> {
+        let slot = &self.guard.lease().slot;
+        let row = self.client.query_one(ANY_UNPLACED, &[&*self.names, slot]).await;
+        row.and_then(|row| row.try_get(0)).map_err(doing("look for jobs without a place"))
     }
 
-    /// Claims by a statement, under the lease.
+    /// Makes jobs `processing` that are due and not on the stream. Fewer than `limit` means that
+    /// there are no more.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`], [`QueueError::Database`].
+    pub async fn unplaced(&mut self, limit: u32) -> Result<Vec<Job>, QueueError> {
+        let mut jobs = self.take(&self.unplaced.clone(), &[], limit).await?;
+        jobs.iter_mut().for_each(|job| job.foreign = true);
+        jobs.sort_unstable_by_key(|job| job.id);
+        Ok(jobs)
+    }
+
+    /// Claims by a statement, under the lease. `place` is what it takes from `$5` on.
     async fn take(
         &mut self,
         statement: &Statement,
-        parameters: &[&(dyn ToSql + Sync)],
+        place: &[&(dyn ToSql + Sync)],
+        limit: u32,
     ) -> Result<Vec<Job>, QueueError> {
+        let (lease, limit) = (self.guard.lease(), i64::from(limit));
+        let mut parameters: Vec<&(dyn ToSql + Sync)> =
+            vec![&*self.names, &lease.slot, &limit, &lease.epoch];
+        parameters.extend(place);
         let body =
-            async { self.client.query(statement, parameters).await.map_err(doing("claim jobs")) };
+            async { self.client.query(statement, &parameters).await.map_err(doing("claim jobs")) };
         let (rows, _) = self.guard.begin_counted(&self.client, body).await?;
         let created: Result<Vec<Micros>, _> = rows.iter().map(|row| row.try_get(1)).collect();
         let created = created.map_err(doing("read a claimed job"))?;
@@ -354,7 +369,7 @@ impl Claimer {
                 incomplete: !complete || note.is_some(),
                 note,
             },
-            foreign: place.is_none(),
+            foreign: false,
         })
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{RECOVERY_MAX, ROWS, Writers, listing, listings, post, seeded};
 use crate::scene::{Scene, get, until};
+use crate::support::faults::Fault;
 
 /// Not those of before all time, which the clean-up of old days takes.
 const DATED: &str = "select count(*) from elasticsearch_sync_queue where isfinite(created_at)";
@@ -62,6 +63,91 @@ async fn pending_rows_of_others_are_processed() {
         scene.number(open).await == 0 && scene.number(DATED).await == 22
     })
     .await;
+    scene.documents_become_true(RECOVERY_MAX).await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_without_a_place_wait_untouched_for_a_long_transaction_and_retries_do_not() {
+    const FOREIGN: u32 = 3000;
+    let scene = Scene::unwitnessed("unplaced").await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.ready().await;
+    scene.sql(&listings(1, FOREIGN)).await;
+    let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
+    until(RECOVERY_MAX, "they are indexed", async || {
+        scene.number(completed).await == i64::from(FOREIGN)
+    })
+    .await;
+    let long = scene.bed.connect().await;
+    long.run("begin; select pg_current_xact_id()").await;
+    scene
+        .sql(
+            "insert into elasticsearch_sync_queue (table_name, operation, record_id, change_data)
+             select 'listings', 'UPDATE', id, '{}' from listings",
+        )
+        .await;
+    let writer =
+        "select distinct xmin::text from elasticsearch_sync_queue where commit_lsn is null";
+    let written: String = scene.bed.sql.value(writer, &[]).await;
+    // Each round is a look at the queue that works on what has a place.
+    let retry = format!(
+        "update elasticsearch_sync_queue set status = 'pending'
+         where record_id = '{}' and commit_lsn is not null",
+        listing(1)
+    );
+    for round in 1..=3 {
+        scene.sql(&retry).await;
+        until(RECOVERY_MAX, "a retry is done meanwhile", async || {
+            scene.number(completed).await == i64::from(FOREIGN)
+        })
+        .await;
+        let untouched = "select count(*) from elasticsearch_sync_queue
+            where status = 'pending' and commit_lsn is null and xmin::text = $1";
+        let untouched: i64 = scene.bed.sql.value(untouched, &[&written]).await;
+        assert_eq!(untouched, i64::from(FOREIGN), "round {round}");
+    }
+    assert!(walferry.output().contains("unplaced_jobs_wait"));
+    long.run("commit").await;
+    until(RECOVERY_MAX, "all are done", async || {
+        scene.number(completed).await == 2 * i64::from(FOREIGN)
+    })
+    .await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn due_jobs_of_a_killed_process_are_done_by_the_next() {
+    let scene = Scene::new("due_killed").await;
+    let faults = scene.faults().await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.start_through(&faults, &[]);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    scene.sql(&listings(1, 40)).await;
+    let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
+    until(RECOVERY_MAX, "they are indexed", async || scene.number(completed).await == 40).await;
+    // Claimed and never settled: the bulk hangs. Half of them have a place, half have none.
+    faults.always("/_bulk", Some(Fault::Hang));
+    let index = scene.bed.index("listings-000001");
+    for n in [1, 40] {
+        let path = format!("/{index}/_doc/{}", listing(n));
+        scene.bed.elasticsearch.request(reqwest::Method::DELETE, &path, None).await;
+    }
+    scene
+        .sql(
+            "update elasticsearch_sync_queue set status = 'pending';
+             insert into elasticsearch_sync_queue (table_name, operation, record_id, change_data)
+             select 'listings', 'UPDATE', id, '{}' from listings",
+        )
+        .await;
+    let processing = "select count(*) from elasticsearch_sync_queue where status = 'processing'";
+    until(RECOVERY_MAX, "all are claimed", async || scene.number(processing).await == 80).await;
+    walferry.kill9();
+    assert_eq!(scene.number(processing).await, 80);
+    faults.always("/_bulk", None);
+    let mut walferry = scene.start_through(&faults, &[]);
+    until(RECOVERY_MAX, "all are done", async || scene.number(completed).await == 80).await;
+    scene.assert_no_attempt_lost("a kill").await;
     scene.documents_become_true(RECOVERY_MAX).await;
     walferry.stop().await;
 }
