@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::queue::sample::{Sample, SlotState};
-use crate::status::{Component, Readiness, State};
+use crate::status::{Component, Readiness};
 
 /// A component may be away this long before it is more than a hiccup.
 const DOWN_MAX: Duration = Duration::from_secs(10);
@@ -102,11 +102,7 @@ impl Health {
     }
 
     fn components(&mut self, signals: &Signals<'_>, halted: bool) {
-        let standby = signals
-            .readiness
-            .iter()
-            .find(|(component, state)| *component == Component::Slot && is_standby(state));
-        if standby.is_some() {
+        if signals.readiness.is_standby() {
             // What another instance does it does not do, and need not.
             return self.add(
                 Verdict::Degraded,
@@ -223,12 +219,6 @@ impl Health {
             );
         }
     }
-}
-
-/// Whether the slot's state is that of an instance that waits for another one's end.
-#[must_use]
-pub fn is_standby(slot: &State) -> bool {
-    !slot.ok && slot.message.starts_with("standing by")
 }
 
 /// What a person can do about a component.
@@ -359,6 +349,15 @@ mod tests {
         assert_eq!(health.verdict, Verdict::Degraded);
         assert_eq!(health.issues, ["elasticsearch: connection refused"]);
         assert_eq!(judged(&sample(), &readiness, 60, 0).verdict, Verdict::Unhealthy);
+    }
+
+    #[test]
+    fn of_a_standby_only_that_is_told() {
+        let status = Status::new();
+        status.standby("standing by: another instance reads the slot");
+        let health = judged(&sample(), &status.now(), 60, 0);
+        assert_eq!(health.verdict, Verdict::Degraded);
+        assert_eq!(health.issues, ["this instance stands by: another one reads the slot"]);
     }
 
     #[test]

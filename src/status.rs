@@ -49,6 +49,8 @@ impl Component {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     pub ok: bool,
+    /// Not well because another instance does the work.
+    standing_by: bool,
     /// Since when `ok` has this value.
     pub since: SystemTime,
     /// For people. No row values, no secrets.
@@ -66,6 +68,18 @@ impl Readiness {
         self.0.values().all(|state| state.ok)
     }
 
+    /// True on an instance that waits for another one's end.
+    #[must_use]
+    pub fn is_standby(&self) -> bool {
+        self.0.get(&Component::Slot).is_some_and(|slot| slot.standing_by)
+    }
+
+    /// Whether a component is well.
+    #[must_use]
+    pub fn is_ok(&self, component: Component) -> bool {
+        self.0.get(&component).is_some_and(|state| state.ok)
+    }
+
     /// Each component with its state.
     pub fn iter(&self) -> impl Iterator<Item = (Component, &State)> {
         self.0.iter().map(|(component, state)| (*component, state))
@@ -81,19 +95,25 @@ impl Status {
     #[must_use]
     pub fn new() -> Self {
         let since = SystemTime::now();
-        let state = State { ok: false, since, message: "not reached yet".to_owned() };
+        let message = "not reached yet".to_owned();
+        let state = State { ok: false, standing_by: false, since, message };
         let all = Component::ALL.map(|component| (component, state.clone()));
         Self(watch::Sender::new(Readiness(BTreeMap::from(all))))
     }
 
     /// The component is well.
     pub fn ok(&self, component: Component, message: impl Into<String>) {
-        self.set(component, true, message.into());
+        self.set(component, (true, false), message.into());
     }
 
     /// The component is not well; the message says why.
     pub fn fault(&self, component: Component, message: impl Into<String>) {
-        self.set(component, false, message.into());
+        self.set(component, (false, false), message.into());
+    }
+
+    /// Another instance reads the slot; the message says which.
+    pub fn standby(&self, message: impl Into<String>) {
+        self.set(Component::Slot, (false, true), message.into());
     }
 
     /// What is known now.
@@ -108,12 +128,13 @@ impl Status {
         self.0.subscribe()
     }
 
-    fn set(&self, component: Component, ok: bool, message: String) {
+    fn set(&self, component: Component, (ok, standing_by): (bool, bool), message: String) {
         self.0.send_if_modified(|readiness| {
             let known = readiness.0.get_mut(&component).expect("all components are there");
-            let changed = known.ok != ok || known.message != message;
             let since = if known.ok == ok { known.since } else { SystemTime::now() };
-            *known = State { ok, since, message };
+            let next = State { ok, standing_by, since, message };
+            let changed = *known != next;
+            *known = next;
             changed
         });
     }
@@ -193,6 +214,20 @@ mod tests {
         assert!(status.now().is_ready());
         status.fault(Component::Elasticsearch, "connection refused");
         assert!(!status.now().is_ready());
+    }
+
+    #[test]
+    fn a_standby_is_one_until_the_slot_is_its_own() {
+        let status = Status::new();
+        status.fault(Component::Slot, "standing by the door");
+        assert!(!status.now().is_standby());
+        status.standby("another instance works");
+        assert!(status.now().is_standby());
+        for set in [Status::ok, Status::fault] {
+            status.standby("another instance works");
+            set(&status, Component::Slot, "");
+            assert!(!status.now().is_standby());
+        }
     }
 
     #[test]

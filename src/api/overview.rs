@@ -143,10 +143,9 @@ fn slot(name: &str, slot: Option<&sample::Slot>) -> Option<Slot> {
 /// What feeds Elasticsearch.
 pub(super) fn mode(readiness: &Readiness, stopped: bool) -> String {
     let of = |wanted| readiness.iter().find(|(component, _)| *component == wanted);
-    let standby = of(Component::Slot).is_some_and(|(_, s)| crate::health::is_standby(s));
     match of(Component::Mode) {
         _ if stopped => "stopped".to_owned(),
-        _ if standby => "standby".to_owned(),
+        _ if readiness.is_standby() => "standby".to_owned(),
         Some((_, state)) if state.ok => state.message.clone(),
         _ => "starting".to_owned(),
     }

@@ -191,12 +191,12 @@ async fn take_lease(context: &Context, control: &Client) -> Result<Lease, Fault>
         match lease::acquire(control, &context.config.slot, &holder).await {
             Ok(lease) => return Ok(lease),
             Err(error @ AcquireError::Held { .. }) => {
+                context.status.standby(format!("standing by: {error}"));
                 if !told {
                     tracing::info!(event = "standing_by", %error, "standing by");
                     context.metrics.stands_by();
                     told = true;
                 }
-                context.status.fault(Component::Slot, format!("standing by: {error}"));
                 tokio::time::sleep(STANDBY_EVERY).await;
             }
             Err(error) => return Err(Fault::judge(&error)),
