@@ -248,7 +248,7 @@ fn share(part: i64, whole: i64) -> f64 {
 mod tests {
     use super::*;
     use crate::change::Lsn;
-    use crate::queue::sample::{Counts, Moment, Slot};
+    use crate::queue::sample::{Counts, Moment, Oldest, Slot};
     use crate::status::Status;
 
     fn sample() -> Sample {
@@ -263,6 +263,7 @@ mod tests {
                 processing_time_ms: 12.0,
                 last_processed_at: None,
             },
+            oldest: Oldest::default(),
             oldest_unfinished: None,
             indexing: true,
             chosen_at: None,

@@ -152,9 +152,14 @@ impl State {
         let elasticsearch = Client::new(&settings).ok();
         Self(Arc::new(Shared {
             gate: Gate::new(&config.api),
+            sampler: Sampler::new(
+                config.database.clone(),
+                Arc::clone(&slot),
+                status.clone(),
+                metrics.clone(),
+            ),
             status,
             metrics,
-            sampler: Sampler::new(pool.clone(), Arc::clone(&slot)),
             pool,
             slot,
             desk,

@@ -1,22 +1,30 @@
 //! The queue's figures for everybody who asks: read once a second at most, however many ask.
 //!
-//! It also remembers when something was last finished, which is what health is told from; so it
-//! looks every few seconds even if nobody asks.
+//! It also remembers when something was last finished, which is what health is told from, and tells
+//! the metrics; so it looks every few seconds even if nobody asks. Its session is its own: whoever
+//! fills the pool makes no figure old.
 //!
-//! Not here: what the figures mean (`health`).
+//! Not here: the queries (`queue::sample`), and what the figures mean (`health`).
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::pool::{Pool, PoolError, in_time};
+use super::pool::{PoolError, in_time};
 use crate::change::Lsn;
+use crate::config::Database;
+use crate::metrics::Metrics;
+use crate::metrics::lag::seconds;
+use crate::postgres::{Session, connect};
 use crate::queue::sample::{self, Sample};
+use crate::status::{Component, Repeats, Status, sentence};
 
 /// Figures are this old at most.
 const AGE_MAX: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A figure is not worth more of the server's time than this.
+const SETTINGS: &str = "set statement_timeout = '2s'; set lock_timeout = '500ms'";
 
 /// Figures, and what was seen of their movement.
 #[derive(Clone, Debug)]
@@ -30,15 +38,22 @@ pub(crate) struct Figures {
 
 /// See the module's documentation.
 pub(crate) struct Sampler {
-    pool: Pool,
+    database: Database,
     slot: Arc<str>,
+    status: Status,
+    metrics: Metrics,
     /// Locked while asking, so that one request asks for all.
-    last: tokio::sync::Mutex<Option<Look>>,
+    looks: tokio::sync::Mutex<Looks>,
     progress: Mutex<Option<Progress>>,
 }
 
-/// When, and what was told.
-type Look = (Instant, Result<Figures, Arc<PoolError>>);
+#[derive(Default)]
+struct Looks {
+    session: Option<Session>,
+    /// When, and what was told.
+    last: Option<(Instant, Result<Figures, Arc<PoolError>>)>,
+    repeats: Repeats,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Progress {
@@ -50,9 +65,15 @@ struct Progress {
 }
 
 impl Sampler {
-    pub(crate) fn new(pool: Pool, slot: Arc<str>) -> Self {
-        let last = tokio::sync::Mutex::default();
-        Self { pool, slot, last, progress: Mutex::default() }
+    /// Connects to nothing yet.
+    pub(crate) fn new(
+        database: Database,
+        slot: Arc<str>,
+        status: Status,
+        metrics: Metrics,
+    ) -> Self {
+        let (looks, progress) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { database, slot, status, metrics, looks, progress }
     }
 
     /// Figures of now, or of the last second.
@@ -61,21 +82,66 @@ impl Sampler {
     ///
     /// Why PostgreSQL does not tell; that is remembered for a second as well.
     pub(crate) async fn figures(&self) -> Result<Figures, Arc<PoolError>> {
-        let mut last = self.last.lock().await;
-        if let Some((_, known)) = last.as_ref().filter(|(at, _)| at.elapsed() < AGE_MAX) {
+        let mut looks = self.looks.lock().await;
+        if let Some((_, known)) = looks.last.as_ref().filter(|(at, _)| at.elapsed() < AGE_MAX) {
             return known.clone();
         }
-        let read = in_time(self.read()).await;
-        let figures = read.map(|sample| self.note(sample)).map_err(Arc::new);
-        *last = Some((Instant::now(), figures.clone()));
+        let session = looks.session.take().filter(|session| !session.closed.is_closed());
+        let read = in_time(self.read(session)).await;
+        self.tell(read.as_ref().map(|(sample, _)| sample), &mut looks.repeats);
+        let figures = read.map_err(Arc::new).map(|(sample, session)| {
+            looks.session = Some(session);
+            self.note(sample)
+        });
+        looks.last = Some((Instant::now(), figures.clone()));
         figures
     }
 
-    async fn read(&self) -> Result<Sample, PoolError> {
-        let lent = self.pool.lend().await?;
-        let sample = sample::read(&lent, &self.slot).await?;
-        lent.give_back();
-        Ok(sample)
+    /// A session is closed when a query in it failed or was dropped half-way.
+    async fn read(&self, session: Option<Session>) -> Result<(Sample, Session), PoolError> {
+        let session = match session {
+            Some(session) => session,
+            None => {
+                let session = connect(&self.database, "walferry figures").await?;
+                session.client.batch_execute(SETTINGS).await?;
+                session
+            }
+        };
+        Ok((sample::read(&session.client, &self.slot).await?, session))
+    }
+
+    /// Tells the metrics, unless the figures are another instance's to tell, or there is no queue
+    /// to be read.
+    fn tell(&self, read: Result<&Sample, &PoolError>, repeats: &mut Repeats) {
+        let readiness = self.status.now();
+        if readiness.is_standby() {
+            // `stands_by` may have come between a look and its telling.
+            return self.metrics.queue.forget();
+        }
+        if !readiness.is_ok(Component::Database) {
+            return;
+        }
+        match read {
+            Ok(sample) => {
+                let now = seconds(SystemTime::now());
+                self.metrics.queue.set(&sample.figures(), now);
+                if let Some(oldest) = &sample.oldest_unfinished {
+                    self.metrics.pipeline.unfinished_since(now - oldest.age_seconds);
+                }
+            }
+            Err(error) => {
+                self.metrics.queue.sample_failed();
+                let error = sentence(error);
+                if let Some(held_back) = repeats.admit(Instant::now(), &error) {
+                    tracing::warn!(
+                        held_back,
+                        event = "queue_sample_failed",
+                        error,
+                        "the queue's figures were not read; trying again"
+                    );
+                }
+            }
+        }
     }
 
     fn note(&self, sample: Sample) -> Figures {
@@ -89,7 +155,7 @@ impl Sampler {
 
     /// What was read is no longer true: an operation has changed it.
     pub(crate) async fn forget(&self) {
-        *self.last.lock().await = None;
+        self.looks.lock().await.last = None;
     }
 
     /// Looks every few seconds, for as long as it is polled.

@@ -26,7 +26,6 @@ use crate::recorder::{self, Counters, LiveRequest, Recorder};
 use crate::sink::state::State;
 use crate::status::Component;
 use crate::supervisor::guard::{Guard, default_limit};
-use crate::supervisor::sample::Sampler;
 use crate::supervisor::{self, Supervisor, SupervisorError, duty, rescue};
 use crate::wal::{self, Captured, StreamSettings, StreamStats, Tables};
 
@@ -306,15 +305,6 @@ fn spawn_duties(
     let (alive, desk) = (channels.alive.clone(), context.desk.clone());
     let told = context.metrics.queue.clone();
     tasks.spawn(async move { rescue::run(rescuer, alive, desk, told).await.map_err(judge) });
-    let sampler = Sampler {
-        database: context.config.database.clone(),
-        lease: prepared.lease.clone(),
-        metrics: context.metrics.clone(),
-    };
-    tasks.spawn(async move {
-        sampler.run().await;
-        Ok(())
-    });
     let retention = context.config.queue.completed_retention;
     let maintain =
         duty::maintain(context.config.database.clone(), retention, prepared.lease.clone());

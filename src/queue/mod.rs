@@ -11,7 +11,6 @@ pub mod audit;
 pub mod claim;
 mod copy;
 mod count;
-pub mod figures;
 pub mod filter;
 mod guard;
 mod images;

@@ -1,4 +1,4 @@
-//! How the queue and its slot are now: what statistics, health and `walferry status` tell.
+//! How the queue and its slot are now: what statistics, health, metrics and `walferry status` tell.
 //!
 //! Costs a few milliseconds whatever the number of jobs: counts are kept, not counted, and the rest
 //! is found by indexes.
@@ -10,14 +10,16 @@ use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Row};
 
 use super::filter::STUCK;
-use super::sql::lsn;
+use super::sql::{count, lsn};
 use super::{QueueError, doing};
 use crate::change::Lsn;
+use crate::metrics::queue::Figures;
 
 /// See the module's documentation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     pub counts: Counts,
+    pub oldest: Oldest,
     /// When the oldest job was committed that is unfinished and not waiting for its next attempt.
     pub oldest_unfinished: Option<Moment>,
     /// False while an operator's `stop` holds.
@@ -53,6 +55,14 @@ pub struct Counts {
     pub last_processed_at: Option<String>,
 }
 
+/// Age in seconds of the oldest job of each; 0 where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Oldest {
+    pub pending: f64,
+    pub processing: f64,
+    pub failed: f64,
+}
+
 /// A moment and how long ago it was, by the database's clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moment {
@@ -69,6 +79,25 @@ pub enum SlotState {
     Missing,
     /// walferry's role may not look.
     Refused,
+}
+
+impl Sample {
+    /// What the metrics tell of it.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let counts = &self.counts;
+        Figures {
+            pending: count(counts.pending),
+            processing: count(counts.processing),
+            completed: count(counts.completed),
+            failed: count(counts.failed),
+            stuck: count(counts.stuck),
+            mean_processing_seconds: counts.processing_time_ms / 1000.0,
+            oldest_pending: self.oldest.pending,
+            oldest_processing: self.oldest.processing,
+            oldest_failed: self.oldest.failed,
+        }
+    }
 }
 
 impl SlotState {
@@ -107,19 +136,27 @@ const COUNTS: &str = "
            to_char(s.last_processed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
     from public.get_elasticsearch_queue_stats() s";
 
+/// What is looked for stands at the front of the index on status and commit time. Nobody was late
+/// since before all time.
 const REST: &str = "
-    with oldest as (
-        (select q.created_at from public.elasticsearch_sync_queue q
-         where q.status = 'pending'
-           and (q.next_attempt_at is null or q.next_attempt_at < now() - interval '5 s')
-         order by q.created_at limit 1)
-        union all
-        (select q.created_at from public.elasticsearch_sync_queue q
-         where q.status = 'processing' order by q.created_at limit 1)
-        order by 1 limit 1)
-    select (select to_char(created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
-            from oldest),
-           (select extract(epoch from clock_timestamp() - created_at)::float8 from oldest),
+    with first as (
+        select (select q.created_at from public.elasticsearch_sync_queue q
+                where q.status = 'pending' and isfinite(q.created_at)
+                order by q.created_at limit 1) as pending,
+               (select q.created_at from public.elasticsearch_sync_queue q
+                where q.status = 'pending' and isfinite(q.created_at)
+                  and (q.next_attempt_at is null or q.next_attempt_at < now() - interval '5 s')
+                order by q.created_at limit 1) as due,
+               (select q.created_at from public.elasticsearch_sync_queue q
+                where q.status = 'processing' and isfinite(q.created_at)
+                order by q.created_at limit 1) as processing,
+               (select q.created_at from public.elasticsearch_sync_queue q
+                where q.status = 'failed' and isfinite(q.created_at)
+                order by q.created_at limit 1) as failed
+    )
+    select to_char(least(f.due, f.processing) at time zone 'UTC',
+                   'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
+           extract(epoch from clock_timestamp() - least(f.due, f.processing))::float8,
            coalesce(c.indexing, true),
            to_char(c.changed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
            coalesce((select settled_lsn from walferry.settlement s where s.slot = n.slot), '0/0'),
@@ -127,8 +164,12 @@ const REST: &str = "
                      order by q.id desc limit 1), 0),
            array(select q.id from public.elasticsearch_sync_queue q
                  where q.status in ('completed', 'failed') and q.processed_at > now() - interval '2 s'
-                 order by q.processed_at desc limit 100)
-    from (select $1::text as slot) n
+                 order by q.processed_at desc limit 100),
+           extract(epoch from clock_timestamp() - f.pending)::float8,
+           extract(epoch from clock_timestamp() - f.processing)::float8,
+           extract(epoch from clock_timestamp() - f.failed)::float8
+    from first f
+    cross join (select $1::text as slot) n
     left join walferry.control c on c.slot = n.slot";
 
 const SLOT: &str = "
@@ -198,12 +239,16 @@ fn counts_of(row: &Row) -> Result<Counts, tokio_postgres::Error> {
 }
 
 fn rest_of(row: &Row, counts: Counts, slot: SlotState) -> Result<Sample, tokio_postgres::Error> {
-    let age: Option<f64> = row.try_get(1)?;
+    let since: Option<f64> = row.try_get(1)?;
+    let age = |at: usize| -> Result<f64, tokio_postgres::Error> {
+        Ok(row.try_get::<_, Option<f64>>(at)?.unwrap_or(0.0).max(0.0))
+    };
     Ok(Sample {
         counts,
+        oldest: Oldest { pending: age(7)?, processing: age(8)?, failed: age(9)? },
         oldest_unfinished: row
             .try_get::<_, Option<String>>(0)?
-            .zip(age)
+            .zip(since)
             .map(|(at, age_seconds)| Moment { at, age_seconds }),
         indexing: row.try_get(2)?,
         chosen_at: row.try_get(3)?,

@@ -10,7 +10,6 @@ pub mod duty;
 pub mod guard;
 mod look;
 pub mod rescue;
-pub mod sample;
 
 use std::sync::Arc;
 use std::time::Duration;

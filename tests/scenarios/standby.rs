@@ -8,10 +8,16 @@ use super::{RECOVERY_MAX, ROWS, Writers, listing, listings, seeded};
 use crate::scene::{Scene, status, until};
 use crate::support::faults::Fault;
 use crate::support::launcher::note;
-use crate::support::{Servers, TestBed};
+use crate::support::{Servers, TestBed, Walferry};
 
 /// From the first one's death to the second one's work.
 const TAKE_OVER_MAX: Duration = Duration::from_secs(5);
+
+/// Whether the metrics have the queue's figures.
+async fn tells(walferry: &Walferry) -> bool {
+    let (_, text) = walferry.http_get("/metrics").await.expect("walferry answers");
+    text.contains("\nwalferry_queue_jobs{") && text.contains("\nwalferry_queue_sample_timestamp")
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_takes_over_from_a_killed_instance() {
@@ -28,6 +34,10 @@ async fn a_standby_takes_over_from_a_killed_instance() {
         until(RECOVERY_MAX, "jobs are done", async || scene.number(completed).await > before + 30)
             .await;
         assert_eq!(status(&second, "/readyz").await, Some(503), "a standby is not ready");
+        until(RECOVERY_MAX, "who works tells of the queue, and nobody else", async || {
+            tells(&first).await && !tells(&second).await
+        })
+        .await;
         let killed = Instant::now();
         first.kill9();
         second.wait_ready(RECOVERY_MAX).await;
