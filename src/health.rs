@@ -4,10 +4,13 @@
 //!
 //! Not here: where the signals come from (`queue::sample`, `status`).
 
+mod code;
+
 use std::time::Duration;
 
 use crate::queue::sample::{Sample, SlotState};
 use crate::status::{Component, Readiness};
+pub use code::{Code, Detail};
 
 /// A component may be away this long before it is more than a hiccup.
 const DOWN_MAX: Duration = Duration::from_secs(10);
@@ -54,12 +57,14 @@ pub struct Signals<'a> {
     pub stalled: Duration,
 }
 
-/// See the module's documentation. `issues` and `recommendations` belong together one by one.
+/// See the module's documentation. `issues`, `recommendations` and `details` belong together one by
+/// one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Health {
     pub verdict: Verdict,
     pub issues: Vec<String>,
     pub recommendations: Vec<String>,
+    pub details: Vec<Detail>,
     pub stuck_jobs: i64,
     /// Failed jobs as a share of all jobs.
     pub error_rate: f64,
@@ -72,6 +77,7 @@ pub fn judge(signals: &Signals<'_>) -> Health {
         verdict: Verdict::Healthy,
         issues: Vec::new(),
         recommendations: Vec::new(),
+        details: Vec::new(),
         stuck_jobs: 0,
         error_rate: 0.0,
     };
@@ -80,6 +86,7 @@ pub fn judge(signals: &Signals<'_>) -> Health {
         Err(reason) => {
             health.add(
                 Verdict::Unhealthy,
+                Code::FiguresUnreadable.with([reason.into()]),
                 format!("the queue's figures cannot be read: {reason}"),
                 "see that PostgreSQL runs and can be reached; `walferry check` says what is wrong",
             );
@@ -95,8 +102,16 @@ pub fn judge(signals: &Signals<'_>) -> Health {
 }
 
 impl Health {
-    fn add(&mut self, verdict: Verdict, issue: impl Into<String>, advice: impl Into<String>) {
+    /// One more issue.
+    pub fn add(
+        &mut self,
+        verdict: Verdict,
+        detail: impl Into<Detail>,
+        issue: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
         self.verdict = self.verdict.max(verdict);
+        self.details.push(detail.into());
         self.issues.push(issue.into());
         self.recommendations.push(advice.into());
     }
@@ -106,6 +121,7 @@ impl Health {
             // What another instance does it does not do, and need not.
             return self.add(
                 Verdict::Degraded,
+                Code::Standby,
                 "this instance stands by: another one reads the slot",
                 "ask the other one; this one takes over when it ends",
             );
@@ -118,7 +134,8 @@ impl Health {
             let down = (signals.age)(state.since);
             let verdict = if down < DOWN_MAX { Verdict::Degraded } else { Verdict::Unhealthy };
             let issue = format!("{}: {}", component.as_str(), state.message);
-            self.add(verdict, issue, advice(component));
+            let detail = Code::from(component).with([state.message.as_str().into()]);
+            self.add(verdict, detail, issue, advice(component));
         }
     }
 
@@ -131,12 +148,14 @@ impl Health {
             let since = sample.chosen_at.as_deref().unwrap_or("an unknown moment");
             self.add(
                 Verdict::Degraded,
+                Code::IndexingStopped.with([unfinished.into(), sample.chosen_at.clone().into()]),
                 format!("indexing was stopped by an operator at {since}; {unfinished} jobs wait"),
                 "start it again when it is time: POST …/queue/start, or `walferry start`",
             );
         } else if unfinished > 0 && stalled >= STALLED_MAX {
             self.add(
                 Verdict::Unhealthy,
+                Code::NothingFinished.with([unfinished.into(), stalled.as_secs().into()]),
                 format!(
                     "nothing has been finished for {} s, and {unfinished} jobs wait",
                     stalled.as_secs()
@@ -147,6 +166,7 @@ impl Health {
         if counts.stuck > 0 {
             self.add(
                 Verdict::Degraded,
+                Code::StuckJobs.with([counts.stuck.into()]),
                 format!("{} jobs have been processing for more than 30 s", counts.stuck),
                 "they are reset every 15 s; POST …/queue/retry-failed does it now",
             );
@@ -154,6 +174,7 @@ impl Health {
         if self.error_rate > ERROR_RATE_MAX {
             self.add(
                 Verdict::Degraded,
+                Code::ErrorRateHigh.with([counts.failed.into(), counts.total.into()]),
                 format!("{} of {} jobs failed", counts.failed, counts.total),
                 "read the errors (GET …/queue/jobs?status=failed), mend their cause, then retry",
             );
@@ -164,6 +185,7 @@ impl Health {
             let late = oldest.age_seconds > VERY_LATE;
             self.add(
                 if late { Verdict::Unhealthy } else { Verdict::Degraded },
+                Code::ChangesLate.with([unfinished.into(), oldest.age_seconds.round().into()]),
                 format!(
                     "the oldest unfinished change was committed {:.0} s ago; {unfinished} wait",
                     oldest.age_seconds
@@ -179,6 +201,7 @@ impl Health {
             SlotState::Missing => {
                 return self.add(
                     Verdict::Unhealthy,
+                    Code::SlotMissing,
                     "the replication slot does not exist: changes are not being kept for walferry",
                     "start `walferry run`, which makes it; if it was dropped, `walferry rebuild`",
                 );
@@ -186,6 +209,7 @@ impl Health {
             SlotState::Refused => {
                 return self.add(
                     Verdict::Degraded,
+                    Code::SlotRefused,
                     "walferry's role may not look at replication slots: their WAL is not watched",
                     "grant select on pg_catalog.pg_replication_slots to walferry's role",
                 );
@@ -194,11 +218,13 @@ impl Health {
         match slot.wal_status.as_deref() {
             Some("lost") => self.add(
                 Verdict::Unhealthy,
+                Code::SlotLost,
                 "the replication slot has lost WAL: changes are missing",
                 "run `walferry rebuild --yes`, which loads all rows anew, and start again",
             ),
             Some("unreserved") => self.add(
                 Verdict::Unhealthy,
+                Code::SlotUnreserved,
                 "the replication slot is about to lose WAL at the next checkpoint",
                 "let walferry catch up now, or raise max_slot_wal_keep_size",
             ),
@@ -210,6 +236,8 @@ impl Health {
             let very = free < HEADROOM_VERY_LOW;
             self.add(
                 if very { Verdict::Unhealthy } else { Verdict::Degraded },
+                Code::SlotHeadroomLow
+                    .with([(slot.retained_bytes >> 20).into(), (safe >> 20).into()]),
                 format!(
                     "the slot retains {} MiB of WAL, {} MiB are left before it is lost",
                     slot.retained_bytes >> 20,
@@ -298,6 +326,7 @@ mod tests {
         let health = judged(&sample, &well(), 0, stalled);
         assert_eq!(health.verdict, verdict, "{health:?}");
         assert_eq!(health.issues.len(), health.recommendations.len());
+        assert_eq!(health.issues.len(), health.details.len());
         assert_eq!(health.issues.len(), usize::from(verdict != Verdict::Healthy), "{health:?}");
         assert!(health.issues.join("").contains(issue), "{health:?}");
     }
@@ -349,6 +378,10 @@ mod tests {
         let health = judged(&sample(), &readiness, 0, 0);
         assert_eq!(health.verdict, Verdict::Degraded);
         assert_eq!(health.issues, ["elasticsearch: connection refused"]);
+        let detail = serde_json::to_string(&health.details).unwrap();
+        let expected =
+            r#"[{"code":"elasticsearch_down","values":{"message":"connection refused"}}]"#;
+        assert_eq!(detail, expected);
         assert_eq!(judged(&sample(), &readiness, 60, 0).verdict, Verdict::Unhealthy);
     }
 

@@ -271,6 +271,7 @@ async fn stopping_keeps_rows_in_place(walk: &Walk) {
         .wait("document.querySelectorAll('tr[data-job] [data-status=pending]').length === 2")
         .await;
     browser.wait_text("[data-card=pending] .card-count", "2").await;
+    looks::assert_turkish_issue(walk).await;
     browser.click("[data-banner=stopped] .act").await;
     browser.wait("!document.querySelector('[data-banner=stopped]')").await;
     browser.wait("!document.querySelector('tr[data-job] [data-status=pending]')").await;

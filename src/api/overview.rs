@@ -14,11 +14,11 @@ use serde::Serialize;
 use super::sampler::Figures;
 use super::stats::{self, Stats};
 use super::{PoolError, State, time};
-use crate::health::{self, Signals};
+use crate::health::{self, Detail, Signals};
 use crate::queue::sample;
 use crate::status::{Component, Readiness};
 
-/// The body of `GET health`. `issues` and `recommendations` belong together one by one.
+/// The body of `GET health`. `issues`, `recommendations` and `details` belong together one by one.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Health {
@@ -26,6 +26,8 @@ pub(super) struct Health {
     pub(super) status: &'static str,
     issues: Vec<String>,
     recommendations: Vec<String>,
+    /// The issues for programs.
+    details: Vec<Detail>,
     stuck_jobs: i64,
     /// Failed jobs as a share of all jobs.
     error_rate: f64,
@@ -124,6 +126,7 @@ fn judged(figures: &Result<Figures, Arc<PoolError>>, readiness: &Readiness) -> H
         status: health.verdict.as_str(),
         issues: health.issues,
         recommendations: health.recommendations,
+        details: health.details,
         stuck_jobs: health.stuck_jobs,
         error_rate: health.error_rate,
     }
@@ -161,10 +164,11 @@ mod tests {
             status: "healthy",
             issues: Vec::new(),
             recommendations: Vec::new(),
+            details: Vec::new(),
             stuck_jobs: 0,
             error_rate: 0.02,
         };
-        let expected = r#"{"status":"healthy","issues":[],"recommendations":[],"stuckJobs":0,"errorRate":0.02}"#;
+        let expected = r#"{"status":"healthy","issues":[],"recommendations":[],"details":[],"stuckJobs":0,"errorRate":0.02}"#;
         assert_eq!(serde_json::to_string(&health).unwrap(), expected);
     }
 }

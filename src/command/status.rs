@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use super::jobs::columns;
-use crate::health::{self, Health, Signals, Verdict};
+use crate::health::{self, Code, Health, Signals, Verdict};
 use crate::queue::QueueError;
 use crate::queue::look::detail::{self, Detail, Image};
 use crate::queue::sample::{self, Sample};
@@ -77,9 +77,12 @@ fn judged(sample: &Sample) -> Health {
         stalled: Duration::ZERO,
     });
     if sample.slot.known().is_some_and(|slot| !slot.active) {
-        health.verdict = Verdict::Unhealthy;
-        health.issues.push("nobody reads the slot: no walferry is running".to_owned());
-        health.recommendations.push("start `walferry run`".to_owned());
+        health.add(
+            Verdict::Unhealthy,
+            Code::NotRunning,
+            "nobody reads the slot: no walferry is running",
+            "start `walferry run`",
+        );
     }
     health
 }
@@ -90,6 +93,7 @@ fn object(sample: &Sample, health: &Health, slot: &str) -> Value {
         "status": health.verdict.as_str(),
         "issues": health.issues,
         "recommendations": health.recommendations,
+        "details": health.details,
         "stats": {
             "total": counts.total, "pending": counts.pending, "processing": counts.processing,
             "completed": counts.completed, "failed": counts.failed, "stuck": counts.stuck,

@@ -45,6 +45,19 @@ pub(super) async fn assert_accessible(walk: &Walk) {
     dialogs(walk).await;
 }
 
+/// What is wrong is told in the page's language, with its figures.
+pub(super) async fn assert_turkish_issue(walk: &Walk) {
+    let browser = &walk.browser;
+    let issue = "[data-issue=indexing_stopped]";
+    browser.wait_text(issue, "Indexing was stopped by an operator; 2 jobs wait.").await;
+    browser.run("localStorage.setItem('walferry.language', 'tr')").await;
+    walk.open_jobs("").await;
+    browser.wait_text(issue, "İndekslemeyi bir operatör durdurdu; 2 iş bekliyor.").await;
+    browser.wait_text(issue, "Zamanı gelince yeniden başlatın.").await;
+    browser.run("localStorage.clear()").await;
+    walk.open_jobs("").await;
+}
+
 async fn dialogs(walk: &Walk) {
     walk.open_jobs("").await;
     walk.browser.run(AXE).await;

@@ -111,11 +111,19 @@ function Components({ components = {} }) {
     })}</ul><button type="button" class="act small" onClick=${testConnection}>${t("test")}</button></section>`;
 }
 
+// In the page's language where it knows the code; what only the server can say stays as it is.
+function Issue({ issue, advice, code, values = {} }) {
+  const known = has(`issue.${code}`);
+  return html`<li data-issue=${code} lang=${known ? null : "en"}>${known ? t(`issue.${code}`, values) : issue}
+    ${known && values.message ? html`${" "}<span lang="en">${values.message}</span>` : null}
+    ${advice ? html`<br /><span class="dim">→ ${known ? t(`advice.${code}`, values) : advice}</span>` : null}</li>`;
+}
+
 function Health({ health, stats }) {
   return html`<section class="panel" data-panel="health"><h2>${t("health")}</h2>
     <p><span class="badge big-badge h-${health.status}" data-health=${health.status}>${has(`health.${health.status}`) ? t(`health.${health.status}`) : health.status}</span></p>
-    ${health.issues.length ? html`<ul class="issues" lang="en">${health.issues.map((issue, at) =>
-      html`<li>${issue}${health.recommendations[at] ? html`<br /><span class="dim">→ ${health.recommendations[at]}</span>` : null}</li>`)}</ul>` : null}
+    ${health.issues.length ? html`<ul class="issues">${health.issues.map((issue, at) =>
+      html`<${Issue} issue=${issue} advice=${health.recommendations[at]} ...${health.details?.[at]} />`)}</ul>` : null}
     <p class="dim">${t("health.errors", { rate: percent(health.errorRate) })}${stats ? html`<br />${t("health.time", { time: duration(stats.avgProcessingTime) })}` : null}
       ${stats?.lastProcessedAt ? html`<br />${t("health.last")} <${Time} iso=${stats.lastProcessedAt} />` : null}</p></section>`;
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
+use crate::health::Code;
 
 const SIZE_MAX: usize = 150_000;
 
@@ -48,6 +49,28 @@ fn both_languages_have_the_same_words() {
     assert_eq!(keys(&english), keys(&turkish));
     for (key, entry) in &english {
         assert_eq!(shape(entry), shape(&turkish[key]), "{key}");
+    }
+}
+
+#[test]
+fn every_issue_has_a_text_in_both_languages() {
+    let schema = schemars::schema_for!(Code).to_value();
+    let codes = schema["enum"].as_array().expect("codes are plain words");
+    assert!(codes.len() > 10, "{schema}");
+    for route in ["/assets/words.en.js", "/assets/words.tr.js"] {
+        let words = catalogue(route);
+        for word in codes {
+            let code: Code = serde_json::from_value(word.clone()).unwrap();
+            for kind in ["issue", "advice"] {
+                let key = format!("{kind}.{}", word.as_str().unwrap());
+                let entry = words.get(&key).unwrap_or_else(|| panic!("{route} has no {key}"));
+                for name in shape(entry).into_values().flatten() {
+                    assert!(code.values().contains(&&*name), "{route}: {key} names {name}");
+                }
+            }
+        }
+        let told = words.keys().filter(|key| key.starts_with("issue.")).count();
+        assert_eq!(told, codes.len(), "{route}");
     }
 }
 
