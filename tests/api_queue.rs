@@ -256,6 +256,63 @@ async fn failed_jobs_are_retried_and_discarded_by_filter_and_it_is_written_down(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operation_that_fails_or_dies_half_way_leaves_its_trail() {
+    let scene = Scene::unwitnessed("api_trail").await;
+    let mut walferry = scene.ready().await;
+    shop(&scene, 1).await;
+    completed(&scene, 3).await;
+    walferry.post_json(&format!("{Q}/stop"), Some(&json!({}))).await;
+    // The second batch fails.
+    scene
+        .sql(
+            "insert into elasticsearch_sync_queue
+                 (table_name, operation, record_id, change_data, status)
+             select 'listings', 'UPDATE', gen_random_uuid(), '{}', 'failed'
+             from generate_series(1, 3000);
+             create function enough() returns trigger language plpgsql as $$ begin
+                 if exists (select from public.elasticsearch_sync_queue where status = 'pending')
+                 then
+                     raise 'that is enough';
+                 end if;
+                 return null;
+             end $$;
+             create trigger enough before update on elasticsearch_sync_queue
+             for each statement execute function enough()",
+        )
+        .await;
+    let (status, problem) =
+        walferry.post_json(&format!("{Q}/operations/retry"), Some(&json!({}))).await;
+    assert_eq!(status, 503, "{problem}");
+    let moved = scene
+        .number("select count(*) from elasticsearch_sync_queue where status = 'pending'")
+        .await;
+    assert_eq!(moved, 2000);
+    let newest = async |walferry: &Walferry| {
+        get(walferry, "/api/v1/audit?limit=1").await["entries"][0].clone()
+    };
+    let line = newest(&walferry).await;
+    assert_eq!((&line["result"], &line["affected"]), (&"failed".into(), &moved.into()), "{line}");
+
+    // Killed while it waits for a lock.
+    scene.sql("drop trigger enough on elasticsearch_sync_queue").await;
+    let holder = Sql::connect(&scene.bed.database_url()).await.expect("PostgreSQL answers");
+    holder.run("begin; lock table elasticsearch_sync_queue in exclusive mode").await;
+    let asked = reqwest::Client::new().post(walferry.url(&format!("{Q}/clear"))).send();
+    let asked = tokio::spawn(asked);
+    let started = "select count(*) from walferry.audit where result = 'started'";
+    until(SOON, "it has begun", async || scene.number(started).await == 1).await;
+    walferry.kill9();
+    assert!(asked.await.unwrap().is_err(), "nobody answers");
+    holder.run("commit").await;
+    let mut walferry = scene.start();
+    until(SOON, "the next one answers", async || walferry.http_get("/livez").await.is_ok()).await;
+    let line = newest(&walferry).await;
+    assert_eq!((&line["action"], &line["result"]), (&"clear".into(), &"started".into()), "{line}");
+    assert_eq!(line["affected"], Value::Null, "{line}");
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_tells_of_changes_and_ends_with_the_server() {
     let scene = Scene::unwitnessed("api_events").await;
     let mut walferry = scene.ready().await;

@@ -16,10 +16,9 @@ use super::job;
 use super::jobs::FilterBody;
 use super::trail::{Trail, Who, to_the_end};
 use super::{PoolError, Problem, State, pool, stats};
-use crate::queue::QueueError;
 use crate::queue::audit::Asked;
 use crate::queue::filter::Filter;
-use crate::queue::operate;
+use crate::queue::operate::{self, Broken};
 
 /// How long a look for stuck jobs is waited for.
 const RESCUE_MAX: Duration = Duration::from_secs(3);
@@ -113,7 +112,7 @@ async fn choose(state: State, who: Who, on: bool) -> Result<Json<Done>, Problem>
         let trail = Trail::begin(&state, who, Asked { action, ..Asked::default() }).await?;
         let client = &trail.own.session.client;
         let set = operate::set_indexing(client, &state.slot, on).await;
-        trail.end(set.map(|()| ((), 0))).await?;
+        trail.end(set.map(|()| ((), 0)).map_err(Broken::from)).await?;
         state.desk.control.notify_one();
         Ok(Json(Done { success: true, message: format!("Queue processor {word}") }))
     })
@@ -158,7 +157,8 @@ pub(super) async fn clear(
         let client = &trail.own.session.client;
         let cleared = async {
             let done = operate::clear(client, TIME_MAX).await?;
-            Ok::<_, QueueError>((done, operate::unfinished(client).await?))
+            let left = operate::unfinished(client).await;
+            left.map(|left| (done, left)).map_err(|error| Broken { error, jobs: done.jobs })
         };
         let cleared = cleared.await.map(|(done, left)| ((done, left), done.jobs));
         let (done, left) = trail.end(cleared).await?;

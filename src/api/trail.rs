@@ -14,6 +14,7 @@ use super::auth::{Identity, authorize};
 use super::pool::{Own, PoolError, in_time};
 use super::{Problem, State, request_id, stats};
 use crate::queue::audit::{self, Actor, Asked, Outcome};
+use crate::queue::operate::Broken;
 use crate::status::sentence;
 
 /// The database may take this long over one statement of an operation.
@@ -40,6 +41,24 @@ impl<S: Sync> FromRequestParts<S> for Who {
     }
 }
 
+/// Why an operation failed, and how many rows it was about by then.
+pub(super) struct Failed {
+    error: PoolError,
+    affected: u64,
+}
+
+impl From<PoolError> for Failed {
+    fn from(error: PoolError) -> Self {
+        Self { error, affected: 0 }
+    }
+}
+
+impl From<Broken> for Failed {
+    fn from(Broken { error, jobs }: Broken) -> Self {
+        Self { error: error.into(), affected: jobs }
+    }
+}
+
 /// An operation that is under way and written down as such.
 pub(super) struct Trail {
     state: State,
@@ -63,7 +82,7 @@ impl Trail {
     /// Writes down what came of it: the answer, and how many rows it was about.
     pub(super) async fn end<T>(
         self,
-        result: Result<(T, u64), impl Into<PoolError>>,
+        result: Result<(T, u64), impl Into<Failed>>,
     ) -> Result<T, Problem> {
         let Actor { name, role, request_id, .. } = &self.actor;
         let Asked { action, target, .. } = &self.asked;
@@ -84,7 +103,7 @@ impl Trail {
                 (Ok(answer), written)
             }
             Err(error) => {
-                let error: PoolError = error.into();
+                let Failed { error, affected } = error.into();
                 let said = sentence(&error);
                 warn!(
                     event = "operation_failed",
@@ -92,12 +111,13 @@ impl Trail {
                     role,
                     action,
                     target,
+                    affected,
                     error = said,
                     request_id,
                     "operation failed"
                 );
                 let failed = Outcome::Failed;
-                let written = audit::end(client, self.id, failed, 0, Some(&said)).await;
+                let written = audit::end(client, self.id, failed, affected, Some(&said)).await;
                 (Err(stats::problem(&error)), written)
             }
         };

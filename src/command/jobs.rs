@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 use crate::queue::audit::{self, Actor, Asked, Outcome};
 use crate::queue::filter::Filter;
 use crate::queue::look::{self, Shown};
-use crate::queue::operate;
+use crate::queue::operate::{self, Broken};
 use crate::queue::status::Status;
 use crate::queue::{QueueError, doing};
 
@@ -137,7 +137,7 @@ fn target(filter: &Filter) -> String {
 pub(super) async fn trailed<T>(
     client: &Client,
     asked: &Asked,
-    deed: impl Future<Output = Result<(T, u64), QueueError>>,
+    deed: impl Future<Output = Result<(T, u64), Broken>>,
 ) -> Result<T, QueueError> {
     let who = client.query_one("select current_user::text", &[]).await;
     let name = who.and_then(|row| row.try_get(0)).map_err(doing("ask who we are"))?;
@@ -148,10 +148,10 @@ pub(super) async fn trailed<T>(
             audit::end(client, id, Outcome::Done, affected, None).await?;
             Ok(answer)
         }
-        Err(error) => {
+        Err(Broken { error, jobs }) => {
             let said = error.to_string();
             // The deed's own error is worth more than the log's.
-            drop(audit::end(client, id, Outcome::Failed, 0, Some(&said)).await);
+            drop(audit::end(client, id, Outcome::Failed, jobs, Some(&said)).await);
             Err(error)
         }
     }

@@ -49,7 +49,8 @@ pub(super) async fn choose(client: &Client, slot: &str, on: bool) -> Result<Stri
     let action = if on { "start" } else { "stop" };
     let asked = Asked { action, ..Asked::default() };
     trailed(client, &asked, async {
-        operate::set_indexing(client, slot, on).await.map(|()| ((), 0))
+        operate::set_indexing(client, slot, on).await?;
+        Ok(((), 0))
     })
     .await?;
     Ok(match on {
@@ -103,7 +104,7 @@ pub(super) async fn resync(
     let asked =
         Asked { action: "resync", target: Some(format!("{table} {record_id}")), reason: None };
     let id = trailed(client, &asked, async {
-        operate::resync(client, table, record_id, "{}").await.map(|id| (id, 1))
+        Ok((operate::resync(client, table, record_id, "{}").await?, 1))
     });
     Ok(format!("job {} renders the record's documents anew from its row", id.await?))
 }
