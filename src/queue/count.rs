@@ -18,9 +18,26 @@ use super::sql::count;
 use super::status::Status;
 use super::{QueueError, doing, guard};
 
-const ADD: &str = "insert into walferry.job_count as c
-        (writer, day, pending, processing, completed, failed, timed, seconds)
-    select $1, date '1970-01-01' + d.day,
+/// Adds what the given select finds, by writer and day.
+macro_rules! adding {
+    ($select:literal) => {
+        concat!(
+            "insert into walferry.job_count as c
+                (writer, day, pending, processing, completed, failed, timed, seconds) ",
+            $select,
+            " on conflict (writer, day) do update
+                set pending = c.pending + excluded.pending,
+                    processing = c.processing + excluded.processing,
+                    completed = c.completed + excluded.completed,
+                    failed = c.failed + excluded.failed,
+                    timed = c.timed + excluded.timed,
+                    seconds = c.seconds + excluded.seconds"
+        )
+    };
+}
+
+const ADD: &str = adding!(
+    "select $1, date '1970-01-01' + d.day,
         coalesce(sum(d.jobs) filter (where d.status = 'pending'), 0),
         coalesce(sum(d.jobs) filter (where d.status = 'processing'), 0),
         coalesce(sum(d.jobs) filter (where d.status = 'completed'), 0),
@@ -28,14 +45,8 @@ const ADD: &str = "insert into walferry.job_count as c
         sum(d.timed), sum(d.seconds::numeric)
     from unnest($2::integer[], $3::text[], $4::bigint[], $5::bigint[], $6::text[])
         as d (day, status, jobs, timed, seconds)
-    group by 2
-    on conflict (writer, day) do update
-        set pending = c.pending + excluded.pending,
-            processing = c.processing + excluded.processing,
-            completed = c.completed + excluded.completed,
-            failed = c.failed + excluded.failed,
-            timed = c.timed + excluded.timed,
-            seconds = c.seconds + excluded.seconds";
+    group by 2"
+);
 
 /// Rows less counts, of one snapshot: each transaction commits both or neither, so what they differ
 /// by is wrong for good, and adding it needs no lock against writers.
@@ -59,7 +70,8 @@ const HOLD_PARTS: &str = "begin; lock table public.elasticsearch_sync_queue in a
 
 /// One row a day for what is past, whoever counted it, and one for all but walferry's own of the
 /// days that are not. Rows that a transaction holds keep their place: any subset has its own sum.
-const MERGE: &str = "with chosen as (
+const MERGE: &str = concat!(
+    "with chosen as (
         select writer, day from walferry.job_count
         where writer <> 'merged'
           and (writer like 'sql/%' or day < (clock_timestamp() at time zone 'UTC')::date - 1)
@@ -67,19 +79,13 @@ const MERGE: &str = "with chosen as (
     ), gone as (
         delete from walferry.job_count c using chosen
         where c.writer = chosen.writer and c.day = chosen.day returning c.*
+    ) ",
+    adding!(
+        "select 'merged', day, sum(pending), sum(processing), sum(completed), sum(failed),
+            sum(timed), sum(seconds)
+        from gone group by day"
     )
-    insert into walferry.job_count as c
-        (writer, day, pending, processing, completed, failed, timed, seconds)
-    select 'merged', day, sum(pending), sum(processing), sum(completed), sum(failed), sum(timed),
-        sum(seconds)
-    from gone group by day
-    on conflict (writer, day) do update
-        set pending = c.pending + excluded.pending,
-            processing = c.processing + excluded.processing,
-            completed = c.completed + excluded.completed,
-            failed = c.failed + excluded.failed,
-            timed = c.timed + excluded.timed,
-            seconds = c.seconds + excluded.seconds";
+);
 
 const DROP_EMPTY: &str = "delete from walferry.job_count
     where writer = 'merged' and day < (clock_timestamp() at time zone 'UTC')::date - 1
@@ -223,20 +229,12 @@ impl Counter {
 /// How many jobs the counts are off by, a status at a time; with `mend` they are exact afterwards.
 /// One at a time (`maintain`).
 pub(super) async fn recount(client: &Client, mend: bool) -> Result<u64, QueueError> {
-    let write = "insert into walferry.job_count as c
-            (writer, day, pending, processing, completed, failed, timed, seconds)
-        select 'recount', day, pending, processing, completed, failed, timed, seconds from drift
-        where $1 and (pending, processing, completed, failed, timed, seconds) <> (0, 0, 0, 0, 0, 0)
-        on conflict (writer, day) do update
-            set pending = c.pending + excluded.pending,
-                processing = c.processing + excluded.processing,
-                completed = c.completed + excluded.completed,
-                failed = c.failed + excluded.failed,
-                timed = c.timed + excluded.timed,
-                seconds = c.seconds + excluded.seconds
-        returning 1";
+    const WRITE: &str = adding!(
+        "select 'recount', day, pending, processing, completed, failed, timed, seconds from drift
+        where $1 and (pending, processing, completed, failed, timed, seconds) <> (0, 0, 0, 0, 0, 0)"
+    );
     let sql = format!(
-        "with drift as materialized ({DRIFT}), written as ({write})
+        "with drift as materialized ({DRIFT}), written as ({WRITE} returning 1)
         select coalesce(sum(abs(pending) + abs(processing) + abs(completed) + abs(failed)), 0)::bigint
         from drift"
     );

@@ -25,17 +25,22 @@ impl RetryPolicy {
     }
 }
 
+/// The number of the attempt that failed; no hand-edited count overflows.
+macro_rules! attempt {
+    () => {
+        "least(greatest(coalesce(q.retry_count, 0), 0), 1000000) + 1"
+    };
+}
+
 /// What an attempt that failed makes of a row `q`: `$1` attempts at most, `$2` and `$3` the first
-/// and the longest wait in seconds. 20 doublings are a million, and no hand-edited count overflows.
-pub(super) const FAILED_ATTEMPT: &str = "
-    status = case when least(greatest(coalesce(q.retry_count, 0), 0), 1000000) + 1 >= $1::int
-        then 'failed' else 'pending' end,
-    processed_at = case when least(greatest(coalesce(q.retry_count, 0), 0), 1000000) + 1 >= $1::int
-        then clock_timestamp() end,
-    next_attempt_at = case
-        when least(greatest(coalesce(q.retry_count, 0), 0), 1000000) + 1 < $1::int
+/// and the longest wait in seconds. 20 doublings are a million.
+#[rustfmt::skip] // a line per column
+pub(super) const FAILED_ATTEMPT: &str = concat!("
+    status = case when ", attempt!(), " >= $1::int then 'failed' else 'pending' end,
+    processed_at = case when ", attempt!(), " >= $1::int then clock_timestamp() end,
+    next_attempt_at = case when ", attempt!(), " < $1::int
         then clock_timestamp() + make_interval(secs => (0.5 + random() / 2)
-            * least($3::float8, $2::float8 * 2 ^ least(greatest(q.retry_count, 0), 20))) end,
-    retry_count = least(greatest(coalesce(q.retry_count, 0), 0), 1000000) + 1,
+            * least($3::float8, $2::float8 * 2 ^ least(", attempt!(), " - 1, 20))) end,
+    retry_count = ", attempt!(), ",
     started_at = null, epoch = null,
-    error_message = concat_ws(E'\\n', f.error, substring(q.error_message from '(?n)^note: .*$'))";
+    error_message = concat_ws(E'\\n', f.error, substring(q.error_message from '(?n)^note: .*$'))");

@@ -16,31 +16,33 @@ use super::lease::Lease;
 use super::{QueueError, doing};
 
 /// `pg_publication_rel` has no row for a table that is published by its schema or with all tables.
-const IDENTITIES: &str = "
-    select n.nspname || '.' || c.relname,
-           pg_catalog.concat_ws('/', c.oid, p.oid, coalesce(r.oid, s.oid, 0),
-               p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate)
-    from pg_catalog.pg_publication_tables t
-    join pg_catalog.pg_publication p on p.pubname = t.pubname
-    join pg_catalog.pg_namespace n on n.nspname = t.schemaname
-    join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
-    left join pg_catalog.pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
-    left join lateral (select (pg_catalog.to_jsonb(pn) ->> 'oid')::oid as oid
-        from pg_catalog.pg_publication_namespace pn
-        where pn.pnpubid = p.oid and pn.pnnspid = n.oid) s on true
-    where t.pubname = $1";
+/// `s` is the publication of its schema.
+macro_rules! identities {
+    ($join:literal) => {
+        concat!(
+            "select n.nspname || '.' || c.relname,
+                   pg_catalog.concat_ws('/', c.oid, p.oid, coalesce(r.oid, s.oid, 0),
+                       p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate)
+            from pg_catalog.pg_publication_tables t
+            join pg_catalog.pg_publication p on p.pubname = t.pubname
+            join pg_catalog.pg_namespace n on n.nspname = t.schemaname
+            join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
+            left join pg_catalog.pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
+            left join lateral (",
+            $join,
+            ") s on true where t.pubname = $1"
+        )
+    };
+}
+
+const IDENTITIES: &str = identities!(
+    "select (pg_catalog.to_jsonb(pn) ->> 'oid')::oid as oid
+    from pg_catalog.pg_publication_namespace pn
+    where pn.pnpubid = p.oid and pn.pnnspid = n.oid"
+);
 
 /// Before 15 there are no schemas in publications.
-const IDENTITIES_14: &str = "
-    select n.nspname || '.' || c.relname,
-           pg_catalog.concat_ws('/', c.oid, p.oid, coalesce(r.oid, 0),
-               p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate)
-    from pg_catalog.pg_publication_tables t
-    join pg_catalog.pg_publication p on p.pubname = t.pubname
-    join pg_catalog.pg_namespace n on n.nspname = t.schemaname
-    join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
-    left join pg_catalog.pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
-    where t.pubname = $1";
+const IDENTITIES_14: &str = identities!("select null::oid as oid");
 
 const STORED: &str = "select table_name, identity from walferry.source where slot = $1";
 
