@@ -143,7 +143,8 @@ async fn at_queue(command: Command, config: &Config) -> Result<(), CommandError>
     let (client, slot) = (&session.client, &config.slot);
     let text = match command {
         Command::Jobs { choice, status, limit, json } => {
-            let filter = Filter { status, ..choice.filter() };
+            let (status, stuck) = status.unwrap_or_default();
+            let filter = Filter { status, stuck, ..choice.filter() };
             jobs::list(client, &filter, &tables, (limit, json)).await?
         }
         Command::Job { id, json } => {

@@ -74,8 +74,8 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
 }
 
 impl Parameters {
-    /// The text of a parameter; an empty one is the same as none.
-    pub(super) fn text(&mut self, name: &'static str, bytes_max: usize) -> Option<String> {
+    /// A parameter as it came; an empty one is the same as none.
+    pub(super) fn given(&mut self, name: &'static str) -> Option<String> {
         self.known.push(name);
         let mut all = self.given.iter().filter(|(known, _)| known == name);
         let value = all.next().map(|(_, value)| value.clone()).filter(|value| !value.is_empty());
@@ -83,15 +83,15 @@ impl Parameters {
         if again {
             self.refuse(name, "is there more than once", "one value");
         }
-        if value.as_ref().is_some_and(|value| value.len() > bytes_max) {
-            self.refuse(name, "is too long", format!("at most {bytes_max} bytes"));
-            return None;
-        }
-        if value.as_ref().is_some_and(|value| value.contains('\0')) {
-            self.refuse(name, "has a NUL character in it", "any other text");
-            return None;
-        }
         value
+    }
+
+    /// The text of a parameter.
+    pub(super) fn text(&mut self, name: &'static str, bytes_max: usize) -> Option<String> {
+        let value = self.given(name)?;
+        let Some((reason, allowed)) = wrong_text(&value, bytes_max) else { return Some(value) };
+        self.refuse(name, reason, allowed);
+        None
     }
 
     /// A whole number within limits, or the default.
@@ -119,16 +119,6 @@ impl Parameters {
         number
     }
 
-    /// A UUID, if there is one.
-    pub(super) fn uuid(&mut self, name: &'static str) -> Option<Uuid> {
-        let text = self.text(name, 64)?;
-        let uuid = Uuid::try_parse(&text).ok();
-        if uuid.is_none() {
-            self.refuse(name, format!("is {text:?}"), A_UUID);
-        }
-        uuid
-    }
-
     /// One of some words, if there is one.
     pub(super) fn word<T: Copy>(
         &mut self,
@@ -154,6 +144,11 @@ impl Parameters {
         self.errors.push(Invalid::new(name, reason, allowed));
     }
 
+    /// Notes what was found wrong elsewhere.
+    pub(super) fn refuse_all(&mut self, errors: Vec<Invalid>) {
+        self.errors.extend(errors);
+    }
+
     /// An error if anything was wrong, or is left over.
     pub(super) fn finish(mut self) -> Result<(), Problem> {
         for (name, _) in &self.given {
@@ -170,7 +165,16 @@ impl Parameters {
     }
 }
 
-const A_UUID: &str = "a UUID such as c0000000-0000-4000-8000-000000000001";
+/// What no text may be, and what it may.
+pub(super) fn wrong_text(text: &str, bytes_max: usize) -> Option<(&'static str, String)> {
+    if text.len() > bytes_max {
+        return Some(("is too long", format!("at most {bytes_max} bytes")));
+    }
+    let nul = text.contains('\0');
+    nul.then(|| ("has a NUL character in it", "any other text".to_owned()))
+}
+
+pub(super) const A_UUID: &str = "a UUID such as c0000000-0000-4000-8000-000000000001";
 
 /// A job's number in a path.
 pub(super) fn job_id(text: &str) -> Result<i64, Problem> {
@@ -208,12 +212,13 @@ mod tests {
         let mut given = parameters("page=0&limit=1000000000&id=x&stats=1&_=5").await;
         assert_eq!(given.number("page", (1, 100), 1), 1);
         assert_eq!(given.number("limit", (1, 200), 20), 20);
-        assert_eq!(given.uuid("id"), None);
+        assert_eq!(given.optional_number("id", (1, 9)), None);
         assert_eq!(given.word("status", &[("a", 1)]), None);
         let problem = given.finish().unwrap_err();
         assert_eq!(problem.status(), StatusCode::BAD_REQUEST);
         let text = format!("{problem:?}");
-        for word in ["page", "1 to 100", "limit", "1 to 200", "UUID", "stats", "not a parameter"] {
+        for word in ["page", "1 to 100", "limit", "1 to 200", "1 to 9", "stats", "not a parameter"]
+        {
             assert!(text.contains(word), "{word} is not in {text}");
         }
     }

@@ -18,7 +18,7 @@ use super::operate::{self, Discarded, Retried};
 use super::problem::Invalid;
 use super::trail::Who;
 use super::{PoolError, Problem, State, pool, stats};
-use crate::queue::audit::Asked;
+use crate::queue::audit::{self, Asked};
 use crate::queue::filter::Filter;
 use crate::queue::look::detail::{self, ColumnChange, Detail, Image};
 use crate::queue::status::Status;
@@ -104,7 +104,7 @@ pub(super) async fn get(
     };
     let found = pool::in_time(look).await.map_err(|error| stats::problem(&error))?;
     let detail = found.ok_or_else(|| unknown(id))?;
-    let private = state.private_columns(&detail.shown.table_name);
+    let private = state.definition.private_columns(&detail.shown.table_name);
     Ok(Json(describe(detail, &private)))
 }
 
@@ -137,14 +137,12 @@ pub(super) async fn discard(
 
 /// What was said to be the reason, if it says something.
 pub(super) fn reason(given: Option<String>) -> Result<String, Problem> {
-    let text = given.unwrap_or_default().trim().to_owned();
-    let length = text.chars().count();
-    if (3..=500).contains(&length) && !text.contains('\0') {
-        return Ok(text);
-    }
-    let said = if length == 0 { "is missing" } else { "is too short or too long" };
-    let allowed = "3 to 500 characters that tell others why";
-    Err(Problem::invalid(vec![Invalid::new("reason", said, allowed)]))
+    let given = given.unwrap_or_default();
+    audit::reason(&given).ok_or_else(|| {
+        let missing = given.trim().is_empty();
+        let said = if missing { "is missing" } else { "is too short or too long" };
+        Problem::invalid(vec![Invalid::new("reason", said, audit::A_REASON)])
+    })
 }
 
 fn one(id: i64) -> Filter {

@@ -2,18 +2,16 @@
 //!
 //! Not here: the statements (`queue::look`), one job (`job`).
 
-use std::time::SystemTime;
-
 use axum::Json;
 use axum::extract;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::input::Parameters;
+use super::input::{self, Parameters};
 use super::problem::Invalid;
 use super::{PoolError, Problem, State, pool, stats, time};
 use crate::change::Operation;
-use crate::queue::filter::Filter;
+use crate::queue::filter::{Filter, STATUSES};
 use crate::queue::look::{self, COUNT_MAX, Shown};
 use crate::queue::sample;
 use crate::queue::status::Status;
@@ -99,14 +97,6 @@ pub(super) struct FilterBody {
     until: Option<String>,
 }
 
-const STATUSES: [(&str, (Option<Status>, bool)); 5] = [
-    ("pending", (Some(Status::Pending), false)),
-    ("processing", (Some(Status::Processing), false)),
-    ("completed", (Some(Status::Completed), false)),
-    ("failed", (Some(Status::Failed), false)),
-    ("stuck", (None, true)),
-];
-
 const OPERATIONS: [(&str, Operation); 4] = [
     ("INSERT", Operation::Insert),
     ("UPDATE", Operation::Update),
@@ -167,29 +157,21 @@ pub(super) async fn list(
 fn filter(parameters: &mut Parameters) -> Filter {
     let (status, stuck) = parameters.word("status", &STATUSES).unwrap_or_default();
     let id = parameters.optional_number("id", (1, i64::MAX));
-    let operation = parameters.word("operation", &OPERATIONS);
     let attempts = parameters.optional_number("attempts_min", (0, i64::from(i32::MAX)));
-    let mut moment = |name| {
-        let text = parameters.text(name, 64)?;
-        let moment = time::parse(&text);
-        if moment.is_none() {
-            parameters.refuse(name, format!("is {text:?}"), A_MOMENT);
-        }
-        moment
-    };
-    let (since, until) = (moment("since"), moment("until"));
-    Filter {
+    let mut text = |name| parameters.given(name);
+    let body = FilterBody {
         ids: id.map(|id| vec![id]),
-        table: parameters.text("table", TEXT_BYTES_MAX),
-        status,
-        stuck,
-        operation: operation.map(|operation| operation.as_str().to_owned()),
-        record_id: parameters.uuid("record_id"),
-        error: parameters.text("error", TEXT_BYTES_MAX),
+        table: text("table"),
+        operation: text("operation"),
+        record_id: text("record_id"),
+        error: text("error"),
         attempts_min: attempts.and_then(|attempts| i32::try_from(attempts).ok()),
-        since,
-        until,
-    }
+        since: text("since"),
+        until: text("until"),
+    };
+    let (filter, errors) = body.checked("");
+    parameters.refuse_all(errors);
+    Filter { status, stuck, ..filter }
 }
 
 const A_MOMENT: &str = "ISO 8601 such as 2026-11-24T10:00:00Z";
@@ -197,58 +179,60 @@ const A_MOMENT: &str = "ISO 8601 such as 2026-11-24T10:00:00Z";
 impl FilterBody {
     /// As the queue knows it.
     pub(super) fn filter(&self) -> Result<Filter, Problem> {
+        let (filter, errors) = self.checked("filter.");
+        if errors.is_empty() { Ok(filter) } else { Err(Problem::invalid(errors)) }
+    }
+
+    /// What of it is right, and what is wrong in fields that are called `prefix` and their name.
+    fn checked(&self, prefix: &str) -> (Filter, Vec<Invalid>) {
         let mut errors = Vec::new();
-        let mut text = |field: &str, text: &Option<String>| {
-            if text.as_ref().is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
-                let allowed = format!("at most {TEXT_BYTES_MAX} bytes");
-                errors.push(Invalid::new(field, "is too long", allowed));
-            }
-            if text.as_ref().is_some_and(|text| text.contains('\0')) {
-                errors.push(Invalid::new(field, "has a NUL character in it", "any other text"));
-            }
-            text.clone().filter(|text| !text.is_empty())
+        let mut refuse = |field: &str, reason: &str, allowed: &str| {
+            errors.push(Invalid::new(&format!("{prefix}{field}"), reason, allowed));
         };
-        let (table, error) = (text("filter.table", &self.table), text("filter.error", &self.error));
-        let operation = text("filter.operation", &self.operation);
+        let mut text = |field: &str, text: &Option<String>| -> Option<String> {
+            let text = text.as_ref()?;
+            match input::wrong_text(text, TEXT_BYTES_MAX) {
+                Some((reason, allowed)) => refuse(field, reason, &allowed),
+                None => return Some(text.clone()),
+            }
+            None
+        };
+        let mut filled = |field, given| text(field, given).filter(|text| !text.is_empty());
+        let (table, error) = (filled("table", &self.table), filled("error", &self.error));
+        let operation = filled("operation", &self.operation);
+        let record_id = text("record_id", &self.record_id);
+        let moments = [text("since", &self.since), text("until", &self.until)];
         let known = |word: &String| OPERATIONS.iter().any(|(known, _)| known == word);
-        if let Some(word) = operation.as_ref().filter(|word| !known(word)) {
+        if operation.as_ref().is_some_and(|word| !known(word)) {
             let allowed = OPERATIONS.map(|(word, _)| word).join(", ");
-            errors.push(Invalid::new("filter.operation", format!("is {word:?}"), allowed));
+            refuse("operation", "is not one", &allowed);
         }
-        let record_id = self.record_id.as_deref().and_then(|text| {
-            let id = Uuid::try_parse(text).ok();
-            if id.is_none() {
-                errors.push(Invalid::new("filter.record_id", "is not one", "a UUID"));
+        let id = record_id.as_ref().map(|text| Uuid::try_parse(text));
+        if let Some(Err(_)) = id {
+            refuse("record_id", "is not one", input::A_UUID);
+        }
+        let moments = moments.map(|text| text.map(|text| time::parse(&text)));
+        for (field, moment) in ["since", "until"].into_iter().zip(&moments) {
+            if let Some(None) = moment {
+                refuse(field, "is not a moment", A_MOMENT);
             }
-            id
-        });
-        let mut moment = |field: &str, text: &Option<String>| -> Option<SystemTime> {
-            let text = text.as_deref()?;
-            let moment = time::parse(text);
-            if moment.is_none() {
-                errors.push(Invalid::new(field, "is not a moment", A_MOMENT));
-            }
-            moment
-        };
-        let since = moment("filter.since", &self.since);
-        let until = moment("filter.until", &self.until);
+        }
         if self.ids.as_ref().is_some_and(|ids| ids.len() > 10_000) {
-            errors.push(Invalid::new("filter.ids", "are too many", "at most 10000"));
+            refuse("ids", "are too many", "at most 10000");
         }
-        if !errors.is_empty() {
-            return Err(Problem::invalid(errors));
-        }
-        Ok(Filter {
+        let [since, until] = moments.map(Option::flatten);
+        let filter = Filter {
             ids: self.ids.clone(),
             table,
             operation,
-            record_id,
+            record_id: id.and_then(Result::ok),
             error,
             attempts_min: self.attempts_min,
             since,
             until,
             ..Filter::default()
-        })
+        };
+        (filter, errors)
     }
 }
 
@@ -296,7 +280,7 @@ mod tests {
     #[test]
     fn a_filter_in_a_body_is_checked() {
         let filter: FilterBody =
-            serde_json::from_str(r#"{"record_id":"x","operation":"insert","since":"today"}"#)
+            serde_json::from_str(r#"{"record_id":"","operation":"insert","since":"today"}"#)
                 .unwrap();
         let problem = format!("{:?}", filter.filter().unwrap_err());
         for field in ["filter.record_id", "filter.operation", "filter.since"] {

@@ -177,11 +177,6 @@ impl State {
 }
 
 impl Shared {
-    /// See [`Definition::private_columns`].
-    fn private_columns(&self, table: &str) -> Vec<String> {
-        self.definition.private_columns(table)
-    }
-
     /// The index that a document is in.
     fn index(&self, document: &DocumentId) -> String {
         let index = &self.definition.indices[usize::from(document.index.0)];

@@ -112,7 +112,7 @@ pub(super) async fn get(
     };
     let look = pool::in_time(look).await.map_err(|error| stats::problem(&error))?;
     let (unfinished, jobs, jobs_total) = look;
-    let masked = state.private_columns(&table);
+    let masked = state.definition.private_columns(&table);
     let (row, documents, differs, reason) = match now(&state, id, &table, record_id).await? {
         None => (None, Vec::new(), None, Some(NO_KEY.to_owned())),
         Some(Now { row, documents }) => {

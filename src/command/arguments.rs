@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use uuid::Uuid;
 
 use crate::config::{self, Flags, Role};
-use crate::queue::filter::Filter;
+use crate::queue::audit;
+use crate::queue::filter::{Filter, STATUSES};
 use crate::queue::status::Status;
 
 /// Keeps Elasticsearch true to PostgreSQL, with a receipt for every change.
@@ -76,9 +77,9 @@ pub enum Command {
     Jobs {
         #[command(flatten)]
         choice: Choice,
-        /// Only jobs with this status: pending, processing, completed or failed
+        /// Only jobs with this status: pending, processing, completed, failed or stuck
         #[arg(long, value_parser = status)]
-        status: Option<Status>,
+        status: Option<(Option<Status>, bool)>,
         /// At most this many
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
@@ -108,7 +109,7 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
         /// Why, for the audit log
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: String,
     },
     /// Show one job with its change, column by column
@@ -233,9 +234,14 @@ impl Arguments {
     }
 }
 
-fn status(text: &str) -> Result<Status, String> {
-    let words = || Status::ALL.map(Status::as_str).join(", ");
-    Status::from_word(text).ok_or_else(|| format!("is not one of {}", words()))
+fn status(text: &str) -> Result<(Option<Status>, bool), String> {
+    let found = STATUSES.iter().find(|(word, _)| *word == text);
+    let words = || STATUSES.map(|(word, _)| word).join(", ");
+    found.map(|(_, status)| *status).ok_or_else(|| format!("is not one of {}", words()))
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    audit::reason(text).ok_or_else(|| format!("write {}", audit::A_REASON))
 }
 
 fn role(text: &str) -> Result<Role, String> {

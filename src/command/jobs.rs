@@ -38,7 +38,8 @@ impl JobsError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Unknown(_) | Self::NotFailed { .. } | Self::NotChosen => 2,
+            Self::Unknown(_) | Self::NotFailed { .. } => 1,
+            Self::NotChosen => 2,
             Self::Queue(_) => 3,
         }
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use super::jobs::columns;
+use crate::api::Stats;
 use crate::health::{self, Code, Health, Signals, Verdict};
 use crate::queue::QueueError;
 use crate::queue::look::detail::{self, Detail, Image};
@@ -34,8 +35,7 @@ impl StatusError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Unhealthy => 1,
-            Self::Unknown(_) => 2,
+            Self::Unknown(_) | Self::Unhealthy => 1,
             Self::Queue(_) => 3,
         }
     }
@@ -88,18 +88,12 @@ fn judged(sample: &Sample) -> Health {
 }
 
 fn object(sample: &Sample, health: &Health, slot: &str) -> Value {
-    let counts = &sample.counts;
     json!({
         "status": health.verdict.as_str(),
         "issues": health.issues,
         "recommendations": health.recommendations,
         "details": health.details,
-        "stats": {
-            "total": counts.total, "pending": counts.pending, "processing": counts.processing,
-            "completed": counts.completed, "failed": counts.failed, "stuck": counts.stuck,
-            "avgProcessingTime": counts.processing_time_ms,
-            "lastProcessedAt": counts.last_processed_at,
-        },
+        "stats": Stats::from(&sample.counts),
         "indexing": sample.indexing,
         "oldest_unfinished_at": sample.oldest_unfinished.as_ref().map(|moment| &moment.at),
         "slot": sample.slot.known().map(|state| json!({

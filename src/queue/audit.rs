@@ -68,6 +68,17 @@ pub struct Entry {
 /// Characters of what people write.
 const TEXT_MAX: usize = 1_000;
 
+/// What an operator's reason must be.
+pub const A_REASON: &str = "3 to 500 characters that tell others why";
+
+/// An operator's reason without the space around it, if it says something.
+#[must_use]
+pub fn reason(given: &str) -> Option<String> {
+    let text = given.trim();
+    let says = (3..=500).contains(&text.chars().count()) && !text.contains('\0');
+    says.then(|| text.to_owned())
+}
+
 /// Writes a line; returns its number.
 ///
 /// # Errors

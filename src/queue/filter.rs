@@ -31,6 +31,15 @@ pub struct Filter {
     pub until: Option<SystemTime>,
 }
 
+/// What may be asked for as a status, as [`Filter::status`] and [`Filter::stuck`] have it.
+pub const STATUSES: [(&str, (Option<Status>, bool)); 5] = [
+    ("pending", (Some(Status::Pending), false)),
+    ("processing", (Some(Status::Processing), false)),
+    ("completed", (Some(Status::Completed), false)),
+    ("failed", (Some(Status::Failed), false)),
+    ("stuck", (None, true)),
+];
+
 /// A job `processing` for longer is stuck. Rows that something else put there have no
 /// `started_at`.
 pub(super) const STUCK: &str = "q.status = 'processing'

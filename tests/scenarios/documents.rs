@@ -177,16 +177,21 @@ async fn a_fan_out_with_a_refused_document_fails_its_cause_and_names_the_documen
 async fn jobs_that_nobody_can_find_are_said_so() {
     let scene = Scene::new("unknown_job").await;
     scene.once().await;
-    let said = scene.command(&["retry", "--id", "4711"], 2).await;
+    let said = scene.command(&["retry", "--id", "4711"], 1).await;
     assert!(said.contains("there is no job 4711"), "{said}");
     scene.sql(ROWS).await;
     scene.once().await;
     let id = scene.number("select max(id) from elasticsearch_sync_queue").await.to_string();
-    let said = scene.command(&["retry", "--id", &id], 2).await;
+    let said = scene.command(&["retry", "--id", &id], 1).await;
     assert!(said.contains("is completed; only failed jobs can be retried"), "{said}");
     let said = scene.command(&["retry"], 2).await;
     assert!(said.contains("--all"), "{said}");
+    let said = scene.command(&["job", "4711"], 1).await;
+    assert!(said.contains("there is no job 4711"), "{said}");
     let said = scene.command(&["jobs", "--status", "done"], 2).await;
-    assert!(said.contains("pending, processing, completed, failed"), "{said}");
+    assert!(said.contains("pending, processing, completed, failed, stuck"), "{said}");
+    assert!(scene.command(&["jobs", "--status", "stuck"], 0).await.contains("no jobs"));
+    let said = scene.command(&["discard", "--all", "--reason", " x "], 2).await;
+    assert!(said.contains("3 to 500 characters"), "{said}");
     assert!(scene.command(&["jobs", "--table", "profiles"], 0).await.contains("INSERT"));
 }
