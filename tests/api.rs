@@ -9,12 +9,18 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use walferry::api::auth::token;
 use walferry::api::{self, Parts, State};
-use walferry::config::{Flags, Needs, load};
+use walferry::config::{Flags, Needs, Role, load};
 use walferry::document::parse;
 use walferry::metrics::Metrics;
 use walferry::status::{Component, Status};
 use walferry::supervisor::desk::Desk;
+
+/// A line of `WALFERRY_API_TOKENS`.
+pub(crate) fn token_entry(name: &str, role: Role, text: &str) -> String {
+    format!("{name}:{}:{}", role.as_str(), token::hash(text).unwrap())
+}
 
 /// A server whose PostgreSQL is not there.
 pub(crate) struct Server {

@@ -16,7 +16,7 @@ use walferry::api::auth::token;
 use walferry::api::route::{self, Access, Place, routes};
 use walferry::config::Role;
 
-use crate::api::Server;
+use crate::api::{Server, token_entry};
 
 const SECRET: &str = "a-secret-of-more-than-thirty-two-bytes";
 const ISSUER: &str = "https://auth.example";
@@ -42,12 +42,11 @@ impl Guarded {
     async fn start() -> Self {
         let tokens = Role::ALL.map(|_| token::generate().unwrap());
         let expired = token::generate().unwrap();
-        let hash = |text: &str| token::hash(text).unwrap();
-        let entries = Role::ALL.iter().zip(&tokens).map(|(role, text)| {
-            let role = role.as_str();
-            format!("{role}-name:{role}:{}", hash(text))
-        });
-        let old = format!("old:admin:{}:2020-01-01", hash(&expired));
+        let entries = Role::ALL
+            .iter()
+            .zip(&tokens)
+            .map(|(role, text)| token_entry(&format!("{}-name", role.as_str()), *role, text));
+        let old = format!("{}:2020-01-01", token_entry("old", Role::Admin, &expired));
         let entries: Vec<String> = entries.chain([old]).collect();
         let server = Server::start_with(&[
             ("WALFERRY_API_TOKENS", &entries.join("\n")),

@@ -8,7 +8,9 @@ use serde_json::Value;
 use walferry::api::QUEUE_PREFIXES;
 use walferry::api::auth::token;
 use walferry::api::route::{self, Place, routes};
+use walferry::config::Role;
 
+use crate::api::token_entry;
 use crate::scene::Scene;
 
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -72,7 +74,7 @@ async fn no_secret_and_no_private_value_is_told_to_anybody() {
     scene.sql(ROW).await;
     scene.forget_witnessed().await;
     let good = format!("wf_{CANARY}_{}", token::generate().unwrap());
-    let entry = format!("ann:admin:{}", token::hash(&good).unwrap());
+    let entry = token_entry("ann", Role::Admin, &good);
     let launch = scene.bed.walferry(&["run"]);
     let mut walferry = launch
         .env("RUST_LOG", "walferry=trace,info")

@@ -139,7 +139,8 @@ fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 pub fn routes() -> Vec<Route> {
     let mut routes = probes();
     routes.extend(looks());
-    routes.extend(actions());
+    routes.extend(actions_on_the_whole());
+    routes.extend(actions_on_jobs());
     routes
 }
 
@@ -268,9 +269,9 @@ fn looks_at_the_whole() -> Vec<Route> {
     ]
 }
 
-fn actions() -> Vec<Route> {
+fn actions_on_the_whole() -> Vec<Route> {
     use Access::{Admin, Operator};
-    use Place::{Queue, Root};
+    use Place::Queue;
     vec![
         Route::post::<_, _, operate::Retried>(
             Queue,
@@ -300,6 +301,13 @@ fn actions() -> Vec<Route> {
             "indexing halts; changes are captured meanwhile",
             operate::stop,
         ),
+    ]
+}
+
+fn actions_on_jobs() -> Vec<Route> {
+    use Access::Operator;
+    use Place::{Queue, Root};
+    vec![
         Route::post::<_, _, operate::Retried>(
             Queue,
             "/jobs/{id}/retry",
