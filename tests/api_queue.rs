@@ -138,6 +138,26 @@ async fn jobs_are_listed_by_page_and_filter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn statistics_tell_what_was_committed_before_they_were_asked_for() {
+    let scene = Scene::unwitnessed("api_now").await;
+    let mut walferry = scene.ready().await;
+    for total in 1..=20_i64 {
+        scene
+            .sql(&format!(
+                "insert into elasticsearch_sync_queue (table_name, record_id, operation, status, change_data)
+                 values ('listings', '{ANN}', 'UPDATE', 'failed', '{{}}')"
+            ))
+            .await;
+        let paths = [format!("{Q}/stats"), format!("{Q}/health")];
+        let (stats, health) = tokio::join!(get(&walferry, &paths[0]), get(&walferry, &paths[1]));
+        assert_eq!(stats["total"], total);
+        assert_eq!(stats["failed"], total);
+        assert_eq!(health["errorRate"], 1.0, "{health}");
+    }
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_differs_is_seen_and_put_right_again() {
     let scene = Scene::unwitnessed("api_record").await;
     let mut walferry = scene.ready().await;

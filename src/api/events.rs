@@ -101,8 +101,9 @@ impl Watcher {
             if Instant::now() >= self.end {
                 return None;
             }
-            let (overview, figures) = overview::look(&self.state).await;
-            self.pending = figures.and_then(|figures| self.jobs(&figures));
+            let figures = self.state.sampler.recent().await;
+            let overview = overview::look(&self.state, &figures);
+            self.pending = figures.ok().and_then(|figures| self.jobs(&figures));
             let text = serde_json::to_string(&overview).unwrap_or_default();
             if text != self.told {
                 self.told.clone_from(&text);

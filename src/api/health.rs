@@ -86,8 +86,9 @@ pub(super) struct Tested {
 /// `GET health/detailed`.
 pub(super) async fn detailed(extract::State(state): extract::State<State>) -> Json<Detailed> {
     let (database, elasticsearch) = tokio::join!(database_latency(&state), test(&state));
-    let ((overview, figures), readiness) = (overview::look(&state).await, state.status.now());
-    let sample = figures.as_ref().map(|figures| &figures.sample);
+    let (figures, readiness) = (state.sampler.now().await, state.status.now());
+    let overview = overview::look(&state, &figures);
+    let sample = figures.as_ref().ok().map(|figures| &figures.sample);
     let stopped = sample.is_some_and(|sample| !sample.indexing);
     let components = readiness.iter().map(|(component, part)| {
         let (latency, broken) = match component {

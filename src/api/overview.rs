@@ -85,23 +85,23 @@ pub(super) struct Overview {
 
 /// `GET health`: always 200, with the truth in the body.
 pub(super) async fn health(extract::State(state): extract::State<State>) -> Json<Health> {
-    let figures = state.sampler.figures().await;
+    let figures = state.sampler.now().await;
     Json(judged(&figures, &state.status.now()))
 }
 
 /// `GET overview`.
 pub(super) async fn get(extract::State(state): extract::State<State>) -> Json<Overview> {
-    Json(look(&state).await.0)
+    let figures = state.sampler.now().await;
+    Json(look(&state, &figures))
 }
 
-/// What one look tells, and what it was made of.
-pub(super) async fn look(state: &State) -> (Overview, Option<Figures>) {
-    let figures = state.sampler.figures().await;
+/// What one look tells.
+pub(super) fn look(state: &State, figures: &Result<Figures, Arc<PoolError>>) -> Overview {
     let readiness = state.status.now();
     let known = figures.as_ref().ok();
-    let overview = Overview {
+    Overview {
         stats: known.map(|figures| Stats::from(&figures.sample.counts)),
-        health: judged(&figures, &readiness),
+        health: judged(figures, &readiness),
         slot: known.and_then(|figures| slot(&state.slot, figures.sample.slot.known())),
         mode: mode(&readiness, known.is_some_and(|figures| !figures.sample.indexing)),
         components: readiness.iter().map(|(name, part)| (name.as_str(), part.into())).collect(),
@@ -109,8 +109,7 @@ pub(super) async fn look(state: &State) -> (Overview, Option<Figures>) {
             .and_then(|figures| figures.sample.oldest_unfinished.as_ref())
             .map(|moment| moment.at.clone()),
         rate_per_second: known.map_or(0.0, |figures| (figures.rate * 10.0).round() / 10.0),
-    };
-    (overview, figures.ok())
+    }
 }
 
 fn judged(figures: &Result<Figures, Arc<PoolError>>, readiness: &Readiness) -> Health {

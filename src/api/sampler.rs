@@ -1,4 +1,7 @@
-//! The queue's figures for everybody who asks: read once a second at most, however many ask.
+//! The queue's figures for everybody who asks.
+//!
+//! Who asks now is told what was read since: whatever was committed before is in it. Many who ask at
+//! once share a look, and looks keep apart, so that any number of them costs PostgreSQL little.
 //!
 //! It also remembers when something was last finished, which is what health is told from, and tells
 //! the metrics; so it looks every few seconds even if nobody asks. Its session is its own: whoever
@@ -9,7 +12,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::pool::{PoolError, in_time};
 use crate::change::Lsn;
@@ -20,8 +23,10 @@ use crate::postgres::{Session, connect};
 use crate::queue::sample::{self, Sample};
 use crate::status::{Component, Repeats, Status, sentence};
 
-/// Figures are this old at most.
-const AGE_MAX: Duration = Duration::from_secs(1);
+/// Between the beginnings of two looks.
+const APART: Duration = Duration::from_millis(20);
+/// Figures of this age are as good as new to who asks again and again; and so is a failure.
+const RECENT: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A figure is not worth more of the server's time than this.
 const SETTINGS: &str = "set statement_timeout = '2s'; set lock_timeout = '500ms'";
@@ -32,7 +37,7 @@ pub(crate) struct Figures {
     pub(crate) sample: Arc<Sample>,
     /// How long nothing has been finished while there was something to finish.
     pub(crate) stalled: Duration,
-    /// Jobs finished a second, between the last two looks.
+    /// Jobs finished a second, over the last second or more.
     pub(crate) rate: f64,
 }
 
@@ -50,7 +55,7 @@ pub(crate) struct Sampler {
 #[derive(Default)]
 struct Looks {
     session: Option<Session>,
-    /// When, and what was told.
+    /// When it began, and what was told.
     last: Option<(Instant, Result<Figures, Arc<PoolError>>)>,
     repeats: Repeats,
 }
@@ -76,16 +81,35 @@ impl Sampler {
         Self { database, slot, status, metrics, looks, progress }
     }
 
+    /// Figures that were read after this was called.
+    ///
+    /// # Errors
+    ///
+    /// Why PostgreSQL does not tell; that is remembered for a second.
+    pub(crate) async fn now(&self) -> Result<Figures, Arc<PoolError>> {
+        self.since(Instant::now()).await
+    }
+
     /// Figures of now, or of the last second.
     ///
     /// # Errors
     ///
-    /// Why PostgreSQL does not tell; that is remembered for a second as well.
-    pub(crate) async fn figures(&self) -> Result<Figures, Arc<PoolError>> {
+    /// As [`Self::now`].
+    pub(crate) async fn recent(&self) -> Result<Figures, Arc<PoolError>> {
+        let now = Instant::now();
+        self.since(now.checked_sub(RECENT).unwrap_or(now)).await
+    }
+
+    async fn since(&self, moment: Instant) -> Result<Figures, Arc<PoolError>> {
         let mut looks = self.looks.lock().await;
-        if let Some((_, known)) = looks.last.as_ref().filter(|(at, _)| at.elapsed() < AGE_MAX) {
-            return known.clone();
+        if let Some((began, known)) = &looks.last {
+            if *began >= moment || known.is_err() && began.elapsed() < RECENT {
+                return known.clone();
+            }
+            // Whoever comes meanwhile shares the next look.
+            sleep_until(*began + APART).await;
         }
+        let began = Instant::now();
         let session = looks.session.take().filter(|session| !session.closed.is_closed());
         let read = in_time(self.read(session)).await;
         self.tell(read.as_ref().map(|(sample, _)| sample), &mut looks.repeats);
@@ -93,7 +117,7 @@ impl Sampler {
             looks.session = Some(session);
             self.note(sample)
         });
-        looks.last = Some((Instant::now(), figures.clone()));
+        looks.last = Some((began, figures.clone()));
         figures
     }
 
@@ -164,7 +188,7 @@ impl Sampler {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            drop(self.figures().await);
+            drop(self.recent().await);
         }
     }
 }
@@ -178,10 +202,13 @@ fn after(known: Option<Progress>, sample: &Sample, now: Instant) -> Progress {
     };
     let idle = counts.pending + counts.processing == 0 || !sample.indexing;
     let has_moved = settled != known.settled || finished != known.finished || idle;
+    let moved = if has_moved { now } else { known.moved };
+    if now - known.looked < RECENT {
+        return Progress { moved, ..known };
+    }
     let seconds = (now - known.looked).as_secs_f64();
     // `clear` takes finished jobs away; nothing is finished backwards.
     let jobs = u32::try_from((finished - known.finished).max(0)).unwrap_or(u32::MAX);
-    let rate = if seconds > 0.0 { f64::from(jobs) / seconds } else { 0.0 };
-    let moved = if has_moved { now } else { known.moved };
+    let rate = f64::from(jobs) / seconds;
     Progress { settled, finished, looked: now, moved, rate }
 }

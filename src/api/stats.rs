@@ -53,7 +53,7 @@ impl From<&Counts> for Stats {
 pub(super) async fn get(
     extract::State(state): extract::State<State>,
 ) -> Result<Json<Stats>, Problem> {
-    let figures = state.sampler.figures().await.map_err(|error| problem(&error))?;
+    let figures = state.sampler.now().await.map_err(|error| problem(&error))?;
     Ok(Json(Stats::from(&figures.sample.counts)))
 }
 
