@@ -7,6 +7,7 @@ mod firing;
 mod lint;
 mod live;
 mod runbooks;
+mod sampling;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
