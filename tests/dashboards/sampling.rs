@@ -30,7 +30,8 @@ const JOBS: &str = "
 async fn no_figure_is_read_by_a_scan_of_a_part() {
     let bed = TestBed::new("sampling").await;
     bed.migrate().await;
-    let parts = "select count(*) from pg_partition_tree('public.elasticsearch_sync_queue') where isleaf";
+    let parts =
+        "select count(*) from pg_partition_tree('public.elasticsearch_sync_queue') where isleaf";
     assert!(bed.sql.value::<i64>(parts, &[]).await >= 6);
     bed.sql.run(JOBS).await;
     let (code, said) = bed.walferry_once(&["maintain", "--recount"], SOON).await;
