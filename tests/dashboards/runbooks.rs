@@ -105,6 +105,31 @@ fn typed(page: &str) -> Vec<Vec<String>> {
     blocks.iter().flat_map(|block| block.lines().map(words)).collect()
 }
 
+/// What a page sets in italics stands on a dashboard, or on a button of the admin page.
+#[test]
+fn every_panel_and_button_of_the_pages_exists() {
+    let titles: Vec<String> = NAMES
+        .iter()
+        .flat_map(|name| {
+            let dashboard = dashboard(name);
+            let title = |panel: &serde_json::Value| panel["title"].as_str().unwrap().to_owned();
+            panels(&dashboard).into_iter().map(title).collect::<Vec<_>>()
+        })
+        .collect();
+    let words = read("src/api/page/words.en.js");
+    let mut count = 0;
+    for (name, page) in pages() {
+        let prose: String =
+            page.split("```").step_by(2).flat_map(|p| p.split('`').step_by(2)).collect();
+        for place in prose.split('*').skip(1).step_by(2) {
+            let exists = titles.iter().any(|title| title == place) || words.contains(place);
+            assert!(exists, "{name}: nothing is called {place}");
+            count += 1;
+        }
+    }
+    assert!(count > 3, "{count}");
+}
+
 #[test]
 fn every_walferry_command_of_the_pages_is_one() {
     let mut count = 0;
