@@ -24,6 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::auth::Identity;
 use super::sampler::Figures;
 use super::{Problem, State, overview};
+use crate::metrics::http::Held;
 use crate::queue::sample::ENDED_MAX;
 
 /// Clients at once.
@@ -65,14 +66,14 @@ struct Watcher {
     number: u64,
     spoke: Instant,
     end: Instant,
-    _place: OwnedSemaphorePermit,
+    _place: (OwnedSemaphorePermit, Held),
 }
 
 impl Watcher {
     fn new(state: State, place: OwnedSemaphorePermit, expires_at: Option<SystemTime>) -> Self {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let now = Instant::now();
+        let (now, counted) = (Instant::now(), state.metrics.http.watching());
         // Nobody watches for longer than they may.
         let left = expires_at.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
         Self {
@@ -84,7 +85,7 @@ impl Watcher {
             number: 0,
             spoke: now,
             end: now + left.unwrap_or(TIME_MAX).min(TIME_MAX),
-            _place: place,
+            _place: (place, counted),
         }
     }
 

@@ -44,6 +44,7 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let (method, began) = (word(request.method()), Instant::now());
+    let _under_way = state.metrics.http.under_way();
     let id = request_id::new();
     let route = path.as_ref().map_or("other", MatchedPath::as_str);
     let span = trace::request(method, route, &id);

@@ -145,6 +145,7 @@ impl State {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { config, definition, status, metrics, desk } = parts;
+        metrics.http.declare(&trail::ACTIONS);
         let (pool, slot) = (Pool::new(config.database.clone()), Arc::from(config.slot.as_str()));
         let mut settings = config.elasticsearch.clone();
         settings.request_timeout = settings.request_timeout.min(ELASTICSEARCH_TIME_MAX);

@@ -72,10 +72,14 @@ impl Trail {
     /// Writes down that it begins. What cannot be written down is not done.
     pub(super) async fn begin(state: &State, who: Who, asked: Asked) -> Result<Self, Problem> {
         let own = state.pool.own("walferry operate", SETTINGS).await;
-        let own = own.map_err(|error| stats::problem(&error))?;
+        let refused = |error: &PoolError| {
+            count(state, asked.action, Outcome::Failed);
+            stats::problem(error)
+        };
+        let own = own.map_err(|error| refused(&error))?;
         let Who(actor) = who;
         let begun = audit::begin(&own.session.client, &actor, &asked, Outcome::Started).await;
-        let id = begun.map_err(|error| stats::problem(&error.into()))?;
+        let id = begun.map_err(|error| refused(&error.into()))?;
         Ok(Self { state: state.clone(), own, id, actor, asked })
     }
 
@@ -99,6 +103,7 @@ impl Trail {
                     request_id,
                     "operation done"
                 );
+                count(&self.state, action, Outcome::Done);
                 let written = audit::end(client, self.id, Outcome::Done, affected, None).await;
                 (Ok(answer), written)
             }
@@ -117,6 +122,7 @@ impl Trail {
                     "operation failed"
                 );
                 let failed = Outcome::Failed;
+                count(&self.state, action, failed);
                 let written = audit::end(client, self.id, failed, affected, Some(&said)).await;
                 (Err(stats::problem(&error)), written)
             }
@@ -145,6 +151,9 @@ pub(super) fn denied(
     path: &str,
     code: &'static str,
 ) {
+    let action = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let action = ACTIONS.iter().find(|known| **known == action).copied().unwrap_or("other");
+    count(state, action, Outcome::Denied);
     let Ok(place) = Arc::clone(&state.denials).try_acquire_owned() else { return };
     let actor = Actor {
         name,
@@ -152,8 +161,6 @@ pub(super) fn denied(
         address: Some(address.to_string()),
         request_id: Some(request_id::current()),
     };
-    let action = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let action = ACTIONS.iter().find(|known| **known == action).copied().unwrap_or("other");
     let (target, reason) = (Some(path.to_owned()), Some(code.to_owned()));
     let (asked, state) = (Asked { action, target, reason }, state.clone());
     tokio::spawn(async move {
@@ -174,8 +181,13 @@ pub(super) fn denied(
     });
 }
 
-/// Words for what was denied.
-const ACTIONS: [&str; 7] = ["retry-failed", "clear", "start", "stop", "retry", "discard", "resync"];
+/// Words for what is asked for and for what is denied.
+pub(super) const ACTIONS: [&str; 8] =
+    ["retry-failed", "clear", "start", "stop", "retry", "discard", "resync", "other"];
+
+fn count(state: &State, action: &'static str, outcome: Outcome) {
+    state.metrics.http.admin_action(action, outcome.as_str());
+}
 
 /// An answer that does not end with its client's connection: what is begun is done and written
 /// down.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounter, IntCounterVec};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 use super::registration::Registration;
 
@@ -14,8 +14,11 @@ const SECONDS: &[f64] = &[0.005, 0.02, 0.1, 0.5, 1.0, 5.0];
 pub struct Http {
     requests: IntCounterVec,
     seconds: HistogramVec,
+    in_flight: IntGauge,
+    streams: IntGauge,
     auth_failures: IntCounterVec,
     rate_limited: IntCounter,
+    actions: IntCounterVec,
 }
 
 /// Words of the label `reason`.
@@ -27,6 +30,26 @@ const REFUSALS: [&str; 6] = [
     "token_foreign",
     "role_missing",
 ];
+
+/// Words of the label `outcome`: the audit log's of what has ended.
+const OUTCOMES: [&str; 3] = ["done", "denied", "failed"];
+
+/// Counts as one until dropped, however that comes about.
+#[derive(Debug)]
+pub struct Held(IntGauge);
+
+impl Held {
+    fn one_more(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
 
 impl Http {
     pub(super) fn new(add: &Registration<'_>) -> Self {
@@ -42,6 +65,8 @@ impl Http {
                 "route",
                 SECONDS,
             ),
+            in_flight: add.gauge("http_requests_in_flight", "Requests without an answer yet."),
+            streams: add.gauge("http_sse_clients", "Pages that stay open, each by a stream."),
             auth_failures: add.counters(
                 "http_auth_failures_total",
                 "Tokens that were refused.",
@@ -49,6 +74,11 @@ impl Http {
             ),
             rate_limited: add
                 .counter("http_rate_limited_total", "Requests refused for being too many."),
+            actions: add.counters(
+                "admin_actions_total",
+                "Operations by what came of them; each is in the audit log as well.",
+                &["action", "outcome"],
+            ),
         };
         REFUSALS.iter().for_each(|reason| drop(http.auth_failures.with_label_values(&[*reason])));
         http
@@ -58,6 +88,32 @@ impl Http {
         self.auth_failures.with_label_values(&[reason]).inc();
     }
 
+    /// Makes the series of operations. `actions` are words of this program.
+    pub fn declare(&self, actions: &[&'static str]) {
+        for action in actions {
+            for outcome in OUTCOMES {
+                drop(self.actions.with_label_values(&[*action, outcome]));
+            }
+        }
+    }
+
+    /// An operation ended, or was denied. Both are words of this program.
+    pub fn admin_action(&self, action: &'static str, outcome: &'static str) {
+        self.actions.with_label_values(&[action, outcome]).inc();
+    }
+
+    /// A request is under way for as long as this is held.
+    #[must_use]
+    pub fn under_way(&self) -> Held {
+        Held::one_more(&self.in_flight)
+    }
+
+    /// A page is open for as long as this is held.
+    #[must_use]
+    pub fn watching(&self) -> Held {
+        Held::one_more(&self.streams)
+    }
+
     pub(super) fn rate_limited(&self) {
         self.rate_limited.inc();
     }
@@ -65,5 +121,35 @@ impl Http {
     pub(super) fn request(&self, route: &str, method: &'static str, code: u16, took: Duration) {
         self.requests.with_label_values(&[route, method, &code.to_string()]).inc();
         self.seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Metrics;
+
+    #[test]
+    fn what_is_held_counts_until_it_is_dropped() {
+        let metrics = Metrics::new();
+        let (one, two) = (metrics.http.watching(), metrics.http.watching());
+        let request = metrics.http.under_way();
+        let text = metrics.render();
+        assert!(text.contains("walferry_http_sse_clients 2"), "{text}");
+        assert!(text.contains("walferry_http_requests_in_flight 1"), "{text}");
+        drop((one, two, request));
+        let text = metrics.render();
+        assert!(text.contains("walferry_http_sse_clients 0"), "{text}");
+        assert!(text.contains("walferry_http_requests_in_flight 0"), "{text}");
+    }
+
+    #[test]
+    fn operations_have_a_series_before_the_first() {
+        let metrics = Metrics::new();
+        metrics.http.declare(&["stop", "clear"]);
+        metrics.http.admin_action("clear", "denied");
+        let text = metrics.render();
+        assert_eq!(text.matches("walferry_admin_actions_total{").count(), 6);
+        let denied = "walferry_admin_actions_total{action=\"clear\",outcome=\"denied\"} 1";
+        assert!(text.contains(denied), "{text}");
     }
 }

@@ -13,6 +13,10 @@ pub(super) const LATENCIES: &[f64] =
 pub(super) const COUNTS: &[f64] =
     &[1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0];
 
+/// Bytes of a request, from 1 KiB to 64 MiB.
+pub(super) const SIZES: &[f64] =
+    &[1024.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
+
 pub(super) struct Registration<'a>(pub(super) &'a Registry);
 
 impl Registration<'_> {

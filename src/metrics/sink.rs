@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::registration::{COUNTS, LATENCIES, Registration};
+use super::registration::{COUNTS, LATENCIES, Registration, SIZES, real};
 
 /// Words of the label `outcome` of documents.
 const OUTCOMES: [&str; 4] = ["indexed", "deleted", "superseded", "refused"];
@@ -73,6 +73,7 @@ pub struct Sink {
     requests: IntCounterVec,
     request_seconds: Histogram,
     bulk_documents: Histogram,
+    bulk_bytes: Histogram,
     sent_bytes: IntCounter,
     retries: IntCounterVec,
     refreshes: IntCounter,
@@ -113,6 +114,11 @@ impl Sink {
                 "sink_bulk_documents",
                 "Documents in a bulk request.",
                 COUNTS,
+            ),
+            bulk_bytes: add.histogram(
+                "sink_bulk_bytes",
+                "Bytes of a bulk request before compression.",
+                SIZES,
             ),
             sent_bytes: add
                 .counter("sink_sent_bytes_total", "Bytes of bulk requests before compression."),
@@ -172,6 +178,7 @@ impl Sink {
         self.requests.with_label_values(&[outcome]).inc();
         self.request_seconds.observe(took.as_secs_f64());
         self.bulk_documents.observe(f64::from(documents));
+        self.bulk_bytes.observe(real(bytes));
         self.sent_bytes.inc_by(bytes);
     }
 

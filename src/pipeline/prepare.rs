@@ -94,8 +94,9 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
 
     let replication =
         Replication::connect(&config.database, &lease.application_name("stream")).await;
-    let mut replication = replication.map_err(|error| replication_fault(&error))?;
-    let system = replication.identify_system().await.map_err(|error| replication_fault(&error))?;
+    let mut replication = replication.map_err(|error| replication_fault(context, &error))?;
+    let system = replication.identify_system().await;
+    let system = system.map_err(|error| replication_fault(context, &error))?;
     let Recognised { stored, settlement, anew } =
         recognise(context, &control, &lease, &mut replication, &system).await?;
     let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
@@ -103,7 +104,7 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let source = Source::recognise(&control, &lease, &config.publication, &tables, anew).await;
     let source = source.map_err(|error| source_fault(&error))?;
     let stream = replication.start(&config.slot, start, &config.publication).await;
-    let stream = stream.map_err(|error| replication_fault(&error))?;
+    let stream = stream.map_err(|error| replication_fault(context, &error))?;
     // Once more, now that nobody else can read the slot.
     let actual = slot::inspect(&control, &config.slot).await.map_err(|e| Fault::judge(&e))?;
     slot::compare(&config.slot, &identity(&stored, start), &system, actual.as_ref())
@@ -204,7 +205,8 @@ async fn take_lease(context: &Context, control: &Client) -> Result<Lease, Fault>
     }
 }
 
-fn replication_fault(error: &crate::wal::ReplicationError) -> Fault {
+fn replication_fault(context: &Context, error: &crate::wal::ReplicationError) -> Fault {
+    context.metrics.source.failed(error.failure());
     match error.class() {
         Class::Permanent => Fault::permanent(error),
         Class::Transient => Fault::passing(error),
@@ -267,7 +269,8 @@ async fn recognise(
                 "creating the replication slot; this waits for transactions under way"
             );
             context.status.fault(Component::Slot, "creating; waits for transactions under way");
-            replication.create_slot(name).await.map_err(|error| replication_fault(&error))?
+            let created = replication.create_slot(name).await;
+            created.map_err(|error| replication_fault(context, &error))?
         }
     };
     let stored = StoredPosition {

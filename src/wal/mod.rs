@@ -14,6 +14,7 @@
 
 mod authentication;
 pub mod connection;
+mod failure;
 mod feedback;
 mod open;
 pub mod pgoutput;

@@ -116,9 +116,10 @@ pub async fn run(
         schedule: Schedule::new(period, now),
         stats: Arc::clone(&ports.stats),
         metrics: ports.metrics.clone(),
-        seen: Received::default(),
+        seen: ports.metrics.receiver(),
     };
     link.progress.advance_durable(*ports.durable.borrow());
+    let metrics = ports.metrics.clone();
     let reader = StreamLoop {
         link,
         settings,
@@ -133,7 +134,7 @@ pub async fn run(
         output_open: true,
         skipped: HashSet::new(),
     };
-    reader.run().await
+    reader.run().await.inspect_err(|error| metrics.failed(error.failure()))
 }
 
 /// The connection with its feedback: what must go on whatever else is awaited.
@@ -155,7 +156,7 @@ impl Link {
         self.stats.acknowledged_lsn.store(durable.0, Ordering::Relaxed);
         self.stats.feedbacks.fetch_add(1, Ordering::Relaxed);
         self.seen.feedbacks += 1;
-        self.metrics.received(std::mem::take(&mut self.seen));
+        self.seen.tell(&self.metrics);
         self.stream.send_status(received, durable, reply).await
     }
 }
@@ -290,10 +291,10 @@ impl StreamLoop {
         let new = self.chunk.items.get(before..).unwrap_or_default();
         self.chunk.bytes += new.iter().map(Captured::size).sum::<usize>();
         match step {
-            Step::Within => {}
+            Step::Within => self.link.seen.captured(new.len()),
             Step::Committed(end) => {
                 self.ports.stats.committed_lsn.store(end.0, Ordering::Release);
-                self.link.seen.transactions += 1;
+                self.link.seen.committed();
                 self.received(end);
                 self.emitted = self.emitted.max(end);
             }
@@ -364,7 +365,7 @@ impl StreamLoop {
     async fn close(mut self) -> Result<(), StreamError> {
         self.durable_moved();
         let mut link = self.link;
-        link.metrics.received(std::mem::take(&mut link.seen));
+        link.seen.tell(&link.metrics);
         let closing = async {
             let (received, durable) = (link.progress.received(), link.progress.durable());
             let mut stream = link.stream;

@@ -13,6 +13,7 @@ use crate::figures::{median, spread};
 use crate::load;
 use crate::rig::Rig;
 use crate::support::Walferry;
+use crate::watch;
 
 /// Completed jobs that are there before.
 const JOBS: u32 = 10_000_000;
@@ -54,20 +55,25 @@ pub(crate) async fn answers() -> String {
         rig.bed.walferry_once(&["maintain", "--recount"], Duration::from_secs(600)).await;
     assert_eq!(code, 0, "{said}");
     let stop = CancellationToken::new();
-    let (paths, answers) = tokio::join!(
+    let before = watch::Reads::of(&rig).await;
+    let (paths, scrapes, changes) = tokio::join!(
         async {
             let answers = ask(&walferry).await;
             stop.cancel();
             answers
         },
+        watch::scrape(&walferry, &stop),
         write(&rig, &stop)
     );
+    let reads = watch::Reads::of(&rig).await.since(&before);
+    let figures = watch::figures(&rig).await;
     walferry.stop().await;
-    let mut text = format!("{JOBS} jobs, {answers:.0} changes/s");
-    for (name, times) in paths {
-        write!(text, "\n  {name}: {}", spread(&times)).expect("memory takes what is written");
+    let mut text = format!("{JOBS} jobs, {changes:.0} changes/s");
+    for (name, times) in paths.into_iter().chain([("metrics", scrapes)]) {
+        write!(text, "\n  {name}: {} of {}", spread(&times), times.len())
+            .expect("memory takes what is written");
     }
-    text
+    text + &format!("\n  {reads}\n{figures}")
 }
 
 /// The time of each answer, by what was asked.

@@ -21,6 +21,7 @@ mod rig;
 #[path = "../support/mod.rs"]
 #[allow(unused_imports, reason = "its own tests are not compiled here")]
 mod support;
+mod watch;
 
 /// One index of the listings' own columns with standard analysis, as the peers were measured.
 const PLAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/plain.toml");

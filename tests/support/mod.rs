@@ -21,6 +21,7 @@ pub(crate) mod faults;
 pub(crate) mod launcher;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
+pub(crate) mod scans;
 pub(crate) mod selfcheck;
 pub(crate) mod servers;
 pub(crate) mod wait;
