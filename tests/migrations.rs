@@ -171,6 +171,12 @@ async fn a_run_beside_a_busy_table_waits_its_turn() {
     assert_eq!(report.unwrap().identities_set, ["public.listings", "public.notes"]);
 }
 
+/// The server's, such as 180000.
+async fn version() -> i32 {
+    let client = TestDatabase::with_tables().await.connect().await;
+    one(&client, "select current_setting('server_version_num')::int").await
+}
+
 /// Runs `setup`, then expects the run to be refused with `expected` and nothing to be there.
 async fn check_refused(setup: &str, options: &MigrateOptions, expected: &str) {
     let database = TestDatabase::with_tables().await;
@@ -195,8 +201,10 @@ async fn what_cannot_serve_is_refused_before_anything_is_altered() {
     check_refused("create view v as select 1", &with("v"), "not an ordinary").await;
     let all = "create publication walferry for all tables";
     check_refused(all, &options(), "drop publication \"walferry\"").await;
-    let schema = "create publication walferry for tables in schema public";
-    check_refused(schema, &options(), "drop tables in schema \"public\"").await;
+    if version().await >= 150_000 {
+        let schema = "create publication walferry for tables in schema public";
+        check_refused(schema, &options(), "drop tables in schema \"public\"").await;
+    }
     let narrow = "create publication walferry for table notes with (publish = 'insert')";
     check_refused(narrow, &options(), "set (publish = 'insert, update, delete, truncate')").await;
     let other = "create table elasticsearch_sync_queue (id serial primary key)";
@@ -316,6 +324,8 @@ async fn a_role_that_owns_only_walferrys_objects_can_run() {
     let database = TestDatabase::with_tables().await;
     let client = database.connect().await;
     role(&client, "walferry_runtime", "login replication password 'secret'").await;
+    // Before version 15 everybody may create there.
+    client.batch_execute("revoke create on schema public from public").await.unwrap();
     client.batch_execute("grant select on listings, notes to walferry_runtime").await.unwrap();
     let mut options = options();
     options.runtime_role = Some("walferry_runtime".to_owned());
