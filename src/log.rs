@@ -34,8 +34,11 @@ pub enum LogError {
     Filter(String),
     #[error("{name}={value:?} is not supported; write {allowed}, or leave it away")]
     Variable { name: &'static str, value: String, allowed: &'static str },
-    #[error("traces cannot be sent ({0}); see to the OTEL_EXPORTER_OTLP_ variables")]
-    Exporter(String),
+    #[error(
+        "traces cannot be sent: OTEL_EXPORTER_OTLP_ENDPOINT (or …_TRACES_ENDPOINT) is no address \
+         such as http://127.0.0.1:4318, or another OTEL_EXPORTER_OTLP_ variable is not supported"
+    )]
+    Exporter,
 }
 
 /// The log is written as long as the process lives; spans until this is closed.
@@ -60,8 +63,7 @@ impl Log {
 pub fn start(environment: &Strings, traces: Option<&Handle>) -> Result<Log, LogError> {
     let directives = environment.get("RUST_LOG").map_or("", String::as_str);
     let directives = if directives.is_empty() { "info" } else { directives };
-    let filter =
-        EnvFilter::try_new(directives).map_err(|_| LogError::Filter(directives.to_owned()))?;
+    let filter = filter(directives).ok_or_else(|| LogError::Filter(directives.to_owned()))?;
     let provider = match traces {
         Some(runtime) => export::provider(environment, runtime)?,
         None => None,
@@ -82,6 +84,14 @@ pub fn start(environment: &Strings, traces: Option<&Handle>) -> Result<Log, LogE
     Ok(Log(provider))
 }
 
+/// A word that is no level would be taken for a target of that name, and nothing be logged at all.
+fn filter(directives: &str) -> Option<EnvFilter> {
+    let is_plain = |word: &&str| !word.contains(['=', '[', ':']) && !word.starts_with("walferry");
+    let plain = directives.split(',').map(str::trim).filter(is_plain);
+    let known = plain.filter(|word| !word.is_empty()).all(|w| w.parse::<LevelFilter>().is_ok());
+    known.then(|| EnvFilter::try_new(directives).ok())?
+}
+
 fn lines<S>(environment: &Strings) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -100,5 +110,20 @@ struct Count;
 impl<S: Subscriber> Layer<S> for Count {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         count(*event.metadata().level());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for good in ["info", "walferry=debug", "warn,walferry::sink=trace", "off", "walferry"] {
+            assert!(filter(good).is_some(), "{good}");
+        }
+        for bad in ["inof", "nonsense", "info,deubg", "walferry=lout"] {
+            assert!(filter(bad).is_none(), "{bad}");
+        }
     }
 }

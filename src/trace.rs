@@ -114,8 +114,8 @@ struct Distinct<'a>(Vec<&'a Span>);
 impl<'a> Distinct<'a> {
     fn of(batches: impl Iterator<Item = &'a Span>) -> Self {
         let mut distinct: Vec<&Span> = Vec::new();
-        // All are off if the first is.
-        for batch in batches.take_while(|batch| !batch.is_disabled()) {
+        // A mark that stands for no changes has none.
+        for batch in batches.filter(|batch| !batch.is_disabled()) {
             // Documents of one batch stand together, as a rule.
             if !distinct.iter().rev().any(|known| known.id() == batch.id()) {
                 distinct.push(batch);

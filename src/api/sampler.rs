@@ -25,7 +25,9 @@ use crate::status::{Component, Repeats, Status, sentence};
 
 /// Between the beginnings of two looks.
 const APART: Duration = Duration::from_millis(20);
-/// Figures of this age are as good as new to who asks again and again; and so is a failure.
+/// The same while PostgreSQL does not tell.
+const APART_FAILED: Duration = Duration::from_millis(200);
+/// Figures of this age are as good as new to who asks again and again.
 const RECENT: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A figure is not worth more of the server's time than this.
@@ -55,9 +57,15 @@ pub(crate) struct Sampler {
 #[derive(Default)]
 struct Looks {
     session: Option<Session>,
-    /// When it began, and what was told.
-    last: Option<(Instant, Result<Figures, Arc<PoolError>>)>,
+    last: Option<Look>,
     repeats: Repeats,
+}
+
+/// When it began and ended, and what was told.
+struct Look {
+    began: Instant,
+    ended: Instant,
+    told: Result<Figures, Arc<PoolError>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +93,7 @@ impl Sampler {
     ///
     /// # Errors
     ///
-    /// Why PostgreSQL does not tell; that is remembered for a second.
+    /// Why PostgreSQL does not tell.
     pub(crate) async fn now(&self) -> Result<Figures, Arc<PoolError>> {
         self.since(Instant::now()).await
     }
@@ -102,12 +110,15 @@ impl Sampler {
 
     async fn since(&self, moment: Instant) -> Result<Figures, Arc<PoolError>> {
         let mut looks = self.looks.lock().await;
-        if let Some((began, known)) = &looks.last {
-            if *began >= moment || known.is_err() && began.elapsed() < RECENT {
-                return known.clone();
+        if let Some(Look { began, ended, told }) = &looks.last {
+            // Whoever has waited for a look that failed has waited enough.
+            let (good_since, apart) =
+                if told.is_ok() { (*began, APART) } else { (*ended, APART_FAILED) };
+            if good_since >= moment {
+                return told.clone();
             }
             // Whoever comes meanwhile shares the next look.
-            sleep_until(*began + APART).await;
+            sleep_until(good_since + apart).await;
         }
         let began = Instant::now();
         let session = looks.session.take().filter(|session| !session.closed.is_closed());
@@ -117,7 +128,7 @@ impl Sampler {
             looks.session = Some(session);
             self.note(sample)
         });
-        looks.last = Some((began, figures.clone()));
+        looks.last = Some(Look { began, ended: Instant::now(), told: figures.clone() });
         figures
     }
 
@@ -189,7 +200,29 @@ impl Sampler {
         loop {
             tick.tick().await;
             drop(self.recent().await);
+            self.look_at_spills().await;
         }
+    }
+
+    /// A figure for the metrics alone: its failure costs nothing else.
+    async fn look_at_spills(&self) {
+        let readiness = self.status.now();
+        if readiness.is_standby() || !readiness.is_ok(Component::Database) {
+            return;
+        }
+        let mut looks = self.looks.lock().await;
+        let Some(session) = looks.session.take() else { return };
+        match in_time(async { Ok(sample::spilled(&session.client, &self.slot).await) }).await {
+            Ok(Ok(found)) => {
+                if let Some((bytes, transactions)) = found {
+                    self.metrics.slot.spilled(bytes, transactions);
+                }
+            }
+            Ok(Err(error)) if error.as_db_error().is_some() => self.metrics.slot.inspect_failed(),
+            // The session is of no use any more.
+            Ok(Err(_)) | Err(_) => return,
+        }
+        looks.session = Some(session);
     }
 }
 

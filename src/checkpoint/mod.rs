@@ -32,7 +32,7 @@ pub async fn run(
     mut settler: Settler,
     mut tickets: mpsc::Receiver<Arc<Ticket>>,
     progress: watch::Sender<Progress>,
-    telling: Telling,
+    mut telling: Telling,
 ) -> Result<(), QueueError> {
     let mut watermark = Watermark::default();
     let mut batch = Vec::with_capacity(TICKETS_MAX);

@@ -3,23 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::metrics::pipeline::Latencies;
 use crate::metrics::{Metrics, Stage};
 use crate::queue::settle::SettleCounts;
 use crate::queue::ticket::{LoadedChunk, Ticket};
+use crate::status::Repeats;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Telling {
     metrics: Metrics,
     latencies: Latencies,
+    failures: Repeats,
 }
 
 impl Telling {
     /// `tables` are the labels of the definition's tables, in its order.
     #[must_use]
     pub fn new(metrics: &Metrics, tables: &[String]) -> Self {
-        Self { metrics: metrics.clone(), latencies: metrics.pipeline.latencies(tables) }
+        Self {
+            metrics: metrics.clone(),
+            latencies: metrics.pipeline.latencies(tables),
+            failures: Repeats::default(),
+        }
     }
 
     /// Before the settlement: Elasticsearch has answered, which is what is measured.
@@ -33,10 +41,20 @@ impl Telling {
         self.latencies.flush();
     }
 
-    pub(super) fn settled(&self, counts: SettleCounts, loaded: &[LoadedChunk], took: Duration) {
+    pub(super) fn settled(&mut self, counts: SettleCounts, loaded: &[LoadedChunk], took: Duration) {
         let Metrics { pipeline, queue, .. } = &self.metrics;
         pipeline.stage(Stage::Settle, took);
         queue.settled(counts.completed, counts.failed, counts.retried);
+        if counts.failed > 0
+            && let Some(held_back) = self.failures.admit(Instant::now(), "failed")
+        {
+            tracing::warn!(
+                event = "jobs_failed",
+                failed = counts.failed,
+                held_back,
+                "documents were refused for good; `walferry jobs --status failed` has the reasons"
+            );
+        }
         for chunk in loaded {
             let table = chunk.table.strip_prefix("public.").unwrap_or(&chunk.table);
             pipeline.set_load(table, chunk.row_count, chunk.last_key.is_none());

@@ -57,7 +57,7 @@ pub(super) fn provider(
         repeats: Mutex::default(),
     };
     let exporter = SpanExporter::builder().with_http().with_http_client(client).build();
-    let exporter = exporter.map_err(|error| LogError::Exporter(sentence(&error)))?;
+    let exporter = exporter.map_err(|_| LogError::Exporter)?;
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let mut resource = Resource::builder().with_attribute(version);
     if !variables.name_the_service() {
@@ -156,9 +156,11 @@ impl Collector {
 }
 
 async fn send(client: Client, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-    let mut answer = client.execute(request.try_into()?).await?;
+    // An address may have a password in it.
+    let answer = client.execute(request.try_into()?).await;
+    let mut answer = answer.map_err(reqwest::Error::without_url)?;
     let mut body = Vec::new();
-    while let Some(part) = answer.chunk().await? {
+    while let Some(part) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
         if body.len() + part.len() > ANSWER_BYTES_MAX {
             return Err(format!("the answer is longer than {ANSWER_BYTES_MAX} bytes").into());
         }

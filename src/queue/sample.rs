@@ -179,6 +179,23 @@ const SLOT: &str = "
            s.safe_wal_size
     from pg_catalog.pg_replication_slots s where s.slot_name = $1";
 
+const SPILLED: &str = "select s.spill_bytes, s.spill_txns
+    from pg_catalog.pg_stat_replication_slots s where s.slot_name = $1";
+
+/// Bytes and transactions that PostgreSQL spilled while decoding for a slot; `None` before it has
+/// decoded anything. Version 14 may take seconds for it, so nobody who is in a hurry asks.
+///
+/// # Errors
+/// What the query returns.
+pub async fn spilled(
+    client: &Client,
+    slot: &str,
+) -> Result<Option<(u64, u64)>, tokio_postgres::Error> {
+    let Some(row) = client.query_opt(SPILLED, &[&slot]).await? else { return Ok(None) };
+    let count = |at: usize| row.try_get::<_, i64>(at).map(|n| u64::try_from(n).unwrap_or(0));
+    Ok(Some((count(0)?, count(1)?)))
+}
+
 /// How it is now.
 ///
 /// # Errors

@@ -20,9 +20,6 @@ const SLOT: &str = "select s.active, s.wal_status, s.safe_wal_size,
            pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.confirmed_flush_lsn)::bigint
     from pg_catalog.pg_replication_slots s where s.slot_name = $1";
 
-const SPILLED: &str = "select s.spill_bytes, s.spill_txns
-    from pg_catalog.pg_stat_replication_slots s where s.slot_name = $1";
-
 impl Supervisor {
     /// Looks at the server and at the slot, and lets the guard know.
     ///
@@ -32,20 +29,10 @@ impl Supervisor {
         let at = seconds(SystemTime::now());
         let end = self.client.query_one(WAL_END, &[]);
         let name: [&(dyn ToSql + Sync); 1] = [&self.lease.slot];
-        let (end, slot, spilled) = tokio::join!(
-            end,
-            self.client.query_opt(SLOT, &name),
-            self.client.query_opt(SPILLED, &name)
-        );
+        let (end, slot) = tokio::join!(end, self.client.query_opt(SLOT, &name));
         match end.map(|row| unsigned(row.get(0))) {
             Ok(wal_end) => self.metrics.pipeline.look(Look { at, wal_end }, self.seen()),
             Err(error) => self.not_permitted(error)?,
-        }
-        match spilled {
-            Ok(Some(row)) => self.metrics.slot.spilled(unsigned(row.get(0)), unsigned(row.get(1))),
-            Ok(None) => {} // it has decoded nothing yet
-            Err(error) if error.as_db_error().is_some() => self.metrics.slot.inspect_failed(),
-            Err(error) => return Err(SupervisorError::Retained(error)),
         }
         let figures = match slot {
             Ok(Some(row)) => figures(&row),
@@ -97,7 +84,9 @@ impl Supervisor {
             tracing::warn!(
                 event = "slot_statistics_refused",
                 error = crate::postgres::fault::sentence(&error),
-                "the slot's figures are not to be had; grant walferry's role pg_monitor"
+                "the slot's figures are not to be had; grant select on \
+                 pg_catalog.pg_replication_slots and pg_catalog.pg_stat_replication_slots to \
+                 walferry's role"
             );
         }
         Ok(())
