@@ -47,7 +47,7 @@ pub struct Recorded {
     pub changes: Vec<Change>,
     /// The end LSN of the last commit completed by this batch, or a keepalive's.
     pub end_lsn: Option<Lsn>,
-    /// The batch on its way; nothing for an empty one, and for one that is only captured.
+    /// The batch on its way; nothing for an empty one. One that is only captured ends with it.
     pub span: Span,
 }
 

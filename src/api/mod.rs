@@ -8,7 +8,7 @@
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /openapi.json` | the description of all routes |
 //! | `GET /api/v1/session` | who asks, and whether anybody must say so |
-//! | `GET Q/stats`, `Q/health` | the queue's figures, at most a second old; whether it does well |
+//! | `GET Q/stats`, `Q/health` | the queue's figures, of now; whether it does well |
 //! | `GET Q/jobs`, `Q/jobs/{id}` | jobs by filter and page; one job column by column |
 //! | `GET Q/events` | overviews and news of jobs as server-sent events |
 //! | `POST Q/retry-failed`, `Q/clear` | stuck and failed jobs are `pending` again; finished ones deleted |

@@ -147,6 +147,7 @@ fn lines(sample: &Sample, health: &Health, slot: &str) -> String {
     for (issue, advice) in health.issues.iter().zip(&health.recommendations) {
         lines.push(format!("! {issue}\n  {advice}"));
     }
+    lines.push("PostgreSQL alone was asked; GET /readyz tells of Elasticsearch".to_owned());
     lines.join("\n")
 }
 
