@@ -196,7 +196,7 @@ fn looks_at_jobs() -> Vec<Route> {
             Queue,
             "/stats",
             Viewer,
-            "the queue's figures, at most a second old",
+            "the queue's figures as they are now",
             stats::get,
         ),
         Route::get::<_, _, overview::Health>(

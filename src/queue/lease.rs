@@ -76,25 +76,26 @@ const CREATE: &str = "insert into walferry.lease (slot) values ($1) on conflict 
 
 /// A backend of another role hides its start, and then counts as the holder until the lease
 /// expires.
-const STATE: &str = "select l.epoch, l.holder,
-        case when isfinite(l.expires_at)
-            then extract(epoch from l.expires_at - clock_timestamp())::double precision * 1000 end,
-        l.expires_at > clock_timestamp() and exists (
-            select from pg_stat_activity a
-            where a.pid = l.backend_pid
-              and (a.backend_start is null or a.backend_start = l.backend_start)
+macro_rules! state {
+    ($locking:literal) => {
+        concat!(
+            "select l.epoch, l.holder,
+                case when isfinite(l.expires_at) then
+                    extract(epoch from l.expires_at - clock_timestamp())::double precision * 1000
+                end,
+                l.expires_at > clock_timestamp() and exists (
+                    select from pg_stat_activity a
+                    where a.pid = l.backend_pid
+                      and (a.backend_start is null or a.backend_start = l.backend_start)
+                )
+            from walferry.lease l where l.slot = $1 ",
+            $locking
         )
-    from walferry.lease l where l.slot = $1";
+    };
+}
 
-const STATE_FOR_UPDATE: &str = "select l.epoch, l.holder,
-        case when isfinite(l.expires_at)
-            then extract(epoch from l.expires_at - clock_timestamp())::double precision * 1000 end,
-        l.expires_at > clock_timestamp() and exists (
-            select from pg_stat_activity a
-            where a.pid = l.backend_pid
-              and (a.backend_start is null or a.backend_start = l.backend_start)
-        )
-    from walferry.lease l where l.slot = $1 for update";
+const STATE: &str = state!("");
+const STATE_FOR_UPDATE: &str = state!("for update");
 
 const TERMINATE_SESSIONS: &str = "select pid, pg_terminate_backend(pid) from pg_stat_activity
     where starts_with(application_name, $1) and pid <> pg_backend_pid()";

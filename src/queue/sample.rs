@@ -136,24 +136,32 @@ const COUNTS: &str = "
            to_char(s.last_processed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
     from public.get_elasticsearch_queue_stats() s";
 
-/// What is looked for stands at the front of the index on status and commit time. Nobody was late
-/// since before all time.
-const REST: &str = "
-    with first as (
-        select (select q.created_at from public.elasticsearch_sync_queue q
-                where q.status = 'pending' and isfinite(q.created_at)
-                order by q.created_at limit 1) as pending,
-               (select q.created_at from public.elasticsearch_sync_queue q
-                where q.status = 'pending' and isfinite(q.created_at)
-                  and (q.next_attempt_at is null or q.next_attempt_at < now() - interval '5 s')
-                order by q.created_at limit 1) as due,
-               (select q.created_at from public.elasticsearch_sync_queue q
-                where q.status = 'processing' and isfinite(q.created_at)
-                order by q.created_at limit 1) as processing,
-               (select q.created_at from public.elasticsearch_sync_queue q
-                where q.status = 'failed' and isfinite(q.created_at)
-                order by q.created_at limit 1) as failed
-    )
+/// The commit time of the oldest job that is so. What is looked for stands at the front of the index
+/// on status and commit time. Nobody was late since before all time.
+macro_rules! oldest {
+    ($which:literal) => {
+        concat!(
+            "(select q.created_at from public.elasticsearch_sync_queue q
+              where isfinite(q.created_at) and ",
+            $which,
+            " order by q.created_at limit 1)"
+        )
+    };
+}
+
+const REST: &str = concat!(
+    "with first as (select ",
+    oldest!("q.status = 'pending'"),
+    " as pending, ",
+    oldest!(
+        "q.status = 'pending'
+           and (q.next_attempt_at is null or q.next_attempt_at < now() - interval '5 s')"
+    ),
+    " as due, ",
+    oldest!("q.status = 'processing'"),
+    " as processing, ",
+    oldest!("q.status = 'failed'"),
+    " as failed)
     select to_char(least(f.due, f.processing) at time zone 'UTC',
                    'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
            extract(epoch from clock_timestamp() - least(f.due, f.processing))::float8,
@@ -170,7 +178,8 @@ const REST: &str = "
            extract(epoch from clock_timestamp() - f.failed)::float8
     from first f
     cross join (select $1::text as slot) n
-    left join walferry.control c on c.slot = n.slot";
+    left join walferry.control c on c.slot = n.slot"
+);
 
 const SLOT: &str = "
     select s.active, s.wal_status,

@@ -106,9 +106,26 @@ fn denied(state: &State, attempt: &Denied<'_>) {
     let request_id = request_id::current();
     // A page that asks before somebody has signed in is no attempt.
     if *code == "not_authenticated" && *method == Method::GET {
-        debug!(event = "token_missing", %address, %method, path, code, request_id, "a request without a token");
+        debug!(
+            event = "token_missing",
+            %address,
+            %method,
+            path,
+            code,
+            request_id,
+            "a request without a token"
+        );
     } else {
-        warn!(event = "request_denied", name, %address, %method, path, code, request_id, "a request was denied");
+        warn!(
+            event = "request_denied",
+            name,
+            %address,
+            %method,
+            path,
+            code,
+            request_id,
+            "a request was denied"
+        );
     }
     // A look that was denied has changed nothing; what was to be changed is in the audit log.
     if *method == Method::POST {
