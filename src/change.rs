@@ -6,11 +6,13 @@
 //! Not here: where changes come from (`wal`), what becomes of them (`queue`, `document`).
 
 mod lsn;
+mod micros;
 mod row;
 
 use std::sync::Arc;
 
 pub use lsn::{Lsn, ParseLsnError, Position};
+pub use micros::Micros;
 pub use row::{Columns, Row, RowError};
 
 /// What happened to a row, or, for [`Operation::Truncate`], to a whole table.

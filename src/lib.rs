@@ -2,6 +2,7 @@
 //!
 //! `slot → wal → recorder → feed → sink → checkpoint → durable LSN → slot`
 
+pub mod ack;
 pub mod api;
 pub mod change;
 pub mod check;

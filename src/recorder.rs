@@ -21,15 +21,15 @@ use tracing::Span;
 pub use batch::Assembler;
 pub use count::Counters;
 
+use crate::ack::in_flight::{Alive, Hold};
+use crate::ack::job_set::Extent;
 use crate::change::{Change, Lsn, Position};
 use crate::config::Limits;
 use crate::metrics::{self, Stage};
 use crate::queue::QueueError;
-use crate::queue::alive::{Alive, Hold};
 use crate::queue::record::Recorder as Storage;
 use crate::queue::settle::Progress;
 use crate::queue::status::Status;
-use crate::queue::ticket::Extent;
 use crate::trace;
 use crate::wal::Captured;
 

@@ -13,12 +13,13 @@ use source::{functions, lines_without_tests, paths, tokens};
 
 /// Left to right. A module may use only itself and what stands to its left.
 const ORDER: &[&str] = &[
+    "change",
     "config",
+    "ack",
     "shutdown",
     "metrics",
     "trace",
     "http",
-    "change",
     "status",
     "log",
     "postgres",

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::SinkExt;
 use tokio_postgres::Client;
+use walferry::ack::batch::{Failure, JobKey};
+use walferry::ack::job_set::Extent;
 use walferry::change::Position;
 use walferry::queue::maintain::Maintainer;
 use walferry::queue::status::Status;
-use walferry::queue::ticket::{Extent, Failure, JobKey};
 
 use crate::migrations::TestDatabase;
 use crate::queue_storage::{Queue, at, listing, now, range, ticket};

@@ -4,14 +4,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use walferry::ack::batch::{Failure, JobKey};
+use walferry::ack::in_flight::Alive;
+use walferry::ack::job_set::Extent;
 use walferry::change::Position;
-use walferry::queue::alive::Alive;
 use walferry::queue::filter::Filter;
 use walferry::queue::operate::{self, Done};
 use walferry::queue::rescue::{Rescued, Rescuer};
 use walferry::queue::settle::SettleCounts;
 use walferry::queue::status::Status;
-use walferry::queue::ticket::{Extent, Failure, JobKey};
 
 use crate::queue_storage::{POLICY, Queue, at, listing, now, range, ticket};
 use crate::support::eventually;

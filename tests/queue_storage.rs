@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Client;
+use walferry::ack::batch::{CreatedBetween, Failure, JobKey, LoadedChunk, Stub};
+use walferry::ack::job_set::Extent;
 use walferry::change::{Change, Lsn, Operation, Position, Row, TableId};
 use walferry::queue::QueueError;
 use walferry::queue::claim::{Claimer, Waiting};
@@ -18,7 +20,6 @@ use walferry::queue::record_id::{TableKey, TableKeys};
 use walferry::queue::retry::RetryPolicy;
 use walferry::queue::settle::{SettleCounts, Settler};
 use walferry::queue::status::Status;
-use walferry::queue::ticket::{CreatedBetween, Extent, Failure, JobKey, LoadedChunk, Stub};
 use walferry::queue::{migrate, partitions};
 
 use crate::migrations::{TestDatabase, options};

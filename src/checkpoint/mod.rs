@@ -13,10 +13,10 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::ack::batch::{Failure, Stub, Ticket};
 use crate::queue::QueueError;
 pub use crate::queue::settle::Progress;
 use crate::queue::settle::Settler;
-use crate::queue::ticket::{Failure, Stub, Ticket};
 use crate::trace;
 pub use telling::Telling;
 use watermark::Watermark;

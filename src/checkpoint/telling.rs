@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::ack::batch::{LoadedChunk, Ticket};
 use crate::metrics::pipeline::Latencies;
 use crate::metrics::{Metrics, Stage};
 use crate::queue::settle::SettleCounts;
-use crate::queue::ticket::{LoadedChunk, Ticket};
 use crate::status::Repeats;
 
 /// See the module's documentation.

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::ack::batch::{LoadedChunk, Stub};
 use crate::change::Lsn;
-use crate::queue::ticket::{LoadedChunk, Stub};
 
 /// See the module's documentation. Tickets are numbered from 0 without a gap.
 #[derive(Debug, Default)]
@@ -52,7 +52,8 @@ impl Watermark {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::ticket::{CreatedBetween, Extent};
+    use crate::ack::batch::CreatedBetween;
+    use crate::ack::job_set::Extent;
 
     fn stub(sequence: u64, end_lsn: Option<u64>, loaded: Option<u64>) -> Stub {
         Stub {

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::ack::batch::JobRef;
 use crate::change::{Lsn, Position};
-use crate::queue::ticket::JobRef;
 
 /// The number of a configured index: its place in the definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,10 +7,11 @@ use smallvec::SmallVec;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::Span;
 
+use crate::ack::batch::{Commits, CreatedBetween, JobRef, LoadedChunk, Stub, Ticket};
+use crate::ack::in_flight::Hold;
+use crate::ack::job_set::Extent;
 use crate::change::Lsn;
 use crate::document::action::{Action, Command, DocumentId, IndexId};
-use crate::queue::alive::Hold;
-use crate::queue::ticket::{Commits, CreatedBetween, Extent, JobRef, LoadedChunk, Stub, Ticket};
 
 /// Actions are weighed in units of this many bytes.
 const UNIT_BYTES: usize = 256;

@@ -12,12 +12,12 @@ use smallvec::SmallVec;
 use super::read::Found;
 use super::render::embed;
 use super::{Feed, FeedError};
+use crate::ack::batch::{JobKey, Ticket};
 use crate::change::{Position, TableId};
 use crate::document::action::DocumentId;
 use crate::document::build;
 use crate::document::definition::{Dependent, SourceId};
 use crate::document::route;
-use crate::queue::ticket::{JobKey, Ticket};
 
 /// Rows rewritten per read.
 const ROWS_MAX: i64 = 500;

@@ -7,7 +7,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::emit::NewTicket;
 use super::{Feed, FeedError, Work};
-use crate::queue::ticket::{Commits, CreatedBetween, Extent, JobKey};
+use crate::ack::batch::{Commits, CreatedBetween, JobKey};
+use crate::ack::job_set::Extent;
 use crate::recorder::{GoneLive, Recorded};
 
 /// Delivered transactions remembered before a look at which of them any snapshot shows.

@@ -11,12 +11,13 @@ use super::emit::NewTicket;
 use super::read::ReadError;
 use super::render::embed;
 use super::{Feed, FeedError};
+use crate::ack::batch::{Commits, CreatedBetween, JobKey, LoadedChunk};
+use crate::ack::job_set::Extent;
 use crate::change::{Lsn, TableId};
 use crate::document::action::version_below;
 use crate::document::build;
 use crate::document::route;
 use crate::queue::load::LoadProgress;
-use crate::queue::ticket::{Commits, CreatedBetween, Extent, JobKey, LoadedChunk};
 use crate::trace;
 
 /// Rows of one chunk.

@@ -3,10 +3,10 @@
 use foldhash::HashMap;
 use smallvec::SmallVec;
 
+use crate::ack::batch::JobRef;
 use crate::change::TableId;
 use crate::document::action::DocumentId;
 use crate::document::definition::SourceId;
-use crate::queue::ticket::JobRef;
 
 /// What a document becomes.
 #[derive(Debug, PartialEq, Eq)]

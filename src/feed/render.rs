@@ -10,12 +10,12 @@ use super::cache::Cache;
 use super::plan::{Content, Plan, Step};
 use super::read::{Found, ReadError, View};
 use super::{Feed, FeedError, Work};
+use crate::ack::batch::JobRef;
 use crate::change::{Lsn, Row, TableId};
 use crate::document::action::DocumentId;
 use crate::document::definition::{Definition, SourceId};
 use crate::document::route::{self, Keys as _, Need};
 use crate::document::{build, plain};
-use crate::queue::ticket::JobRef;
 
 /// Rows asked for in one statement.
 pub(super) const KEYS_MAX: usize = 500;

@@ -7,9 +7,10 @@ use tracing::Span;
 
 use super::emit::NewTicket;
 use super::{Feed, FeedError, Work};
+use crate::ack::batch::{Commits, CreatedBetween, JobKey};
+use crate::ack::job_set::Extent;
 use crate::change::{Lsn, Position};
 use crate::queue::claim::Job;
-use crate::queue::ticket::{Commits, CreatedBetween, Extent, JobKey};
 use crate::recorder::GoneLive;
 use crate::trace;
 

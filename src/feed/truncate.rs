@@ -6,7 +6,7 @@ use smallvec::smallvec;
 
 use super::plan::{Content, Plan, Step};
 use super::{Feed, FeedError, Work};
-use crate::queue::ticket::Ticket;
+use crate::ack::batch::Ticket;
 
 impl Feed {
     /// Waits for all that precedes it, lists the table's documents, and renders each by a read:

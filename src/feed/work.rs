@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::fanout::Fanouts;
 use super::plan::{Content, Plan, Step};
 use super::{Feed, FeedError, Work};
+use crate::ack::batch::Ticket;
 use crate::change::{Change, Operation, Row};
 use crate::document::route::{self, Effect, Touched};
 use crate::metrics::Stage;
-use crate::queue::ticket::Ticket;
 use crate::trace;
 
 impl Feed {

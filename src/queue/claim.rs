@@ -20,9 +20,10 @@ use super::images::Rows;
 use super::lease::Lease;
 use super::record_id::TableKeys;
 use super::settle::SESSION;
-use super::sql::{Micros, RawUuid, bigint, count, pg_lsn, position as at};
+use super::sql::{RawUuid, bigint, count, pg_lsn, position as at};
 use super::status::Status;
 use super::{QueueError, doing};
+use crate::change::Micros;
 use crate::change::{Change, Columns, Operation, Position};
 
 const RESET_ORPHANS: &str = "update public.elasticsearch_sync_queue

@@ -6,8 +6,9 @@ use bytes::{BufMut, BytesMut};
 use uuid::Uuid;
 
 use super::record_id::TableKeys;
-use super::sql::{Micros, bigint};
+use super::sql::bigint;
 use super::status::Status;
+use crate::change::Micros;
 use crate::change::{Change, Operation, Row};
 
 /// What [`row`] writes, in its order. `id`, `retry_count` and the rest take their defaults.

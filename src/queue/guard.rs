@@ -13,8 +13,8 @@ use futures_util::future::join3;
 use tokio_postgres::{Client, Statement};
 
 use super::lease::Lease;
-use super::sql::Micros;
 use super::{QueueError, doing};
+use crate::change::Micros;
 
 const LOCK_LEASE: &str = "select clock_timestamp() from walferry.lease
     where slot = $1 and epoch = $2 for key share";

@@ -6,7 +6,6 @@
 //!
 //! Not here: what a job's document looks like, when to send it, and which LSN to acknowledge.
 
-pub mod alive;
 pub mod audit;
 pub mod claim;
 mod copy;
@@ -33,7 +32,6 @@ pub mod source;
 mod sql;
 pub mod status;
 pub mod take_over;
-pub mod ticket;
 
 pub use sql::widen_xid;
 

@@ -23,9 +23,10 @@ use super::lease::Lease;
 use super::poison::{self, CHANGE_BYTES_MAX, Remedy};
 use super::position::{self, StoredPosition};
 use super::record_id::TableKeys;
-use super::sql::{Micros, bigint, pg_lsn, widen_xid};
+use super::sql::{bigint, pg_lsn, widen_xid};
 use super::status::Status;
 use super::{QueueError, doing};
+use crate::change::Micros;
 use crate::change::{Change, Lsn, Position};
 
 const ADVANCE: &str = "update walferry.position

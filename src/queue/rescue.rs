@@ -13,13 +13,14 @@ use std::time::Duration;
 use postgres_types::PgLsn;
 use tokio_postgres::Client;
 
-use super::alive::Alive;
 use super::guard::Guard;
 use super::lease::Lease;
 use super::retry::RetryPolicy;
 use super::settle::SESSION;
-use super::sql::{Micros, position};
+use super::sql::position;
 use super::{QueueError, doing};
+use crate::ack::in_flight::Alive;
+use crate::change::Micros;
 
 /// `processing` for longer than this is stuck.
 pub const HORIZON: Duration = Duration::from_secs(30);

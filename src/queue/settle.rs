@@ -17,11 +17,13 @@ use super::count::{Counter, Delta, MOVED};
 use super::guard::Guard;
 use super::lease::Lease;
 use super::retry::{FAILED_ATTEMPT, RetryPolicy};
-use super::sql::{Micros, bigint, pg_lsn};
+use super::sql::{bigint, pg_lsn};
 use super::status::Status;
-use super::ticket::{Extent, Failure, JobKey, LoadedChunk, Stub};
 use super::{QueueError, doing};
+use crate::ack::batch::{Failure, JobKey, LoadedChunk, Stub};
+use crate::ack::job_set::Extent;
 use crate::change::Lsn;
+use crate::change::Micros;
 
 /// Sessions that move jobs: plans are made for the actual bounds, and no part is read whole. A
 /// hash join would read every pending job for each claim.

@@ -34,10 +34,10 @@ use self::schedule::{Errand, Schedule};
 use self::send::{Answered, Bulk, Post};
 use self::state::{BulkSize, State};
 use self::verdict::Trouble;
+use crate::ack::batch::{JobRef, Ticket};
 use crate::change::Lsn;
 use crate::config::{Limits, Refresh};
 use crate::document::action::{Command, IndexId};
-use crate::queue::ticket::{JobRef, Ticket};
 use crate::trace;
 
 /// Commands taken in at once.

@@ -20,9 +20,9 @@ use super::index::Presence;
 use super::send::Bulk;
 use super::state::{Circuit, State};
 use super::verdict::{Outcome, Trouble};
+use crate::ack::batch::Ticket;
 use crate::config::Limits;
 use crate::document::action::{Action, IndexId};
-use crate::queue::ticket::Ticket;
 
 /// Between tries of a service that is down.
 const SERVICE: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) };

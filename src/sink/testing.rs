@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Target;
+use crate::ack::batch::{CreatedBetween, JobKey, Stub, Ticket};
+use crate::ack::job_set::Extent;
 use crate::change::Lsn;
 use crate::document::action::{Action, DocumentId, IndexId};
-use crate::queue::ticket::{CreatedBetween, Extent, JobKey, Stub, Ticket};
 
 pub(crate) fn target(name: &str) -> Target {
     Target {

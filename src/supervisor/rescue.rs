@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::desk::Desk;
+use crate::ack::in_flight::Alive;
 use crate::metrics;
 use crate::queue::QueueError;
-use crate::queue::alive::Alive;
 use crate::queue::rescue::{Rescued, Rescuer};
 
 /// Between two looks.

@@ -3,8 +3,8 @@
 use tokio::time::Instant;
 
 use super::{PIECE, Piece, Schedule, index_wait};
+use crate::ack::batch::JobRef;
 use crate::document::action::{Action, IndexId};
-use crate::queue::ticket::JobRef;
 use crate::sink::bulk::{Item, kind};
 use crate::sink::gate::Gate;
 use crate::sink::send::{Answered, Bulk};

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ticket::Extent;
+use super::job_set::Extent;
 use crate::change::Position;
 
 /// The list. Cloning shares it.

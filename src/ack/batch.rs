@@ -12,20 +12,10 @@ use std::time::Duration;
 
 use tracing::Span;
 
-use super::alive::Hold;
-use super::sql::Micros;
+use super::in_flight::Hold;
+use super::job_set::Extent;
+use crate::change::Micros;
 use crate::change::{Change, Lsn, Position, TableId};
-
-/// Which rows of the queue a ticket stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// Rows that the recorder has just written: all of this slot's from one position to another.
-    Range { first: Position, last: Position },
-    /// Rows claimed from the table, by `id`.
-    Ids(Vec<i64>),
-    /// No rows: a mark that passes through the stages to keep its place in the order.
-    None,
-}
 
 /// Rows' commit times in microseconds since 1970, so that partitions can be pruned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
