@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use walferry::change::Lsn;
 use walferry::config::{Database, SslMode};
 use walferry::postgres::Class;
+use walferry::postgres::catalog::slot;
 use walferry::wal::{
-    Captured, Ports, Replication, StreamError, StreamSettings, StreamStats, Tables, run, slot,
+    Captured, Ports, Replication, StreamError, StreamSettings, StreamStats, Tables, run,
 };
 
 use crate::support::{Postgres, Sql, eventually};

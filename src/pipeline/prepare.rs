@@ -13,6 +13,9 @@ use crate::check::{self, EnvironmentError};
 use crate::document::definition::Definition;
 use crate::feed::inspect::{self, InspectError};
 use crate::feed::shape::Shapes;
+use crate::postgres::catalog::slot;
+use crate::postgres::catalog::slot::StoredIdentity;
+use crate::postgres::catalog::slot::SystemIdentity;
 use crate::postgres::{self, Class, Closed};
 use crate::queue::lease::{self, AcquireError, Lease};
 use crate::queue::migrate::{self, MigrateOptions};
@@ -21,8 +24,7 @@ use crate::queue::record_id::TableKeys;
 use crate::queue::source::{Source, SourceError};
 use crate::status::Component;
 use crate::supervisor::duty;
-use crate::wal::slot::{self, StoredIdentity};
-use crate::wal::{Replication, ReplicationStream, SystemIdentity};
+use crate::wal::{Replication, ReplicationStream};
 
 /// A standby looks for the lease this often.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);

@@ -5,6 +5,7 @@
 //!
 //! Not here: SQL of any stage, and the replication protocol (`wal::connection`).
 
+pub mod catalog;
 pub mod fault;
 mod session;
 mod tls;

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::change::Lsn;
 use crate::config::Database;
+use crate::postgres::catalog::slot::SystemIdentity;
 use crate::postgres::{Class, ServerError, TlsError, fault, quote_identifier, startup_options};
 use crate::wal::authentication::{Credentials, authenticate};
 use crate::wal::open::{Target, open, targets};
@@ -88,15 +89,6 @@ impl ReplicationError {
     pub fn is_shutdown(&self) -> bool {
         matches!(self, Self::Server(error) if fault::is_shutdown(error.code()))
     }
-}
-
-/// Which cluster this is, and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SystemIdentity {
-    pub system_identifier: String,
-    pub timeline: u32,
-    /// The flushed end of the WAL.
-    pub wal_end: Lsn,
 }
 
 /// A replication session that takes commands.

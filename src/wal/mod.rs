@@ -18,16 +18,13 @@ mod failure;
 mod feedback;
 mod open;
 pub mod pgoutput;
-pub mod publication;
 pub mod relation;
-pub mod slot;
 mod stats;
 pub mod stream;
-pub mod table;
 pub mod transaction;
 mod wire;
 
-pub use connection::{Replication, ReplicationError, ReplicationStream, SystemIdentity};
+pub use connection::{Replication, ReplicationError, ReplicationStream};
 pub use relation::Tables;
 pub use stats::StreamStats;
 pub use stream::{Ports, StreamError, StreamSettings, run};

@@ -26,9 +26,9 @@ use tokio_postgres::Client;
 use super::{FOUNDATION, MIGRATIONS, MigrateError, MigrateOptions, TakenOver};
 use super::{database, original, patiently, quoted};
 use crate::change::Lsn;
+use crate::postgres::catalog::slot;
 use crate::queue::partitions;
 use crate::queue::sql::lsn;
-use crate::wal::slot;
 
 const BEGIN: &str = "begin isolation level read committed; set local statement_timeout = 0";
 

@@ -8,7 +8,15 @@
 use tokio_postgres::{Client, Error};
 
 use crate::change::Lsn;
-use crate::wal::connection::SystemIdentity;
+
+/// Which cluster this is, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemIdentity {
+    pub system_identifier: String,
+    pub timeline: u32,
+    /// The flushed end of the WAL.
+    pub wal_end: Lsn,
+}
 
 /// A row of `pg_replication_slots`.
 #[derive(Clone, Debug, PartialEq, Eq)]
