@@ -24,6 +24,7 @@ use std::io::{self, Write};
 
 use tokio_postgres::Client;
 
+use crate::admin::jobs::filter::Filter;
 use crate::api::auth::token::TokenError;
 use crate::api::openapi;
 use crate::check::TableName;
@@ -31,10 +32,9 @@ use crate::config::{self, Config, ConfigError, Needs, Strings};
 use crate::document::parse::{self, DefinitionError};
 use crate::pipeline::{self, RunError, RunOptions};
 use crate::postgres::{self, ConnectError, Session};
-use crate::queue::filter::Filter;
-use crate::queue::maintain::MaintainError;
-use crate::queue::migrate::MigrateError;
 use crate::shutdown;
+use crate::storage::queue::maintain::MaintainError;
+use crate::storage::schema::MigrateError;
 
 pub use crate::status::sentence;
 pub use arguments::{Arguments, Command};

@@ -3,6 +3,7 @@
 //! `slot → wal → recorder → feed → sink → checkpoint → durable LSN → slot`
 
 pub mod ack;
+pub mod admin;
 pub mod api;
 pub mod change;
 pub mod check;
@@ -11,17 +12,16 @@ pub mod command;
 pub mod config;
 pub mod document;
 pub mod feed;
-pub mod health;
 pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod pipeline;
 pub mod postgres;
-pub mod queue;
 pub mod recorder;
 pub mod shutdown;
 pub mod sink;
 pub mod status;
+pub mod storage;
 pub mod supervisor;
 pub mod trace;
 pub mod value;

@@ -6,7 +6,7 @@
 //! their feed. While the feed works through the table and all is well, nothing is written: the
 //! recorder is faster than any feed, and would keep it from ever meeting the stream.
 //!
-//! Not here: how a batch is written (`queue::record`), when to stop being live (`supervisor`).
+//! Not here: how a batch is written (`storage::queue::record`), when to stop being live (`supervisor`).
 
 mod batch;
 mod count;
@@ -26,10 +26,10 @@ use crate::ack::job_set::Extent;
 use crate::change::{Change, Lsn, Position};
 use crate::config::Limits;
 use crate::metrics::{self, Stage};
-use crate::queue::QueueError;
-use crate::queue::record::Recorder as Storage;
-use crate::queue::settle::Progress;
-use crate::queue::status::Status;
+use crate::storage::QueueError;
+use crate::storage::queue::record::Recorder as Storage;
+use crate::storage::queue::settle::Progress;
+use crate::storage::queue::status::Status;
 use crate::trace;
 use crate::wal::Captured;
 

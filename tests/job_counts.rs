@@ -13,8 +13,8 @@ use tokio_postgres::Client;
 use walferry::ack::batch::{Failure, JobKey};
 use walferry::ack::job_set::Extent;
 use walferry::change::Position;
-use walferry::queue::maintain::Maintainer;
-use walferry::queue::status::Status;
+use walferry::storage::queue::maintain::Maintainer;
+use walferry::storage::queue::status::Status;
 
 use crate::migrations::TestDatabase;
 use crate::queue_storage::{Queue, at, listing, now, range, ticket};

@@ -7,12 +7,13 @@ use std::time::Duration;
 use walferry::ack::batch::{Failure, JobKey};
 use walferry::ack::in_flight::Alive;
 use walferry::ack::job_set::Extent;
+use walferry::admin::jobs::filter::Filter;
+use walferry::admin::jobs::operations;
+use walferry::admin::jobs::operations::Done;
 use walferry::change::Position;
-use walferry::queue::filter::Filter;
-use walferry::queue::operate::{self, Done};
-use walferry::queue::rescue::{Rescued, Rescuer};
-use walferry::queue::settle::SettleCounts;
-use walferry::queue::status::Status;
+use walferry::storage::queue::rescue::{Rescued, Rescuer};
+use walferry::storage::queue::settle::SettleCounts;
+use walferry::storage::queue::status::Status;
 
 use crate::queue_storage::{POLICY, Queue, at, listing, now, range, ticket};
 use crate::support::eventually;
@@ -61,7 +62,7 @@ async fn a_refused_job_waits_longer_each_time_and_fails_at_last() {
         next_attempt_at is null) from elasticsearch_sync_queue";
     assert_eq!(queue.one(end).await, "failed 3 refused t t");
 
-    let retried = operate::retry(&queue.admin, &Filter::default(), &[], LIMIT).await.unwrap();
+    let retried = operations::retry(&queue.admin, &Filter::default(), &[], LIMIT).await.unwrap();
     assert_eq!(retried, Done { jobs: 1, more: false });
     let again = "select concat_ws(' ', status, retry_count, processed_at is null)
         from elasticsearch_sync_queue";
@@ -168,7 +169,7 @@ async fn clearing_leaves_what_is_unfinished() {
              generate_series(1, 30000) n
         where n = 1 or status = 'completed'";
     queue.admin.batch_execute(fill).await.unwrap();
-    let cleared = operate::clear(&queue.admin, LIMIT).await.unwrap();
+    let cleared = operations::clear(&queue.admin, LIMIT).await.unwrap();
     assert_eq!(cleared, Done { jobs: 30_001, more: false });
     let left = queue.admin.query("select status from elasticsearch_sync_queue", &[]).await.unwrap();
     let left: HashSet<String> = left.iter().map(|row| row.get(0)).collect();

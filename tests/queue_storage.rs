@@ -10,17 +10,21 @@ use tokio_postgres::Client;
 use walferry::ack::batch::{CreatedBetween, Failure, JobKey, LoadedChunk, Stub};
 use walferry::ack::job_set::Extent;
 use walferry::change::{Change, Lsn, Operation, Position, Row, TableId};
-use walferry::queue::QueueError;
-use walferry::queue::claim::{Claimer, Waiting};
-use walferry::queue::lease::{self, AcquireError, Lease};
-use walferry::queue::load::{self, LoadProgress};
-use walferry::queue::position::{self, Settlement, StoredPosition};
-use walferry::queue::record::Recorder;
-use walferry::queue::record_id::{TableKey, TableKeys};
-use walferry::queue::retry::RetryPolicy;
-use walferry::queue::settle::{SettleCounts, Settler};
-use walferry::queue::status::Status;
-use walferry::queue::{migrate, partitions};
+use walferry::storage::QueueError;
+use walferry::storage::lease;
+use walferry::storage::lease::{AcquireError, Lease};
+use walferry::storage::load_progress;
+use walferry::storage::load_progress::LoadProgress;
+use walferry::storage::position;
+use walferry::storage::position::{Settlement, StoredPosition};
+use walferry::storage::queue::claim::{Claimer, Waiting};
+use walferry::storage::queue::partitions;
+use walferry::storage::queue::record::Recorder;
+use walferry::storage::queue::record_id::{TableKey, TableKeys};
+use walferry::storage::queue::retry::RetryPolicy;
+use walferry::storage::queue::settle::{SettleCounts, Settler};
+use walferry::storage::queue::status::Status;
+use walferry::storage::schema;
 
 use crate::migrations::{TestDatabase, options};
 use crate::support::eventually;
@@ -92,7 +96,7 @@ impl Queue {
     pub(crate) async fn new() -> Self {
         let database = TestDatabase::with_tables().await;
         let admin = database.connect().await;
-        migrate::run(&admin, &options()).await.unwrap();
+        schema::run(&admin, &options()).await.unwrap();
         let holder = database.connect().await;
         let lease = lease::acquire(&holder, SLOT, "first").await.unwrap();
         let stored = StoredPosition {
@@ -444,8 +448,8 @@ async fn a_load_moves_on_with_its_tickets() {
         done: false,
     };
     let loads = [progress("public.listings"), progress("public.notes")];
-    load::begin(&queue.holder, &queue.lease, &loads).await.unwrap();
-    assert_eq!(load::read(&queue.admin, SLOT).await.unwrap(), loads);
+    load_progress::begin(&queue.holder, &queue.lease, &loads).await.unwrap();
+    assert_eq!(load_progress::read(&queue.admin, SLOT).await.unwrap(), loads);
     let chunk = |last_key: Option<&str>, row_count| LoadedChunk {
         table: "public.listings".into(),
         last_key: last_key.map(str::to_owned),
@@ -453,13 +457,13 @@ async fn a_load_moves_on_with_its_tickets() {
     };
     let mut settler = queue.settler().await;
     settler.settle(&[], None, &[chunk(Some("[1]"), 5), chunk(Some("[2]"), 9)]).await.unwrap();
-    let read = load::read(&queue.admin, SLOT).await.unwrap();
+    let read = load_progress::read(&queue.admin, SLOT).await.unwrap();
     assert_eq!(
         (read[0].last_key.as_deref(), read[0].row_count, read[0].done),
         (Some("[2]"), 9, false)
     );
     settler.settle(&[], None, &[chunk(None, 9)]).await.unwrap();
-    let read = load::read(&queue.admin, SLOT).await.unwrap();
+    let read = load_progress::read(&queue.admin, SLOT).await.unwrap();
     assert_eq!((read[0].row_count, read[0].done, read[1].done), (9, true, false));
 }
 

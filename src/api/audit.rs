@@ -1,6 +1,6 @@
 //! The audit log, and what is denied.
 //!
-//! Not here: writing it down (`trail`, `queue::audit`).
+//! Not here: writing it down (`trail`, `storage::audit`).
 
 use axum::Json;
 use axum::extract;
@@ -8,8 +8,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::input::Parameters;
-use super::{PoolError, Problem, State, pool, stats};
-use crate::queue::audit::{self, Entry};
+use super::{PoolError, Problem, State, stats};
+use crate::admin::pool;
+use crate::storage::audit;
+use crate::storage::audit::Entry;
 
 /// The body of `GET audit`.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -22,10 +22,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::auth::Identity;
-use super::sampler::Figures;
 use super::{Problem, State, overview};
+use crate::admin::figures::sample::ENDED_MAX;
+use crate::admin::figures::sampler::Figures;
 use crate::metrics::http::Held;
-use crate::queue::sample::ENDED_MAX;
 
 /// Clients at once.
 pub(super) const CLIENTS_MAX: usize = 200;

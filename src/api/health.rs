@@ -1,6 +1,6 @@
 //! Every part by itself, and whether Elasticsearch can be worked with: asked now, not remembered.
 //!
-//! Not here: the verdict on the whole (`crate::health`), the queue's health (`overview`).
+//! Not here: the verdict on the whole (`crate::admin::health`), the queue's health (`overview`).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde_json::Number;
 use tokio::time::{Instant, timeout};
 
-use super::{PoolError, Problem, State, overview, pool, stats, time};
+use super::{PoolError, Problem, State, overview, stats, time};
+use crate::admin::pool;
 use crate::sink::ping::{self, Ping, PingError};
 use crate::status::Component;
 
@@ -116,7 +117,7 @@ pub(super) async fn detailed(extract::State(state): extract::State<State>) -> Js
             since: time::iso8601(part.since),
             latency: latency.map(milliseconds),
             message,
-            remedy: (status != "up").then(|| crate::health::advice(component)),
+            remedy: (status != "up").then(|| crate::admin::health::advice(component)),
         };
         (component.as_str(), part)
     });

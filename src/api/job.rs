@@ -2,7 +2,7 @@
 //!
 //! Private columns are never shown: neither their old nor their new value.
 //!
-//! Not here: the statements (`queue::look::detail`, `queue::operate`).
+//! Not here: the statements (`admin::jobs::detail`, `admin::jobs::operations`).
 
 use axum::Json;
 use axum::extract::{self, Path};
@@ -17,11 +17,14 @@ use super::jobs::Job;
 use super::operate::{self, Discarded, Retried};
 use super::problem::Invalid;
 use super::trail::Who;
-use super::{PoolError, Problem, State, pool, stats};
-use crate::queue::audit::{self, Asked};
-use crate::queue::filter::Filter;
-use crate::queue::look::detail::{self, ColumnChange, Detail, Image};
-use crate::queue::status::Status;
+use super::{PoolError, Problem, State, stats};
+use crate::admin::jobs::detail;
+use crate::admin::jobs::detail::{ColumnChange, Detail, Image};
+use crate::admin::jobs::filter::Filter;
+use crate::admin::pool;
+use crate::storage::audit;
+use crate::storage::audit::Asked;
+use crate::storage::queue::status::Status;
 
 /// The body of `GET jobs/{id}`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -153,7 +156,7 @@ fn one(id: i64) -> Filter {
 async fn failed(state: &State, id: i64) -> Result<(), Problem> {
     let look = async {
         let lent = state.pool.lend().await?;
-        let jobs = crate::queue::look::jobs(&lent, &one(id), &state.tables, (0, 1)).await?;
+        let jobs = crate::admin::jobs::list::jobs(&lent, &one(id), &state.tables, (0, 1)).await?;
         lent.give_back();
         Ok::<_, PoolError>(jobs)
     };

@@ -1,6 +1,6 @@
 //! Lists of jobs, by filter and page.
 //!
-//! Not here: the statements (`queue::look`), one job (`job`).
+//! Not here: the statements (`admin::jobs::list`), one job (`job`).
 
 use axum::Json;
 use axum::extract;
@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::input::{self, Parameters};
 use super::problem::Invalid;
-use super::{PoolError, Problem, State, pool, stats, time};
+use super::{PoolError, Problem, State, stats, time};
+use crate::admin::figures::sample;
+use crate::admin::jobs::filter::{Filter, STATUSES};
+use crate::admin::jobs::list;
+use crate::admin::jobs::list::{COUNT_MAX, Shown};
+use crate::admin::pool;
 use crate::change::Operation;
-use crate::queue::filter::{Filter, STATUSES};
-use crate::queue::look::{self, COUNT_MAX, Shown};
-use crate::queue::sample;
-use crate::queue::status::Status;
+use crate::storage::queue::status::Status;
 use uuid::Uuid;
 
 const LIMIT_DEFAULT: i64 = 20;
@@ -143,12 +145,12 @@ pub(super) async fn list(
             Some(Status::Failed) => sample.failed,
         }
     } else {
-        look::count(&lent, filter, &state.tables).await?
+        list::count(&lent, filter, &state.tables).await?
     };
     let beyond = offset >= total || offset > OFFSET_MAX;
     let jobs = match beyond {
         true => Vec::new(),
-        false => look::jobs(&lent, filter, &state.tables, (offset, limit)).await?,
+        false => list::jobs(&lent, filter, &state.tables, (offset, limit)).await?,
     };
     lent.give_back();
     Ok((jobs.into_iter().map(Job::from).collect(), total))

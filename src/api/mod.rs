@@ -44,14 +44,12 @@ pub mod openapi;
 mod operate;
 mod overview;
 mod page;
-mod pool;
 mod probes;
 mod problem;
 mod rate;
 mod record;
 mod request_id;
 pub mod route;
-mod sampler;
 mod site;
 mod stats;
 mod time;
@@ -69,6 +67,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::figures::sampler::Sampler;
 use crate::config::Config;
 use crate::document::action::DocumentId;
 use crate::document::definition::Definition;
@@ -79,9 +78,8 @@ use crate::supervisor::desk::Desk;
 use auth::Gate;
 use auth::authorize::authorize;
 use route::{Place, routes};
-use sampler::Sampler;
 
-pub use pool::{Pool, PoolError};
+pub use crate::admin::pool::{Pool, PoolError};
 pub use problem::Problem;
 pub use stats::Stats;
 

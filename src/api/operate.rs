@@ -1,7 +1,7 @@
 //! What changes something: `start`, `stop`, `retry-failed`, `clear`, and retrying or discarding by
 //! filter. Each may be repeated, and each leaves its trail in the audit log.
 //!
-//! Not here: the statements (`queue::operate`), and who may call this (`route`).
+//! Not here: the statements (`admin::jobs::operations`), and who may call this (`route`).
 
 use std::time::Duration;
 
@@ -15,10 +15,12 @@ use super::input::{Body, Nothing};
 use super::job;
 use super::jobs::FilterBody;
 use super::trail::{Trail, Who, to_the_end};
-use super::{PoolError, Problem, State, pool, stats};
-use crate::queue::audit::Asked;
-use crate::queue::filter::Filter;
-use crate::queue::operate::{self, Broken};
+use super::{PoolError, Problem, State, stats};
+use crate::admin::jobs::filter::Filter;
+use crate::admin::jobs::operations;
+use crate::admin::jobs::operations::Broken;
+use crate::admin::pool;
+use crate::storage::audit::Asked;
 
 /// How long a look for stuck jobs is waited for.
 const RESCUE_MAX: Duration = Duration::from_secs(3);
@@ -111,7 +113,7 @@ async fn choose(state: State, who: Who, on: bool) -> Result<Json<Done>, Problem>
     to_the_end(async move {
         let trail = Trail::begin(&state, who, Asked { action, ..Asked::default() }).await?;
         let client = &trail.own.session.client;
-        let set = operate::set_indexing(client, &state.slot, on).await;
+        let set = operations::set_indexing(client, &state.slot, on).await;
         trail.end(set.map(|()| ((), 0)).map_err(Broken::from)).await?;
         state.desk.control.notify_one();
         Ok(Json(Done { success: true, message: format!("Queue processor {word}") }))
@@ -129,8 +131,8 @@ pub(super) async fn retry_failed(
         let trail = Trail::begin(&state, who, asked).await?;
         let pass = state.desk.rescue_now(RESCUE_MAX).await;
         let client = &trail.own.session.client;
-        let done = operate::retry(client, &Filter::default(), &state.tables, TIME_MAX).await;
-        let operate::Done { jobs: retried, more } =
+        let done = operations::retry(client, &Filter::default(), &state.tables, TIME_MAX).await;
+        let operations::Done { jobs: retried, more } =
             trail.end(done.map(|done| (done, done.jobs))).await?;
         state.desk.feed.notify_one();
         let stuck = pass.map_or(0, |pass| pass.rescued.total());
@@ -156,13 +158,13 @@ pub(super) async fn clear(
         let trail = Trail::begin(&state, who, Asked { action: "clear", ..Asked::default() }).await?;
         let client = &trail.own.session.client;
         let cleared = async {
-            let done = operate::clear(client, TIME_MAX).await?;
-            let left = operate::unfinished(client).await;
+            let done = operations::clear(client, TIME_MAX).await?;
+            let left = operations::unfinished(client).await;
             left.map(|left| (done, left)).map_err(|error| Broken { error, jobs: done.jobs })
         };
         let cleared = cleared.await.map(|(done, left)| ((done, left), done.jobs));
         let (done, left) = trail.end(cleared).await?;
-        let operate::Done { jobs: cleared, more } = done;
+        let operations::Done { jobs: cleared, more } = done;
         let message = match left {
             _ if more => "Not all finished jobs are cleared yet; call again".to_owned(),
             0 => "Queue cleared successfully".to_owned(),
@@ -193,7 +195,7 @@ pub(super) async fn retry_by_filter(
     }
     let asked = Asked { action: "retry", target: Some(target(&body.filter)), reason: body.reason };
     let done = many(&state, who, asked, filter, Many::Retry).await?;
-    let operate::Done { jobs: retried, more } = done;
+    let operations::Done { jobs: retried, more } = done;
     let message = format!("{retried} failed jobs are pending again{}", again(more));
     let (dry_run, success) = (false, true);
     Ok(Json(RetriedByFilter { matched, retried, dry_run, success, message, more }))
@@ -217,7 +219,7 @@ pub(super) async fn discard_by_filter(
     let target = Some(target(&body.filter));
     let asked = Asked { action: "discard", target, reason: Some(reason) };
     let done = many(&state, who, asked, filter, Many::Discard).await?;
-    let operate::Done { jobs: discarded, more } = done;
+    let operations::Done { jobs: discarded, more } = done;
     let message = format!("{discarded} failed jobs were discarded{}", again(more));
     let (dry_run, success) = (false, true);
     Ok(Json(DiscardedByFilter { matched, discarded, dry_run, success, message, more }))
@@ -265,14 +267,14 @@ async fn many(
     asked: Asked,
     filter: Filter,
     what: Many,
-) -> Result<operate::Done, Problem> {
+) -> Result<operations::Done, Problem> {
     let state = state.clone();
     to_the_end(async move {
         let trail = Trail::begin(&state, who, asked).await?;
         let (client, tables) = (&trail.own.session.client, &state.tables);
         let done = match what {
-            Many::Retry => operate::retry(client, &filter, tables, TIME_MAX).await,
-            Many::Discard => operate::discard(client, &filter, tables, TIME_MAX).await,
+            Many::Retry => operations::retry(client, &filter, tables, TIME_MAX).await,
+            Many::Discard => operations::discard(client, &filter, tables, TIME_MAX).await,
         };
         let done = trail.end(done.map(|done| (done, done.jobs))).await?;
         state.desk.feed.notify_one();
@@ -285,7 +287,7 @@ async fn many(
 async fn matched(state: &State, filter: &Filter, body: &ByFilter) -> Result<u64, Problem> {
     let look = async {
         let lent = state.pool.lend().await?;
-        let matched = operate::count_failed(&lent, filter, &state.tables).await?;
+        let matched = operations::count_failed(&lent, filter, &state.tables).await?;
         lent.give_back();
         Ok::<_, PoolError>(matched)
     };

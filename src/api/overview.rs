@@ -11,11 +11,12 @@ use axum::extract;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::sampler::Figures;
 use super::stats::{self, Stats};
 use super::{PoolError, State, time};
-use crate::health::{self, Detail, Signals};
-use crate::queue::sample;
+use crate::admin::figures::sample;
+use crate::admin::figures::sampler::Figures;
+use crate::admin::health;
+use crate::admin::health::{Detail, Signals};
 use crate::status::{Component, Readiness};
 
 /// The body of `GET health`. `issues`, `recommendations` and `details` belong together one by one.

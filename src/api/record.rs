@@ -20,18 +20,19 @@ use uuid::Uuid;
 use super::input;
 use super::jobs::{self, Job};
 use super::trail::{Trail, Who, to_the_end};
-use super::{PoolError, Problem, State, pool, stats};
+use super::{PoolError, Problem, State, stats};
+use crate::admin::jobs::filter::Filter;
+use crate::admin::jobs::list;
+use crate::admin::jobs::operations;
+use crate::admin::pool;
 use crate::change::{Row, TableId};
 use crate::document::action::DocumentId;
 use crate::feed::inspect::{self, InspectError};
 use crate::feed::single::{self, Single};
-use crate::queue::audit::Asked;
-use crate::queue::filter::Filter;
-use crate::queue::look;
-use crate::queue::operate;
-use crate::queue::record_id::TableKey;
-use crate::queue::status::Status;
 use crate::sink::client::Verb;
+use crate::storage::audit::Asked;
+use crate::storage::queue::record_id::TableKey;
+use crate::storage::queue::status::Status;
 
 /// Jobs that are shown.
 const JOBS_MAX: i64 = 50;
@@ -160,7 +161,9 @@ pub(super) async fn resync(
         let written = async {
             let data = known_key(&state, client, id, &table, record_id).await;
             let data = data?.map_or_else(|| json!({}), |(_, data)| data);
-            Ok::<_, PoolError>(operate::resync(client, &table, record_id, &data.to_string()).await?)
+            Ok::<_, PoolError>(
+                operations::resync(client, &table, record_id, &data.to_string()).await?,
+            )
         };
         let written = written.await;
         let job_id = trail.end(written.map(|id| (id, 1))).await?;
@@ -182,8 +185,8 @@ fn table_id(state: &State, name: &str) -> Result<TableId, Problem> {
 async fn unfinished(state: &State, filter: &Filter) -> Result<i64, PoolError> {
     let lent = state.pool.lend().await?;
     let of = |status| Filter { status: Some(status), ..filter.clone() };
-    let pending = look::count(&lent, &of(Status::Pending), &state.tables).await?;
-    let processing = look::count(&lent, &of(Status::Processing), &state.tables).await?;
+    let pending = list::count(&lent, &of(Status::Pending), &state.tables).await?;
+    let processing = list::count(&lent, &of(Status::Processing), &state.tables).await?;
     lent.give_back();
     Ok(pending + processing)
 }

@@ -12,9 +12,9 @@ use tokio_postgres::error::SqlState;
 use tracing::debug;
 
 use super::{PoolError, Problem, State};
-use crate::queue::QueueError;
-use crate::queue::sample::Counts;
+use crate::admin::figures::sample::Counts;
 use crate::status::sentence;
+use crate::storage::QueueError;
 
 /// The body of `GET stats`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

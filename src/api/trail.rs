@@ -1,6 +1,6 @@
 //! Who asks, and the trail that an operation leaves in the audit log.
 //!
-//! Not here: the table (`queue::audit`), and how somebody proves who they are (`auth`).
+//! Not here: the table (`storage::audit`), and how somebody proves who they are (`auth`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,11 +11,12 @@ use axum::http::request::Parts;
 use tracing::{debug, info, warn};
 
 use super::auth::{Identity, authorize};
-use super::pool::{Own, PoolError, in_time};
 use super::{Problem, State, request_id, stats};
-use crate::queue::audit::{self, Actor, Asked, Outcome};
-use crate::queue::operate::Broken;
+use crate::admin::jobs::operations::Broken;
+use crate::admin::pool::{Own, PoolError, in_time};
 use crate::status::sentence;
+use crate::storage::audit;
+use crate::storage::audit::{Actor, Asked, Outcome};
 
 /// The database may take this long over one statement of an operation.
 const SETTINGS: &str = "set statement_timeout = '5s'; set lock_timeout = '2s'";

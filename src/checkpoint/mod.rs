@@ -3,7 +3,7 @@
 //! Tickets that have settled since the last look are completed in one transaction together with
 //! the position they add up to. Only what has been committed is published.
 //!
-//! Not here: the statements (`queue::settle`), and the sending of acknowledgements (`wal::stream`).
+//! Not here: the statements (`storage::queue::settle`), and the sending of acknowledgements (`wal::stream`).
 
 mod telling;
 pub mod watermark;
@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::ack::batch::{Failure, Stub, Ticket};
-use crate::queue::QueueError;
-pub use crate::queue::settle::Progress;
-use crate::queue::settle::Settler;
+use crate::storage::QueueError;
+pub use crate::storage::queue::settle::Progress;
+use crate::storage::queue::settle::Settler;
 use crate::trace;
 pub use telling::Telling;
 use watermark::Watermark;

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use crate::ack::batch::{LoadedChunk, Ticket};
 use crate::metrics::pipeline::Latencies;
 use crate::metrics::{Metrics, Stage};
-use crate::queue::settle::SettleCounts;
 use crate::status::Repeats;
+use crate::storage::queue::settle::SettleCounts;
 
 /// See the module's documentation.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! `walferry jobs`, `retry` and `discard`: the queue from a terminal.
 //!
-//! Not here: the statements (`queue::operate`). A running instance takes up what became `pending`
+//! Not here: the statements (`admin::jobs::operations`). A running instance takes up what became `pending`
 //! within a second.
 
 use std::time::Duration;
@@ -8,12 +8,15 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_postgres::Client;
 
-use crate::queue::audit::{self, Actor, Asked, Outcome};
-use crate::queue::filter::Filter;
-use crate::queue::look::{self, Shown};
-use crate::queue::operate::{self, Broken};
-use crate::queue::status::Status;
-use crate::queue::{QueueError, doing};
+use crate::admin::jobs::filter::Filter;
+use crate::admin::jobs::list;
+use crate::admin::jobs::list::Shown;
+use crate::admin::jobs::operations;
+use crate::admin::jobs::operations::Broken;
+use crate::storage::audit;
+use crate::storage::audit::{Actor, Asked, Outcome};
+use crate::storage::queue::status::Status;
+use crate::storage::{QueueError, doing};
 
 /// Nobody waits longer at a terminal for a word.
 const TIME_MAX: Duration = Duration::from_secs(600);
@@ -56,7 +59,7 @@ pub(super) async fn list(
     tables: &[String],
     (limit, as_json): (u32, bool),
 ) -> Result<String, JobsError> {
-    let jobs = look::jobs(client, filter, tables, (0, i64::from(limit))).await?;
+    let jobs = list::jobs(client, filter, tables, (0, i64::from(limit))).await?;
     if let (Some(ids), true) = (&filter.ids, jobs.is_empty())
         && let Some(id) = ids.first()
     {
@@ -90,14 +93,14 @@ pub(super) async fn failed(
     }
     for id in filter.ids.iter().flatten() {
         let one = Filter { ids: Some(vec![*id]), ..Filter::default() };
-        let found = look::jobs(client, &one, tables, (0, 1)).await?;
+        let found = list::jobs(client, &one, tables, (0, 1)).await?;
         let job = found.first().ok_or(JobsError::Unknown(*id))?;
         if job.status != Status::Failed.as_str() {
             return Err(JobsError::NotFailed { id: *id, status: job.status.clone() });
         }
     }
     if dry_run {
-        let count = operate::count_failed(client, filter, tables).await?;
+        let count = operations::count_failed(client, filter, tables).await?;
         let word = if *deed == Deed::Retry { "retried" } else { "discarded" };
         return Ok(format!("{count} failed jobs would be {word}; nothing was changed"));
     }
@@ -108,8 +111,8 @@ pub(super) async fn failed(
     let asked = Asked { action, target: Some(target(filter)), reason };
     let done = trailed(client, &asked, async {
         let done = match deed {
-            Deed::Retry => operate::retry(client, filter, tables, TIME_MAX).await?,
-            Deed::Discard(_) => operate::discard(client, filter, tables, TIME_MAX).await?,
+            Deed::Retry => operations::retry(client, filter, tables, TIME_MAX).await?,
+            Deed::Discard(_) => operations::discard(client, filter, tables, TIME_MAX).await?,
         };
         Ok((done, done.jobs))
     });

@@ -10,7 +10,7 @@
 //! shows its transaction as a whole, hence the highest ordinal. They are claimed only once they can
 //! have a place, and retries do not wait for them.
 //!
-//! Not here: finding them (`queue::claim`).
+//! Not here: finding them (`storage::queue::claim`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::read::ReadError;
 use super::{Feed, FeedError};
 use crate::change::{Change, Columns, Operation, Position, Row};
-use crate::queue::claim::Job;
+use crate::storage::queue::claim::Job;
 
 /// Batches of one look, so that the stream is not kept waiting; the next look has the rest.
 const BATCHES_MAX: usize = 4;

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use super::shape::{ColumnType, Shapes, TableShape};
 use crate::document::definition::{Definition, FieldValue};
 use crate::postgres::catalog::table;
-use crate::queue::record_id::{TableKey, TableKeys};
+use crate::storage::queue::record_id::{TableKey, TableKeys};
 
 /// The tables are not as they are declared.
 #[derive(Debug, thiserror::Error)]

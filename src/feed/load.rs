@@ -17,7 +17,7 @@ use crate::change::{Lsn, TableId};
 use crate::document::action::version_below;
 use crate::document::build;
 use crate::document::route;
-use crate::queue::load::LoadProgress;
+use crate::storage::load_progress::LoadProgress;
 use crate::trace;
 
 /// Rows of one chunk.

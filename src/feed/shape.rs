@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::change::{Row, TableId};
 use crate::document::route::Keys;
 use crate::postgres::{quote_identifier, quote_qualified};
-use crate::queue::record_id;
+use crate::storage::queue::record_id;
 
 /// A column of a key, or one that other rows are found by.
 #[derive(Clone, Debug, PartialEq, Eq)]

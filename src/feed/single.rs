@@ -38,7 +38,7 @@ pub async fn single(
     table: TableId,
     key: &[String],
 ) -> Result<Single, ReadError> {
-    let text = crate::queue::record_id::document_id(key);
+    let text = crate::storage::queue::record_id::document_id(key);
     let mut reader = Reader::new(client, shapes);
     let mut view = reader.view().await?;
     let found = view.by_key(table, &[key.to_vec()]).await?;

@@ -10,8 +10,8 @@ use super::{Feed, FeedError, Work};
 use crate::ack::batch::{Commits, CreatedBetween, JobKey};
 use crate::ack::job_set::Extent;
 use crate::change::{Lsn, Position};
-use crate::queue::claim::Job;
 use crate::recorder::GoneLive;
+use crate::storage::queue::claim::Job;
 use crate::trace;
 
 /// While the recorder may only capture, the table is looked at this often.

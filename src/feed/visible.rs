@@ -4,7 +4,7 @@
 //! standby it is decoded but still counts as running. So the xids of delivered transactions are
 //! kept until one snapshot has shown them all. Pure.
 
-use crate::queue::widen_xid;
+use crate::storage::widen_xid;
 
 /// A snapshot as `pg_current_snapshot()` prints it: `xmin:xmax:xip,…`, 64-bit xids.
 #[derive(Clone, Debug, PartialEq, Eq)]

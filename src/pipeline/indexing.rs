@@ -20,15 +20,16 @@ use crate::feed::emit::Emitter;
 use crate::feed::read::Reader;
 use crate::feed::shape::Shapes;
 use crate::feed::{self, Feed, Mode};
-use crate::queue::claim::Claimer;
-use crate::queue::lease::Lease;
-use crate::queue::load::{self, LoadProgress};
-use crate::queue::position::{Settlement, StoredPosition};
-use crate::queue::take_over;
 use crate::recorder::LiveRequest;
 use crate::sink::index::{self, IndexSpec, Preparation};
 use crate::sink::{self, Sink, Target, client, ping, state};
 use crate::status::{Component, Status};
+use crate::storage::lease::Lease;
+use crate::storage::load_progress;
+use crate::storage::load_progress::LoadProgress;
+use crate::storage::position::{Settlement, StoredPosition};
+use crate::storage::queue::claim::Claimer;
+use crate::storage::schema::take_over_state;
 
 /// Actions on their way to the sink; their bytes are bounded by themselves.
 const COMMANDS_MAX: usize = 4096;
@@ -149,7 +150,7 @@ async fn prepare(
             mappings: index.mappings.clone(),
         })
         .collect();
-    let replaces = take_over::replaces_indices(&indexing.control, &indexing.lease.slot).await;
+    let replaces = take_over_state::replaces_indices(&indexing.control, &indexing.lease.slot).await;
     let replaces_original = replaces.map_err(|error| Fault::judge(&error))?;
     let mut told = String::new();
     loop {
@@ -216,7 +217,7 @@ async fn loads(
     targets: &[Target],
 ) -> Result<Vec<(TableId, LoadProgress)>, Fault> {
     let definition = &indexing.context.definition;
-    let known = load::read(&indexing.control, &indexing.lease.slot).await;
+    let known = load_progress::read(&indexing.control, &indexing.lease.slot).await;
     let known = known.map_err(|error| Fault::judge(&error))?;
     let (mut unfinished, mut begun) = (Vec::new(), Vec::new());
     for (number, declared) in (0_u16..).zip(&definition.tables) {
@@ -257,7 +258,7 @@ async fn loads(
             }
         }
     }
-    let stored = load::begin(&indexing.control, &indexing.lease, &begun).await;
+    let stored = load_progress::begin(&indexing.control, &indexing.lease, &begun).await;
     stored.map_err(|error| Fault::judge(&error))?;
     Ok(unfinished)
 }
@@ -301,7 +302,8 @@ impl Swap {
         }
         // The last chunks have been sent; searches must not be led to an index without them.
         loop {
-            let loads = load::read(&control, &slot).await.map_err(|error| Fault::judge(&error))?;
+            let loads =
+                load_progress::read(&control, &slot).await.map_err(|error| Fault::judge(&error))?;
             let ours = |uuid: &String| targets.iter().any(|target| target.uuid == *uuid);
             if loads.iter().all(|load| load.done || !load.index_uuids.iter().all(ours)) {
                 break;
@@ -313,7 +315,7 @@ impl Swap {
             tracing::warn!(event = "aliases_not_swapped", error = %error, "could not point the aliases to the new indices yet");
             tokio::time::sleep(PREPARE_AGAIN).await;
         }
-        let noted = take_over::note_replaced(&control, &slot).await;
+        let noted = take_over_state::note_replaced(&control, &slot).await;
         noted.map_err(|error| Fault::judge(&error))?;
         status.ok(Component::Load, "done");
         loaded.send_replace(true);

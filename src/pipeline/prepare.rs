@@ -17,12 +17,15 @@ use crate::postgres::catalog::slot;
 use crate::postgres::catalog::slot::StoredIdentity;
 use crate::postgres::catalog::slot::SystemIdentity;
 use crate::postgres::{self, Class, Closed};
-use crate::queue::lease::{self, AcquireError, Lease};
-use crate::queue::migrate::{self, MigrateOptions};
-use crate::queue::position::{self, Settlement, StoredPosition};
-use crate::queue::record_id::TableKeys;
-use crate::queue::source::{Source, SourceError};
 use crate::status::Component;
+use crate::storage::lease;
+use crate::storage::lease::{AcquireError, Lease};
+use crate::storage::position;
+use crate::storage::position::{Settlement, StoredPosition};
+use crate::storage::queue::record_id::TableKeys;
+use crate::storage::schema;
+use crate::storage::schema::MigrateOptions;
+use crate::storage::source_identity::{Source, SourceError};
 use crate::supervisor::duty;
 use crate::wal::{Replication, ReplicationStream};
 
@@ -164,7 +167,7 @@ async fn migrate_virgin(context: &Context, control: &Client) -> Result<(), Fault
         slot: context.config.slot.clone(),
         runtime_role: None,
     };
-    let report = migrate::run(control, &options).await;
+    let report = schema::run(control, &options).await;
     report.map_err(|error| match Fault::judge(&error) {
         Fault::Passing(_) if !error.is_passing() => Fault::permanent(&error),
         fault => fault,

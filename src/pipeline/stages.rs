@@ -14,17 +14,18 @@ use super::prepare::{Prepared, source_fault};
 use super::stores::Stores;
 use super::{Context, Fault};
 use crate::ack::in_flight::Alive;
+use crate::admin::jobs::operations;
 use crate::change::Lsn;
 use crate::checkpoint::{self, Progress};
 use crate::feed::Mode;
 use crate::metrics;
 use crate::postgres::Class;
-use crate::queue::record;
-use crate::queue::rescue::Rescuer;
-use crate::queue::{QueueError, lease, operate};
 use crate::recorder::{self, Counters, LiveRequest, Recorder};
 use crate::sink::state::State;
 use crate::status::Component;
+use crate::storage::queue::record;
+use crate::storage::queue::rescue::Rescuer;
+use crate::storage::{QueueError, lease};
 use crate::supervisor::guard::{Guard, default_limit};
 use crate::supervisor::{self, Supervisor, SupervisorError, duty, rescue};
 use crate::wal::{self, Captured, StreamSettings, StreamStats, Tables};
@@ -83,7 +84,7 @@ pub(super) async fn run(
     mut prepared: Prepared,
     shutdown: &CancellationToken,
 ) -> Result<(), Fault> {
-    let indexing = operate::indexing(&prepared.control, &prepared.lease.slot).await;
+    let indexing = operations::indexing(&prepared.control, &prepared.lease.slot).await;
     let channels = Channels::new(&prepared, !indexing.map_err(judge)?);
     let (tokens, wal_end) = (Tokens::default(), prepared.wal_end);
     let (control, lease) = (Arc::clone(&prepared.control), prepared.lease.clone());

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::prepare::Prepared;
 use super::stages::judge;
 use super::{Context, Fault};
-use crate::queue::claim::Claimer;
-use crate::queue::record;
-use crate::queue::rescue::Rescuer;
-use crate::queue::retry::RetryPolicy;
-use crate::queue::settle::Settler;
+use crate::storage::queue::claim::Claimer;
+use crate::storage::queue::record;
+use crate::storage::queue::rescue::Rescuer;
+use crate::storage::queue::retry::RetryPolicy;
+use crate::storage::queue::settle::Settler;
 
 /// The run's sessions, each with what works on it.
 pub(super) struct Stores {

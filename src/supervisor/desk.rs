@@ -1,6 +1,6 @@
 //! Where the HTTP server asks the running pipeline for something; outlives every run.
 //!
-//! Not here: what is done to the queue's rows (`queue::operate`).
+//! Not here: what is done to the queue's rows (`admin::jobs::operations`).
 
 use std::sync::Arc;
 use std::time::Duration;

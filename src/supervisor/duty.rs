@@ -8,9 +8,10 @@ use tokio_postgres::Client;
 
 use crate::config::Database;
 use crate::postgres;
-use crate::queue::QueueError;
-use crate::queue::lease::{self, Lease};
-use crate::queue::maintain::{MaintainError, Maintained, Maintainer};
+use crate::storage::QueueError;
+use crate::storage::lease;
+use crate::storage::lease::Lease;
+use crate::storage::queue::maintain::{MaintainError, Maintained, Maintainer};
 
 const MAINTAIN_EVERY: Duration = Duration::from_secs(3600);
 const MAINTAIN_AGAIN: Duration = Duration::from_secs(60);

@@ -19,15 +19,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::jobs::operations;
 use crate::change::Lsn;
 use crate::checkpoint::Progress;
 use crate::feed::Mode;
 use crate::metrics::{self, Metrics};
-use crate::queue::lease::Lease;
-use crate::queue::source::{Source, SourceError};
-use crate::queue::{QueueError, operate, position};
 use crate::sink::state::{Index, Service, State};
 use crate::status::{Component, Status};
+use crate::storage::lease::Lease;
+use crate::storage::source_identity::{Source, SourceError};
+use crate::storage::{QueueError, position};
 use crate::wal::StreamStats;
 use desk::Desk;
 use guard::{Guard, SINK_DOWN_MAX};
@@ -179,7 +180,7 @@ impl Supervisor {
 
     /// Takes over what an operator chose, here or at another instance.
     async fn read_choice(&mut self) -> Result<(), SupervisorError> {
-        let halted = !operate::indexing(&self.client, &self.lease.slot).await?;
+        let halted = !operations::indexing(&self.client, &self.lease.slot).await?;
         let changed =
             self.halted.send_if_modified(|known| std::mem::replace(known, halted) != halted);
         if changed {

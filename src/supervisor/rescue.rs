@@ -1,6 +1,6 @@
 //! The duty that finds stuck jobs, every 15 s and on request.
 //!
-//! Not here: which job is stuck, and what becomes of it (`queue::rescue`).
+//! Not here: which job is stuck, and what becomes of it (`storage::queue::rescue`).
 
 use std::time::{Duration, SystemTime};
 
@@ -9,8 +9,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::desk::Desk;
 use crate::ack::in_flight::Alive;
 use crate::metrics;
-use crate::queue::QueueError;
-use crate::queue::rescue::{Rescued, Rescuer};
+use crate::storage::QueueError;
+use crate::storage::queue::rescue::{Rescued, Rescuer};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(15);

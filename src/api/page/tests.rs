@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
-use crate::health::Code;
+use crate::admin::health::Code;
 
 const SIZE_MAX: usize = 150_000;
 
