@@ -26,7 +26,7 @@ use tokio_postgres::Client;
 
 use crate::admin::jobs::filter::Filter;
 use crate::api::auth::token::TokenError;
-use crate::api::openapi;
+use crate::api::routes::openapi;
 use crate::check::TableName;
 use crate::config::{self, Config, ConfigError, Needs, Strings};
 use crate::document::parse::{self, DefinitionError};

@@ -31,29 +31,10 @@
 //! bodies, heads, requests and connections have limits (`limits`, `listener`); who asks (`auth`) and
 //! from which page (`site`) is settled before a route is reached.
 
-mod audit;
 pub mod auth;
-mod events;
-mod health;
-mod input;
-mod job;
-mod jobs;
-mod limits;
-mod listener;
-pub mod openapi;
-mod operate;
-mod overview;
 mod page;
-mod probes;
-mod problem;
-mod rate;
-mod record;
-mod request_id;
-pub mod route;
-mod site;
-mod stats;
-mod time;
-mod trail;
+pub mod routes;
+pub mod server;
 
 use std::io;
 use std::sync::Arc;
@@ -68,6 +49,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::figures::sampler::Sampler;
+use crate::api::routes::{Place, audited, events, health, routes};
+use crate::api::server::{limits, listener, origin};
 use crate::config::Config;
 use crate::document::action::DocumentId;
 use crate::document::definition::Definition;
@@ -77,11 +60,10 @@ use crate::status::Status;
 use crate::supervisor::desk::Desk;
 use auth::Gate;
 use auth::authorize::authorize;
-use route::{Place, routes};
 
 pub use crate::admin::pool::{Pool, PoolError};
-pub use problem::Problem;
-pub use stats::Stats;
+pub use crate::api::routes::stats::Stats;
+pub use crate::api::server::problem::Problem;
 
 /// The queue's routes stand under each of these.
 pub const QUEUE_PREFIXES: [&str; 2] = ["/api/v1/queue", "/api/v1/ai-suggestions/queue"];
@@ -143,7 +125,7 @@ impl State {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { config, definition, status, metrics, desk } = parts;
-        metrics.http.declare(&trail::ACTIONS);
+        metrics.http.declare(&audited::ACTIONS);
         let (pool, slot) = (Pool::new(config.database.clone()), Arc::from(config.slot.as_str()));
         let mut settings = config.elasticsearch.clone();
         settings.request_timeout = settings.request_timeout.min(ELASTICSEARCH_TIME_MAX);
@@ -225,7 +207,7 @@ fn router(state: State) -> Router {
     router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn_with_state(state.clone(), site::protect))
+        .layer(middleware::from_fn_with_state(state.clone(), origin::protect))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), limits::guard))
         .with_state(state)

@@ -14,9 +14,11 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{Identity, Refusal, Role, challenge};
-use crate::api::listener::Peer;
-use crate::api::rate::Class;
-use crate::api::{Problem, State, request_id, trail};
+use crate::api::routes::audited;
+use crate::api::server::listener::Peer;
+use crate::api::server::rate::Class;
+use crate::api::server::request_id;
+use crate::api::{Problem, State};
 
 /// Answered however often they are asked, and whoever asks.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
@@ -131,7 +133,7 @@ fn denied(state: &State, attempt: &Denied<'_>) {
     if *method == Method::POST {
         let role = identity.map_or("none", |identity| identity.role.as_str()).to_owned();
         let name = if name.is_empty() { "unknown" } else { name }.to_owned();
-        trail::denied(state, (name, role), *address, path, code);
+        audited::denied(state, (name, role), *address, path, code);
     }
 }
 

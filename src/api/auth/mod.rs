@@ -26,7 +26,7 @@ use ring::hmac;
 use self::jwt::{Algorithm, Unverified};
 use self::keys::Keys;
 use super::Problem;
-use super::rate::Rates;
+use super::server::rate::Rates;
 pub use crate::config::Role;
 use crate::config::{self, Jwt, Token};
 

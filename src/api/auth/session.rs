@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Identity, Refusal};
-use crate::api::{State, time};
+use crate::api::State;
+use crate::api::server::time;
 
 /// The body of `GET session`.
 #[derive(Debug, Serialize, JsonSchema)]

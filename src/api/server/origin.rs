@@ -18,7 +18,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use url::{Host, Url};
 
-use super::{Problem, State};
+use crate::api::{Problem, State};
 
 /// What a page of a listed origin may send and read.
 const PREFLIGHT: [(HeaderName, &str); 3] = [
@@ -29,7 +29,7 @@ const PREFLIGHT: [(HeaderName, &str); 3] = [
 const EXPOSED: &str = "retry-after, www-authenticate, x-request-id";
 
 /// Refuses what a page of another site sends; lets those of listed origins ask and read.
-pub(super) async fn protect(
+pub(in crate::api) async fn protect(
     extract::State(state): extract::State<State>,
     request: Request,
     next: Next,

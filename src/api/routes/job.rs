@@ -12,23 +12,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use super::input::{self, Body};
+use super::audited::Who;
 use super::jobs::Job;
-use super::operate::{self, Discarded, Retried};
-use super::problem::Invalid;
-use super::trail::Who;
-use super::{PoolError, Problem, State, stats};
+use super::operations;
+use super::operations::{Discarded, Retried};
+use super::stats;
 use crate::admin::jobs::detail;
 use crate::admin::jobs::detail::{ColumnChange, Detail, Image};
 use crate::admin::jobs::filter::Filter;
 use crate::admin::pool;
+use crate::api::server::input;
+use crate::api::server::input::Body;
+use crate::api::server::problem::Invalid;
+use crate::api::{PoolError, Problem, State};
 use crate::storage::audit;
 use crate::storage::audit::Asked;
 use crate::storage::queue::status::Status;
 
 /// The body of `GET jobs/{id}`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct JobDetail {
+pub(in crate::api) struct JobDetail {
     job: JobFacts,
     timing: Timing,
     /// `processing` for longer than 30 s.
@@ -88,13 +91,13 @@ struct Actions {
 /// Why something is given up.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Reason {
+pub(in crate::api) struct Reason {
     /// 3 to 500 characters.
     reason: Option<String>,
 }
 
 /// `GET jobs/{id}`.
-pub(super) async fn get(
+pub(in crate::api) async fn get(
     extract::State(state): extract::State<State>,
     Path(id): Path<String>,
 ) -> Result<Json<JobDetail>, Problem> {
@@ -112,7 +115,7 @@ pub(super) async fn get(
 }
 
 /// `POST jobs/{id}/retry`.
-pub(super) async fn retry(
+pub(in crate::api) async fn retry(
     extract::State(state): extract::State<State>,
     Path(id): Path<String>,
     who: Who,
@@ -120,11 +123,11 @@ pub(super) async fn retry(
     let id = input::job_id(&id)?;
     failed(&state, id).await?;
     let asked = Asked { action: "retry", target: Some(format!("job {id}")), reason: None };
-    operate::retry(&state, who, asked, one(id)).await.map(Json)
+    operations::retry(&state, who, asked, one(id)).await.map(Json)
 }
 
 /// `POST jobs/{id}/discard`.
-pub(super) async fn discard(
+pub(in crate::api) async fn discard(
     extract::State(state): extract::State<State>,
     Path(id): Path<String>,
     who: Who,
@@ -135,11 +138,11 @@ pub(super) async fn discard(
     failed(&state, id).await?;
     let target = Some(format!("job {id}"));
     let asked = Asked { action: "discard", target, reason: Some(reason) };
-    operate::discard(&state, who, asked, one(id)).await.map(Json)
+    operations::discard(&state, who, asked, one(id)).await.map(Json)
 }
 
 /// What was said to be the reason, if it says something.
-pub(super) fn reason(given: Option<String>) -> Result<String, Problem> {
+pub(in crate::api) fn reason(given: Option<String>) -> Result<String, Problem> {
     let given = given.unwrap_or_default();
     audit::reason(&given).ok_or_else(|| {
         let missing = given.trim().is_empty();

@@ -9,20 +9,20 @@ use axum::response::IntoResponse;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::State;
 use super::overview::Part;
+use crate::api::State;
 use crate::status::Readiness;
 
 /// The body of `/livez`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Live {
+pub(in crate::api) struct Live {
     status: &'static str,
     version: &'static str,
 }
 
 /// The body of `/readyz`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Ready {
+pub(in crate::api) struct Ready {
     /// `ready` or `not ready`.
     status: &'static str,
     ready: bool,
@@ -33,12 +33,14 @@ pub(super) struct Ready {
 
 /// The process runs. Never depends on PostgreSQL or Elasticsearch: beside a database that starts
 /// after it, it would otherwise be restarted for ever.
-pub(super) async fn live() -> Json<Live> {
+pub(in crate::api) async fn live() -> Json<Live> {
     Json(Live { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
 /// Whether progress is possible, and what is missing.
-pub(super) async fn ready(extract::State(state): extract::State<State>) -> impl IntoResponse {
+pub(in crate::api) async fn ready(
+    extract::State(state): extract::State<State>,
+) -> impl IntoResponse {
     let readiness = state.status.now();
     let status =
         if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -51,7 +53,9 @@ pub(super) async fn ready(extract::State(state): extract::State<State>) -> impl 
 }
 
 /// All metrics.
-pub(super) async fn metrics(extract::State(state): extract::State<State>) -> impl IntoResponse {
+pub(in crate::api) async fn metrics(
+    extract::State(state): extract::State<State>,
+) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
 }
 

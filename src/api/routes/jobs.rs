@@ -7,14 +7,17 @@ use axum::extract;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::input::{self, Parameters};
-use super::problem::Invalid;
-use super::{PoolError, Problem, State, stats, time};
+use super::stats;
 use crate::admin::figures::sample;
 use crate::admin::jobs::filter::{Filter, STATUSES};
 use crate::admin::jobs::list;
 use crate::admin::jobs::list::{COUNT_MAX, Shown};
 use crate::admin::pool;
+use crate::api::server::input;
+use crate::api::server::input::Parameters;
+use crate::api::server::problem::Invalid;
+use crate::api::server::time;
+use crate::api::{PoolError, Problem, State};
 use crate::change::Operation;
 use crate::storage::queue::status::Status;
 use uuid::Uuid;
@@ -23,11 +26,11 @@ const LIMIT_DEFAULT: i64 = 20;
 const LIMIT_MAX: i64 = 200;
 /// Rows before the page; whoever wants to see more of them asks for less by a filter.
 const OFFSET_MAX: i64 = 100_000;
-pub(super) const TEXT_BYTES_MAX: usize = 200;
+pub(in crate::api) const TEXT_BYTES_MAX: usize = 200;
 
 /// A job in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(super) struct Job {
+pub(in crate::api) struct Job {
     id: i64,
     table_name: String,
     operation: String,
@@ -41,7 +44,7 @@ pub(super) struct Job {
 
 /// The body of `GET jobs`.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(super) struct Jobs {
+pub(in crate::api) struct Jobs {
     jobs: Vec<Job>,
     total: i64,
     page: i64,
@@ -54,7 +57,7 @@ pub(super) struct Jobs {
 /// What `GET jobs` takes.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "it describes the parameters that `Parameters` takes apart")]
-pub(super) struct JobsQuery {
+pub(in crate::api) struct JobsQuery {
     /// `pending`, `processing`, `completed`, `failed` or `stuck`.
     status: Option<String>,
     /// From 1.
@@ -80,7 +83,7 @@ pub(super) struct JobsQuery {
 /// A filter as it stands in a body.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FilterBody {
+pub(in crate::api) struct FilterBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     ids: Option<Vec<i64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,7 +110,7 @@ const OPERATIONS: [(&str, Operation); 4] = [
 ];
 
 /// `GET jobs`.
-pub(super) async fn get(
+pub(in crate::api) async fn get(
     extract::State(state): extract::State<State>,
     mut parameters: Parameters,
 ) -> Result<Json<Jobs>, Problem> {
@@ -128,7 +131,7 @@ pub(super) async fn get(
 }
 
 /// A page of jobs, and how many there are of them.
-pub(super) async fn list(
+pub(in crate::api) async fn list(
     state: &State,
     filter: &Filter,
     (offset, limit): (i64, i64),
@@ -180,7 +183,7 @@ const A_MOMENT: &str = "ISO 8601 such as 2026-11-24T10:00:00Z";
 
 impl FilterBody {
     /// As the queue knows it.
-    pub(super) fn filter(&self) -> Result<Filter, Problem> {
+    pub(in crate::api) fn filter(&self) -> Result<Filter, Problem> {
         let (filter, errors) = self.checked("filter.");
         if errors.is_empty() { Ok(filter) } else { Err(Problem::invalid(errors)) }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const DAY: u64 = 86_400;
 
 /// `2026-01-31T12:00:00.000Z`. A clock before 1970 counts as 1970.
-pub(super) fn iso8601(time: SystemTime) -> String {
+pub(in crate::api) fn iso8601(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (days, second) = (since.as_secs() / DAY, since.as_secs() % DAY);
     let (year, month, day) = civil(days);
@@ -16,7 +16,7 @@ pub(super) fn iso8601(time: SystemTime) -> String {
 
 /// A moment as ISO 8601 has it: `2026-01-31T12:00:00.5+03:00`, `…Z`; seconds and their fraction may
 /// be left out. `None` for anything else, and for what is before 1970 or after 9999.
-pub(super) fn parse(text: &str) -> Option<SystemTime> {
+pub(in crate::api) fn parse(text: &str) -> Option<SystemTime> {
     let (date, rest) = text.split_once(['T', 't', ' '])?;
     let zone = rest.find(['Z', 'z', '+', '-'])?;
     let (clock, zone) = rest.split_at_checked(zone)?;

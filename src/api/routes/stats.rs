@@ -11,8 +11,8 @@ use serde_json::Number;
 use tokio_postgres::error::SqlState;
 use tracing::debug;
 
-use super::{PoolError, Problem, State};
 use crate::admin::figures::sample::Counts;
+use crate::api::{PoolError, Problem, State};
 use crate::status::sentence;
 use crate::storage::QueueError;
 
@@ -50,7 +50,7 @@ impl From<&Counts> for Stats {
 }
 
 /// `GET stats`.
-pub(super) async fn get(
+pub(in crate::api) async fn get(
     extract::State(state): extract::State<State>,
 ) -> Result<Json<Stats>, Problem> {
     let figures = state.sampler.now().await.map_err(|error| problem(&error))?;
@@ -58,14 +58,14 @@ pub(super) async fn get(
 }
 
 /// To the microsecond; a whole number without a fraction, as the replaced system has it.
-pub(super) fn milliseconds(value: f64) -> Number {
+pub(in crate::api) fn milliseconds(value: f64) -> Number {
     let rounded = (value * 1000.0).round() / 1000.0;
     let text = rounded.to_string();
     text.parse::<i64>().ok().map(Number::from).or(Number::from_f64(rounded)).unwrap_or(0.into())
 }
 
 /// What a client may know of a failure; the log has the rest.
-pub(super) fn problem(error: &PoolError) -> Problem {
+pub(in crate::api) fn problem(error: &PoolError) -> Problem {
     let (code, detail) = match error {
         PoolError::Query(source) | PoolError::Queue(QueueError::Database { source, .. }) => {
             of_state(source.code())

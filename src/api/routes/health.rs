@@ -13,8 +13,10 @@ use serde::Serialize;
 use serde_json::Number;
 use tokio::time::{Instant, timeout};
 
-use super::{PoolError, Problem, State, overview, stats, time};
+use super::{overview, stats};
 use crate::admin::pool;
+use crate::api::server::time;
+use crate::api::{PoolError, Problem, State};
 use crate::sink::ping::{self, Ping, PingError};
 use crate::status::Component;
 
@@ -25,7 +27,7 @@ const TEST_AGE_MAX: Duration = Duration::from_millis(500);
 
 /// The body of `GET health/detailed`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Detailed {
+pub(in crate::api) struct Detailed {
     /// `healthy`, `degraded` or `unhealthy`.
     status: &'static str,
     version: &'static str,
@@ -72,7 +74,7 @@ struct Pipeline {
 /// The body of `GET test-connection`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Tested {
+pub(in crate::api) struct Tested {
     success: bool,
     message: String,
     version: Option<String>,
@@ -85,7 +87,9 @@ pub(super) struct Tested {
 }
 
 /// `GET health/detailed`.
-pub(super) async fn detailed(extract::State(state): extract::State<State>) -> Json<Detailed> {
+pub(in crate::api) async fn detailed(
+    extract::State(state): extract::State<State>,
+) -> Json<Detailed> {
     let (database, elasticsearch) = tokio::join!(database_latency(&state), test(&state));
     let (figures, readiness) = (state.sampler.now().await, state.status.now());
     let overview = overview::look(&state, &figures);
@@ -144,7 +148,7 @@ pub(super) async fn detailed(extract::State(state): extract::State<State>) -> Js
 }
 
 /// `GET test-connection`.
-pub(super) async fn test_connection(
+pub(in crate::api) async fn test_connection(
     extract::State(state): extract::State<State>,
 ) -> Result<Json<Tested>, Problem> {
     let (tested, _) = test(&state).await;
@@ -238,7 +242,7 @@ fn memory() -> Memory {
 }
 
 /// When this process began, by both clocks.
-pub(super) fn now() -> (SystemTime, Instant) {
+pub(in crate::api) fn now() -> (SystemTime, Instant) {
     (SystemTime::now(), Instant::now())
 }
 

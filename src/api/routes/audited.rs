@@ -10,10 +10,12 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use tracing::{debug, info, warn};
 
-use super::auth::{Identity, authorize};
-use super::{Problem, State, request_id, stats};
+use super::stats;
 use crate::admin::jobs::operations::Broken;
 use crate::admin::pool::{Own, PoolError, in_time};
+use crate::api::auth::{Identity, authorize};
+use crate::api::server::request_id;
+use crate::api::{Problem, State};
 use crate::status::sentence;
 use crate::storage::audit;
 use crate::storage::audit::{Actor, Asked, Outcome};
@@ -23,7 +25,7 @@ const SETTINGS: &str = "set statement_timeout = '5s'; set lock_timeout = '2s'";
 
 /// Who asks.
 #[derive(Clone, Debug)]
-pub(super) struct Who(pub(super) Actor);
+pub(in crate::api) struct Who(pub(in crate::api) Actor);
 
 impl<S: Sync> FromRequestParts<S> for Who {
     type Rejection = Problem;
@@ -43,7 +45,7 @@ impl<S: Sync> FromRequestParts<S> for Who {
 }
 
 /// Why an operation failed, and how many rows it was about by then.
-pub(super) struct Failed {
+pub(in crate::api) struct Failed {
     error: PoolError,
     affected: u64,
 }
@@ -61,9 +63,9 @@ impl From<Broken> for Failed {
 }
 
 /// An operation that is under way and written down as such.
-pub(super) struct Trail {
+pub(in crate::api) struct Trail {
     state: State,
-    pub(super) own: Own,
+    pub(in crate::api) own: Own,
     id: i64,
     actor: Actor,
     asked: Asked,
@@ -71,7 +73,11 @@ pub(super) struct Trail {
 
 impl Trail {
     /// Writes down that it begins. What cannot be written down is not done.
-    pub(super) async fn begin(state: &State, who: Who, asked: Asked) -> Result<Self, Problem> {
+    pub(in crate::api) async fn begin(
+        state: &State,
+        who: Who,
+        asked: Asked,
+    ) -> Result<Self, Problem> {
         let own = state.pool.own("walferry operate", SETTINGS).await;
         let refused = |error: &PoolError| {
             count(state, asked.action, Outcome::Failed);
@@ -85,7 +91,7 @@ impl Trail {
     }
 
     /// Writes down what came of it: the answer, and how many rows it was about.
-    pub(super) async fn end<T>(
+    pub(in crate::api) async fn end<T>(
         self,
         result: Result<(T, u64), impl Into<Failed>>,
     ) -> Result<T, Problem> {
@@ -145,7 +151,7 @@ impl Trail {
 
 /// Writes down that somebody was denied something, beside the answer. One at a time: a flood of
 /// attempts is in the log, and must not become one of rows.
-pub(super) fn denied(
+pub(in crate::api) fn denied(
     state: &State,
     (name, role): (String, String),
     address: IpAddr,
@@ -183,7 +189,7 @@ pub(super) fn denied(
 }
 
 /// Words for what is asked for and for what is denied.
-pub(super) const ACTIONS: [&str; 8] =
+pub(in crate::api) const ACTIONS: [&str; 8] =
     ["retry-failed", "clear", "start", "stop", "retry", "discard", "resync", "other"];
 
 fn count(state: &State, action: &'static str, outcome: Outcome) {
@@ -192,7 +198,7 @@ fn count(state: &State, action: &'static str, outcome: Outcome) {
 
 /// An answer that does not end with its client's connection: what is begun is done and written
 /// down.
-pub(super) async fn to_the_end<T: Send + 'static>(
+pub(in crate::api) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
     let id = request_id::current();

@@ -5,12 +5,25 @@
 //!
 //! Not here: what a route does.
 
+pub mod audit;
+pub mod audited;
+pub mod events;
+pub mod health;
+pub mod job;
+pub mod jobs;
+pub mod openapi;
+pub mod operations;
+pub mod overview;
+pub mod probes;
+pub mod records;
+pub mod stats;
+
 use axum::handler::Handler;
 use axum::routing::{MethodRouter, get, post};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use super::State;
 use super::auth::{Role, session};
-use super::{State, audit, events, health, job, jobs, operate, overview, probes, record, stats};
 
 /// Who may use a route. Each may do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,14 +150,14 @@ fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 /// All routes, but for the page's files.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    let mut routes = probes();
+    let mut routes = probe_routes();
     routes.extend(looks());
     routes.extend(actions_on_the_whole());
     routes.extend(actions_on_jobs());
     routes
 }
 
-fn probes() -> Vec<Route> {
+fn probe_routes() -> Vec<Route> {
     use Access::{Public, Viewer};
     use Place::Root;
     const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -177,7 +190,7 @@ fn probes() -> Vec<Route> {
             "/openapi.json",
             Public,
             "this description",
-            super::openapi::get,
+            super::routes::openapi::get,
         ),
     ]
 }
@@ -237,12 +250,12 @@ fn looks_at_the_whole() -> Vec<Route> {
             "statistics, health, slot and parts at one look",
             overview::get,
         ),
-        Route::get::<_, _, record::Record>(
+        Route::get::<_, _, records::Record>(
             Root,
             "/api/v1/records/{table}/{record_id}",
             Viewer,
             "a record: its jobs, its row now, its documents now, and whether they differ",
-            record::get,
+            records::get,
         ),
         Route::get::<_, _, audit::Audit>(
             Root,
@@ -273,33 +286,33 @@ fn actions_on_the_whole() -> Vec<Route> {
     use Access::{Admin, Operator};
     use Place::Queue;
     vec![
-        Route::post::<_, _, operate::Retried>(
+        Route::post::<_, _, operations::Retried>(
             Queue,
             "/retry-failed",
             Operator,
             "stuck jobs are reset, failed ones pending again",
-            operate::retry_failed,
+            operations::retry_failed,
         ),
-        Route::post::<_, _, operate::Cleared>(
+        Route::post::<_, _, operations::Cleared>(
             Queue,
             "/clear",
             Admin,
             "finished jobs are deleted; unfinished ones stay",
-            operate::clear,
+            operations::clear,
         ),
-        Route::post::<_, _, operate::Done>(
+        Route::post::<_, _, operations::Done>(
             Queue,
             "/start",
             Operator,
             "indexing goes on",
-            operate::start,
+            operations::start,
         ),
-        Route::post::<_, _, operate::Done>(
+        Route::post::<_, _, operations::Done>(
             Queue,
             "/stop",
             Operator,
             "indexing halts; changes are captured meanwhile",
-            operate::stop,
+            operations::stop,
         ),
     ]
 }
@@ -308,14 +321,14 @@ fn actions_on_jobs() -> Vec<Route> {
     use Access::Operator;
     use Place::{Queue, Root};
     vec![
-        Route::post::<_, _, operate::Retried>(
+        Route::post::<_, _, operations::Retried>(
             Queue,
             "/jobs/{id}/retry",
             Operator,
             "a failed job is pending again",
             job::retry,
         ),
-        Route::post::<_, _, operate::Discarded>(
+        Route::post::<_, _, operations::Discarded>(
             Queue,
             "/jobs/{id}/discard",
             Operator,
@@ -323,28 +336,28 @@ fn actions_on_jobs() -> Vec<Route> {
             job::discard,
         )
         .with_body::<job::Reason>(),
-        Route::post::<_, _, operate::RetriedByFilter>(
+        Route::post::<_, _, operations::RetriedByFilter>(
             Queue,
             "/operations/retry",
             Operator,
             "failed jobs that match are pending again",
-            operate::retry_by_filter,
+            operations::retry_by_filter,
         )
-        .with_body::<operate::ByFilter>(),
-        Route::post::<_, _, operate::DiscardedByFilter>(
+        .with_body::<operations::ByFilter>(),
+        Route::post::<_, _, operations::DiscardedByFilter>(
             Queue,
             "/operations/discard",
             Operator,
             "failed jobs that match are deleted; nobody will try them again",
-            operate::discard_by_filter,
+            operations::discard_by_filter,
         )
-        .with_body::<operate::ByFilter>(),
-        Route::post::<_, _, record::Resynced>(
+        .with_body::<operations::ByFilter>(),
+        Route::post::<_, _, records::Resynced>(
             Root,
             "/api/v1/records/{table}/{record_id}/resync",
             Operator,
             "the record's documents are rendered anew from its row",
-            record::resync,
+            records::resync,
         ),
     ]
 }

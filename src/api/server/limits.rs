@@ -9,7 +9,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout};
 
-use super::{Problem, State, request_id};
+use super::request_id;
+use crate::api::{Problem, State};
 use crate::trace;
 
 const URI_BYTES_MAX: usize = 4 * 1024;
@@ -37,7 +38,7 @@ const HEADERS: [(HeaderName, &str); 8] = [
 ];
 
 /// Refuses what is too long, ends what takes too long, counts all.
-pub(super) async fn guard(
+pub(in crate::api) async fn guard(
     extract::State(state): extract::State<State>,
     path: Option<MatchedPath>,
     request: Request,

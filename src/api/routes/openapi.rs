@@ -9,12 +9,12 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::QUEUE_PREFIXES;
-use super::problem::ProblemBody;
-use super::route::{Access, Answer, Method, Place, Route, routes};
+use super::{Access, Answer, Method, Place, Route, routes};
+use crate::api::QUEUE_PREFIXES;
+use crate::api::server::problem::ProblemBody;
 
 /// `GET /openapi.json`.
-pub(super) async fn get() -> Json<&'static Value> {
+pub(in crate::api) async fn get() -> Json<&'static Value> {
     static DOCUMENT: OnceLock<Value> = OnceLock::new();
     Json(DOCUMENT.get_or_init(document))
 }

@@ -7,15 +7,16 @@ use axum::extract;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::input::Parameters;
-use super::{PoolError, Problem, State, stats};
+use super::stats;
 use crate::admin::pool;
+use crate::api::server::input::Parameters;
+use crate::api::{PoolError, Problem, State};
 use crate::storage::audit;
 use crate::storage::audit::Entry;
 
 /// The body of `GET audit`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Audit {
+pub(in crate::api) struct Audit {
     entries: Vec<Line>,
     total: i64,
     page: i64,
@@ -41,7 +42,7 @@ struct Line {
 /// What `GET audit` takes.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "it describes the parameters that `Parameters` takes apart")]
-pub(super) struct AuditQuery {
+pub(in crate::api) struct AuditQuery {
     /// From 1.
     page: Option<i64>,
     /// 1 to 200; 50 if not given.
@@ -49,7 +50,7 @@ pub(super) struct AuditQuery {
 }
 
 /// `GET audit`.
-pub(super) async fn get(
+pub(in crate::api) async fn get(
     extract::State(state): extract::State<State>,
     mut parameters: Parameters,
 ) -> Result<Json<Audit>, Problem> {

@@ -33,7 +33,7 @@ pub struct Invalid {
 #[derive(JsonSchema)]
 #[schemars(rename = "Problem")]
 #[expect(dead_code, reason = "it stands for the body that `Problem` writes")]
-pub(super) struct ProblemBody {
+pub(in crate::api) struct ProblemBody {
     r#type: String,
     title: String,
     status: u16,

@@ -11,15 +11,16 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::input::{Body, Nothing};
+use super::audited::{Trail, Who, to_the_end};
 use super::job;
 use super::jobs::FilterBody;
-use super::trail::{Trail, Who, to_the_end};
-use super::{PoolError, Problem, State, stats};
+use super::stats;
 use crate::admin::jobs::filter::Filter;
 use crate::admin::jobs::operations;
 use crate::admin::jobs::operations::Broken;
 use crate::admin::pool;
+use crate::api::server::input::{Body, Nothing};
+use crate::api::{PoolError, Problem, State};
 use crate::storage::audit::Asked;
 
 /// How long a look for stuck jobs is waited for.
@@ -29,14 +30,14 @@ const TIME_MAX: Duration = Duration::from_secs(4);
 
 /// Answer of `start` and `stop`.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(super) struct Done {
+pub(in crate::api) struct Done {
     success: bool,
     message: String,
 }
 
 /// Answer of `retry-failed`, and of retrying one job.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(super) struct Retried {
+pub(in crate::api) struct Retried {
     retried: u64,
     success: bool,
     message: String,
@@ -44,7 +45,7 @@ pub(super) struct Retried {
 
 /// Answer of discarding one job.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(super) struct Discarded {
+pub(in crate::api) struct Discarded {
     discarded: u64,
     success: bool,
     message: String,
@@ -52,7 +53,7 @@ pub(super) struct Discarded {
 
 /// Answer of `clear`.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(super) struct Cleared {
+pub(in crate::api) struct Cleared {
     cleared: u64,
     success: bool,
     message: String,
@@ -61,7 +62,7 @@ pub(super) struct Cleared {
 /// Which failed jobs are meant, and what is known of them.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ByFilter {
+pub(in crate::api) struct ByFilter {
     /// Empty: every failed job.
     #[serde(default)]
     filter: FilterBody,
@@ -76,7 +77,7 @@ pub(super) struct ByFilter {
 
 /// Answer of retrying by filter.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(super) struct RetriedByFilter {
+pub(in crate::api) struct RetriedByFilter {
     matched: u64,
     retried: u64,
     dry_run: bool,
@@ -88,7 +89,7 @@ pub(super) struct RetriedByFilter {
 
 /// Answer of discarding by filter.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(super) struct DiscardedByFilter {
+pub(in crate::api) struct DiscardedByFilter {
     matched: u64,
     discarded: u64,
     dry_run: bool,
@@ -99,12 +100,18 @@ pub(super) struct DiscardedByFilter {
 }
 
 /// `POST start`.
-pub(super) async fn start(state: extract::State<State>, who: Who) -> Result<Json<Done>, Problem> {
+pub(in crate::api) async fn start(
+    state: extract::State<State>,
+    who: Who,
+) -> Result<Json<Done>, Problem> {
     choose(state.0, who, true).await
 }
 
 /// `POST stop`.
-pub(super) async fn stop(state: extract::State<State>, who: Who) -> Result<Json<Done>, Problem> {
+pub(in crate::api) async fn stop(
+    state: extract::State<State>,
+    who: Who,
+) -> Result<Json<Done>, Problem> {
     choose(state.0, who, false).await
 }
 
@@ -122,7 +129,7 @@ async fn choose(state: State, who: Who, on: bool) -> Result<Json<Done>, Problem>
 }
 
 /// `POST retry-failed`: stuck jobs first, then every failed one.
-pub(super) async fn retry_failed(
+pub(in crate::api) async fn retry_failed(
     extract::State(state): extract::State<State>,
     who: Who,
 ) -> Result<Json<Retried>, Problem> {
@@ -149,7 +156,7 @@ pub(super) async fn retry_failed(
 }
 
 /// `POST clear`: finished jobs only.
-pub(super) async fn clear(
+pub(in crate::api) async fn clear(
     extract::State(state): extract::State<State>,
     who: Who,
     Body(Nothing {}): Body<Nothing>,
@@ -178,7 +185,7 @@ pub(super) async fn clear(
 }
 
 /// `POST operations/retry`.
-pub(super) async fn retry_by_filter(
+pub(in crate::api) async fn retry_by_filter(
     extract::State(state): extract::State<State>,
     who: Who,
     Body(body): Body<ByFilter>,
@@ -202,7 +209,7 @@ pub(super) async fn retry_by_filter(
 }
 
 /// `POST operations/discard`.
-pub(super) async fn discard_by_filter(
+pub(in crate::api) async fn discard_by_filter(
     extract::State(state): extract::State<State>,
     who: Who,
     Body(body): Body<ByFilter>,
@@ -226,7 +233,7 @@ pub(super) async fn discard_by_filter(
 }
 
 /// Retries what is known to be failed.
-pub(super) async fn retry(
+pub(in crate::api) async fn retry(
     state: &State,
     who: Who,
     asked: Asked,
@@ -241,7 +248,7 @@ pub(super) async fn retry(
 }
 
 /// Discards what is known to be failed.
-pub(super) async fn discard(
+pub(in crate::api) async fn discard(
     state: &State,
     who: Who,
     asked: Asked,

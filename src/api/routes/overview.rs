@@ -12,19 +12,20 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::stats::{self, Stats};
-use super::{PoolError, State, time};
 use crate::admin::figures::sample;
 use crate::admin::figures::sampler::Figures;
 use crate::admin::health;
 use crate::admin::health::{Detail, Signals};
+use crate::api::server::time;
+use crate::api::{PoolError, State};
 use crate::status::{Component, Readiness};
 
 /// The body of `GET health`. `issues`, `recommendations` and `details` belong together one by one.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Health {
+pub(in crate::api) struct Health {
     /// `healthy`, `degraded` or `unhealthy`.
-    pub(super) status: &'static str,
+    pub(in crate::api) status: &'static str,
     issues: Vec<String>,
     recommendations: Vec<String>,
     /// The issues for programs.
@@ -36,7 +37,7 @@ pub(super) struct Health {
 
 /// The replication slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(super) struct Slot {
+pub(in crate::api) struct Slot {
     name: String,
     active: bool,
     wal_status: Option<String>,
@@ -48,7 +49,7 @@ pub(super) struct Slot {
 
 /// A part of the whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(super) struct Part {
+pub(in crate::api) struct Part {
     ok: bool,
     since: String,
     message: String,
@@ -56,7 +57,7 @@ pub(super) struct Part {
 
 impl Part {
     /// Leaves out what only those may read who have signed in.
-    pub(super) fn withhold(&mut self) {
+    pub(in crate::api) fn withhold(&mut self) {
         self.message = "see GET /api/v1/health/detailed".to_owned();
     }
 }
@@ -70,10 +71,10 @@ impl From<&crate::status::State> for Part {
 
 /// The body of `GET overview`, and of the stream's `state`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub(super) struct Overview {
+pub(in crate::api) struct Overview {
     /// Null while PostgreSQL does not answer.
     stats: Option<Stats>,
-    pub(super) health: Health,
+    pub(in crate::api) health: Health,
     slot: Option<Slot>,
     /// What feeds Elasticsearch: `load`, `table`, `live`, or `stopped`, `standby`, `starting`.
     mode: String,
@@ -85,19 +86,19 @@ pub(super) struct Overview {
 }
 
 /// `GET health`: always 200, with the truth in the body.
-pub(super) async fn health(extract::State(state): extract::State<State>) -> Json<Health> {
+pub(in crate::api) async fn health(extract::State(state): extract::State<State>) -> Json<Health> {
     let figures = state.sampler.now().await;
     Json(judged(&figures, &state.status.now()))
 }
 
 /// `GET overview`.
-pub(super) async fn get(extract::State(state): extract::State<State>) -> Json<Overview> {
+pub(in crate::api) async fn get(extract::State(state): extract::State<State>) -> Json<Overview> {
     let figures = state.sampler.now().await;
     Json(look(&state, &figures))
 }
 
 /// What one look tells.
-pub(super) fn look(state: &State, figures: &Result<Figures, Arc<PoolError>>) -> Overview {
+pub(in crate::api) fn look(state: &State, figures: &Result<Figures, Arc<PoolError>>) -> Overview {
     let readiness = state.status.now();
     let known = figures.as_ref().ok();
     Overview {
@@ -144,7 +145,7 @@ fn slot(name: &str, slot: Option<&sample::Slot>) -> Option<Slot> {
 }
 
 /// What feeds Elasticsearch.
-pub(super) fn mode(readiness: &Readiness, stopped: bool) -> String {
+pub(in crate::api) fn mode(readiness: &Readiness, stopped: bool) -> String {
     let of = |wanted| readiness.iter().find(|(component, _)| *component == wanted);
     match of(Component::Mode) {
         _ if stopped => "stopped".to_owned(),

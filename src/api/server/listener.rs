@@ -21,13 +21,13 @@ const CONNECTIONS_MAX: usize = 1024;
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// A listener with a limited number of places.
-pub(super) struct Limited {
+pub(in crate::api) struct Limited {
     listener: TcpListener,
     places: Arc<Semaphore>,
 }
 
 impl Limited {
-    pub(super) fn new(listener: TcpListener) -> Self {
+    pub(in crate::api) fn new(listener: TcpListener) -> Self {
         Self { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
     }
 }
@@ -50,7 +50,7 @@ impl Listener for Limited {
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
+pub(in crate::api) struct Peer(pub(in crate::api) SocketAddr);
 
 impl Connected<IncomingStream<'_, Limited>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Limited>) -> Self {
@@ -59,7 +59,7 @@ impl Connected<IncomingStream<'_, Limited>> for Peer {
 }
 
 /// A connection that ends when nothing has moved for [`IDLE_MAX`].
-pub(super) struct Connection {
+pub(in crate::api) struct Connection {
     stream: TcpStream,
     idle: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,

@@ -11,10 +11,10 @@ use url::form_urlencoded;
 use uuid::Uuid;
 
 use super::problem::Invalid;
-use super::{Problem, State};
+use crate::api::{Problem, State};
 
 /// A body of JSON. No body reads as `{}`.
-pub(super) struct Body<T>(pub(super) T);
+pub(in crate::api) struct Body<T>(pub(in crate::api) T);
 
 impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
     type Rejection = Problem;
@@ -22,7 +22,8 @@ impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
     async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
             if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                let detail = format!("the body is longer than {} bytes", super::BODY_BYTES_MAX);
+                let detail =
+                    format!("the body is longer than {} bytes", crate::api::BODY_BYTES_MAX);
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", detail)
             } else {
                 let detail = "the body did not arrive as a whole";
@@ -49,11 +50,11 @@ impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
 /// A body for routes that take nothing: whoever asks for something else must not get the thing itself.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
+pub(in crate::api) struct Nothing {}
 
 /// The query's parameters. Those that nobody takes are errors: a filter misspelt must not show
 /// everything.
-pub(super) struct Parameters {
+pub(in crate::api) struct Parameters {
     given: Vec<(String, String)>,
     errors: Vec<Invalid>,
     known: Vec<&'static str>,
@@ -75,7 +76,7 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
 
 impl Parameters {
     /// A parameter as it came; an empty one is the same as none.
-    pub(super) fn given(&mut self, name: &'static str) -> Option<String> {
+    pub(in crate::api) fn given(&mut self, name: &'static str) -> Option<String> {
         self.known.push(name);
         let mut all = self.given.iter().filter(|(known, _)| known == name);
         let value = all.next().map(|(_, value)| value.clone()).filter(|value| !value.is_empty());
@@ -87,7 +88,7 @@ impl Parameters {
     }
 
     /// The text of a parameter.
-    pub(super) fn text(&mut self, name: &'static str, bytes_max: usize) -> Option<String> {
+    pub(in crate::api) fn text(&mut self, name: &'static str, bytes_max: usize) -> Option<String> {
         let value = self.given(name)?;
         let Some((reason, allowed)) = wrong_text(&value, bytes_max) else { return Some(value) };
         self.refuse(name, reason, allowed);
@@ -95,7 +96,7 @@ impl Parameters {
     }
 
     /// A whole number within limits, or the default.
-    pub(super) fn number(
+    pub(in crate::api) fn number(
         &mut self,
         name: &'static str,
         (min, max): (i64, i64),
@@ -105,7 +106,7 @@ impl Parameters {
     }
 
     /// A whole number within limits, if there is one.
-    pub(super) fn optional_number(
+    pub(in crate::api) fn optional_number(
         &mut self,
         name: &'static str,
         (min, max): (i64, i64),
@@ -120,7 +121,7 @@ impl Parameters {
     }
 
     /// One of some words, if there is one.
-    pub(super) fn word<T: Copy>(
+    pub(in crate::api) fn word<T: Copy>(
         &mut self,
         name: &'static str,
         words: &[(&'static str, T)],
@@ -135,7 +136,7 @@ impl Parameters {
     }
 
     /// Notes that a field is wrong.
-    pub(super) fn refuse(
+    pub(in crate::api) fn refuse(
         &mut self,
         name: &'static str,
         reason: impl Into<String>,
@@ -145,12 +146,12 @@ impl Parameters {
     }
 
     /// Notes what was found wrong elsewhere.
-    pub(super) fn refuse_all(&mut self, errors: Vec<Invalid>) {
+    pub(in crate::api) fn refuse_all(&mut self, errors: Vec<Invalid>) {
         self.errors.extend(errors);
     }
 
     /// An error if anything was wrong, or is left over.
-    pub(super) fn finish(mut self) -> Result<(), Problem> {
+    pub(in crate::api) fn finish(mut self) -> Result<(), Problem> {
         for (name, _) in &self.given {
             if !self.known.contains(&name.as_str()) {
                 let allowed = match self.known.as_slice() {
@@ -166,7 +167,7 @@ impl Parameters {
 }
 
 /// What no text may be, and what it may.
-pub(super) fn wrong_text(text: &str, bytes_max: usize) -> Option<(&'static str, String)> {
+pub(in crate::api) fn wrong_text(text: &str, bytes_max: usize) -> Option<(&'static str, String)> {
     if text.len() > bytes_max {
         return Some(("is too long", format!("at most {bytes_max} bytes")));
     }
@@ -174,10 +175,10 @@ pub(super) fn wrong_text(text: &str, bytes_max: usize) -> Option<(&'static str, 
     nul.then(|| ("has a NUL character in it", "any other text".to_owned()))
 }
 
-pub(super) const A_UUID: &str = "a UUID such as c0000000-0000-4000-8000-000000000001";
+pub(in crate::api) const A_UUID: &str = "a UUID such as c0000000-0000-4000-8000-000000000001";
 
 /// A job's number in a path.
-pub(super) fn job_id(text: &str) -> Result<i64, Problem> {
+pub(in crate::api) fn job_id(text: &str) -> Result<i64, Problem> {
     text.parse().ok().filter(|id| *id > 0).ok_or_else(|| {
         let reason = format!("is {:?}", shortened(text));
         Problem::invalid(vec![Invalid::new("id", reason, "a job's number, 1 or more")])
@@ -185,7 +186,7 @@ pub(super) fn job_id(text: &str) -> Result<i64, Problem> {
 }
 
 /// A record's id in a path.
-pub(super) fn record_id(text: &str) -> Result<Uuid, Problem> {
+pub(in crate::api) fn record_id(text: &str) -> Result<Uuid, Problem> {
     Uuid::try_parse(text).map_err(|_| {
         let reason = format!("is {:?}", shortened(text));
         Problem::invalid(vec![Invalid::new("record_id", reason, A_UUID)])

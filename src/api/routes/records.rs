@@ -17,14 +17,15 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::input;
+use super::audited::{Trail, Who, to_the_end};
 use super::jobs::{self, Job};
-use super::trail::{Trail, Who, to_the_end};
-use super::{PoolError, Problem, State, stats};
+use super::stats;
 use crate::admin::jobs::filter::Filter;
 use crate::admin::jobs::list;
 use crate::admin::jobs::operations;
 use crate::admin::pool;
+use crate::api::server::input;
+use crate::api::{PoolError, Problem, State};
 use crate::change::{Row, TableId};
 use crate::document::action::DocumentId;
 use crate::feed::inspect::{self, InspectError};
@@ -42,7 +43,7 @@ type Fields = BTreeMap<String, Box<RawValue>>;
 
 /// The body of `GET records/{table}/{record_id}`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Record {
+pub(in crate::api) struct Record {
     table: String,
     record_id: String,
     /// The row as it is now; null if there is none.
@@ -86,7 +87,7 @@ struct Difference {
 
 /// The body of `POST …/resync`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Resynced {
+pub(in crate::api) struct Resynced {
     job_id: i64,
     success: bool,
     message: String,
@@ -99,7 +100,7 @@ struct Now {
 }
 
 /// `GET records/{table}/{record_id}`.
-pub(super) async fn get(
+pub(in crate::api) async fn get(
     extract::State(state): extract::State<State>,
     Path((table, record_id)): Path<(String, String)>,
 ) -> Result<Json<Record>, Problem> {
@@ -146,7 +147,7 @@ pub(super) async fn get(
 const NO_KEY: &str = "the row's key is not known: no job tells which row this id stands for";
 
 /// `POST records/{table}/{record_id}/resync`.
-pub(super) async fn resync(
+pub(in crate::api) async fn resync(
     extract::State(state): extract::State<State>,
     Path((table, record_id)): Path<(String, String)>,
     who: Who,

@@ -17,7 +17,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Class {
+pub(in crate::api) enum Class {
     Read,
     Action,
     /// A token that is refused.
@@ -51,7 +51,7 @@ struct Bucket {
 
 /// All buckets.
 #[derive(Debug, Default)]
-pub(super) struct Rates(Mutex<Table>);
+pub(in crate::api) struct Rates(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
@@ -65,7 +65,7 @@ impl Rates {
     /// # Errors
     ///
     /// How long to wait until there is one.
-    pub(super) fn take(
+    pub(in crate::api) fn take(
         &self,
         class: Class,
         name: &str,

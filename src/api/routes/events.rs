@@ -21,21 +21,22 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::auth::Identity;
-use super::{Problem, State, overview};
+use super::overview;
 use crate::admin::figures::sample::ENDED_MAX;
 use crate::admin::figures::sampler::Figures;
+use crate::api::auth::Identity;
+use crate::api::{Problem, State};
 use crate::metrics::http::Held;
 
 /// Clients at once.
-pub(super) const CLIENTS_MAX: usize = 200;
+pub(in crate::api) const CLIENTS_MAX: usize = 200;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// Then the client comes again, and is asked again who it is.
 const TIME_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// `GET events`.
-pub(super) async fn get(
+pub(in crate::api) async fn get(
     extract::State(state): extract::State<State>,
     identity: Option<Extension<Identity>>,
 ) -> Result<Response, Problem> {
