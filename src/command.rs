@@ -36,7 +36,7 @@ use crate::shutdown;
 use crate::storage::queue::maintain::MaintainError;
 use crate::storage::schema::MigrateError;
 
-pub use crate::status::sentence;
+pub use crate::telemetry::readiness::sentence;
 pub use arguments::{Arguments, Command};
 pub use healthcheck::HealthError;
 use jobs::Deed;

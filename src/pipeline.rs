@@ -22,9 +22,9 @@ use crate::api;
 use crate::config::Config;
 use crate::document::definition::Definition;
 use crate::document::parse;
-use crate::metrics::Metrics;
-use crate::status::{Component, Repeats, Status};
 use crate::supervisor::desk::Desk;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::readiness::{Component, Repeats, Status};
 use fault::Fault;
 pub use fault::RunError;
 

@@ -25,12 +25,13 @@ use crate::ack::in_flight::{Alive, Hold};
 use crate::ack::job_set::Extent;
 use crate::change::{Change, Lsn, Position};
 use crate::config::Limits;
-use crate::metrics::{self, Stage};
 use crate::storage::QueueError;
 use crate::storage::queue::record::Recorder as Storage;
 use crate::storage::queue::settle::Progress;
 use crate::storage::queue::status::Status;
-use crate::trace;
+use crate::telemetry::metrics;
+use crate::telemetry::metrics::Stage;
+use crate::telemetry::trace;
 use crate::wal::Captured;
 
 /// Batches on their way to the feed.

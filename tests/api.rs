@@ -13,9 +13,9 @@ use walferry::api::auth::token;
 use walferry::api::{self, Parts, State};
 use walferry::config::{Flags, Needs, Role, load};
 use walferry::document::parse;
-use walferry::metrics::Metrics;
-use walferry::status::{Component, Status};
 use walferry::supervisor::desk::Desk;
+use walferry::telemetry::metrics::Metrics;
+use walferry::telemetry::readiness::{Component, Status};
 
 /// A line of `WALFERRY_API_TOKENS`.
 pub(crate) fn token_entry(name: &str, role: Role, text: &str) -> String {

@@ -159,7 +159,7 @@ fn every_metric_that_is_shown_or_watched_exists() {
 #[test]
 fn every_metric_is_shown() {
     let all: String = NAMES.iter().map(|name| read(&format!("dashboards/{name}.json"))).collect();
-    let metrics = walferry::metrics::Metrics::new();
+    let metrics = walferry::telemetry::metrics::Metrics::new();
     metrics.declare(&["t".to_owned()], &["i".to_owned()]);
     let text = metrics.render();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE walferry_")) {

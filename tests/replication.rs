@@ -60,7 +60,7 @@ async fn begin(publication: &str, idle_step: u64, room: usize) -> (Postgres, Sql
         output: output_tx,
         shutdown: shutdown.clone(),
         stats: Arc::clone(&stats),
-        metrics: walferry::metrics::Metrics::new().source,
+        metrics: walferry::telemetry::metrics::Metrics::new().source,
     };
     let tables = Tables::new(vec![("public".to_owned(), "a".to_owned())]);
     let settings = StreamSettings { idle_step, ..StreamSettings::default() };

@@ -9,7 +9,7 @@ mod code;
 use std::time::Duration;
 
 use crate::admin::figures::sample::{Sample, SlotState};
-use crate::status::{Component, Readiness};
+use crate::telemetry::readiness::{Component, Readiness};
 pub use code::{Code, Detail};
 
 /// A component may be away this long before it is more than a hiccup.
@@ -277,7 +277,7 @@ mod tests {
     use super::*;
     use crate::admin::figures::sample::{Counts, Moment, Oldest, Slot};
     use crate::change::Lsn;
-    use crate::status::Status;
+    use crate::telemetry::readiness::Status;
 
     fn sample() -> Sample {
         Sample {

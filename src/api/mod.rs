@@ -54,10 +54,10 @@ use crate::api::server::{limits, listener, origin};
 use crate::config::Config;
 use crate::document::action::DocumentId;
 use crate::document::definition::Definition;
-use crate::metrics::Metrics;
 use crate::sink::client::Client;
-use crate::status::Status;
 use crate::supervisor::desk::Desk;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::readiness::Status;
 use auth::Gate;
 use auth::authorize::authorize;
 

@@ -17,7 +17,7 @@ use crate::ack::batch::{Failure, Stub, Ticket};
 use crate::storage::QueueError;
 pub use crate::storage::queue::settle::Progress;
 use crate::storage::queue::settle::Settler;
-use crate::trace;
+use crate::telemetry::trace;
 pub use telling::Telling;
 use watermark::Watermark;
 

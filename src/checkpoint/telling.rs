@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::ack::batch::{LoadedChunk, Ticket};
-use crate::metrics::pipeline::Latencies;
-use crate::metrics::{Metrics, Stage};
-use crate::status::Repeats;
 use crate::storage::queue::settle::SettleCounts;
+use crate::telemetry::metrics::pipeline::Latencies;
+use crate::telemetry::metrics::{Metrics, Stage};
+use crate::telemetry::readiness::Repeats;
 
 /// See the module's documentation.
 #[derive(Debug)]

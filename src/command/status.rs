@@ -18,8 +18,8 @@ use crate::admin::health::{Code, Health, Signals, Verdict};
 use crate::admin::jobs::detail;
 use crate::admin::jobs::detail::{Detail, Image};
 use crate::api::Stats;
-use crate::status::{Component, Status};
 use crate::storage::QueueError;
+use crate::telemetry::readiness::{Component, Status};
 
 /// Why nothing can be told.
 #[derive(Debug, thiserror::Error)]

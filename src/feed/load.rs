@@ -18,7 +18,7 @@ use crate::document::action::version_below;
 use crate::document::build;
 use crate::document::route;
 use crate::storage::load_progress::LoadProgress;
-use crate::trace;
+use crate::telemetry::trace;
 
 /// Rows of one chunk.
 const ROWS_MAX: i64 = 500;

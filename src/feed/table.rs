@@ -12,7 +12,7 @@ use crate::ack::job_set::Extent;
 use crate::change::{Lsn, Position};
 use crate::recorder::GoneLive;
 use crate::storage::queue::claim::Job;
-use crate::trace;
+use crate::telemetry::trace;
 
 /// While the recorder may only capture, the table is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);

@@ -11,8 +11,8 @@ use super::{Feed, FeedError, Work};
 use crate::ack::batch::Ticket;
 use crate::change::{Change, Operation, Row};
 use crate::document::route::{self, Effect, Touched};
-use crate::metrics::Stage;
-use crate::trace;
+use crate::telemetry::metrics::Stage;
+use crate::telemetry::trace;
 
 impl Feed {
     /// Works through changes in order. `by_read` renders every document from its row as it is now.

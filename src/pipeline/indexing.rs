@@ -23,13 +23,13 @@ use crate::feed::{self, Feed, Mode};
 use crate::recorder::LiveRequest;
 use crate::sink::index::{self, IndexSpec, Preparation};
 use crate::sink::{self, Sink, Target, client, ping, state};
-use crate::status::{Component, Status};
 use crate::storage::lease::Lease;
 use crate::storage::load_progress;
 use crate::storage::load_progress::LoadProgress;
 use crate::storage::position::{Settlement, StoredPosition};
 use crate::storage::queue::claim::Claimer;
 use crate::storage::schema::take_over_state;
+use crate::telemetry::readiness::{Component, Status};
 
 /// Actions on their way to the sink; their bytes are bounded by themselves.
 const COMMANDS_MAX: usize = 4096;

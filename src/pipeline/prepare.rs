@@ -17,7 +17,6 @@ use crate::postgres::catalog::slot;
 use crate::postgres::catalog::slot::StoredIdentity;
 use crate::postgres::catalog::slot::SystemIdentity;
 use crate::postgres::{self, Class, Closed};
-use crate::status::Component;
 use crate::storage::lease;
 use crate::storage::lease::{AcquireError, Lease};
 use crate::storage::position;
@@ -27,6 +26,7 @@ use crate::storage::schema;
 use crate::storage::schema::MigrateOptions;
 use crate::storage::source_identity::{Source, SourceError};
 use crate::supervisor::duty;
+use crate::telemetry::readiness::Component;
 use crate::wal::{Replication, ReplicationStream};
 
 /// A standby looks for the lease this often.

@@ -18,16 +18,16 @@ use crate::admin::jobs::operations;
 use crate::change::Lsn;
 use crate::checkpoint::{self, Progress};
 use crate::feed::Mode;
-use crate::metrics;
 use crate::postgres::Class;
 use crate::recorder::{self, Counters, LiveRequest, Recorder};
 use crate::sink::state::State;
-use crate::status::Component;
 use crate::storage::queue::record;
 use crate::storage::queue::rescue::Rescuer;
 use crate::storage::{QueueError, lease};
 use crate::supervisor::guard::{Guard, default_limit};
 use crate::supervisor::{self, Supervisor, SupervisorError, duty, rescue};
+use crate::telemetry::metrics;
+use crate::telemetry::readiness::Component;
 use crate::wal::{self, Captured, StreamSettings, StreamStats, Tables};
 
 /// Chunks of captured changes between the stream and the recorder. One: the next one grows while

@@ -1,7 +1,7 @@
 //! Counts recorded changes, a batch at a time.
 
 use crate::change::{Change, Operation};
-use crate::metrics::source::{Changes, Source};
+use crate::telemetry::metrics::source::{Changes, Source};
 
 /// A counter for each table of the definition and each operation.
 #[derive(Debug)]

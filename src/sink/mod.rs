@@ -38,7 +38,7 @@ use crate::ack::batch::{JobRef, Ticket};
 use crate::change::Lsn;
 use crate::config::{Limits, Refresh};
 use crate::document::action::{Command, IndexId};
-use crate::trace;
+use crate::telemetry::trace;
 
 /// Commands taken in at once.
 const COMMANDS_MAX: usize = 512;

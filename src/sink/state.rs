@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::verdict::{Outcome, Trouble};
 use crate::document::action::IndexId;
-pub(super) use crate::metrics::sink::Circuit;
-use crate::metrics::sink::IndexState;
-use crate::metrics::{self, Metrics};
+use crate::telemetry::metrics;
+use crate::telemetry::metrics::Metrics;
+pub(super) use crate::telemetry::metrics::sink::Circuit;
+use crate::telemetry::metrics::sink::IndexState;
 
 /// Whether Elasticsearch as a whole takes requests.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::{Supervisor, SupervisorError};
-use crate::metrics::lag::{Look, Seen, seconds};
-use crate::metrics::slot::Figures;
+use crate::telemetry::metrics::lag::{Look, Seen, seconds};
+use crate::telemetry::metrics::slot::Figures;
 
 const WAL_END: &str = "select pg_catalog.pg_wal_lsn_diff(
     pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint";

@@ -8,9 +8,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::desk::Desk;
 use crate::ack::in_flight::Alive;
-use crate::metrics;
 use crate::storage::QueueError;
 use crate::storage::queue::rescue::{Rescued, Rescuer};
+use crate::telemetry::metrics;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(15);

@@ -1,10 +1,10 @@
 //! The word under which a failure of the replication connection is counted.
 //!
-//! Not here: what is done about it (`class`), and the counter (`metrics::source`).
+//! Not here: what is done about it (`class`), and the counter (`telemetry::metrics::source`).
 
 use super::connection::ReplicationError;
 use super::stream::StreamError;
-use crate::metrics::source::Failure;
+use crate::telemetry::metrics::source::Failure;
 
 impl ReplicationError {
     /// See the module's documentation.

@@ -1,6 +1,6 @@
 //! What the stream's loop tells those who look from time to time.
 //!
-//! Not here: what is counted for good (`metrics::source`).
+//! Not here: what is counted for good (`telemetry::metrics::source`).
 
 use std::sync::atomic::AtomicU64;
 

@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::change::Lsn;
-use crate::metrics::{self, source::Received};
 use crate::postgres::{Class, fault};
+use crate::telemetry::metrics;
+use crate::telemetry::metrics::source::Received;
 use crate::value::Kinds;
 use crate::wal::Captured;
 use crate::wal::connection::{ReplicationError, ReplicationStream};

@@ -11,9 +11,9 @@ use tokio_postgres::{Client, Row};
 
 use crate::admin::jobs::filter::STUCK;
 use crate::change::Lsn;
-use crate::metrics::queue::Figures;
 use crate::storage::sql::{count, lsn};
 use crate::storage::{QueueError, doing};
+use crate::telemetry::metrics::queue::Figures;
 
 /// See the module's documentation.
 #[derive(Clone, Debug, PartialEq)]

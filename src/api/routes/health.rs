@@ -18,7 +18,7 @@ use crate::admin::pool;
 use crate::api::server::time;
 use crate::api::{PoolError, Problem, State};
 use crate::sink::ping::{self, Ping, PingError};
-use crate::status::Component;
+use crate::telemetry::readiness::Component;
 
 /// A part that does not answer within this counts as down.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
@@ -183,7 +183,7 @@ async fn test(state: &State) -> (Tested, Duration) {
             Ok(Err(PingError::Red { ping })) => {
                 Err(format!("cluster {} is red: some documents have no node", ping.cluster_name))
             }
-            Ok(Err(error)) => Err(crate::status::sentence(&error)),
+            Ok(Err(error)) => Err(crate::telemetry::readiness::sentence(&error)),
             Err(_) => Err("Elasticsearch does not answer within 3 s".to_owned()),
         },
     };

@@ -18,7 +18,7 @@ use crate::admin::health;
 use crate::admin::health::{Detail, Signals};
 use crate::api::server::time;
 use crate::api::{PoolError, State};
-use crate::status::{Component, Readiness};
+use crate::telemetry::readiness::{Component, Readiness};
 
 /// The body of `GET health`. `issues`, `recommendations` and `details` belong together one by one.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -62,8 +62,8 @@ impl Part {
     }
 }
 
-impl From<&crate::status::State> for Part {
-    fn from(state: &crate::status::State) -> Self {
+impl From<&crate::telemetry::readiness::State> for Part {
+    fn from(state: &crate::telemetry::readiness::State) -> Self {
         let since = time::iso8601(state.since);
         Self { ok: state.ok, since, message: state.message.clone() }
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::overview::Part;
 use crate::api::State;
-use crate::status::Readiness;
+use crate::telemetry::readiness::Readiness;
 
 /// The body of `/livez`.
 #[derive(Debug, Serialize, JsonSchema)]

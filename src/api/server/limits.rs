@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::request_id;
 use crate::api::{Problem, State};
-use crate::trace;
+use crate::telemetry::trace;
 
 const URI_BYTES_MAX: usize = 4 * 1024;
 const HEADER_BYTES_MAX: usize = 16 * 1024;

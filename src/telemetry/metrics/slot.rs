@@ -113,8 +113,8 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Metrics;
     use super::Figures;
+    use crate::telemetry::metrics::Metrics;
 
     #[test]
     fn a_slot_has_one_status_and_no_limit_where_there_is_none() {

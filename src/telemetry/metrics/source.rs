@@ -178,8 +178,8 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Metrics;
     use super::Failure;
+    use crate::telemetry::metrics::Metrics;
 
     #[test]
     fn a_transaction_that_comes_in_parts_is_counted_once_and_whole() {

@@ -21,8 +21,8 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Strings;
-use crate::metrics::log::count;
-use crate::trace;
+use crate::telemetry::metrics::log::count;
+use crate::telemetry::trace;
 
 /// For the last spans, when the process ends.
 const CLOSE_MAX: Duration = Duration::from_secs(2);

@@ -14,7 +14,7 @@ use std::fmt::Display;
 use tracing::field::Empty;
 use tracing::{Span, field, trace_span};
 
-use crate::metrics::Stage;
+use crate::telemetry::metrics::Stage;
 
 /// What tells spans from the lines of the log.
 pub const TARGET: &str = "walferry::trace";

@@ -20,8 +20,8 @@ use tokio::time::Instant;
 
 use super::LogError;
 use crate::config::Strings;
-use crate::http;
-use crate::status::{Repeats, sentence};
+use crate::telemetry::http_client;
+use crate::telemetry::readiness::{Repeats, sentence};
 
 /// The specification's default for `OTEL_EXPORTER_OTLP_TIMEOUT`.
 const TIME_MAX: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ pub(super) fn provider(
     }
     variables.check()?;
     let client = Collector {
-        client: http::client(TIME_MAX),
+        client: http_client::client(TIME_MAX),
         runtime: runtime.clone(),
         repeats: Mutex::default(),
     };

@@ -126,7 +126,7 @@ impl Http {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Metrics;
+    use crate::telemetry::metrics::Metrics;
 
     #[test]
     fn what_is_held_counts_until_it_is_dropped() {
