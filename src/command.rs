@@ -17,6 +17,7 @@ mod maintain;
 mod migrate;
 mod operate;
 mod rebuild;
+pub mod shutdown;
 mod status;
 mod token;
 
@@ -27,12 +28,13 @@ use tokio_postgres::Client;
 use crate::admin::jobs::filter::Filter;
 use crate::api::auth::token::TokenError;
 use crate::api::routes::openapi;
-use crate::check::TableName;
 use crate::config::{self, Config, ConfigError, Needs, Strings};
-use crate::document::parse::{self, DefinitionError};
-use crate::pipeline::{self, RunError, RunOptions};
+use crate::engine::document::parse;
+use crate::engine::document::parse::DefinitionError;
+use crate::engine::preflight::TableName;
+use crate::engine::run;
+use crate::engine::run::{RunError, RunOptions};
 use crate::postgres::{self, ConnectError, Session};
-use crate::shutdown;
 use crate::storage::queue::maintain::MaintainError;
 use crate::storage::schema::MigrateError;
 
@@ -107,7 +109,7 @@ pub async fn run(arguments: Arguments, environment: &Strings) -> Result<(), Comm
         Command::Run { once } => {
             let shutdown = shutdown::on_signals()?;
             let config = load(Needs::Both)?;
-            Ok(Box::pin(pipeline::run(config, RunOptions { once }, shutdown)).await?)
+            Ok(Box::pin(run::run(config, RunOptions { once }, shutdown)).await?)
         }
         Command::Migrate { runtime_role } => {
             migrate::run(&load(Needs::Database)?, runtime_role).await

@@ -4,7 +4,7 @@
 //! defaults and the checks of unknown keys are drawn from it.
 //!
 //! Not here: what the documents look like. That part of the file is handed on as it stands, to
-//! `document::definition`.
+//! `engine::document::definition`.
 
 mod access;
 mod endpoint;

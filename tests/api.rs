@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use walferry::api::auth::token;
 use walferry::api::{self, Parts, State};
 use walferry::config::{Flags, Needs, Role, load};
-use walferry::document::parse;
-use walferry::supervisor::desk::Desk;
+use walferry::engine::document::parse;
+use walferry::engine::supervisor::requests::Desk;
 use walferry::telemetry::metrics::Metrics;
 use walferry::telemetry::readiness::{Component, Status};
 

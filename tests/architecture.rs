@@ -264,7 +264,7 @@ fn an_import_to_the_right_is_found_in_every_form() {
     check(rule, "wal/slot.rs", "use crate::*;", 1);
     check(rule, "wal/slot.rs", "use crate::helpers::x;", 1);
     check(rule, "helpers.rs", "", 1);
-    check(rule, "main.rs", "use walferry::pipeline;", 0);
+    check(rule, "main.rs", "use walferry::engine::run;", 0);
     check(rule, "wal/slot.rs", "// crate::api\n/* crate::api /* */ crate::api */\n", 0);
     check(rule, "wal/slot.rs", r##"const A: &str = "crate::api \" crate::api"; "##, 0);
     check(rule, "wal/slot.rs", "const A: &str = r#\"crate::api\"#; use crate::api;", 1);

@@ -16,13 +16,15 @@ use walferry::ack::batch::{CreatedBetween, JobKey, Stub, Ticket};
 use walferry::ack::job_set::Extent;
 use walferry::change::Lsn;
 use walferry::config::{self, Authentication, Limits, Refresh};
-use walferry::document::action::{Action, Command, DocumentId, IndexId};
-use walferry::sink::client::Client;
-use walferry::sink::index::{IndexError, IndexSpec, Preparation, prepare, swap_read_aliases};
-use walferry::sink::ping::{PingError, auto_create_advice, ping};
-use walferry::sink::state::{Index, Service, State};
-use walferry::sink::verdict::{Outcome, Trouble};
-use walferry::sink::{Sink, SinkError, Target, run};
+use walferry::engine::document::id::{Action, Command, DocumentId, IndexId};
+use walferry::engine::sink::client::Client;
+use walferry::engine::sink::index::{
+    IndexError, IndexSpec, Preparation, prepare, swap_read_aliases,
+};
+use walferry::engine::sink::ping::{PingError, auto_create_advice, ping};
+use walferry::engine::sink::state::{Index, Service, State};
+use walferry::engine::sink::verdict::{Outcome, Trouble};
+use walferry::engine::sink::{Sink, SinkError, Target, run};
 
 use crate::support::faults::{Fault, Faults};
 use crate::support::launcher::free_port;

@@ -10,11 +10,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use walferry::change::Lsn;
 use walferry::config::{Database, SslMode};
-use walferry::postgres::Class;
-use walferry::postgres::catalog::slot;
-use walferry::wal::{
+use walferry::engine::wal::{
     Captured, Ports, Replication, StreamError, StreamSettings, StreamStats, Tables, run,
 };
+use walferry::postgres::Class;
+use walferry::postgres::catalog::slot;
 
 use crate::support::{Postgres, Sql, eventually};
 

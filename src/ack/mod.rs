@@ -5,7 +5,7 @@
 //! verdict hands the batch to the checkpoint. All of it is bookkeeping in memory: what a process
 //! held when it died is found again in the queue table.
 //!
-//! Not here: I/O, the order of batches (`checkpoint::watermark`), and SQL (`storage::queue::settle`).
+//! Not here: I/O, the order of batches (`engine::checkpoint::watermark`), and SQL (`storage::queue::settle`).
 
 pub mod batch;
 pub mod in_flight;

@@ -2,7 +2,7 @@
 //!
 //! Values are cut in the database: a row may be a hundred megabytes, and nobody reads that.
 //!
-//! Not here: which columns are private (`document::definition`).
+//! Not here: which columns are private (`engine::document::definition`).
 
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Row};

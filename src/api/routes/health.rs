@@ -17,7 +17,8 @@ use super::{overview, stats};
 use crate::admin::pool;
 use crate::api::server::time;
 use crate::api::{PoolError, Problem, State};
-use crate::sink::ping::{self, Ping, PingError};
+use crate::engine::sink::ping;
+use crate::engine::sink::ping::{Ping, PingError};
 use crate::telemetry::readiness::Component;
 
 /// A part that does not answer within this counts as down.

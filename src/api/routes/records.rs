@@ -3,7 +3,7 @@
 //! Private columns are masked. A difference may be on its way to being mended while jobs of the
 //! record are unfinished; their number is told.
 //!
-//! Not here: rendering (`feed::single`).
+//! Not here: rendering (`engine::feed::render::single`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,10 +27,12 @@ use crate::admin::pool;
 use crate::api::server::input;
 use crate::api::{PoolError, Problem, State};
 use crate::change::{Row, TableId};
-use crate::document::action::DocumentId;
-use crate::feed::inspect::{self, InspectError};
-use crate::feed::single::{self, Single};
-use crate::sink::client::Verb;
+use crate::engine::document::id::DocumentId;
+use crate::engine::feed::inspect;
+use crate::engine::feed::inspect::InspectError;
+use crate::engine::feed::render::single;
+use crate::engine::feed::render::single::Single;
+use crate::engine::sink::client::Verb;
 use crate::storage::audit::Asked;
 use crate::storage::queue::record_id::TableKey;
 use crate::storage::queue::status::Status;
@@ -207,9 +209,11 @@ async fn now(
         let client = Arc::new(own.session.client);
         let found = single::single(client, &state.definition, shapes, table, &key).await;
         let Single { row, documents } = found.map_err(|error| match error {
-            crate::feed::read::ReadError::Rows { source, .. }
-            | crate::feed::read::ReadError::Open(source) => PoolError::Query(source),
-            crate::feed::read::ReadError::Unreadable(_) => PoolError::Timeout,
+            crate::engine::feed::render::read::ReadError::Rows { source, .. }
+            | crate::engine::feed::render::read::ReadError::Open(source) => {
+                PoolError::Query(source)
+            }
+            crate::engine::feed::render::read::ReadError::Unreadable(_) => PoolError::Timeout,
         })?;
         Ok::<_, PoolError>(Some(Now { row, documents }))
     };
@@ -219,7 +223,7 @@ async fn now(
 async fn shapes(
     client: &tokio_postgres::Client,
     state: &State,
-) -> Result<(crate::feed::shape::Shapes, Vec<TableKey>), PoolError> {
+) -> Result<(crate::engine::document::shape::Shapes, Vec<TableKey>), PoolError> {
     match inspect::shapes(client, &state.definition).await {
         Ok((shapes, keys)) => Ok((shapes, keys.0)),
         Err(InspectError::Catalog(source)) => Err(PoolError::Query(source)),

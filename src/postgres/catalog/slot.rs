@@ -3,7 +3,7 @@
 //! A slot that was lost, made anew or moved by somebody else has a gap that nothing tells of
 //! later, so [`compare`] runs at each start, and again after START_REPLICATION.
 //!
-//! Not here: creating it (`wal::connection`), and where the stored identity is kept.
+//! Not here: creating it (`engine::wal::connection`), and where the stored identity is kept.
 
 use tokio_postgres::{Client, Error};
 

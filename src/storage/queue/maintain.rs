@@ -5,7 +5,7 @@
 //! A part with more of these than can be moved in a moment stays, without its completed jobs, as
 //! the default part is kept: by deleting a stretch of pages at a time.
 //!
-//! Not here: when this is done (`supervisor::duty`, `command::maintain`), and how a part is made.
+//! Not here: when this is done (`engine::supervisor::upkeep`, `command::maintain`), and how a part is made.
 
 use std::time::Duration;
 

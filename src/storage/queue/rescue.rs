@@ -6,7 +6,7 @@
 //! was when it was looked at. A job that is rescued by mistake does no harm: it goes back into the
 //! one feed.
 //!
-//! Not here: when to look (`supervisor::rescue`), and taking up what became `pending` (`claim`).
+//! Not here: when to look (`engine::supervisor::rescue`), and taking up what became `pending` (`claim`).
 
 use std::time::Duration;
 

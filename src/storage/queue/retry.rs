@@ -4,7 +4,7 @@
 //! The arithmetic runs in the database, on the row's own count and in the transaction that
 //! settles it, so that an attempt is counted exactly once.
 //!
-//! Not here: who refused (`sink::verdict`) and taking up what is due (`claim`).
+//! Not here: who refused (`engine::sink::verdict`) and taking up what is due (`claim`).
 
 use std::time::Duration;
 
