@@ -114,12 +114,13 @@ fn name_of(selector: &str) -> &str {
     selector.split('{').next().unwrap_or(selector)
 }
 
-/// Every string of `src/metrics`: the names among them are the metrics that there are.
+/// Every string of `src/telemetry/metrics`: the names among them are the metrics that there are.
 fn named_in_source() -> String {
-    let folder = std::fs::read_dir(path("src/metrics")).expect("src/metrics can be read");
-    let files = folder.map(|file| file.expect("src/metrics can be read").path());
+    let folder = std::fs::read_dir(path("src/telemetry/metrics"))
+        .expect("src/telemetry/metrics can be read");
+    let files = folder.map(|file| file.expect("src/telemetry/metrics can be read").path());
     let texts = files.map(|file| std::fs::read_to_string(file).expect("sources are text"));
-    texts.chain([read("src/metrics.rs")]).collect()
+    texts.collect()
 }
 
 /// All of `src`: log lines that people are told to look for must stand in it.

@@ -28,7 +28,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// (route, content type, file below `page`).
 macro_rules! files {
     ($(($route:literal, $kind:ident, $file:literal)),* $(,)?) => {
-        &[$(($route, $kind, include_bytes!(concat!("page/", $file)))),*]
+        &[$(($route, $kind, include_bytes!($file))),*]
     };
 }
 
