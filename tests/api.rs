@@ -13,7 +13,7 @@ use walferry::api::auth::token;
 use walferry::api::{self, Parts, State};
 use walferry::config::{Flags, Needs, Role, load};
 use walferry::engine::document::parse;
-use walferry::engine::supervisor::requests::Desk;
+use walferry::engine::supervisor::requests::OperatorRequests;
 use walferry::telemetry::metrics::Metrics;
 use walferry::telemetry::readiness::{Component, Status};
 
@@ -51,7 +51,7 @@ impl Server {
             definition: Arc::new(parse::parse(None).unwrap()),
             status: status.clone(),
             metrics: Metrics::new(),
-            desk: Desk::default(),
+            operator_requests: OperatorRequests::default(),
         });
         let serving = tokio::spawn(api::serve(listener, state, shutdown.clone()));
         Self { address, status, shutdown, serving }

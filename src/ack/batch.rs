@@ -1,10 +1,10 @@
-//! A ticket stands for the jobs of one batch until each has its fate.
+//! A batch stands for the jobs of one batch until each has its fate.
 //!
-//! The feed opens a ticket, gives a reference to every action it makes of the batch's jobs, and
+//! The feed opens a batch, gives a reference to every action it makes of the batch's jobs, and
 //! drops its own hold when it has made the last. Whoever brings the last reference back gets told
-//! so, and hands the ticket to the checkpoint. Order among tickets is the checkpoint's business.
+//! so, and hands the batch to the checkpoint. Order among batches is the checkpoint's business.
 //!
-//! Not here: I/O. A ticket is a counter with names on it.
+//! Not here: I/O. A batch is a counter with names on it.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tracing::Span;
 
-use super::in_flight::Hold;
-use super::job_set::Extent;
+use super::in_flight::InFlightGuard;
+use super::job_set::JobSet;
 use crate::change::Micros;
 use crate::change::{Change, Lsn, Position, TableId};
 
@@ -26,19 +26,19 @@ pub struct CreatedBetween {
 
 /// What stands in the order of settlement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stub {
-    /// Tickets of one run count up from 0 without a gap.
+pub struct BatchDescriptor {
+    /// Batches of one run count up from 0 without a gap.
     pub sequence: u64,
-    pub extent: Extent,
+    pub extent: JobSet,
     pub created: CreatedBetween,
-    /// The end LSN of the last commit that this ticket completes: settled with the ticket and all
+    /// The end LSN of the last commit that this batch completes: settled with the batch and all
     /// before it, everything up to here may be acknowledged.
     pub end_lsn: Option<Lsn>,
-    /// The chunk of the first load that settles with this ticket.
+    /// The chunk of the first load that settles with this batch.
     pub loaded: Option<LoadedChunk>,
 }
 
-/// How far the first load of a table has come once a ticket settles.
+/// How far the first load of a table has come once a batch settles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadedChunk {
     /// `schema.name` of the table.
@@ -90,7 +90,7 @@ impl Commits {
     }
 }
 
-/// How one job of a ticket is told from the others.
+/// How one job of a batch is told from the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobKey {
     At(Position),
@@ -99,39 +99,44 @@ pub enum JobKey {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Ticket {
-    stub: Stub,
+pub struct PendingBatch {
+    descriptor: BatchDescriptor,
     open: AtomicUsize,
     failures: Mutex<Vec<Failure>>,
     commits: Commits,
-    /// Ends with the ticket.
+    /// Ends with the batch.
     batch: Span,
     /// When the last reference came back, in microseconds since 1970.
     settled_at: AtomicI64,
-    /// As long as the ticket is somewhere, its jobs are not stuck.
-    _hold: Option<Hold>,
+    /// As long as the batch is somewhere, its jobs are not stuck.
+    _hold: Option<InFlightGuard>,
 }
 
-impl Ticket {
-    /// A new ticket; the caller holds its first reference and must bring it back with
-    /// [`Ticket::settle_one`].
+impl PendingBatch {
+    /// A new batch; the caller holds its first reference and must bring it back with
+    /// [`PendingBatch::settle_one`].
     #[must_use]
-    pub fn open(stub: Stub) -> Arc<Self> {
-        Self::open_held(stub, Commits::default(), None, Span::none())
+    pub fn open(descriptor: BatchDescriptor) -> Arc<Self> {
+        Self::open_held(descriptor, Commits::default(), None, Span::none())
     }
 
-    /// As [`Ticket::open`], for jobs that were committed at these times and are on the list of the
-    /// living until the ticket is gone.
+    /// As [`PendingBatch::open`], for jobs that were committed at these times and are on the list of the
+    /// living until the batch is gone.
     #[must_use]
-    pub fn open_held(stub: Stub, commits: Commits, hold: Option<Hold>, batch: Span) -> Arc<Self> {
+    pub fn open_held(
+        descriptor: BatchDescriptor,
+        commits: Commits,
+        hold: Option<InFlightGuard>,
+        batch: Span,
+    ) -> Arc<Self> {
         let (open, failures) = (AtomicUsize::new(1), Mutex::default());
         let settled_at = AtomicI64::new(0);
-        Arc::new(Self { stub, open, failures, commits, batch, settled_at, _hold: hold })
+        Arc::new(Self { descriptor, open, failures, commits, batch, settled_at, _hold: hold })
     }
 
     #[must_use]
-    pub fn stub(&self) -> &Stub {
-        &self.stub
+    pub fn descriptor(&self) -> &BatchDescriptor {
+        &self.descriptor
     }
 
     /// The batch, for spans of the work on it.
@@ -140,17 +145,17 @@ impl Ticket {
         &self.batch
     }
 
-    /// A reference for one job of this ticket, to ride on an action.
-    pub fn reference(self: &Arc<Self>, job: JobKey) -> JobRef {
+    /// A reference for one job of this batch, to ride on an action.
+    pub fn reference(self: &Arc<Self>, job: JobKey) -> JobAck {
         self.open.fetch_add(1, Ordering::Relaxed);
-        JobRef { ticket: Arc::clone(self), job }
+        JobAck { pending: Arc::clone(self), job }
     }
 
-    /// Brings one reference back; true for the last one: now the ticket can be settled.
+    /// Brings one reference back; true for the last one: now the batch can be settled.
     #[must_use]
     pub fn settle_one(&self) -> bool {
         let before = self.open.fetch_sub(1, Ordering::AcqRel);
-        assert!(before > 0, "ticket {} settled more often than opened", self.stub.sequence);
+        assert!(before > 0, "batch {} settled more often than opened", self.descriptor.sequence);
         let last = before == 1;
         if last {
             self.settled_at.store(Micros::now().0, Ordering::Relaxed);
@@ -178,26 +183,26 @@ impl Ticket {
     }
 }
 
-/// One job's stake in an action. Every reference must come back through [`JobRef::done`] or
-/// [`JobRef::failed`]; dropping one leaves its ticket open for ever, which is what a torn-down run
+/// One job's stake in an action. Every reference must come back through [`JobAck::done`] or
+/// [`JobAck::failed`]; dropping one leaves its batch open for ever, which is what a torn-down run
 /// wants: nothing settles by accident.
 #[derive(Debug)]
 #[must_use]
-pub struct JobRef {
-    ticket: Arc<Ticket>,
+pub struct JobAck {
+    pending: Arc<PendingBatch>,
     job: JobKey,
 }
 
-impl JobRef {
-    /// The action is in Elasticsearch, or something newer is. Gives the ticket back with the last
+impl JobAck {
+    /// The action is in Elasticsearch, or something newer is. Gives the batch back with the last
     /// reference.
-    pub fn done(self) -> Option<Arc<Ticket>> {
-        self.ticket.settle_one().then_some(self.ticket)
+    pub fn done(self) -> Option<Arc<PendingBatch>> {
+        self.pending.settle_one().then_some(self.pending)
     }
 
     /// Elasticsearch refuses the document for good.
-    pub fn failed(self, error: String) -> Option<Arc<Ticket>> {
-        self.ticket
+    pub fn failed(self, error: String) -> Option<Arc<PendingBatch>> {
+        self.pending
             .failures
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -213,11 +218,11 @@ impl JobRef {
     /// The batch that the job belongs to.
     #[must_use]
     pub fn batch(&self) -> &Span {
-        &self.ticket.batch
+        &self.pending.batch
     }
 }
 
-/// Hands out ticket sequences for one run.
+/// Hands out batch sequences for one run.
 #[derive(Debug, Default)]
 pub struct Sequence(AtomicU64);
 
@@ -231,10 +236,10 @@ impl Sequence {
 mod tests {
     use super::*;
 
-    fn ticket() -> Arc<Ticket> {
-        Ticket::open(Stub {
+    fn pending() -> Arc<PendingBatch> {
+        PendingBatch::open(BatchDescriptor {
             sequence: 0,
-            extent: Extent::None,
+            extent: JobSet::None,
             created: CreatedBetween { min: 0, max: 0 },
             end_lsn: None,
             loaded: None,
@@ -243,21 +248,21 @@ mod tests {
 
     #[test]
     fn the_last_reference_brings_the_ticket_back() {
-        let ticket = ticket();
-        let (a, b) = (ticket.reference(JobKey::Id(1)), ticket.reference(JobKey::Id(2)));
+        let pending = pending();
+        let (a, b) = (pending.reference(JobKey::Id(1)), pending.reference(JobKey::Id(2)));
         assert!(a.done().is_none());
-        assert!(!ticket.settle_one());
+        assert!(!pending.settle_one());
         assert!(b.done().is_some());
     }
 
     #[test]
     fn a_job_fails_once_with_its_first_error() {
-        let ticket = ticket();
-        let (a, b) = (ticket.reference(JobKey::Id(1)), ticket.reference(JobKey::Id(1)));
+        let pending = pending();
+        let (a, b) = (pending.reference(JobKey::Id(1)), pending.reference(JobKey::Id(1)));
         assert!(a.failed("first".to_owned()).is_none());
         assert!(b.failed("second".to_owned()).is_none());
-        assert!(ticket.settle_one());
-        let failures = ticket.take_failures();
+        assert!(pending.settle_one());
+        let failures = pending.take_failures();
         assert_eq!(failures, [Failure { job: JobKey::Id(1), error: "first".to_owned() }]);
     }
 }

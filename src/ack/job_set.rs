@@ -2,9 +2,9 @@
 
 use crate::change::Position;
 
-/// Which rows of the queue a ticket stands for.
+/// Which rows of the queue a batch stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum JobSet {
     /// Rows that the recorder has just written: all of this slot's from one position to another.
     Range { first: Position, last: Position },
     /// Rows claimed from the table, by `id`.

@@ -49,15 +49,15 @@ struct Shared {
     idle: Mutex<Vec<Session>>,
 }
 
-/// A connection for looks. Dropped without [`Lent::give_back`] it is closed: who knows in what
+/// A connection for looks. Dropped without [`PooledSession::give_back`] it is closed: who knows in what
 /// state a query left it that failed or was dropped half-way.
-pub(crate) struct Lent {
+pub(crate) struct PooledSession {
     session: Option<Session>,
     shared: Arc<Shared>,
     _place: OwnedSemaphorePermit,
 }
 
-impl Deref for Lent {
+impl Deref for PooledSession {
     type Target = Client;
 
     fn deref(&self) -> &Client {
@@ -66,7 +66,7 @@ impl Deref for Lent {
     }
 }
 
-impl Lent {
+impl PooledSession {
     /// All is well: the next look may have it.
     pub(crate) fn give_back(mut self) {
         if let Some(session) = self.session.take() {
@@ -76,7 +76,7 @@ impl Lent {
 }
 
 /// A connection of the caller's own.
-pub(crate) struct Own {
+pub(crate) struct DedicatedSession {
     pub(crate) session: Session,
     _place: OwnedSemaphorePermit,
 }
@@ -95,7 +95,7 @@ impl Pool {
     /// # Errors
     ///
     /// [`PoolError`].
-    pub(crate) async fn lend(&self) -> Result<Lent, PoolError> {
+    pub(crate) async fn lend(&self) -> Result<PooledSession, PoolError> {
         let place = place(&self.0.looks).await?;
         let idle = {
             let mut idle = self.0.idle();
@@ -110,7 +110,7 @@ impl Pool {
                 session
             }
         };
-        Ok(Lent { session: Some(session), shared: Arc::clone(&self.0), _place: place })
+        Ok(PooledSession { session: Some(session), shared: Arc::clone(&self.0), _place: place })
     }
 
     /// A connection of the caller's own, with the caller's settings.
@@ -118,11 +118,15 @@ impl Pool {
     /// # Errors
     ///
     /// [`PoolError`].
-    pub(crate) async fn own(&self, name: &str, settings: &str) -> Result<Own, PoolError> {
+    pub(crate) async fn own(
+        &self,
+        name: &str,
+        settings: &str,
+    ) -> Result<DedicatedSession, PoolError> {
         let place = place(&self.0.own).await?;
         let session = connect(&self.0.database, name).await?;
         session.client.batch_execute(settings).await?;
-        Ok(Own { session, _place: place })
+        Ok(DedicatedSession { session, _place: place })
     }
 }
 

@@ -55,10 +55,10 @@ use crate::config::Config;
 use crate::engine::document::definition::Definition;
 use crate::engine::document::id::DocumentId;
 use crate::engine::sink::client::Client;
-use crate::engine::supervisor::requests::Desk;
+use crate::engine::supervisor::requests::OperatorRequests;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readiness::Status;
-use auth::Gate;
+use auth::AccessControl;
 use auth::authorize::authorize;
 
 pub use crate::admin::pool::{Pool, PoolError};
@@ -80,7 +80,7 @@ pub struct Parts {
     pub definition: Arc<Definition>,
     pub status: Status,
     pub metrics: Metrics,
-    pub desk: Desk,
+    pub operator_requests: OperatorRequests,
 }
 
 /// What the handlers share. Cloning shares it.
@@ -91,11 +91,11 @@ pub struct State(Arc<Shared>);
 pub struct Shared {
     status: Status,
     metrics: Metrics,
-    gate: Gate,
+    access: AccessControl,
     pool: Pool,
     sampler: Sampler,
     slot: Arc<str>,
-    desk: Desk,
+    operator_requests: OperatorRequests,
     definition: Arc<Definition>,
     index_prefix: String,
     /// Names of the definition's tables, in its order.
@@ -124,7 +124,7 @@ impl State {
     /// Connects to nothing yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, definition, status, metrics, desk } = parts;
+        let Parts { config, definition, status, metrics, operator_requests } = parts;
         metrics.http.declare(&audited::ACTIONS);
         let (pool, slot) = (Pool::new(config.database.clone()), Arc::from(config.slot.as_str()));
         let mut settings = config.elasticsearch.clone();
@@ -132,7 +132,7 @@ impl State {
         // What is wrong with the settings, the pipeline tells.
         let elasticsearch = Client::new(&settings).ok();
         Self(Arc::new(Shared {
-            gate: Gate::new(&config.api),
+            access: AccessControl::new(&config.api),
             sampler: Sampler::new(
                 config.database.clone(),
                 Arc::clone(&slot),
@@ -143,7 +143,7 @@ impl State {
             metrics,
             pool,
             slot,
-            desk,
+            operator_requests,
             tables: definition.tables.iter().map(|table| table.name.clone()).collect(),
             definition,
             index_prefix: config.index_prefix.clone(),
@@ -198,8 +198,8 @@ fn router(state: State) -> Router {
             Place::Root => &[""],
             Place::Queue => &QUEUE_PREFIXES,
         };
-        let gate = (state.clone(), route.access.role());
-        let handler = route.handler.route_layer(middleware::from_fn_with_state(gate, authorize));
+        let access = (state.clone(), route.access.role());
+        let handler = route.handler.route_layer(middleware::from_fn_with_state(access, authorize));
         for prefix in prefixes {
             router = router.route(&format!("{prefix}{}", route.path), handler.clone());
         }

@@ -12,9 +12,9 @@ use crate::admin::jobs::filter::Filter;
 use crate::admin::jobs::list;
 use crate::admin::jobs::list::Shown;
 use crate::admin::jobs::operations;
-use crate::admin::jobs::operations::Broken;
+use crate::admin::jobs::operations::PartialFailure;
 use crate::storage::audit;
-use crate::storage::audit::{Actor, Asked, Outcome};
+use crate::storage::audit::{Actor, AuditRequest, Outcome};
 use crate::storage::queue::status::Status;
 use crate::storage::{QueueError, doing};
 
@@ -70,7 +70,7 @@ pub(super) async fn list(
 
 /// What is done with failed jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum FailedJobAction {
     /// They are `pending` again.
     Retry,
     /// They are deleted, for this reason.
@@ -86,7 +86,7 @@ pub(super) async fn failed(
     client: &Client,
     (filter, all): (&Filter, bool),
     tables: &[String],
-    (deed, dry_run): (&Deed, bool),
+    (deed, dry_run): (&FailedJobAction, bool),
 ) -> Result<String, JobsError> {
     if *filter == Filter::default() && !all {
         return Err(JobsError::NotChosen);
@@ -101,24 +101,26 @@ pub(super) async fn failed(
     }
     if dry_run {
         let count = operations::count_failed(client, filter, tables).await?;
-        let word = if *deed == Deed::Retry { "retried" } else { "discarded" };
+        let word = if *deed == FailedJobAction::Retry { "retried" } else { "discarded" };
         return Ok(format!("{count} failed jobs would be {word}; nothing was changed"));
     }
     let (action, reason) = match deed {
-        Deed::Retry => ("retry", None),
-        Deed::Discard(reason) => ("discard", Some(reason.clone())),
+        FailedJobAction::Retry => ("retry", None),
+        FailedJobAction::Discard(reason) => ("discard", Some(reason.clone())),
     };
-    let asked = Asked { action, target: Some(target(filter)), reason };
+    let asked = AuditRequest { action, target: Some(target(filter)), reason };
     let done = trailed(client, &asked, async {
         let done = match deed {
-            Deed::Retry => operations::retry(client, filter, tables, TIME_MAX).await?,
-            Deed::Discard(_) => operations::discard(client, filter, tables, TIME_MAX).await?,
+            FailedJobAction::Retry => operations::retry(client, filter, tables, TIME_MAX).await?,
+            FailedJobAction::Discard(_) => {
+                operations::discard(client, filter, tables, TIME_MAX).await?
+            }
         };
         Ok((done, done.jobs))
     });
     let done = done.await?;
     let more = if done.more { "; there are more, run this again" } else { "" };
-    let did = if *deed == Deed::Retry { "are pending again" } else { "were discarded" };
+    let did = if *deed == FailedJobAction::Retry { "are pending again" } else { "were discarded" };
     Ok(format!("{} failed jobs {did}{more}", done.jobs))
 }
 
@@ -140,8 +142,8 @@ fn target(filter: &Filter) -> String {
 /// Those of the deed, or of the log: what cannot be written down is not done.
 pub(super) async fn trailed<T>(
     client: &Client,
-    asked: &Asked,
-    deed: impl Future<Output = Result<(T, u64), Broken>>,
+    asked: &AuditRequest,
+    deed: impl Future<Output = Result<(T, u64), PartialFailure>>,
 ) -> Result<T, QueueError> {
     let who = client.query_one("select current_user::text", &[]).await;
     let name = who.and_then(|row| row.try_get(0)).map_err(doing("ask who we are"))?;
@@ -152,7 +154,7 @@ pub(super) async fn trailed<T>(
             audit::end(client, id, Outcome::Done, affected, None).await?;
             Ok(answer)
         }
-        Err(Broken { error, jobs }) => {
+        Err(PartialFailure { error, jobs }) => {
             let said = error.to_string();
             // The deed's own error is worth more than the log's.
             drop(audit::end(client, id, Outcome::Failed, jobs, Some(&said)).await);

@@ -41,7 +41,7 @@ use crate::storage::schema::MigrateError;
 pub use crate::telemetry::readiness::sentence;
 pub use arguments::{Arguments, Command};
 pub use healthcheck::HealthError;
-use jobs::Deed;
+use jobs::FailedJobAction;
 pub use jobs::JobsError;
 pub use operate::OperateError;
 pub use rebuild::RebuildError;
@@ -160,10 +160,11 @@ async fn at_queue(command: Command, config: &Config) -> Result<(), CommandError>
         }
         Command::Retry { choice, all, dry_run } => {
             let filter = choice.filter();
-            jobs::failed(client, (&filter, all), &tables, (&Deed::Retry, dry_run)).await?
+            jobs::failed(client, (&filter, all), &tables, (&FailedJobAction::Retry, dry_run))
+                .await?
         }
         Command::Discard { choice, all, dry_run, reason } => {
-            let (filter, deed) = (choice.filter(), Deed::Discard(reason));
+            let (filter, deed) = (choice.filter(), FailedJobAction::Discard(reason));
             jobs::failed(client, (&filter, all), &tables, (&deed, dry_run)).await?
         }
         Command::Start => operate::choose(client, slot, true).await?,

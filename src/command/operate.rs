@@ -16,7 +16,7 @@ use crate::admin::figures::sample;
 use crate::admin::jobs::operations;
 use crate::storage::QueueError;
 use crate::storage::audit;
-use crate::storage::audit::Asked;
+use crate::storage::audit::AuditRequest;
 
 /// Nobody waits longer at a terminal for a word.
 const TIME_MAX: Duration = Duration::from_secs(600);
@@ -48,7 +48,7 @@ impl OperateError {
 /// Lets indexing go on, or halts it.
 pub(super) async fn choose(client: &Client, slot: &str, on: bool) -> Result<String, OperateError> {
     let action = if on { "start" } else { "stop" };
-    let asked = Asked { action, ..Asked::default() };
+    let asked = AuditRequest { action, ..AuditRequest::default() };
     trailed(client, &asked, async {
         operations::set_indexing(client, slot, on).await?;
         Ok(((), 0))
@@ -71,7 +71,7 @@ pub(super) async fn clear(client: &Client, yes: bool) -> Result<String, OperateE
             counts.completed, counts.failed
         ));
     }
-    let asked = Asked { action: "clear", ..Asked::default() };
+    let asked = AuditRequest { action: "clear", ..AuditRequest::default() };
     let done = trailed(client, &asked, async {
         let done = operations::clear(client, TIME_MAX).await?;
         Ok((done, done.jobs))
@@ -102,8 +102,11 @@ pub(super) async fn resync(
     if uuid.map_err(crate::storage::doing("read the table's key"))? != Some(true) {
         return Err(OperateError::NotUuid { table: table.to_owned() });
     }
-    let asked =
-        Asked { action: "resync", target: Some(format!("{table} {record_id}")), reason: None };
+    let asked = AuditRequest {
+        action: "resync",
+        target: Some(format!("{table} {record_id}")),
+        reason: None,
+    };
     let id = trailed(client, &asked, async {
         Ok((operations::resync(client, table, record_id, "{}").await?, 1))
     });

@@ -20,7 +20,7 @@ pub struct Actor {
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct AuditRequest {
     /// A word such as `retry`.
     pub action: &'static str,
     /// What it is done to; `None` for the whole queue.
@@ -86,7 +86,7 @@ pub fn reason(given: &str) -> Option<String> {
 pub async fn begin(
     client: &Client,
     actor: &Actor,
-    asked: &Asked,
+    asked: &AuditRequest,
     outcome: Outcome,
 ) -> Result<i64, QueueError> {
     const BEGIN: &str = "insert into walferry.audit

@@ -21,12 +21,12 @@ const LOCK_LEASE: &str = "select clock_timestamp() from walferry.lease
 
 /// Opens and closes transactions under a lease.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct LeasedTransaction {
     lease: Lease,
     lock: Statement,
 }
 
-impl Guard {
+impl LeasedTransaction {
     pub(super) async fn prepare(client: &Client, lease: &Lease) -> Result<Self, QueueError> {
         let lock = client.prepare(LOCK_LEASE).await.map_err(doing("prepare the lease check"))?;
         Ok(Self { lease: lease.clone(), lock })
@@ -46,7 +46,7 @@ impl Guard {
         self.begin_as("begin", client, body).await
     }
 
-    /// [`Guard::begin`] for a transaction that counts the jobs it moves (`count`).
+    /// [`LeasedTransaction::begin`] for a transaction that counts the jobs it moves (`count`).
     pub(super) async fn begin_counted<T>(
         &self,
         client: &Client,

@@ -5,7 +5,7 @@
 use tokio_postgres::{Client, Row};
 
 use super::lease::Lease;
-use super::leased_transaction::Guard;
+use super::leased_transaction::LeasedTransaction;
 use super::sql::{bigint, count, lsn, pg_lsn};
 use super::{QueueError, doing};
 use crate::change::Lsn;
@@ -70,7 +70,7 @@ pub async fn begin(
     lease: &Lease,
     loads: &[LoadProgress],
 ) -> Result<(), QueueError> {
-    let guard = Guard::prepare(client, lease).await?;
+    let guard = LeasedTransaction::prepare(client, lease).await?;
     let statement = client.prepare(BEGIN).await.map_err(doing("prepare the load"))?;
     guard
         .run(client, async {

@@ -7,7 +7,7 @@ use postgres_types::PgLsn;
 use tokio_postgres::Client;
 
 use super::lease::Lease;
-use super::leased_transaction::Guard;
+use super::leased_transaction::LeasedTransaction;
 use super::sql::{bigint, lsn, pg_lsn, position};
 use super::{QueueError, doing};
 use crate::change::{Lsn, Position};
@@ -100,7 +100,7 @@ pub async fn store(
     stored: &StoredPosition,
     settlement: Settlement,
 ) -> Result<(), QueueError> {
-    let guard = Guard::prepare(client, lease).await?;
+    let guard = LeasedTransaction::prepare(client, lease).await?;
     guard
         .run(client, async {
             let recorded_lsn = pg_lsn(stored.recorded.commit_lsn);
@@ -150,7 +150,7 @@ pub async fn load_settlement(client: &Client, slot: &str) -> Result<Settlement, 
 /// # Errors
 /// [`QueueError::LeaseLost`], [`QueueError::Database`].
 pub async fn raise_read_ahead(client: &Client, lease: &Lease, lsn: Lsn) -> Result<(), QueueError> {
-    let guard = Guard::prepare(client, lease).await?;
+    let guard = LeasedTransaction::prepare(client, lease).await?;
     guard
         .run(client, async {
             client
@@ -175,7 +175,7 @@ pub async fn raise_recorded_end(
     lease: &Lease,
     lsn: Lsn,
 ) -> Result<(), QueueError> {
-    let guard = Guard::prepare(client, lease).await?;
+    let guard = LeasedTransaction::prepare(client, lease).await?;
     guard
         .run(client, async {
             let raised = client.execute(RAISE_RECORDED_END, &[&lease.slot, &pg_lsn(lsn)]).await;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use tokio_postgres::Client;
 
 use super::lease::Lease;
-use super::leased_transaction::Guard;
+use super::leased_transaction::LeasedTransaction;
 use super::{QueueError, doing};
 
 /// `pg_publication_rel` has no row for a table that is published by its schema or with all tables.
@@ -86,7 +86,7 @@ impl Source {
     ) -> Result<Self, SourceError> {
         let failed = doing("store what the stream is made of");
         let found = identities(client, publication).await?;
-        let guard = Guard::prepare(client, lease).await?;
+        let guard = LeasedTransaction::prepare(client, lease).await?;
         let body = async {
             if anew {
                 client.execute(FORGET, &[&lease.slot]).await.map_err(&failed)?;

@@ -52,13 +52,13 @@ pub struct Done {
 
 /// Why an operation ended early.
 #[derive(Debug)]
-pub struct Broken {
+pub struct PartialFailure {
     pub error: QueueError,
     /// What was moved or deleted by then, for good.
     pub jobs: u64,
 }
 
-impl From<QueueError> for Broken {
+impl From<QueueError> for PartialFailure {
     fn from(error: QueueError) -> Self {
         Self { error, jobs: 0 }
     }
@@ -68,13 +68,13 @@ impl From<QueueError> for Broken {
 /// a time. Their last error stays to be read until they settle.
 ///
 /// # Errors
-/// [`Broken`]; what was moved by then stays moved.
+/// [`PartialFailure`]; what was moved by then stays moved.
 pub async fn retry(
     client: &Client,
     filter: &Filter,
     tables: &[String],
     time_max: Duration,
-) -> Result<Done, Broken> {
+) -> Result<Done, PartialFailure> {
     const RETRY: &str = "update public.elasticsearch_sync_queue q
         set status = 'pending', retry_count = 0, next_attempt_at = null, processed_at = null,
             started_at = null, epoch = null
@@ -86,13 +86,13 @@ pub async fn retry(
 /// tables are as they were, and so are their documents.
 ///
 /// # Errors
-/// [`Broken`]; what was deleted by then stays deleted.
+/// [`PartialFailure`]; what was deleted by then stays deleted.
 pub async fn discard(
     client: &Client,
     filter: &Filter,
     tables: &[String],
     time_max: Duration,
-) -> Result<Done, Broken> {
+) -> Result<Done, PartialFailure> {
     const DISCARD: &str = "delete from public.elasticsearch_sync_queue q using chosen";
     with_failed(client, DISCARD, (filter, tables), time_max).await
 }
@@ -105,7 +105,7 @@ async fn with_failed(
     what: &str,
     (filter, tables): (&Filter, &[String]),
     time_max: Duration,
-) -> Result<Done, Broken> {
+) -> Result<Done, PartialFailure> {
     let filter = failed(filter);
     let conditions = filter.conditions(tables);
     let sql = format!(
@@ -144,8 +144,8 @@ pub async fn resync(
 /// `processing` stays.
 ///
 /// # Errors
-/// [`Broken`]; what was deleted by then stays deleted.
-pub async fn clear(client: &Client, time_max: Duration) -> Result<Done, Broken> {
+/// [`PartialFailure`]; what was deleted by then stays deleted.
+pub async fn clear(client: &Client, time_max: Duration) -> Result<Done, PartialFailure> {
     const CLEAR: &str = "with chosen as materialized (
             select id, created_at from public.elasticsearch_sync_queue
             where status in ('completed', 'failed') order by processed_at limit $1
@@ -162,14 +162,14 @@ async fn repeated(
     sql: &str,
     parameters: &[&(dyn ToSql + Sync)],
     time_max: Duration,
-) -> Result<Done, Broken> {
+) -> Result<Done, PartialFailure> {
     let statement = client.prepare(sql).await.map_err(doing("prepare an operation"))?;
     let end = Instant::now() + time_max;
     let mut jobs = 0;
     loop {
         let some = client.execute(&statement, parameters).await;
         let some = some.map_err(doing("operate on jobs"));
-        let some = some.map_err(|error| Broken { error, jobs })?;
+        let some = some.map_err(|error| PartialFailure { error, jobs })?;
         jobs += some;
         if some == 0 {
             return Ok(Done { jobs, more: false });

@@ -51,7 +51,8 @@ pub(in crate::api) async fn authorize(
         let (method, path) = (&head.method, head.uri.path());
         denied(&state, &Denied { identity, address, method, path, code });
     };
-    let identity = match state.gate.authenticator.identify(&head.headers, SystemTime::now()).await {
+    let identity = match state.access.authenticator.identify(&head.headers, SystemTime::now()).await
+    {
         Ok(identity) => identity,
         Err(refusal) => {
             refused(None, refusal.code());
@@ -61,7 +62,7 @@ pub(in crate::api) async fn authorize(
     let looks = matches!(head.method, Method::GET | Method::HEAD);
     let class = if looks { Class::Read } else { Class::Action };
     let name = identity.as_ref().map_or("", |identity| identity.name.as_str());
-    if let Err(wait) = state.gate.rates.take(class, name, address, Instant::now()) {
+    if let Err(wait) = state.access.rates.take(class, name, address, Instant::now()) {
         state.metrics.http_rate_limited();
         return too_often(wait);
     }
@@ -93,7 +94,7 @@ fn failed(state: &State, refusal: Refusal, address: IpAddr) -> Response {
         return refusal.into_response();
     }
     state.metrics.http_auth_failure(refusal.code());
-    match state.gate.rates.take(Class::Failure, "", address, Instant::now()) {
+    match state.access.rates.take(Class::Failure, "", address, Instant::now()) {
         Ok(()) => refusal.into_response(),
         Err(wait) => {
             state.metrics.http_rate_limited();

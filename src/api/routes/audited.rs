@@ -11,13 +11,13 @@ use axum::http::request::Parts;
 use tracing::{debug, info, warn};
 
 use super::stats;
-use crate::admin::jobs::operations::Broken;
-use crate::admin::pool::{Own, PoolError, in_time};
+use crate::admin::jobs::operations::PartialFailure;
+use crate::admin::pool::{DedicatedSession, PoolError, in_time};
 use crate::api::auth::{Identity, authorize};
 use crate::api::server::request_id;
 use crate::api::{Problem, State};
 use crate::storage::audit;
-use crate::storage::audit::{Actor, Asked, Outcome};
+use crate::storage::audit::{Actor, AuditRequest, Outcome};
 use crate::telemetry::readiness::sentence;
 
 /// The database may take this long over one statement of an operation.
@@ -56,27 +56,27 @@ impl From<PoolError> for Failed {
     }
 }
 
-impl From<Broken> for Failed {
-    fn from(Broken { error, jobs }: Broken) -> Self {
+impl From<PartialFailure> for Failed {
+    fn from(PartialFailure { error, jobs }: PartialFailure) -> Self {
         Self { error: error.into(), affected: jobs }
     }
 }
 
 /// An operation that is under way and written down as such.
-pub(in crate::api) struct Trail {
+pub(in crate::api) struct AuditedOperation {
     state: State,
-    pub(in crate::api) own: Own,
+    pub(in crate::api) own: DedicatedSession,
     id: i64,
     actor: Actor,
-    asked: Asked,
+    asked: AuditRequest,
 }
 
-impl Trail {
+impl AuditedOperation {
     /// Writes down that it begins. What cannot be written down is not done.
     pub(in crate::api) async fn begin(
         state: &State,
         who: Who,
-        asked: Asked,
+        asked: AuditRequest,
     ) -> Result<Self, Problem> {
         let own = state.pool.own("walferry operate", SETTINGS).await;
         let refused = |error: &PoolError| {
@@ -96,7 +96,7 @@ impl Trail {
         result: Result<(T, u64), impl Into<Failed>>,
     ) -> Result<T, Problem> {
         let Actor { name, role, request_id, .. } = &self.actor;
-        let Asked { action, target, .. } = &self.asked;
+        let AuditRequest { action, target, .. } = &self.asked;
         let client = &self.own.session.client;
         let (result, written) = match result {
             Ok((answer, affected)) => {
@@ -169,7 +169,7 @@ pub(in crate::api) fn denied(
         request_id: Some(request_id::current()),
     };
     let (target, reason) = (Some(path.to_owned()), Some(code.to_owned()));
-    let (asked, state) = (Asked { action, target, reason }, state.clone());
+    let (asked, state) = (AuditRequest { action, target, reason }, state.clone());
     tokio::spawn(async move {
         let written = async {
             let lent = state.pool.lend().await?;

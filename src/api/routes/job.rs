@@ -26,7 +26,7 @@ use crate::api::server::input::Body;
 use crate::api::server::problem::Invalid;
 use crate::api::{PoolError, Problem, State};
 use crate::storage::audit;
-use crate::storage::audit::Asked;
+use crate::storage::audit::AuditRequest;
 use crate::storage::queue::status::Status;
 
 /// The body of `GET jobs/{id}`.
@@ -122,7 +122,7 @@ pub(in crate::api) async fn retry(
 ) -> Result<Json<Retried>, Problem> {
     let id = input::job_id(&id)?;
     failed(&state, id).await?;
-    let asked = Asked { action: "retry", target: Some(format!("job {id}")), reason: None };
+    let asked = AuditRequest { action: "retry", target: Some(format!("job {id}")), reason: None };
     operations::retry(&state, who, asked, one(id)).await.map(Json)
 }
 
@@ -137,7 +137,7 @@ pub(in crate::api) async fn discard(
     let reason = reason(body.reason)?;
     failed(&state, id).await?;
     let target = Some(format!("job {id}"));
-    let asked = Asked { action: "discard", target, reason: Some(reason) };
+    let asked = AuditRequest { action: "discard", target, reason: Some(reason) };
     operations::discard(&state, who, asked, one(id)).await.map(Json)
 }
 

@@ -11,17 +11,17 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::audited::{Trail, Who, to_the_end};
+use super::audited::{AuditedOperation, Who, to_the_end};
 use super::job;
 use super::jobs::FilterBody;
 use super::stats;
 use crate::admin::jobs::filter::Filter;
 use crate::admin::jobs::operations;
-use crate::admin::jobs::operations::Broken;
+use crate::admin::jobs::operations::PartialFailure;
 use crate::admin::pool;
 use crate::api::server::input::{Body, Nothing};
 use crate::api::{PoolError, Problem, State};
-use crate::storage::audit::Asked;
+use crate::storage::audit::AuditRequest;
 
 /// How long a look for stuck jobs is waited for.
 const RESCUE_MAX: Duration = Duration::from_secs(3);
@@ -118,11 +118,16 @@ pub(in crate::api) async fn stop(
 async fn choose(state: State, who: Who, on: bool) -> Result<Json<Done>, Problem> {
     let (action, word) = if on { ("start", "started") } else { ("stop", "stopped") };
     to_the_end(async move {
-        let trail = Trail::begin(&state, who, Asked { action, ..Asked::default() }).await?;
+        let trail = AuditedOperation::begin(
+            &state,
+            who,
+            AuditRequest { action, ..AuditRequest::default() },
+        )
+        .await?;
         let client = &trail.own.session.client;
         let set = operations::set_indexing(client, &state.slot, on).await;
-        trail.end(set.map(|()| ((), 0)).map_err(Broken::from)).await?;
-        state.desk.control.notify_one();
+        trail.end(set.map(|()| ((), 0)).map_err(PartialFailure::from)).await?;
+        state.operator_requests.control.notify_one();
         Ok(Json(Done { success: true, message: format!("Queue processor {word}") }))
     })
     .await
@@ -134,14 +139,14 @@ pub(in crate::api) async fn retry_failed(
     who: Who,
 ) -> Result<Json<Retried>, Problem> {
     to_the_end(async move {
-        let asked = Asked { action: "retry-failed", ..Asked::default() };
-        let trail = Trail::begin(&state, who, asked).await?;
-        let pass = state.desk.rescue_now(RESCUE_MAX).await;
+        let asked = AuditRequest { action: "retry-failed", ..AuditRequest::default() };
+        let trail = AuditedOperation::begin(&state, who, asked).await?;
+        let pass = state.operator_requests.rescue_now(RESCUE_MAX).await;
         let client = &trail.own.session.client;
         let done = operations::retry(client, &Filter::default(), &state.tables, TIME_MAX).await;
         let operations::Done { jobs: retried, more } =
             trail.end(done.map(|done| (done, done.jobs))).await?;
-        state.desk.feed.notify_one();
+        state.operator_requests.feed.notify_one();
         let stuck = pass.map_or(0, |pass| pass.rescued.total());
         let mut message = format!("{retried} failed jobs retried successfully");
         if stuck > 0 {
@@ -162,12 +167,12 @@ pub(in crate::api) async fn clear(
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Cleared>, Problem> {
     to_the_end(async move {
-        let trail = Trail::begin(&state, who, Asked { action: "clear", ..Asked::default() }).await?;
+        let trail = AuditedOperation::begin(&state, who, AuditRequest { action: "clear", ..AuditRequest::default() }).await?;
         let client = &trail.own.session.client;
         let cleared = async {
             let done = operations::clear(client, TIME_MAX).await?;
             let left = operations::unfinished(client).await;
-            left.map(|left| (done, left)).map_err(|error| Broken { error, jobs: done.jobs })
+            left.map(|left| (done, left)).map_err(|error| PartialFailure { error, jobs: done.jobs })
         };
         let cleared = cleared.await.map(|(done, left)| ((done, left), done.jobs));
         let (done, left) = trail.end(cleared).await?;
@@ -200,7 +205,8 @@ pub(in crate::api) async fn retry_by_filter(
         let (retried, dry_run, success, more) = (0, true, true, false);
         return Ok(Json(RetriedByFilter { matched, retried, dry_run, success, message, more }));
     }
-    let asked = Asked { action: "retry", target: Some(target(&body.filter)), reason: body.reason };
+    let asked =
+        AuditRequest { action: "retry", target: Some(target(&body.filter)), reason: body.reason };
     let done = many(&state, who, asked, filter, Many::Retry).await?;
     let operations::Done { jobs: retried, more } = done;
     let message = format!("{retried} failed jobs are pending again{}", again(more));
@@ -224,7 +230,7 @@ pub(in crate::api) async fn discard_by_filter(
     let reason = job::reason(body.reason.clone())?;
     let matched = matched(&state, &filter, &body).await?;
     let target = Some(target(&body.filter));
-    let asked = Asked { action: "discard", target, reason: Some(reason) };
+    let asked = AuditRequest { action: "discard", target, reason: Some(reason) };
     let done = many(&state, who, asked, filter, Many::Discard).await?;
     let operations::Done { jobs: discarded, more } = done;
     let message = format!("{discarded} failed jobs were discarded{}", again(more));
@@ -236,7 +242,7 @@ pub(in crate::api) async fn discard_by_filter(
 pub(in crate::api) async fn retry(
     state: &State,
     who: Who,
-    asked: Asked,
+    asked: AuditRequest,
     filter: Filter,
 ) -> Result<Retried, Problem> {
     let retried = many(state, who, asked, filter, Many::Retry).await?.jobs;
@@ -251,7 +257,7 @@ pub(in crate::api) async fn retry(
 pub(in crate::api) async fn discard(
     state: &State,
     who: Who,
-    asked: Asked,
+    asked: AuditRequest,
     filter: Filter,
 ) -> Result<Discarded, Problem> {
     let discarded = many(state, who, asked, filter, Many::Discard).await?.jobs;
@@ -271,20 +277,20 @@ enum Many {
 async fn many(
     state: &State,
     who: Who,
-    asked: Asked,
+    asked: AuditRequest,
     filter: Filter,
     what: Many,
 ) -> Result<operations::Done, Problem> {
     let state = state.clone();
     to_the_end(async move {
-        let trail = Trail::begin(&state, who, asked).await?;
+        let trail = AuditedOperation::begin(&state, who, asked).await?;
         let (client, tables) = (&trail.own.session.client, &state.tables);
         let done = match what {
             Many::Retry => operations::retry(client, &filter, tables, TIME_MAX).await,
             Many::Discard => operations::discard(client, &filter, tables, TIME_MAX).await,
         };
         let done = trail.end(done.map(|done| (done, done.jobs))).await?;
-        state.desk.feed.notify_one();
+        state.operator_requests.feed.notify_one();
         Ok(done)
     })
     .await

@@ -45,7 +45,7 @@ pub(in crate::api) async fn ready(
     let status =
         if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut answer = describe(&readiness);
-    if state.gate.authenticator.is_required() {
+    if state.access.authenticator.is_required() {
         // Messages name addresses: they are for whoever has signed in.
         answer.components.values_mut().for_each(Part::withhold);
     }

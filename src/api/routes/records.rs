@@ -17,7 +17,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::audited::{Trail, Who, to_the_end};
+use super::audited::{AuditedOperation, Who, to_the_end};
 use super::jobs::{self, Job};
 use super::stats;
 use crate::admin::jobs::filter::Filter;
@@ -33,7 +33,7 @@ use crate::engine::feed::inspect::InspectError;
 use crate::engine::feed::render::single;
 use crate::engine::feed::render::single::Single;
 use crate::engine::sink::client::Verb;
-use crate::storage::audit::Asked;
+use crate::storage::audit::AuditRequest;
 use crate::storage::queue::record_id::TableKey;
 use crate::storage::queue::status::Status;
 
@@ -158,8 +158,8 @@ pub(in crate::api) async fn resync(
     let record_id = input::record_id(&record_id)?;
     to_the_end(async move {
         let target = Some(format!("{table} {record_id}"));
-        let asked = Asked { action: "resync", target, reason: None };
-        let trail = Trail::begin(&state, who, asked).await?;
+        let asked = AuditRequest { action: "resync", target, reason: None };
+        let trail = AuditedOperation::begin(&state, who, asked).await?;
         let client = &trail.own.session.client;
         let written = async {
             let data = known_key(&state, client, id, &table, record_id).await;
@@ -170,7 +170,7 @@ pub(in crate::api) async fn resync(
         };
         let written = written.await;
         let job_id = trail.end(written.map(|id| (id, 1))).await?;
-        state.desk.feed.notify_one();
+        state.operator_requests.feed.notify_one();
         let message = format!("job {job_id} renders the record's documents anew from its row");
         Ok(Json(Resynced { job_id, success: true, message }))
     })

@@ -34,9 +34,9 @@ pub(in crate::api) async fn protect(
     request: Request,
     next: Next,
 ) -> Response {
-    let origins = &state.gate.origins;
+    let origins = &state.access.origins;
     let listed = listed(origins, request.headers()).cloned();
-    let checked = if state.gate.authenticator.is_required() {
+    let checked = if state.access.authenticator.is_required() {
         Ok(())
     } else {
         addressed(origins, request.headers(), request.uri())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::ack::batch::{LoadedChunk, Ticket};
+use crate::ack::batch::{LoadedChunk, PendingBatch};
 use crate::storage::queue::settle::SettleCounts;
 use crate::telemetry::metrics::pipeline::Latencies;
 use crate::telemetry::metrics::{Metrics, Stage};
@@ -13,13 +13,13 @@ use crate::telemetry::readiness::Repeats;
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Telling {
+pub struct SettlementMetrics {
     metrics: Metrics,
     latencies: Latencies,
     failures: Repeats,
 }
 
-impl Telling {
+impl SettlementMetrics {
     /// `tables` are the labels of the definition's tables, in its order.
     #[must_use]
     pub fn new(metrics: &Metrics, tables: &[String]) -> Self {
@@ -31,9 +31,9 @@ impl Telling {
     }
 
     /// Before the settlement: Elasticsearch has answered, which is what is measured.
-    pub(super) fn latencies(&self, tickets: &[Arc<Ticket>]) {
-        for ticket in tickets {
-            for (committed, seconds) in ticket.latencies() {
+    pub(super) fn latencies(&self, pending_batches: &[Arc<PendingBatch>]) {
+        for pending in pending_batches {
+            for (committed, seconds) in pending.latencies() {
                 let table = usize::from(committed.table.0);
                 self.latencies.observe(table, seconds, committed.changes);
             }

@@ -1,34 +1,34 @@
-//! Settled tickets to one position. Pure.
+//! Settled batches to one position. Pure.
 //!
-//! Tickets settle out of order; positions must not. The watermark is the highest end LSN among
-//! the tickets before which nothing is open.
+//! Batches settle out of order; positions must not. The watermark is the highest end LSN among
+//! the batches before which nothing is open.
 
 use std::collections::BTreeMap;
 
-use crate::ack::batch::{LoadedChunk, Stub};
+use crate::ack::batch::{BatchDescriptor, LoadedChunk};
 use crate::change::Lsn;
 
-/// See the module's documentation. Tickets are numbered from 0 without a gap.
+/// See the module's documentation. Batches are numbered from 0 without a gap.
 #[derive(Debug, Default)]
 pub struct Watermark {
-    /// The first ticket that is not settled.
+    /// The first batch that is not settled.
     next: u64,
-    /// Settled tickets past `next`, with what each completes.
+    /// Settled batches past `next`, with what each completes.
     ahead: BTreeMap<u64, (Option<Lsn>, Option<LoadedChunk>)>,
     position: Option<Lsn>,
     loaded: Vec<LoadedChunk>,
 }
 
 impl Watermark {
-    /// One ticket has settled.
+    /// One batch has settled.
     ///
     /// # Panics
-    /// Where a ticket settles twice: acknowledging too much would lose changes for good.
-    pub fn settle(&mut self, stub: &Stub) {
-        let sequence = stub.sequence;
-        assert!(sequence >= self.next, "ticket {sequence} settled twice");
-        let before = self.ahead.insert(sequence, (stub.end_lsn, stub.loaded.clone()));
-        assert!(before.is_none(), "ticket {sequence} settled twice");
+    /// Where a batch settles twice: acknowledging too much would lose changes for good.
+    pub fn settle(&mut self, descriptor: &BatchDescriptor) {
+        let sequence = descriptor.sequence;
+        assert!(sequence >= self.next, "batch {sequence} settled twice");
+        let before = self.ahead.insert(sequence, (descriptor.end_lsn, descriptor.loaded.clone()));
+        assert!(before.is_none(), "batch {sequence} settled twice");
         while let Some((end_lsn, loaded)) = self.ahead.remove(&self.next) {
             self.next += 1;
             self.position = self.position.max(end_lsn);
@@ -42,7 +42,7 @@ impl Watermark {
         std::mem::take(&mut self.loaded)
     }
 
-    /// Up to here everything is settled; `None` before the first ticket with an end LSN.
+    /// Up to here everything is settled; `None` before the first batch with an end LSN.
     #[must_use]
     pub fn position(&self) -> Option<Lsn> {
         self.position
@@ -53,12 +53,12 @@ impl Watermark {
 mod tests {
     use super::*;
     use crate::ack::batch::CreatedBetween;
-    use crate::ack::job_set::Extent;
+    use crate::ack::job_set::JobSet;
 
-    fn stub(sequence: u64, end_lsn: Option<u64>, loaded: Option<u64>) -> Stub {
-        Stub {
+    fn descriptor(sequence: u64, end_lsn: Option<u64>, loaded: Option<u64>) -> BatchDescriptor {
+        BatchDescriptor {
             sequence,
-            extent: Extent::None,
+            extent: JobSet::None,
             created: CreatedBetween { min: 0, max: 0 },
             end_lsn: end_lsn.map(Lsn),
             loaded: loaded.map(|row_count| LoadedChunk {
@@ -72,7 +72,7 @@ mod tests {
     fn check(settled: &[(u64, Option<u64>)], expected: Option<u64>) {
         let mut watermark = Watermark::default();
         for (sequence, end_lsn) in settled {
-            watermark.settle(&stub(*sequence, *end_lsn, None));
+            watermark.settle(&descriptor(*sequence, *end_lsn, None));
         }
         assert_eq!(watermark.position(), expected.map(Lsn), "{settled:?}");
     }
@@ -94,11 +94,11 @@ mod tests {
         let rows = |loaded: Vec<LoadedChunk>| -> Vec<u64> {
             loaded.into_iter().map(|chunk| chunk.row_count).collect()
         };
-        watermark.settle(&stub(1, None, Some(20)));
+        watermark.settle(&descriptor(1, None, Some(20)));
         assert_eq!(rows(watermark.take_loaded()), [] as [u64; 0]);
-        watermark.settle(&stub(0, None, Some(10)));
+        watermark.settle(&descriptor(0, None, Some(10)));
         assert_eq!(rows(watermark.take_loaded()), [10, 20]);
-        watermark.settle(&stub(2, None, Some(30)));
+        watermark.settle(&descriptor(2, None, Some(30)));
         assert_eq!(rows(watermark.take_loaded()), [30]);
     }
 

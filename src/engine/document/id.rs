@@ -4,7 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::ack::batch::JobRef;
+use crate::ack::batch::JobAck;
 use crate::change::{Lsn, Position};
 
 /// The number of a configured index: its place in the definition.
@@ -28,7 +28,7 @@ pub struct Action {
     /// For `version_type=external_gte`.
     pub version: u64,
     /// The jobs that are done when this is.
-    pub jobs: SmallVec<[JobRef; 1]>,
+    pub jobs: SmallVec<[JobAck; 1]>,
     /// The room this action takes up until its verdict; freed by dropping it.
     pub room: Option<OwnedSemaphorePermit>,
 }

@@ -22,7 +22,7 @@ pub enum Effect {
 
 /// One document that a change touches by its own row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Touched {
+pub struct AffectedDocument {
     pub document: DocumentId,
     pub source: SourceId,
     /// The key's parts.
@@ -40,7 +40,11 @@ pub trait Keys {
 /// The documents of a change's own rows: that of the new key, and that of an old key which is
 /// gone or has moved. A row known to have had no document, and to have none now, touches nothing.
 #[must_use]
-pub fn documents(definition: &Definition, change: &Change, keys: &impl Keys) -> Vec<Touched> {
+pub fn documents(
+    definition: &Definition,
+    change: &Change,
+    keys: &impl Keys,
+) -> Vec<AffectedDocument> {
     let mut touched = Vec::with_capacity(2);
     let part = |row: &Option<Row>| {
         row.as_ref().map(|row| keys.parts(change.table, row)).filter(|parts| !parts.is_empty())
@@ -59,7 +63,7 @@ pub fn documents(definition: &Definition, change: &Change, keys: &impl Keys) -> 
         };
         let mut touch = |key: &Vec<String>, effect| {
             let document = definition.document(source, &keys.text(key));
-            touched.push(Touched { document, source, key: key.clone(), effect });
+            touched.push(AffectedDocument { document, source, key: key.clone(), effect });
         };
         let moved = old_key.is_some() && old_key != new_key;
         if let (true, Some(key)) = (moved, &old_key)
@@ -130,7 +134,7 @@ fn shows_the_same(dependent: &Dependent, old: &Row, new: &Row) -> bool {
 
 /// A row that a document shows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Need {
+pub struct RequiredRow {
     pub table: TableId,
     pub key: String,
     /// All rows above it as well.
@@ -138,7 +142,7 @@ pub struct Need {
 }
 
 /// Adds the rows that a source's document of this row shows.
-pub fn needs(definition: &Definition, source: SourceId, row: &Row, needs: &mut Vec<Need>) {
+pub fn needs(definition: &Definition, source: SourceId, row: &Row, needs: &mut Vec<RequiredRow>) {
     for field in &definition.source(source).fields {
         let (table, column, path) = match &field.value {
             FieldValue::Embed { table, by, path, .. } => (*table, by, path.is_some()),
@@ -146,7 +150,7 @@ pub fn needs(definition: &Definition, source: SourceId, row: &Row, needs: &mut V
             _ => continue,
         };
         if let Some(key) = row.text(column) {
-            needs.push(Need { table, key, path });
+            needs.push(RequiredRow { table, key, path });
         }
     }
 }
@@ -155,14 +159,14 @@ pub fn needs(definition: &Definition, source: SourceId, row: &Row, needs: &mut V
 pub fn first_unknown(
     definition: &Definition,
     rows: &impl Embedded,
-    need: &Need,
+    need: &RequiredRow,
     knows: impl Fn(TableId, &str) -> bool,
-) -> Option<Need> {
+) -> Option<RequiredRow> {
     let mut seen: SmallVec<[&Row; 8]> = SmallVec::new();
     let mut key = Cow::Borrowed(need.key.as_str());
     loop {
         if !knows(need.table, &key) {
-            return Some(Need { table: need.table, key: key.into_owned(), path: need.path });
+            return Some(RequiredRow { table: need.table, key: key.into_owned(), path: need.path });
         }
         let tree = definition.tree(need.table).filter(|_| need.path)?;
         let row = rows.row(need.table, &key)?;
@@ -422,9 +426,9 @@ mod tests {
         let definition = parse::parse(None).unwrap();
         let table = definition.table("public", "categories").unwrap();
         let mut known = Known(table, HashMap::new());
-        let need = Need { table, key: "a".to_owned(), path: true };
+        let need = RequiredRow { table, key: "a".to_owned(), path: true };
         let check = |known: &Known, path: bool, expected: Option<&str>| {
-            let need = Need { path, ..need.clone() };
+            let need = RequiredRow { path, ..need.clone() };
             let unknown =
                 first_unknown(&definition, known, &need, |_, key| known.1.contains_key(key));
             assert_eq!(unknown.map(|need| need.key).as_deref(), expected);

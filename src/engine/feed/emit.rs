@@ -1,4 +1,4 @@
-//! Actions out, tickets numbered: the feed's only way to the sink.
+//! Actions out, batches numbered: the feed's only way to the sink.
 
 use std::sync::Arc;
 
@@ -7,9 +7,11 @@ use smallvec::SmallVec;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::Span;
 
-use crate::ack::batch::{Commits, CreatedBetween, JobRef, LoadedChunk, Stub, Ticket};
-use crate::ack::in_flight::Hold;
-use crate::ack::job_set::Extent;
+use crate::ack::batch::{
+    BatchDescriptor, Commits, CreatedBetween, JobAck, LoadedChunk, PendingBatch,
+};
+use crate::ack::in_flight::InFlightGuard;
+use crate::ack::job_set::JobSet;
 use crate::change::Lsn;
 use crate::engine::document::id::{Action, Command, DocumentId, IndexId};
 
@@ -24,22 +26,22 @@ pub struct StageGone(pub &'static str);
 /// See the module's documentation.
 pub struct Emitter {
     commands: mpsc::Sender<Command>,
-    settled: mpsc::Sender<Arc<Ticket>>,
+    settled: mpsc::Sender<Arc<PendingBatch>>,
     /// Room for actions that have no verdict yet, in units.
     room: Arc<Semaphore>,
     units: u32,
     sequence: u64,
 }
 
-/// What a new ticket stands for; its number is given here.
+/// What a new batch stands for; its number is given here.
 pub struct NewTicket {
-    pub extent: Extent,
+    pub extent: JobSet,
     pub created: CreatedBetween,
     pub end_lsn: Option<Lsn>,
     pub loaded: Option<LoadedChunk>,
     pub commits: Commits,
     /// Keeps the jobs on the list of the living.
-    pub hold: Option<Hold>,
+    pub hold: Option<InFlightGuard>,
     /// The batch that it stands for.
     pub batch: Span,
 }
@@ -49,7 +51,7 @@ impl Emitter {
     #[must_use]
     pub fn new(
         commands: mpsc::Sender<Command>,
-        settled: mpsc::Sender<Arc<Ticket>>,
+        settled: mpsc::Sender<Arc<PendingBatch>>,
         bytes_max: usize,
     ) -> Self {
         let units = u32::try_from(bytes_max / UNIT_BYTES).unwrap_or(u32::MAX >> 4).max(1);
@@ -57,42 +59,42 @@ impl Emitter {
         Self { commands, settled, room, units, sequence: 0 }
     }
 
-    /// Opens the next ticket. Tickets settle in the order in which they are opened here.
-    pub fn open(&mut self, new: NewTicket) -> Arc<Ticket> {
+    /// Opens the next batch. Batches settle in the order in which they are opened here.
+    pub fn open(&mut self, new: NewTicket) -> Arc<PendingBatch> {
         let sequence = self.sequence;
         self.sequence += 1;
         let NewTicket { extent, created, end_lsn, loaded, commits, hold, batch } = new;
-        let stub = Stub { sequence, extent, created, end_lsn, loaded };
-        Ticket::open_held(stub, commits, hold, batch)
+        let descriptor = BatchDescriptor { sequence, extent, created, end_lsn, loaded };
+        PendingBatch::open_held(descriptor, commits, hold, batch)
     }
 
-    /// Drops the feed's own hold of a ticket: all its actions have been made.
+    /// Drops the feed's own hold of a batch: all its actions have been made.
     ///
     /// # Errors
     /// [`StageGone`].
-    pub async fn close(&self, ticket: Arc<Ticket>) -> Result<(), StageGone> {
-        if ticket.settle_one() {
-            self.settled.send(ticket).await.map_err(|_| StageGone("checkpoint"))?;
+    pub async fn close(&self, pending: Arc<PendingBatch>) -> Result<(), StageGone> {
+        if pending.settle_one() {
+            self.settled.send(pending).await.map_err(|_| StageGone("checkpoint"))?;
         }
         Ok(())
     }
 
-    /// Hands on a ticket whose last reference has come back.
+    /// Hands on a batch whose last reference has come back.
     ///
     /// # Errors
     /// [`StageGone`].
-    pub async fn close_settled(&self, ticket: Arc<Ticket>) -> Result<(), StageGone> {
-        self.settled.send(ticket).await.map_err(|_| StageGone("checkpoint"))
+    pub async fn close_settled(&self, pending: Arc<PendingBatch>) -> Result<(), StageGone> {
+        self.settled.send(pending).await.map_err(|_| StageGone("checkpoint"))
     }
 
     /// Jobs that need no action are done.
     ///
     /// # Errors
     /// [`StageGone`].
-    pub async fn done(&self, jobs: SmallVec<[JobRef; 1]>) -> Result<(), StageGone> {
+    pub async fn done(&self, jobs: SmallVec<[JobAck; 1]>) -> Result<(), StageGone> {
         for job in jobs {
-            if let Some(ticket) = job.done() {
-                self.settled.send(ticket).await.map_err(|_| StageGone("checkpoint"))?;
+            if let Some(pending) = job.done() {
+                self.settled.send(pending).await.map_err(|_| StageGone("checkpoint"))?;
             }
         }
         Ok(())
@@ -107,7 +109,7 @@ impl Emitter {
         document: DocumentId,
         body: Option<Bytes>,
         version: u64,
-        jobs: SmallVec<[JobRef; 1]>,
+        jobs: SmallVec<[JobAck; 1]>,
     ) -> Result<(), StageGone> {
         let mut action = Action { document, body, version, jobs, room: None };
         let units = u32::try_from(action.size().div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);

@@ -20,7 +20,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::ack::batch::JobKey;
-use crate::ack::in_flight::Alive;
+use crate::ack::in_flight::InFlight;
 use crate::change::{Change, Lsn, Position, TableId};
 use crate::engine::document::build::Builder;
 use crate::engine::document::definition::{Definition, SourceId};
@@ -87,7 +87,7 @@ pub struct Feed {
     pub halted: watch::Receiver<bool>,
     /// Somebody has left work in the table.
     pub poke: Arc<Notify>,
-    pub alive: Alive,
+    pub alive: InFlight,
     /// The last change that any feed of this run has worked on, or that was recorded before it.
     pub fed: Position,
     /// Where jobs without a place go.

@@ -21,8 +21,8 @@ use tracing::Span;
 pub use batch::Assembler;
 pub use count::Counters;
 
-use crate::ack::in_flight::{Alive, Hold};
-use crate::ack::job_set::Extent;
+use crate::ack::in_flight::{InFlight, InFlightGuard};
+use crate::ack::job_set::JobSet;
 use crate::change::{Change, Lsn, Position};
 use crate::config::Limits;
 use crate::engine::wal::Captured;
@@ -43,7 +43,7 @@ const START_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Recorded {
     /// Its jobs are not stuck while it waits for the feed.
-    pub hold: Option<Hold>,
+    pub hold: Option<InFlightGuard>,
     /// May be empty: then only `end_lsn` passes through, to keep its place in the order.
     pub changes: Vec<Change>,
     /// The end LSN of the last commit completed by this batch, or a keepalive's.
@@ -109,7 +109,7 @@ pub struct Recorder {
     pub capture_only: watch::Receiver<bool>,
     pub mode: watch::Receiver<FeedMode>,
     /// Jobs that are handed over are on it.
-    pub alive: Alive,
+    pub alive: InFlight,
     /// Moves while anything settles.
     pub progress: watch::Receiver<Progress>,
     /// Nothing has settled for a while although the feed has work.
@@ -227,7 +227,7 @@ impl Recorder {
         };
         let mut batch = assembler.take();
         if let Some((first, last)) = batch.changes.first().zip(batch.changes.last()) {
-            let extent = Extent::Range { first: first.position, last: last.position };
+            let extent = JobSet::Range { first: first.position, last: last.position };
             batch.hold = permit.is_some().then(|| self.alive.hold(extent));
             let status = if permit.is_some() { Status::Processing } else { Status::Pending };
             let feed = if permit.is_some() { "live" } else { "none" };

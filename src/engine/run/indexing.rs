@@ -10,8 +10,8 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Fault};
-use crate::ack::batch::Ticket;
-use crate::ack::in_flight::Alive;
+use crate::ack::batch::PendingBatch;
+use crate::ack::in_flight::InFlight;
 use crate::change::{Lsn, TableId};
 use crate::engine::document::build::Builder;
 use crate::engine::document::shape::Shapes;
@@ -55,14 +55,14 @@ pub(super) struct Indexing {
     pub control: Arc<Client>,
     pub reader: Arc<Client>,
     pub claims: Claimer,
-    pub settled: mpsc::Sender<Arc<Ticket>>,
+    pub settled: mpsc::Sender<Arc<PendingBatch>>,
     pub requests: mpsc::Sender<LiveRequest>,
     pub mode: watch::Sender<Mode>,
     pub caught_up: watch::Sender<bool>,
     pub halted: watch::Receiver<bool>,
     /// True once searches see what was loaded.
     pub loaded: watch::Sender<bool>,
-    pub alive: Alive,
+    pub alive: InFlight,
     pub stop: CancellationToken,
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
             swapped = swap.when_loaded(mode) => swapped,
         }
     };
-    let poke = Arc::clone(&context.desk.feed);
+    let poke = Arc::clone(&context.operator_requests.feed);
     let metrics = context.metrics.pipeline.clone();
     let feed = Feed {
         definition: Arc::clone(&context.definition),

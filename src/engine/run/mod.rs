@@ -22,7 +22,7 @@ use crate::api;
 use crate::config::Config;
 use crate::engine::document::definition::Definition;
 use crate::engine::document::parse;
-use crate::engine::supervisor::requests::Desk;
+use crate::engine::supervisor::requests::OperatorRequests;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readiness::{Component, Repeats, Status};
 use fault::Fault;
@@ -52,7 +52,7 @@ struct Context {
     metrics: Metrics,
     status: Status,
     options: RunOptions,
-    desk: Desk,
+    operator_requests: OperatorRequests,
     /// Elasticsearch was prepared once: what it refuses from then on is waited out, since changes
     /// are captured and the slot's WAL is guarded only while we run.
     was_ready: Arc<AtomicBool>,
@@ -86,20 +86,29 @@ pub async fn run(
         TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     tracing::info!(event = "listening", %address, "listening");
     let (metrics, status) = (Metrics::new(), Status::new());
-    let (desk, was_ready) = (Desk::default(), Arc::default());
+    let (operator_requests, was_ready) = (OperatorRequests::default(), Arc::default());
     let config = Arc::new(config);
     let state = api::State::new(api::Parts {
         config: Arc::clone(&config),
         definition: Arc::clone(&definition),
         status: status.clone(),
         metrics: metrics.clone(),
-        desk: desk.clone(),
+        operator_requests: operator_requests.clone(),
     });
     let (tables, indices) = labels(&definition, &config.index_prefix);
     metrics.declare(&tables, &indices);
     metrics.run_ended(); // none has begun
-    let context =
-        Context { config, definition, tables, indices, metrics, status, options, desk, was_ready };
+    let context = Context {
+        config,
+        definition,
+        tables,
+        indices,
+        metrics,
+        status,
+        options,
+        operator_requests,
+        was_ready,
+    };
     let stop_serving = CancellationToken::new();
     let mut server = tokio::spawn(api::serve(listener, state, stop_serving.clone()));
     tokio::select! {

@@ -13,7 +13,7 @@ use super::indexing::{self, Indexing};
 use super::prepare::{Prepared, source_fault};
 use super::stores::Stores;
 use super::{Context, Fault};
-use crate::ack::in_flight::Alive;
+use crate::ack::in_flight::InFlight;
 use crate::admin::jobs::operations;
 use crate::change::Lsn;
 use crate::engine::checkpoint;
@@ -23,7 +23,7 @@ use crate::engine::recorder;
 use crate::engine::recorder::{Counters, LiveRequest, Recorder};
 use crate::engine::sink::state::State;
 use crate::engine::supervisor;
-use crate::engine::supervisor::retention_guard::{Guard, default_limit};
+use crate::engine::supervisor::retention_guard::{RetentionGuard, default_limit};
 use crate::engine::supervisor::{Supervisor, SupervisorError, rescue, upkeep};
 use crate::engine::wal;
 use crate::engine::wal::{Captured, StreamSettings, StreamStats, Tables};
@@ -39,8 +39,8 @@ use crate::telemetry::readiness::Component;
 const CHUNKS_MAX: usize = 1;
 /// For the last acknowledgement, and for giving the lease back.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
-/// Tickets between the sink and the checkpoint.
-const TICKETS_MAX: usize = 256;
+/// Batches between the sink and the checkpoint.
+const BATCHES_MAX: usize = 256;
 
 /// What the stages of one run share.
 struct Channels {
@@ -51,7 +51,7 @@ struct Channels {
     halted: watch::Sender<bool>,
     mode: watch::Sender<Mode>,
     loaded: watch::Sender<bool>,
-    alive: Alive,
+    alive: InFlight,
     caught_up: watch::Sender<bool>,
 }
 
@@ -66,7 +66,7 @@ impl Channels {
             }),
             capture_only: watch::Sender::new(halted),
             halted: watch::Sender::new(halted),
-            alive: Alive::default(),
+            alive: InFlight::default(),
             loaded: watch::Sender::new(false),
             mode: watch::Sender::new(Mode::Starting),
             caught_up: watch::Sender::new(false),
@@ -213,7 +213,7 @@ async fn spawn(
 ) -> Result<Tasks, Fault> {
     let (chunks, changes) = mpsc::channel(CHUNKS_MAX);
     let (requests, live_requests) = mpsc::channel(1);
-    let (settled, tickets) = mpsc::channel(TICKETS_MAX);
+    let (settled, pending_batches) = mpsc::channel(BATCHES_MAX);
     let mut tasks = Tasks {
         flow: JoinSet::new(),
         beside: std::mem::take(&mut prepared.beside),
@@ -225,9 +225,9 @@ async fn spawn(
     let stop = tokens.stop.clone();
     tasks.flow.spawn(async move { recorder::run(recorder, stop).await.map_err(judge) });
     let (settler, progress) = (stores.settler, channels.progress.clone());
-    let telling = checkpoint::Telling::new(&context.metrics, &context.tables);
+    let telling = checkpoint::SettlementMetrics::new(&context.metrics, &context.tables);
     tasks.flow.spawn(async move {
-        checkpoint::run(settler, tickets, progress, telling).await.map_err(judge)
+        checkpoint::run(settler, pending_batches, progress, telling).await.map_err(judge)
     });
     let state = State::telling(context.indices.to_vec(), context.metrics.sink.clone());
     let state = Arc::new(state);
@@ -307,9 +307,11 @@ fn spawn_duties(
     rescuer: Rescuer,
     tasks: &mut JoinSet<Result<(), Fault>>,
 ) {
-    let (alive, desk) = (channels.alive.clone(), context.desk.clone());
+    let (alive, operator_requests) = (channels.alive.clone(), context.operator_requests.clone());
     let told = context.metrics.queue.clone();
-    tasks.spawn(async move { rescue::run(rescuer, alive, desk, told).await.map_err(judge) });
+    tasks.spawn(async move {
+        rescue::run(rescuer, alive, operator_requests, told).await.map_err(judge)
+    });
     let retention = context.config.queue.completed_retention;
     let maintain =
         upkeep::maintain(context.config.database.clone(), retention, prepared.lease.clone());
@@ -328,7 +330,7 @@ async fn supervisor(
     Ok(Supervisor {
         client: Arc::clone(&prepared.control),
         lease: prepared.lease.clone(),
-        guard: Guard::new(retained_max(context, &prepared.control).await?),
+        guard: RetentionGuard::new(retained_max(context, &prepared.control).await?),
         metrics: context.metrics.clone(),
         status: context.status.clone(),
         recorded_end: channels.recorded_end.subscribe(),
@@ -340,7 +342,7 @@ async fn supervisor(
         capture_only: channels.capture_only.clone(),
         halted: channels.halted.clone(),
         source: prepared.source.clone(),
-        desk: context.desk.clone(),
+        operator_requests: context.operator_requests.clone(),
         sink: state,
         stream,
         refused: false,

@@ -24,7 +24,7 @@ impl Backoff {
 
 /// Whether the service, or one index, may be sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
+pub enum CircuitBreaker {
     Open,
     /// Nothing until then.
     Waiting {
@@ -37,7 +37,7 @@ pub enum Gate {
     },
 }
 
-impl Gate {
+impl CircuitBreaker {
     #[must_use]
     pub fn is_open(self) -> bool {
         self == Self::Open
@@ -49,7 +49,7 @@ impl Gate {
         if let Self::Waiting { until, .. } = self { Some(until) } else { None }
     }
 
-    /// Trouble: closes the gate. Several requests that fail together count once.
+    /// ServiceFailure: closes the gate. Several requests that fail together count once.
     pub fn close(&mut self, now: Instant, wait: impl FnOnce(u32) -> Duration) {
         let attempts = match *self {
             Self::Open => 1,
@@ -73,14 +73,14 @@ impl Gate {
 
 /// The size and number of bulks: halved by overload, grown back step by step.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct AdaptiveConcurrency {
     actions: usize,
     in_flight: usize,
     actions_max: usize,
     in_flight_max: usize,
 }
 
-impl Pace {
+impl AdaptiveConcurrency {
     #[must_use]
     pub fn new(actions_max: usize, in_flight_max: usize) -> Self {
         let (actions_max, in_flight_max) = (actions_max.max(1), in_flight_max.max(1));
@@ -136,10 +136,10 @@ mod tests {
     fn a_gate_counts_trouble_once_per_try() {
         let now = Instant::now();
         let second = Duration::from_secs(1);
-        let mut gate = Gate::Open;
+        let mut gate = CircuitBreaker::Open;
         gate.close(now, |attempts| second * attempts);
         gate.close(now, |attempts| second * attempts);
-        assert_eq!(gate, Gate::Waiting { attempts: 1, until: now + second });
+        assert_eq!(gate, CircuitBreaker::Waiting { attempts: 1, until: now + second });
         assert!(!gate.try_now(now));
         assert!(gate.try_now(now + second));
         assert!(!gate.try_now(now + second));
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn overload_halves_and_health_restores() {
-        let mut pace = Pace::new(1000, 4);
+        let mut pace = AdaptiveConcurrency::new(1000, 4);
         for _ in 0..20 {
             pace.overloaded();
         }

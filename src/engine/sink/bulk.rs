@@ -153,7 +153,7 @@ pub fn parse_refusal(answer: &[u8]) -> Option<Cause> {
 mod tests {
     use super::*;
     use crate::engine::sink::testing::{action, target};
-    use crate::engine::sink::verdict::{Outcome, Trouble, Verdict};
+    use crate::engine::sink::verdict::{Outcome, ServiceFailure, Verdict};
 
     #[test]
     fn actions_become_lines() {
@@ -219,19 +219,19 @@ mod tests {
             assert!(!text.contains("secret") && !text.contains("9999"), "{text}");
         }
         for (fixture, trouble) in [
-            ("write_block.json", Trouble::Blocked),
-            ("flood_stage.json", Trouble::Blocked),
-            ("closed.json", Trouble::Blocked),
+            ("write_block.json", ServiceFailure::Blocked),
+            ("flood_stage.json", ServiceFailure::Blocked),
+            ("closed.json", ServiceFailure::Blocked),
         ] {
             for verdict in items(fixture, &[Index, Delete]) {
                 assert!(matches!(&verdict, Verdict::Stop(t, _) if *t == trouble), "{verdict:?}");
             }
         }
         let verdicts = items("missing_alias.json", &[Index, Index]);
-        assert!(matches!(&verdicts[0], Verdict::Stop(Trouble::Missing, _)), "{verdicts:?}");
+        assert!(matches!(&verdicts[0], Verdict::Stop(ServiceFailure::Missing, _)), "{verdicts:?}");
         assert_eq!(verdicts[1], done(Outcome::Indexed));
         let verdicts = items("no_write_index.json", &[Index]);
-        assert!(matches!(&verdicts[0], Verdict::Stop(Trouble::Missing, _)), "{verdicts:?}");
+        assert!(matches!(&verdicts[0], Verdict::Stop(ServiceFailure::Missing, _)), "{verdicts:?}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::Target;
 use super::bulk::{Item, Lines, parse, parse_refusal};
 use super::client::{Answer, Client, NoAnswer, Verb};
 use super::index::{Presence, presence};
-use super::verdict::{Cause, Trouble};
+use super::verdict::{Cause, ServiceFailure};
 use crate::engine::document::id::{Action, IndexId};
 
 /// How long an index that was seen counts as there.
@@ -41,7 +41,7 @@ pub enum Answered {
     /// 400 for the request as a whole.
     Refused(Cause),
     /// No answer, or none that says anything about the documents.
-    Fault(Trouble, String),
+    Fault(ServiceFailure, String),
     /// Nothing was sent: this index is not there.
     Missing(IndexId, String),
 }
@@ -55,14 +55,14 @@ impl Answered {
             Self::TooLarge => "too_large",
             Self::Refused(_) => "refused",
             Self::Fault(trouble, _) => trouble.label(),
-            Self::Missing(..) => Trouble::Missing.label(),
+            Self::Missing(..) => ServiceFailure::Missing.label(),
         }
     }
 }
 
 /// Sends bulks; shared by all that are under way.
 #[derive(Debug)]
-pub struct Post {
+pub struct BulkSender {
     client: Arc<Client>,
     targets: Vec<Target>,
     lines: Lines,
@@ -70,7 +70,7 @@ pub struct Post {
     seen: Vec<Mutex<Option<Instant>>>,
 }
 
-impl Post {
+impl BulkSender {
     #[must_use]
     pub fn new(client: Arc<Client>, targets: Vec<Target>) -> Self {
         // Elasticsearch answers for its missing shards before the request is given up here.
@@ -123,7 +123,7 @@ impl Post {
     /// # Errors
     ///
     /// The trouble and its account, when that cannot be known.
-    pub async fn check(&self, index: IndexId) -> Result<Presence, (Trouble, String)> {
+    pub async fn check(&self, index: IndexId) -> Result<Presence, (ServiceFailure, String)> {
         let found = presence(&self.client, self.target(index)).await;
         if matches!(found, Ok(Presence::There)) {
             self.set_seen(index, Instant::now());
@@ -156,7 +156,7 @@ fn sort(actions: &[Action], answer: &Answer) -> Answered {
     match answer.status {
         200 => match parse(actions, &answer.body) {
             Ok(items) => Answered::Items(items),
-            Err(error) => Answered::Fault(Trouble::NotUnderstood, error.to_string()),
+            Err(error) => Answered::Fault(ServiceFailure::NotUnderstood, error.to_string()),
         },
         413 => Answered::TooLarge,
         429 if parse_refusal(&answer.body).is_some_and(|cause| cause.never_fits()) => {
@@ -178,17 +178,17 @@ fn fault(answer: &Answer) -> Answered {
 
 /// What an answer that is no success says of the service.
 #[must_use]
-pub fn trouble(answer: &Answer) -> (Trouble, String) {
+pub fn trouble(answer: &Answer) -> (ServiceFailure, String) {
     let status = answer.status;
     let trouble = match status {
-        401 | 403 => Trouble::NotAuthorised,
-        408 => Trouble::Timeout,
-        429 => Trouble::Overloaded,
-        500..=599 => Trouble::Unavailable,
-        _ => Trouble::NotUnderstood,
+        401 | 403 => ServiceFailure::NotAuthorised,
+        408 => ServiceFailure::Timeout,
+        429 => ServiceFailure::Overloaded,
+        500..=599 => ServiceFailure::Unavailable,
+        _ => ServiceFailure::NotUnderstood,
     };
     let cause = parse_refusal(&answer.body).map(|c| format!(": {}", c.sentence()));
-    let word = if trouble == Trouble::NotAuthorised {
+    let word = if trouble == ServiceFailure::NotAuthorised {
         "not authorised; check the credentials and privileges, "
     } else {
         ""

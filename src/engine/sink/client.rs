@@ -24,7 +24,7 @@ use flate2::write::GzEncoder;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::verdict::Trouble;
+use super::verdict::ServiceFailure;
 use crate::config::{Authentication, Elasticsearch};
 
 /// How long a node that failed is left alone.
@@ -75,8 +75,8 @@ pub enum ClientError {
 #[error("no answer from {node}: {reason}")]
 pub struct NoAnswer {
     pub node: String,
-    /// [`Trouble::Timeout`] or [`Trouble::Connection`].
-    pub trouble: Trouble,
+    /// [`ServiceFailure::Timeout`] or [`ServiceFailure::Connection`].
+    pub trouble: ServiceFailure,
     /// The innermost causes, without credentials: they are never part of a node's URL.
     pub reason: String,
 }
@@ -289,7 +289,8 @@ fn gzip(body: &[u8]) -> Bytes {
 }
 
 fn no_answer(node: &str, error: &elasticsearch::Error) -> NoAnswer {
-    let trouble = if error.is_timeout() { Trouble::Timeout } else { Trouble::Connection };
+    let trouble =
+        if error.is_timeout() { ServiceFailure::Timeout } else { ServiceFailure::Connection };
     let mut reason = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::Target;
 use super::bulk_request::trouble;
 use super::client::{Answer, Client, NoAnswer, Verb};
-use super::verdict::Trouble;
+use super::verdict::ServiceFailure;
 use crate::change::Lsn;
 
 /// One index of the definition.
@@ -50,7 +50,7 @@ pub enum IndexError {
     Refused {
         what: String,
         /// Tells passing troubles from lasting ones.
-        trouble: Trouble,
+        trouble: ServiceFailure,
         reason: String,
     },
     #[error(
@@ -85,7 +85,12 @@ impl IndexError {
         match self {
             Self::NoAnswer(_) => true,
             Self::Refused { trouble, .. } => {
-                matches!(trouble, Trouble::Unavailable | Trouble::Overloaded | Trouble::Timeout)
+                matches!(
+                    trouble,
+                    ServiceFailure::Unavailable
+                        | ServiceFailure::Overloaded
+                        | ServiceFailure::Timeout
+                )
             }
             _ => false,
         }
@@ -168,12 +173,15 @@ pub enum Presence {
 /// # Errors
 ///
 /// The trouble and its account, when Elasticsearch does not say.
-pub async fn presence(client: &Client, target: &Target) -> Result<Presence, (Trouble, String)> {
+pub async fn presence(
+    client: &Client,
+    target: &Target,
+) -> Result<Presence, (ServiceFailure, String)> {
     let Target { concrete, write_alias, uuid, .. } = target;
     let found = read_index(client, concrete).await.map_err(|error| match error {
         IndexError::NoAnswer(error) => (error.trouble, error.to_string()),
         IndexError::Refused { trouble, ref reason, .. } => (trouble, reason.clone()),
-        error => (Trouble::NotUnderstood, error.to_string()),
+        error => (ServiceFailure::NotUnderstood, error.to_string()),
     })?;
     let sentence = match found {
         None => format!("index {concrete} is gone; rebuild it with `walferry rebuild`"),
@@ -358,7 +366,7 @@ fn read<T: for<'de> Deserialize<'de>>(
 ) -> Result<T, IndexError> {
     serde_json::from_slice(&answer.body).map_err(|error| IndexError::Refused {
         what: what(),
-        trouble: Trouble::NotUnderstood,
+        trouble: ServiceFailure::NotUnderstood,
         reason: error.to_string(),
     })
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::backoff::Backoff;
 use super::bulk_request::trouble;
 use super::client::{Answer, Client, NoAnswer, Verb};
-use super::verdict::Trouble;
+use super::verdict::ServiceFailure;
 
 /// Ids in one page.
 const PAGE_IDS_MAX: usize = 1000;
@@ -157,7 +157,9 @@ fn expect(answer: Answer) -> Result<Answer, Fault> {
     }
     match trouble(&answer) {
         // A point in time that has lapsed is a 404, and so is an index that is not there yet.
-        (Trouble::NotUnderstood, reason) if answer.status != 404 => Err(Fault::Lasting(reason)),
+        (ServiceFailure::NotUnderstood, reason) if answer.status != 404 => {
+            Err(Fault::Lasting(reason))
+        }
         _ => Err(Fault::Passing),
     }
 }

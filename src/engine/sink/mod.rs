@@ -1,6 +1,6 @@
-//! Actions to Elasticsearch, and tickets on to the checkpoint: the loop, and nothing else.
+//! Actions to Elasticsearch, and batches on to the checkpoint: the loop, and nothing else.
 //!
-//! [`Schedule`] decides, [`Post`] sends; here they meet the channels and the clock. Invariants: a
+//! [`Dispatcher`] decides, [`BulkSender`] sends; here they meet the channels and the clock. Invariants: a
 //! job is settled only by Elasticsearch's own verdict on its document or a newer state of it; one
 //! document is never twice in flight. Not here: what a document says (`document`).
 
@@ -26,15 +26,15 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::bulk_request::{Answered, Bulk, Post};
+use self::bulk_request::{Answered, Bulk, BulkSender};
 use self::client::Client;
-use self::dispatch::{Errand, Schedule};
+use self::dispatch::{Dispatch, Dispatcher};
 use self::index::Presence;
 use self::listing::ListingError;
 use self::refresh::Refresher;
 use self::state::{BulkSize, State};
-use self::verdict::Trouble;
-use crate::ack::batch::{JobRef, Ticket};
+use self::verdict::ServiceFailure;
+use crate::ack::batch::{JobAck, PendingBatch};
 use crate::change::Lsn;
 use crate::config::{Limits, Refresh};
 use crate::engine::document::id::{Command, IndexId};
@@ -63,7 +63,7 @@ pub struct Target {
 /// Why the sink cannot go on. What is wrong with the service is none of these.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    #[error("the checkpoint does not take settled tickets any more")]
+    #[error("the checkpoint does not take settled batches any more")]
     CheckpointGone,
     #[error(transparent)]
     Listing(#[from] ListingError),
@@ -74,8 +74,8 @@ pub enum SinkError {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Sink {
-    post: Arc<Post>,
-    schedule: Schedule,
+    post: Arc<BulkSender>,
+    schedule: Dispatcher,
     refresher: Refresher,
     state: Arc<State>,
     under_way: JoinSet<Finished>,
@@ -86,8 +86,8 @@ pub struct Sink {
 #[derive(Debug)]
 enum Finished {
     Bulk { bulk: Bulk, answered: Answered, bytes: usize },
-    Check(IndexId, Result<Presence, (Trouble, String)>),
-    Ping(Result<(), (Trouble, String)>),
+    Check(IndexId, Result<Presence, (ServiceFailure, String)>),
+    Ping(Result<(), (ServiceFailure, String)>),
     Refresh,
 }
 
@@ -103,8 +103,8 @@ impl Sink {
     ) -> Self {
         let names = targets.iter().map(|target| target.name.clone()).collect();
         Self {
-            post: Arc::new(Post::new(client, targets)),
-            schedule: Schedule::new(names, limits, Arc::clone(&state)),
+            post: Arc::new(BulkSender::new(client, targets)),
+            schedule: Dispatcher::new(names, limits, Arc::clone(&state)),
             refresher: Refresher::new(refresh),
             state,
             under_way: JoinSet::new(),
@@ -118,11 +118,11 @@ impl Sink {
 ///
 /// # Errors
 ///
-/// See [`SinkError`]. Trouble with Elasticsearch is waited out, and told by the [`State`].
+/// See [`SinkError`]. ServiceFailure with Elasticsearch is waited out, and told by the [`State`].
 pub async fn run(
     mut sink: Sink,
     mut commands: mpsc::Receiver<Command>,
-    settled: mpsc::Sender<Arc<Ticket>>,
+    settled: mpsc::Sender<Arc<PendingBatch>>,
     mut caught_up: watch::Receiver<bool>,
     shutdown: CancellationToken,
 ) -> Result<(), SinkError> {
@@ -161,11 +161,11 @@ impl Sink {
         while let Some(errand) = self.schedule.next(now) {
             let post = Arc::clone(&self.post);
             match errand {
-                Errand::Send(bulk) => self.under_way.spawn(async move {
+                Dispatch::Send(bulk) => self.under_way.spawn(async move {
                     let batches = bulk
                         .actions
                         .iter()
-                        .flat_map(|action| action.jobs.iter().map(JobRef::batch));
+                        .flat_map(|action| action.jobs.iter().map(JobAck::batch));
                     let span = trace::bulk(batches, bulk.actions.len(), bulk.attempts);
                     let (answered, bytes) = post.bulk(&bulk.actions).await;
                     let known = matches!(answered, Answered::Items(_));
@@ -173,10 +173,10 @@ impl Sink {
                     drop(span);
                     Finished::Bulk { bulk, answered, bytes }
                 }),
-                Errand::Check(index) => self
+                Dispatch::Check(index) => self
                     .under_way
                     .spawn(async move { Finished::Check(index, post.check(index).await) }),
-                Errand::Ping => self.under_way.spawn(async move {
+                Dispatch::Ping => self.under_way.spawn(async move {
                     let found = ping::ping(post.client()).await;
                     let found = found.map_err(|error| (error.trouble(), error.to_string()));
                     Finished::Ping(found.map(drop))
@@ -223,9 +223,12 @@ impl Sink {
         }
     }
 
-    async fn hand_over(&mut self, settled: &mpsc::Sender<Arc<Ticket>>) -> Result<(), SinkError> {
-        for ticket in self.schedule.take_settled() {
-            settled.send(ticket).await.map_err(|_| SinkError::CheckpointGone)?;
+    async fn hand_over(
+        &mut self,
+        settled: &mpsc::Sender<Arc<PendingBatch>>,
+    ) -> Result<(), SinkError> {
+        for pending in self.schedule.take_settled() {
+            settled.send(pending).await.map_err(|_| SinkError::CheckpointGone)?;
         }
         Ok(())
     }

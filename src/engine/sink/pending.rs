@@ -15,7 +15,7 @@ use crate::engine::document::id::{Action, DocumentId, IndexId};
 
 /// Every action between its arrival and its verdict, but for the bodies in flight.
 #[derive(Debug)]
-pub struct Batch {
+pub struct PendingActions {
     documents: HashMap<DocumentId, Place>,
     lanes: Vec<Lane>,
 }
@@ -36,7 +36,7 @@ struct Lane {
     first: u64,
 }
 
-impl Batch {
+impl PendingActions {
     #[must_use]
     pub fn new(index_count: usize) -> Self {
         let lanes = std::iter::repeat_with(Lane::default).take(index_count).collect();
@@ -181,7 +181,7 @@ mod tests {
 
     const ALL: Room = Room { actions: usize::MAX, bytes: usize::MAX };
 
-    fn take(batch: &mut Batch, mut room: Room) -> Vec<Action> {
+    fn take(batch: &mut PendingActions, mut room: Room) -> Vec<Action> {
         let mut bulk = Vec::new();
         for index in 0..batch.lanes.len() {
             let index = IndexId(u16::try_from(index).unwrap());
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_is_not_sent_collapses() {
-        let mut batch = Batch::new(2);
+        let mut batch = PendingActions::new(2);
         batch.push(action(0, "a", 1, Some("1")));
         batch.push(action(1, "a", 2, Some("2")));
         batch.push(action(0, "b", 3, Some("3")));
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_document_is_never_twice_in_flight() {
-        let mut batch = Batch::new(1);
+        let mut batch = PendingActions::new(1);
         batch.push(action(0, "a", 1, Some("1")));
         let sent = take(&mut batch, ALL);
         batch.push(action(0, "a", 2, Some("2")));
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_meets_what_has_come_since() {
-        let mut batch = Batch::new(1);
+        let mut batch = PendingActions::new(1);
         batch.push(action(0, "a", 5, Some("5")));
         let mut sent = take(&mut batch, ALL);
         batch.push(action(0, "a", 4, None));
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_bulk_is_full_by_count_or_bytes() {
-        let mut batch = Batch::new(2);
+        let mut batch = PendingActions::new(2);
         for id in ["a", "b", "c"] {
             batch.push(action(0, id, 1, Some(&"x".repeat(1000))));
         }
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn rooms_are_kept_until_the_verdict() {
         let rooms = Arc::new(Semaphore::new(10));
-        let mut batch = Batch::new(1);
+        let mut batch = PendingActions::new(1);
         for version in 1..=3 {
             let room = Arc::clone(&rooms).try_acquire_many_owned(2).unwrap();
             batch.push(Action { room: Some(room), ..action(0, "a", version, None) });

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::bulk_request::trouble;
 use super::client::{Client, NoAnswer, Verb};
-use super::verdict::Trouble;
+use super::verdict::ServiceFailure;
 
 /// The oldest Elasticsearch that is worked with.
 const VERSION_MIN: u32 = 8;
@@ -52,12 +52,12 @@ impl PingError {
 
     /// As the sink's state has it.
     #[must_use]
-    pub fn trouble(&self) -> Trouble {
+    pub fn trouble(&self) -> ServiceFailure {
         match self {
             Self::NoAnswer(error) => error.trouble,
-            Self::NotReady { .. } | Self::Red { .. } => Trouble::Unavailable,
-            Self::NotAuthorised { .. } => Trouble::NotAuthorised,
-            Self::NotElasticsearch { .. } | Self::TooOld { .. } => Trouble::NotUnderstood,
+            Self::NotReady { .. } | Self::Red { .. } => ServiceFailure::Unavailable,
+            Self::NotAuthorised { .. } => ServiceFailure::NotAuthorised,
+            Self::NotElasticsearch { .. } | Self::TooOld { .. } => ServiceFailure::NotUnderstood,
         }
     }
 }
@@ -90,8 +90,8 @@ async fn identify(client: &Client) -> Result<(String, String), PingError> {
     if !answer.is_success() {
         let (trouble, reason) = trouble(&answer);
         return Err(match trouble {
-            Trouble::NotAuthorised => PingError::NotAuthorised { reason },
-            Trouble::NotUnderstood => PingError::NotElasticsearch { reason },
+            ServiceFailure::NotAuthorised => PingError::NotAuthorised { reason },
+            ServiceFailure::NotUnderstood => PingError::NotElasticsearch { reason },
             _ => PingError::NotReady { reason },
         });
     }

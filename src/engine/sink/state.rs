@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::verdict::{Outcome, Trouble};
+use super::verdict::{Outcome, ServiceFailure};
 use crate::engine::document::id::IndexId;
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::Metrics;
@@ -24,7 +24,7 @@ pub enum Service {
         since: Instant,
         /// For people.
         since_time: SystemTime,
-        trouble: Trouble,
+        trouble: ServiceFailure,
         reason: String,
     },
 }
@@ -60,7 +60,7 @@ pub struct State {
     in_flight: AtomicUsize,
     waiting: AtomicUsize,
     documents: [AtomicU64; Outcome::ALL.len()],
-    retries: [AtomicU64; Trouble::ALL.len()],
+    retries: [AtomicU64; ServiceFailure::ALL.len()],
     refreshes: AtomicU64,
     /// The indices' aliases: labels.
     names: Vec<String>,
@@ -125,7 +125,7 @@ impl State {
 
     /// Documents sent again, or held, for this reason.
     #[must_use]
-    pub fn retries(&self, trouble: Trouble) -> u64 {
+    pub fn retries(&self, trouble: ServiceFailure) -> u64 {
         self.retries[trouble as usize].load(Ordering::Relaxed)
     }
 
@@ -147,7 +147,7 @@ impl State {
         });
     }
 
-    pub(super) fn down(&self, now: Instant, trouble: Trouble, reason: String) {
+    pub(super) fn down(&self, now: Instant, trouble: ServiceFailure, reason: String) {
         self.metrics.set_up(false);
         let (mut since, mut since_time) = (now, SystemTime::now());
         self.service.send_modify(|service| {
@@ -216,7 +216,7 @@ impl State {
         }
     }
 
-    pub(super) fn count_retries(&self, trouble: Trouble, documents: usize) {
+    pub(super) fn count_retries(&self, trouble: ServiceFailure, documents: usize) {
         self.retries[trouble as usize].fetch_add(documents as u64, Ordering::Relaxed);
         self.metrics.retries(trouble.label(), documents as u64);
     }

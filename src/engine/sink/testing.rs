@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Target;
-use crate::ack::batch::{CreatedBetween, JobKey, Stub, Ticket};
-use crate::ack::job_set::Extent;
+use crate::ack::batch::{BatchDescriptor, CreatedBetween, JobKey, PendingBatch};
+use crate::ack::job_set::JobSet;
 use crate::change::Lsn;
 use crate::engine::document::id::{Action, DocumentId, IndexId};
 
@@ -21,21 +21,21 @@ pub(crate) fn target(name: &str) -> Target {
     }
 }
 
-pub(crate) fn ticket() -> Arc<Ticket> {
-    Ticket::open(Stub {
+pub(crate) fn pending() -> Arc<PendingBatch> {
+    PendingBatch::open(BatchDescriptor {
         sequence: 0,
-        extent: Extent::None,
+        extent: JobSet::None,
         created: CreatedBetween { min: 0, max: 0 },
         end_lsn: None,
         loaded: None,
     })
 }
 
-/// An action with one job of a ticket of its own, which it alone holds open.
+/// An action with one job of a batch of its own, which it alone holds open.
 pub(crate) fn action(index: u16, id: &str, version: u64, body: Option<&str>) -> Action {
-    let ticket = ticket();
-    let job = ticket.reference(JobKey::Id(i64::try_from(version).unwrap_or(i64::MAX)));
-    assert!(!ticket.settle_one());
+    let pending = pending();
+    let job = pending.reference(JobKey::Id(i64::try_from(version).unwrap_or(i64::MAX)));
+    assert!(!pending.settle_one());
     Action {
         document: DocumentId { index: IndexId(index), id: id.into() },
         body: body.map(|b| Bytes::copy_from_slice(b.as_bytes())),

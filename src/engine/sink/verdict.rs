@@ -48,7 +48,7 @@ impl Outcome {
 
 /// Why something is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ServiceFailure {
     /// 429: queues or memory are full.
     Overloaded,
     /// 5xx: a node or a shard is not there.
@@ -67,7 +67,7 @@ pub enum Trouble {
     Missing,
 }
 
-impl Trouble {
+impl ServiceFailure {
     pub const ALL: [Self; 8] = [
         Self::Overloaded,
         Self::Unavailable,
@@ -154,9 +154,9 @@ pub enum Verdict {
     /// What was sent together is more than Elasticsearch takes at any time.
     TooMuch(String),
     /// Not its fault: send it again.
-    Retry(Trouble, String),
-    /// No document of its index can be written now ([`Trouble::Blocked`], [`Trouble::Missing`]).
-    Stop(Trouble, String),
+    Retry(ServiceFailure, String),
+    /// No document of its index can be written now ([`ServiceFailure::Blocked`], [`ServiceFailure::Missing`]).
+    Stop(ServiceFailure, String),
 }
 
 impl Verdict {
@@ -171,15 +171,17 @@ impl Verdict {
             (404, "") if kind == Kind::Delete => Self::Done(Outcome::Deleted),
             (409, "" | "version_conflict_engine_exception") => Self::Done(Outcome::Superseded),
             (_, "cluster_block_exception" | "index_closed_exception") | (401 | 403, _) => {
-                Self::Stop(Trouble::Blocked, sentence())
+                Self::Stop(ServiceFailure::Blocked, sentence())
             }
-            (_, "index_not_found_exception") => Self::Stop(Trouble::Missing, sentence()),
+            (_, "index_not_found_exception") => Self::Stop(ServiceFailure::Missing, sentence()),
             (400, "illegal_argument_exception") if sentence().contains("no write index") => {
-                Self::Stop(Trouble::Missing, sentence())
+                Self::Stop(ServiceFailure::Missing, sentence())
             }
             (429, _) if cause.is_some_and(Cause::never_fits) => Self::TooMuch(sentence()),
-            (429, _) => Self::Retry(Trouble::Overloaded, sentence()),
-            (404 | 408 | 409 | 500..=599, _) => Self::Retry(Trouble::Unavailable, sentence()),
+            (429, _) => Self::Retry(ServiceFailure::Overloaded, sentence()),
+            (404 | 408 | 409 | 500..=599, _) => {
+                Self::Retry(ServiceFailure::Unavailable, sentence())
+            }
             _ => Self::Refused(sentence()),
         }
     }
@@ -268,32 +270,37 @@ mod tests {
         check(Delete, 404, "", &done(Outcome::Deleted));
         check(Index, 409, "version_conflict_engine_exception", &done(Outcome::Superseded));
         check(Delete, 409, "version_conflict_engine_exception", &done(Outcome::Superseded));
-        check(Index, 404, "", &retry(Trouble::Unavailable, "status 404"));
+        check(Index, 404, "", &retry(ServiceFailure::Unavailable, "status 404"));
         for kind in [Index, Delete] {
             let (missing, block) = ("index_not_found_exception", "cluster_block_exception");
-            check(kind, 404, missing, &stop(Trouble::Missing, missing));
-            check(kind, 403, block, &stop(Trouble::Blocked, block));
-            check(kind, 429, block, &stop(Trouble::Blocked, block));
+            check(kind, 404, missing, &stop(ServiceFailure::Missing, missing));
+            check(kind, 403, block, &stop(ServiceFailure::Blocked, block));
+            check(kind, 429, block, &stop(ServiceFailure::Blocked, block));
             check(
                 kind,
                 400,
                 "index_closed_exception",
-                &stop(Trouble::Blocked, "index_closed_exception"),
+                &stop(ServiceFailure::Blocked, "index_closed_exception"),
             );
-            check(kind, 403, "security_exception", &stop(Trouble::Blocked, "security_exception"));
+            check(
+                kind,
+                403,
+                "security_exception",
+                &stop(ServiceFailure::Blocked, "security_exception"),
+            );
             check(
                 kind,
                 429,
                 "es_rejected_execution_exception",
-                &retry(Trouble::Overloaded, "es_rejected_execution_exception"),
+                &retry(ServiceFailure::Overloaded, "es_rejected_execution_exception"),
             );
             check(
                 kind,
                 503,
                 "unavailable_shards_exception",
-                &retry(Trouble::Unavailable, "unavailable_shards_exception"),
+                &retry(ServiceFailure::Unavailable, "unavailable_shards_exception"),
             );
-            check(kind, 500, "", &retry(Trouble::Unavailable, "status 500"));
+            check(kind, 500, "", &retry(ServiceFailure::Unavailable, "status 500"));
             check(
                 kind,
                 400,
@@ -314,7 +321,7 @@ mod tests {
             caused_by: None,
         };
         let verdict = Verdict::of(Kind::Index, 400, Some(&cause));
-        assert!(matches!(verdict, Verdict::Stop(Trouble::Missing, _)), "{verdict:?}");
+        assert!(matches!(verdict, Verdict::Stop(ServiceFailure::Missing, _)), "{verdict:?}");
     }
 
     #[test]

@@ -24,8 +24,8 @@ use crate::change::Lsn;
 use crate::engine::checkpoint::Progress;
 use crate::engine::feed::Mode;
 use crate::engine::sink::state::{Index, Service, State};
-use crate::engine::supervisor::requests::Desk;
-use crate::engine::supervisor::retention_guard::{Guard, SINK_DOWN_MAX};
+use crate::engine::supervisor::requests::OperatorRequests;
+use crate::engine::supervisor::retention_guard::{RetentionGuard, SINK_DOWN_MAX};
 use crate::engine::wal::StreamStats;
 use crate::storage::lease::Lease;
 use crate::storage::source_identity::{Source, SourceError};
@@ -51,7 +51,7 @@ pub enum SupervisorError {
 pub struct Supervisor {
     pub client: Arc<Client>,
     pub lease: Lease,
-    pub guard: Guard,
+    pub guard: RetentionGuard,
     pub metrics: Metrics,
     pub status: Status,
     pub recorded_end: watch::Receiver<Lsn>,
@@ -68,7 +68,7 @@ pub struct Supervisor {
     /// True while an operator's `stop` holds.
     pub halted: watch::Sender<bool>,
     pub source: Source,
-    pub desk: Desk,
+    pub operator_requests: OperatorRequests,
     /// The server has refused a look at the slot, which was said once.
     pub refused: bool,
 }
@@ -94,7 +94,7 @@ pub async fn run(
                 supervisor.read_choice().await?;
                 supervisor.source.verify(&supervisor.client).await?;
             }
-            () = supervisor.desk.control.notified() => supervisor.read_choice().await?,
+            () = supervisor.operator_requests.control.notified() => supervisor.read_choice().await?,
             Ok(()) = supervisor.progress.changed() => {}
             Ok(()) = supervisor.recorded_end.changed(), if supervisor.guard.is_on() => {}
             Ok(()) = supervisor.service.changed() => {}

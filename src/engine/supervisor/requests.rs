@@ -12,7 +12,7 @@ use super::rescue::RescuePass;
 
 /// Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub struct Desk {
+pub struct OperatorRequests {
     /// Work was left in the table: the feed looks for it.
     pub feed: Arc<Notify>,
     /// The choice of indexing was changed: the supervisor reads it.
@@ -23,7 +23,7 @@ pub struct Desk {
     pub rescued: watch::Sender<RescuePass>,
 }
 
-impl Desk {
+impl OperatorRequests {
     /// Asks for a look for stuck jobs and waits for its end; `None` where nobody looks in time,
     /// as on a standby.
     pub async fn rescue_now(&self, patience: Duration) -> Option<RescuePass> {

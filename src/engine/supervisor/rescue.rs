@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::requests::Desk;
-use crate::ack::in_flight::Alive;
+use super::requests::OperatorRequests;
+use crate::ack::in_flight::InFlight;
 use crate::storage::QueueError;
 use crate::storage::queue::rescue::{Rescued, Rescuer};
 use crate::telemetry::metrics;
@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_secs(15);
 /// More stuck jobs than this in one look say that something is wrong with the pipeline.
 const CRITICAL_ABOVE: u64 = 5;
 
-/// What one look did. The last is kept at the [`Desk`].
+/// What one look did. The last is kept at the [`OperatorRequests`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RescuePass {
     pub rescued: Rescued,
@@ -31,8 +31,8 @@ pub struct RescuePass {
 /// [`QueueError`], which ends the run.
 pub async fn run(
     mut rescuer: Rescuer,
-    alive: Alive,
-    desk: Desk,
+    alive: InFlight,
+    operator_requests: OperatorRequests,
     metrics: metrics::Queue,
 ) -> Result<(), QueueError> {
     let mut tick = interval(EVERY);
@@ -40,15 +40,15 @@ pub async fn run(
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = desk.rescue.notified() => {}
+            () = operator_requests.rescue.notified() => {}
         }
         let rescued = rescuer.pass(&alive).await?;
         metrics.rescued(rescued.reset, rescued.failed);
         tell(rescued);
         if rescued.reset > 0 {
-            desk.feed.notify_one();
+            operator_requests.feed.notify_one();
         }
-        desk.rescued.send_replace(RescuePass { rescued, at: Some(SystemTime::now()) });
+        operator_requests.rescued.send_replace(RescuePass { rescued, at: Some(SystemTime::now()) });
     }
 }
 

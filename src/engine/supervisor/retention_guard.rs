@@ -8,12 +8,12 @@ pub const SINK_DOWN_MAX: Duration = Duration::from_secs(2);
 /// The retention guard: on once the slot retains more WAL than allowed, off again below half of
 /// that, so that it does not flutter.
 #[derive(Clone, Copy, Debug)]
-pub struct Guard {
+pub struct RetentionGuard {
     retained_bytes_max: u64,
     on: bool,
 }
 
-impl Guard {
+impl RetentionGuard {
     #[must_use]
     pub fn new(retained_bytes_max: u64) -> Self {
         Self { retained_bytes_max, on: false }
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn the_guard_has_hysteresis() {
-        let mut guard = Guard::new(100);
+        let mut guard = RetentionGuard::new(100);
         for (retained, on) in [(100, false), (101, true), (60, true), (50, false), (90, false)] {
             assert_eq!(guard.observe(retained), on, "{retained}");
         }

@@ -40,7 +40,7 @@ impl Progress {
 
 /// The feedback timer.
 #[derive(Debug)]
-pub(crate) struct Schedule {
+pub(crate) struct StatusTimer {
     period: Duration,
     sent_at: Instant,
     due_at: Instant,
@@ -49,7 +49,7 @@ pub(crate) struct Schedule {
     ask_at: Instant,
 }
 
-impl Schedule {
+impl StatusTimer {
     /// Due at once.
     pub(crate) fn new(period: Duration, now: Instant) -> Self {
         Self { period, sent_at: now, due_at: now, ask_at: now }
@@ -101,7 +101,7 @@ mod tests {
     fn many_wishes_make_one_feedback() {
         let ms = Duration::from_millis;
         let start = Instant::now();
-        let mut schedule = Schedule::new(ms(1000), start);
+        let mut schedule = StatusTimer::new(ms(1000), start);
         assert!(schedule.sent(start));
         schedule.within(ms(100), start + ms(10));
         assert_eq!(schedule.due_at(), start + ms(100));

@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 use crate::change::Lsn;
 use crate::engine::wal::Captured;
 use crate::engine::wal::connection::{ReplicationError, ReplicationStream};
-use crate::engine::wal::feedback::{Progress, Schedule};
+use crate::engine::wal::feedback::{Progress, StatusTimer};
 use crate::engine::wal::pgoutput;
 use crate::engine::wal::pgoutput::{Message, Reader, Relation};
 use crate::engine::wal::relation::Tables;
@@ -115,7 +115,7 @@ pub async fn run(
     let mut link = Link {
         stream,
         progress: Progress::new(start),
-        schedule: Schedule::new(period, now),
+        schedule: StatusTimer::new(period, now),
         stats: Arc::clone(&ports.stats),
         metrics: ports.metrics.clone(),
         seen: ports.metrics.receiver(),
@@ -143,7 +143,7 @@ pub async fn run(
 struct Link {
     stream: ReplicationStream,
     progress: Progress,
-    schedule: Schedule,
+    schedule: StatusTimer,
     stats: Arc<StreamStats>,
     metrics: metrics::Source,
     /// Not yet told to the metrics.

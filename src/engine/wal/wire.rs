@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::engine::wal::connection::ReplicationError;
 use crate::postgres::ServerError;
 
-/// Asked of the buffer before each read.
+/// AuditRequest of the buffer before each read.
 const READ_BYTES: usize = 64 * 1024;
 /// PostgreSQL allocates at most 1 GiB for a message.
 const FRAME_BYTES_MAX: usize = 1 << 30;

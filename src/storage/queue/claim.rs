@@ -22,7 +22,7 @@ use super::status::Status;
 use crate::change::Micros;
 use crate::change::{Change, Columns, Operation, Position};
 use crate::storage::lease::Lease;
-use crate::storage::leased_transaction::Guard;
+use crate::storage::leased_transaction::LeasedTransaction;
 use crate::storage::sql::{RawUuid, bigint, count, pg_lsn, position as at};
 use crate::storage::{QueueError, doing};
 
@@ -155,7 +155,7 @@ pub struct Waiting {
 #[derive(Debug)]
 pub struct Claimer {
     client: Client,
-    guard: Guard,
+    guard: LeasedTransaction,
     keys: Arc<TableKeys>,
     names: Arc<Vec<String>>,
     claim: Statement,
@@ -176,7 +176,7 @@ impl Claimer {
     ) -> Result<Self, QueueError> {
         client.batch_execute(SESSION).await.map_err(doing("prepare the claim"))?;
         Ok(Self {
-            guard: Guard::prepare(&client, lease).await?,
+            guard: LeasedTransaction::prepare(&client, lease).await?,
             names: Arc::new(keys.0.iter().map(|key| key.name.clone()).collect()),
             columns: vec![[None, None]; keys.0.len()],
             counter: Counter::prepare(&client, lease, "claim").await?,

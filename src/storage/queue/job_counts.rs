@@ -2,12 +2,12 @@
 //! commit, and the SQL function reads it.
 //!
 //! Whoever edits the queue is counted by its triggers. The statements that move most jobs count for
-//! themselves instead, in their own transactions ([`Guard::begin_counted`]), into rows of their
+//! themselves instead, in their own transactions ([`LeasedTransaction::begin_counted`]), into rows of their
 //! own, so that no session waits for another's count.
 //!
 //! Not here: the triggers (`migrations/0004_job_counts.sql`).
 //!
-//! [`Guard::begin_counted`]: crate::storage::leased_transaction::Guard::begin_counted
+//! [`LeasedTransaction::begin_counted`]: crate::storage::leased_transaction::LeasedTransaction::begin_counted
 
 use futures_util::future::join;
 use tokio_postgres::types::ToSql;

@@ -16,7 +16,7 @@ use tokio_postgres::types::ToSql;
 use super::{job_counts as counts, partitions};
 use crate::storage::lease::Lease;
 use crate::storage::leased_transaction;
-use crate::storage::leased_transaction::Guard;
+use crate::storage::leased_transaction::LeasedTransaction;
 use crate::storage::sql::count;
 use crate::storage::{QueueError, doing};
 
@@ -91,7 +91,7 @@ pub enum MaintainError {
 pub struct Maintainer<'a> {
     client: &'a Client,
     /// Of a running instance: its transactions lock the lease first.
-    guard: Option<Guard>,
+    guard: Option<LeasedTransaction>,
 }
 
 impl<'a> Maintainer<'a> {
@@ -106,7 +106,7 @@ impl<'a> Maintainer<'a> {
             return Err(MaintainError::NotMigrated);
         }
         let guard = match lease {
-            Some(lease) => Some(Guard::prepare(client, lease).await?),
+            Some(lease) => Some(LeasedTransaction::prepare(client, lease).await?),
             None => None,
         };
         let row = client.query_one(LOCK, &[&ADVISORY_LOCK]).await.map_err(doing(LOOKING))?;

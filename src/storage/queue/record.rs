@@ -25,7 +25,7 @@ use super::status::Status;
 use crate::change::Micros;
 use crate::change::{Change, Lsn, Position};
 use crate::storage::lease::Lease;
-use crate::storage::leased_transaction::Guard;
+use crate::storage::leased_transaction::LeasedTransaction;
 use crate::storage::position;
 use crate::storage::position::StoredPosition;
 use crate::storage::sql::{bigint, pg_lsn, widen_xid};
@@ -46,7 +46,7 @@ const RECORDING: &str = "record changes";
 #[derive(Debug)]
 pub struct Recorder {
     client: Client,
-    guard: Guard,
+    guard: LeasedTransaction,
     keys: Arc<TableKeys>,
     copy: Statement,
     advance: Statement,
@@ -72,7 +72,7 @@ impl Recorder {
         keys: Arc<TableKeys>,
         xid_reference: u64,
     ) -> Result<Self, QueueError> {
-        let guard = Guard::prepare(&client, lease).await?;
+        let guard = LeasedTransaction::prepare(&client, lease).await?;
         let copy = client.prepare(copy::COPY).await.map_err(doing("prepare the COPY"))?;
         let counter = Counter::prepare(&client, lease, "record").await?;
         let advance = client.prepare(ADVANCE).await.map_err(doing("prepare the position"))?;

@@ -15,10 +15,10 @@ use tokio_postgres::Client;
 
 use super::retry::RetryPolicy;
 use super::settle::SESSION;
-use crate::ack::in_flight::Alive;
+use crate::ack::in_flight::InFlight;
 use crate::change::Micros;
 use crate::storage::lease::Lease;
-use crate::storage::leased_transaction::Guard;
+use crate::storage::leased_transaction::LeasedTransaction;
 use crate::storage::sql::position;
 use crate::storage::{QueueError, doing};
 
@@ -82,7 +82,7 @@ impl Rescued {
 #[derive(Debug)]
 pub struct Rescuer {
     client: Client,
-    guard: Guard,
+    guard: LeasedTransaction,
     attempts_max: i32,
 }
 
@@ -95,7 +95,7 @@ impl Rescuer {
         policy: RetryPolicy,
     ) -> Result<Self, QueueError> {
         client.batch_execute(SESSION).await.map_err(doing("prepare the rescue"))?;
-        let guard = Guard::prepare(&client, lease).await?;
+        let guard = LeasedTransaction::prepare(&client, lease).await?;
         Ok(Self { client, guard, attempts_max: policy.attempts() })
     }
 
@@ -103,7 +103,7 @@ impl Rescuer {
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`], [`QueueError::Database`]; then nothing has moved.
-    pub async fn pass(&mut self, alive: &Alive) -> Result<Rescued, QueueError> {
+    pub async fn pass(&mut self, alive: &InFlight) -> Result<Rescued, QueueError> {
         let failed = doing("look for stuck jobs");
         let horizon = HORIZON.as_secs_f64();
         let found = self.client.query(CANDIDATES, &[&horizon, &ATTEMPTS_STUCK, &JOBS_MAX]).await;

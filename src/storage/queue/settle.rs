@@ -6,7 +6,7 @@
 //! the index on status out: it holds a dead entry for every job that passed, and all of a large
 //! transaction's jobs under one commit time.
 //!
-//! Not here: the order of tickets; what is given is settled.
+//! Not here: the order of batches; what is given is settled.
 
 use futures_util::future::{join, join_all, join4};
 use postgres_types::PgLsn;
@@ -16,12 +16,12 @@ use tokio_postgres::{Client, Row, Statement};
 use super::job_counts::{Counter, Delta, MOVED};
 use super::retry::{FAILED_ATTEMPT, RetryPolicy};
 use super::status::Status;
-use crate::ack::batch::{Failure, JobKey, LoadedChunk, Stub};
-use crate::ack::job_set::Extent;
+use crate::ack::batch::{BatchDescriptor, Failure, JobKey, LoadedChunk};
+use crate::ack::job_set::JobSet;
 use crate::change::Lsn;
 use crate::change::Micros;
 use crate::storage::lease::Lease;
-use crate::storage::leased_transaction::Guard;
+use crate::storage::leased_transaction::LeasedTransaction;
 use crate::storage::sql::{bigint, pg_lsn};
 use crate::storage::{QueueError, doing};
 
@@ -79,7 +79,7 @@ const SETTLED: &str = "insert into walferry.settlement (slot, settled_lsn) value
     on conflict (slot) do update
         set settled_lsn = greatest(walferry.settlement.settled_lsn, excluded.settled_lsn)";
 
-/// What the settling of tickets has added up to in this run.
+/// What the settling of batches has added up to in this run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Up to here everything is settled and stored.
@@ -99,11 +99,11 @@ pub struct SettleCounts {
     pub retried: u64,
 }
 
-/// Settles tickets on a connection of its own.
+/// Settles batches on a connection of its own.
 #[derive(Debug)]
 pub struct Settler {
     client: Client,
-    guard: Guard,
+    guard: LeasedTransaction,
     counter: Counter,
     policy: RetryPolicy,
     complete_range: Statement,
@@ -125,7 +125,7 @@ impl Settler {
         let failed = doing("prepare the settlement");
         client.batch_execute(SESSION).await.map_err(&failed)?;
         Ok(Self {
-            guard: Guard::prepare(&client, lease).await?,
+            guard: LeasedTransaction::prepare(&client, lease).await?,
             counter: Counter::prepare(&client, lease, "settle").await?,
             policy,
             complete_range: client.prepare(&counted(COMPLETE_RANGE)).await.map_err(&failed)?,
@@ -138,24 +138,24 @@ impl Settler {
         })
     }
 
-    /// Gives every job of these tickets its fate, moves the first load's progress on by the
+    /// Gives every job of these batches its fate, moves the first load's progress on by the
     /// `loaded` chunks (in order, nothing before them open), and raises the settled position to `settled_lsn` (it never goes back).
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`], [`QueueError::Database`]; then nothing is settled.
     pub async fn settle(
         &mut self,
-        tickets: &[(Stub, Vec<Failure>)],
+        pending_batches: &[(BatchDescriptor, Vec<Failure>)],
         settled_lsn: Option<Lsn>,
         loaded: &[LoadedChunk],
     ) -> Result<SettleCounts, QueueError> {
-        let failures = Failures::of(tickets);
+        let failures = Failures::of(pending_batches);
         // Polled in this order at first, so the failures are on the wire before the completions
         // that would otherwise take their rows.
         let body = async {
             let (failed, completed, progressed, settled) = join4(
                 self.fail(&failures),
-                join_all(tickets.iter().map(|(stub, _)| self.complete(stub))),
+                join_all(pending_batches.iter().map(|(descriptor, _)| self.complete(descriptor))),
                 self.progress(loaded),
                 self.raise(settled_lsn),
             )
@@ -208,18 +208,18 @@ impl Settler {
         Ok(moved)
     }
 
-    async fn complete(&self, stub: &Stub) -> Result<Vec<Row>, QueueError> {
-        let (min, max) = (Micros(stub.created.min), Micros(stub.created.max));
-        match &stub.extent {
-            Extent::Range { first, last } => {
+    async fn complete(&self, descriptor: &BatchDescriptor) -> Result<Vec<Row>, QueueError> {
+        let (min, max) = (Micros(descriptor.created.min), Micros(descriptor.created.max));
+        match &descriptor.extent {
+            JobSet::Range { first, last } => {
                 let (first_lsn, first_ordinal) = (pg_lsn(first.commit_lsn), bigint(first.ordinal));
                 let (last_lsn, last_ordinal) = (pg_lsn(last.commit_lsn), bigint(last.ordinal));
                 let parameters: [&(dyn ToSql + Sync); 6] =
                     [&first_lsn, &first_ordinal, &last_lsn, &last_ordinal, &min, &max];
                 self.moved(&self.complete_range, &parameters).await
             }
-            Extent::Ids(ids) => self.moved(&self.complete_ids, &[ids, &min, &max]).await,
-            Extent::None => Ok(Vec::new()),
+            JobSet::Ids(ids) => self.moved(&self.complete_ids, &[ids, &min, &max]).await,
+            JobSet::None => Ok(Vec::new()),
         }
     }
 
@@ -273,7 +273,7 @@ struct Failures {
 }
 
 impl Failures {
-    fn of(tickets: &[(Stub, Vec<Failure>)]) -> Self {
+    fn of(pending_batches: &[(BatchDescriptor, Vec<Failure>)]) -> Self {
         let mut all = Self {
             lsns: Vec::new(),
             ordinals: Vec::new(),
@@ -283,9 +283,11 @@ impl Failures {
             min: Micros(i64::MAX),
             max: Micros(i64::MIN),
         };
-        for (stub, failures) in tickets.iter().filter(|(_, failures)| !failures.is_empty()) {
-            all.min = all.min.min(Micros(stub.created.min));
-            all.max = all.max.max(Micros(stub.created.max));
+        for (descriptor, failures) in
+            pending_batches.iter().filter(|(_, failures)| !failures.is_empty())
+        {
+            all.min = all.min.min(Micros(descriptor.created.min));
+            all.max = all.max.max(Micros(descriptor.created.max));
             for failure in failures {
                 // A `text` takes no NUL, and the sentence quotes what Elasticsearch answered.
                 let error = failure.error.replace('\0', "");

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::read::Found;
 use super::render::embed;
-use crate::ack::batch::{JobKey, Ticket};
+use crate::ack::batch::{JobKey, PendingBatch};
 use crate::change::{Position, TableId};
 use crate::engine::document::build;
 use crate::engine::document::definition::{Dependent, SourceId};
@@ -58,7 +58,7 @@ impl Feed {
     /// Rewrites all dependents of a batch.
     pub(in crate::engine::feed) async fn fan_out(
         &mut self,
-        ticket: &Arc<Ticket>,
+        pending: &Arc<PendingBatch>,
         fanouts: Fanouts,
     ) -> Result<(), FeedError> {
         for (changed, dependent, causes) in fanouts.groups {
@@ -67,7 +67,7 @@ impl Feed {
             } else {
                 causes
             };
-            self.rewrite(ticket, &dependent, &causes).await?;
+            self.rewrite(pending, &dependent, &causes).await?;
         }
         Ok(())
     }
@@ -102,7 +102,7 @@ impl Feed {
 
     async fn rewrite(
         &mut self,
-        ticket: &Arc<Ticket>,
+        pending: &Arc<PendingBatch>,
         dependent: &Dependent,
         causes: &Causes,
     ) -> Result<(), FeedError> {
@@ -114,7 +114,7 @@ impl Feed {
                 let value = found.row.text(&dependent.by).unwrap_or_default();
                 let Some(list) = causes.values.get(&value) else { continue };
                 for source in &dependent.sources {
-                    self.rewrite_one(ticket, *source, found, list).await?;
+                    self.rewrite_one(pending, *source, found, list).await?;
                 }
             }
             let Some(last) = chunk.last() else { return Ok(()) };
@@ -126,7 +126,7 @@ impl Feed {
     /// Rewrites every row that shows any row of a truncated table.
     pub(in crate::engine::feed) async fn rewrite_all(
         &mut self,
-        ticket: &Arc<Ticket>,
+        pending: &Arc<PendingBatch>,
         truncated: TableId,
         cause: (Position, JobKey),
     ) -> Result<(), FeedError> {
@@ -137,7 +137,7 @@ impl Feed {
                 let chunk = self.rows_that_show(dependent, None, after.as_deref()).await?;
                 for found in &chunk {
                     for source in &dependent.sources {
-                        self.rewrite_one(ticket, *source, found, &[cause]).await?;
+                        self.rewrite_one(pending, *source, found, &[cause]).await?;
                     }
                 }
                 let Some(last) = chunk.last() else { break };
@@ -182,7 +182,7 @@ impl Feed {
 
     async fn rewrite_one(
         &mut self,
-        ticket: &Arc<Ticket>,
+        pending: &Arc<PendingBatch>,
         source: SourceId,
         found: &Found,
         causes: &[(Position, JobKey)],
@@ -190,7 +190,7 @@ impl Feed {
         if !build::included(self.definition.source(source), &found.row) {
             return Ok(());
         }
-        let jobs: SmallVec<_> = causes.iter().map(|(_, job)| ticket.reference(*job)).collect();
+        let jobs: SmallVec<_> = causes.iter().map(|(_, job)| pending.reference(*job)).collect();
         let highest = causes.iter().map(|(position, _)| *position).max().unwrap_or_default();
         match self.version(source, highest) {
             Some(version) => self.send_row(source, found, version, jobs).await,

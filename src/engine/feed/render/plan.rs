@@ -3,7 +3,7 @@
 use foldhash::HashMap;
 use smallvec::SmallVec;
 
-use crate::ack::batch::JobRef;
+use crate::ack::batch::JobAck;
 use crate::change::TableId;
 use crate::engine::document::definition::SourceId;
 use crate::engine::document::id::DocumentId;
@@ -27,7 +27,7 @@ pub struct Step {
     pub table: TableId,
     pub content: Content,
     pub version: u64,
-    pub jobs: SmallVec<[JobRef; 1]>,
+    pub jobs: SmallVec<[JobAck; 1]>,
 }
 
 /// The steps of a batch, in the order in which their documents were first touched.

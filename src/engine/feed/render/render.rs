@@ -9,12 +9,12 @@ use smallvec::SmallVec;
 use super::cache::Cache;
 use super::plan::{Content, Plan, Step};
 use super::read::{Found, ReadError, View};
-use crate::ack::batch::JobRef;
+use crate::ack::batch::JobAck;
 use crate::change::{Lsn, Row, TableId};
 use crate::engine::document::definition::{Definition, SourceId};
 use crate::engine::document::id::DocumentId;
 use crate::engine::document::route;
-use crate::engine::document::route::{Keys as _, Need};
+use crate::engine::document::route::{Keys as _, RequiredRow};
 use crate::engine::document::{build, plain};
 use crate::engine::feed::{Feed, FeedError, Work};
 
@@ -62,7 +62,7 @@ impl Feed {
         Ok(())
     }
 
-    fn needs_of_images(&self, works: &[Work], plan: &Plan) -> Vec<Need> {
+    fn needs_of_images(&self, works: &[Work], plan: &Plan) -> Vec<RequiredRow> {
         let mut needs = Vec::new();
         for step in plan.steps() {
             if let Content::Image(number) = step.content
@@ -77,7 +77,7 @@ impl Feed {
     async fn read_for_plan(
         &mut self,
         wanted: BTreeMap<TableId, BTreeMap<Vec<String>, ()>>,
-        mut needs: Vec<Need>,
+        mut needs: Vec<RequiredRow>,
         rows: &mut ReadRows,
     ) -> Result<Lsn, FeedError> {
         let mut view = self.reader.view().await?;
@@ -133,7 +133,7 @@ impl Feed {
         source: SourceId,
         found: &Found,
         version: u64,
-        jobs: SmallVec<[JobRef; 1]>,
+        jobs: SmallVec<[JobAck; 1]>,
     ) -> Result<(), FeedError> {
         let document = self.definition.document(source, &found.key);
         let body = self.body(source, &found.row);
@@ -152,7 +152,7 @@ fn wanted_keys(plan: &Plan) -> BTreeMap<TableId, BTreeMap<Vec<String>, ()>> {
 }
 
 /// The needed rows that the cache does not know, parents along a path included.
-fn missing(definition: &Definition, cache: &Cache, needs: &[Need]) -> Vec<Need> {
+fn missing(definition: &Definition, cache: &Cache, needs: &[RequiredRow]) -> Vec<RequiredRow> {
     let mut missing = Vec::new();
     for need in needs {
         if let Some(unknown) =
@@ -171,7 +171,7 @@ pub(in crate::engine::feed) async fn embed(
     view: &mut View<'_>,
     definition: &Definition,
     cache: &mut Cache,
-    needs: &[Need],
+    needs: &[RequiredRow],
 ) -> Result<(), ReadError> {
     loop {
         let unknown = missing(definition, cache, needs);

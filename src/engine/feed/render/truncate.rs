@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::smallvec;
 
 use super::plan::{Content, Plan, Step};
-use crate::ack::batch::Ticket;
+use crate::ack::batch::PendingBatch;
 use crate::engine::feed::{Feed, FeedError, Work};
 
 impl Feed {
@@ -13,7 +13,7 @@ impl Feed {
     /// gone means deleted under the TRUNCATE's version.
     pub(in crate::engine::feed) async fn truncated(
         &mut self,
-        ticket: &Arc<Ticket>,
+        pending: &Arc<PendingBatch>,
         work: &Work,
     ) -> Result<(), FeedError> {
         let table = work.change.table;
@@ -34,12 +34,12 @@ impl Feed {
                         table,
                         content: Content::Read(shape.split_key(key)),
                         version,
-                        jobs: smallvec![ticket.reference(work.job)],
+                        jobs: smallvec![pending.reference(work.job)],
                     });
                 }
                 self.carry_out(&[], plan).await?;
             }
         }
-        self.rewrite_all(ticket, table, (work.change.position, work.job)).await
+        self.rewrite_all(pending, table, (work.change.position, work.job)).await
     }
 }

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::fanout::Fanouts;
 use super::plan::{Content, Plan, Step};
-use crate::ack::batch::Ticket;
+use crate::ack::batch::PendingBatch;
 use crate::change::{Change, Operation, Row};
 use crate::engine::document::route;
-use crate::engine::document::route::{Effect, Touched};
+use crate::engine::document::route::{AffectedDocument, Effect};
 use crate::engine::feed::{Feed, FeedError, Work};
 use crate::telemetry::metrics::Stage;
 use crate::telemetry::trace;
@@ -19,11 +19,11 @@ impl Feed {
     /// Works through changes in order. `by_read` renders every document from its row as it is now.
     pub(in crate::engine::feed) async fn work(
         &mut self,
-        ticket: &Arc<Ticket>,
+        pending: &Arc<PendingBatch>,
         works: Vec<Work>,
         by_read: bool,
     ) -> Result<(), FeedError> {
-        let (began, span) = (Instant::now(), trace::stage(Stage::Render, ticket.batch()));
+        let (began, span) = (Instant::now(), trace::stage(Stage::Render, pending.batch()));
         let mut start = 0;
         for end in 0..=works.len() {
             let truncate =
@@ -32,11 +32,11 @@ impl Feed {
                 continue;
             }
             if start < end {
-                self.rows_changed(ticket, &works[start..end], by_read).await?;
+                self.rows_changed(pending, &works[start..end], by_read).await?;
             }
             if let Some(work) = works.get(end) {
                 self.reader.delivered.note(work.change.xid);
-                self.truncated(ticket, work).await?;
+                self.truncated(pending, work).await?;
             }
             start = end + 1;
         }
@@ -47,7 +47,7 @@ impl Feed {
 
     async fn rows_changed(
         &mut self,
-        ticket: &Arc<Ticket>,
+        pending: &Arc<PendingBatch>,
         works: &[Work],
         by_read: bool,
     ) -> Result<(), FeedError> {
@@ -61,7 +61,7 @@ impl Feed {
                 self.ahead.passed(change.position.commit_lsn);
             }
             for touched in route::documents(&definition, change, &self.shapes) {
-                self.plan_step((ticket, &mut plan), (number, work), touched, by_read);
+                self.plan_step((pending, &mut plan), (number, work), touched, by_read);
             }
             self.keep_cache_right(change);
             let shape = self.shapes.of(change.table);
@@ -72,14 +72,14 @@ impl Feed {
             }
         }
         self.carry_out(works, plan).await?;
-        self.fan_out(ticket, fanouts).await
+        self.fan_out(pending, fanouts).await
     }
 
     fn plan_step(
         &mut self,
-        (ticket, plan): (&Arc<Ticket>, &mut Plan),
+        (pending, plan): (&Arc<PendingBatch>, &mut Plan),
         (number, work): (usize, &Work),
-        touched: Touched,
+        touched: AffectedDocument,
         by_read: bool,
     ) {
         let change = &work.change;
@@ -101,7 +101,7 @@ impl Feed {
             table: change.table,
             content,
             version,
-            jobs: smallvec![ticket.reference(work.job)],
+            jobs: smallvec![pending.reference(work.job)],
         });
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::ack::batch::{Commits, CreatedBetween, JobKey};
-use crate::ack::job_set::Extent;
+use crate::ack::job_set::JobSet;
 use crate::engine::feed::emit::NewTicket;
 use crate::engine::feed::{Feed, FeedError, Work};
 use crate::engine::recorder::{GoneLive, Recorded};
@@ -46,7 +46,7 @@ impl Feed {
 
     async fn live_batch(&mut self, batch: Recorded) -> Result<(), FeedError> {
         let positions = batch.changes.first().zip(batch.changes.last());
-        let extent = positions.map_or(Extent::None, |(first, last)| Extent::Range {
+        let extent = positions.map_or(JobSet::None, |(first, last)| JobSet::Range {
             first: first.position,
             last: last.position,
         });
@@ -58,7 +58,7 @@ impl Feed {
         let (end_lsn, hold, span) = (batch.end_lsn, batch.hold, batch.span);
         let commits = Commits::of(batch.changes.iter());
         let new = NewTicket { extent, created, end_lsn, loaded: None, commits, hold, batch: span };
-        let ticket = self.emitter.open(new);
+        let pending = self.emitter.open(new);
         if let Some((_, last)) = positions {
             self.fed = self.fed.max(last.position);
         }
@@ -67,7 +67,7 @@ impl Feed {
             .into_iter()
             .map(|change| Work { job: JobKey::At(change.position), change })
             .collect();
-        self.work(&ticket, works, false).await?;
-        Ok(self.emitter.close(ticket).await?)
+        self.work(&pending, works, false).await?;
+        Ok(self.emitter.close(pending).await?)
     }
 }

@@ -8,7 +8,7 @@
 use smallvec::smallvec;
 
 use crate::ack::batch::{Commits, CreatedBetween, JobKey, LoadedChunk};
-use crate::ack::job_set::Extent;
+use crate::ack::job_set::JobSet;
 use crate::change::{Lsn, TableId};
 use crate::engine::document::build;
 use crate::engine::document::id::version_below;
@@ -106,8 +106,8 @@ impl Feed {
             self.ahead.note_all(horizon);
             after = found.last().map(|f| self.shapes.of(table).key_parts(&f.row));
             row_count += found.len() as u64;
-            let ticket = self.emitter.open(NewTicket {
-                extent: Extent::None,
+            let pending = self.emitter.open(NewTicket {
+                extent: JobSet::None,
                 created: CreatedBetween { min: 0, max: 0 },
                 end_lsn: None,
                 loaded: Some(LoadedChunk {
@@ -125,13 +125,13 @@ impl Feed {
                     let base = self.base(source);
                     let Some(version) = version_below(low, base) else { continue };
                     if build::included(self.definition.source(source), &row.row) {
-                        let jobs = smallvec![ticket.reference(JobKey::Id(0))];
+                        let jobs = smallvec![pending.reference(JobKey::Id(0))];
                         self.send_row(source, row, version, jobs).await?;
                     }
                 }
             }
             self.careful = false;
-            self.emitter.close(ticket).await?;
+            self.emitter.close(pending).await?;
             if self.stop.is_cancelled() {
                 return Ok(());
             }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tracing::Span;
 
 use crate::ack::batch::{Commits, CreatedBetween, JobKey};
-use crate::ack::job_set::Extent;
+use crate::ack::job_set::JobSet;
 use crate::change::{Lsn, Position};
 use crate::engine::feed::emit::NewTicket;
 use crate::engine::feed::{Feed, FeedError, Work};
@@ -90,9 +90,9 @@ impl Feed {
         &mut self,
         jobs: Vec<Job>,
     ) -> Result<(), FeedError> {
-        let extent = Extent::Ids(jobs.iter().map(|job| job.id).collect());
+        let extent = JobSet::Ids(jobs.iter().map(|job| job.id).collect());
         let times = || jobs.iter().map(|job| job.change.committed_at);
-        let ticket = self.emitter.open(NewTicket {
+        let pending = self.emitter.open(NewTicket {
             hold: Some(self.alive.hold(extent.clone())),
             extent,
             created: CreatedBetween {
@@ -109,22 +109,23 @@ impl Feed {
             let (id, change) = (job.id, self.placed(job));
             if self.names_a_row(&change) {
                 works.push(Work { change, job: JobKey::Id(id) });
-            } else if let Some(ticket) = ticket.reference(JobKey::Id(id)).failed(NO_KEY.to_owned())
+            } else if let Some(pending) =
+                pending.reference(JobKey::Id(id)).failed(NO_KEY.to_owned())
             {
-                self.emitter.close_settled(ticket).await?;
+                self.emitter.close_settled(pending).await?;
             }
         }
         self.cache.clear();
         self.careful = true;
-        self.work(&ticket, works, true).await?;
+        self.work(&pending, works, true).await?;
         self.careful = false;
-        Ok(self.emitter.close(ticket).await?)
+        Ok(self.emitter.close(pending).await?)
     }
 
     /// Everything in the table up to this has been fed: a mark that settles behind all of it.
     async fn settle_up_to(&mut self, end_lsn: Lsn) -> Result<(), FeedError> {
-        let ticket = self.emitter.open(NewTicket {
-            extent: Extent::None,
+        let pending = self.emitter.open(NewTicket {
+            extent: JobSet::None,
             created: CreatedBetween { min: 0, max: 0 },
             end_lsn: Some(end_lsn),
             loaded: None,
@@ -132,6 +133,6 @@ impl Feed {
             hold: None,
             batch: Span::none(),
         });
-        Ok(self.emitter.close(ticket).await?)
+        Ok(self.emitter.close(pending).await?)
     }
 }

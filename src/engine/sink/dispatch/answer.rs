@@ -2,14 +2,14 @@
 
 use tokio::time::Instant;
 
-use super::{PIECE, Piece, Schedule, index_wait};
-use crate::ack::batch::JobRef;
+use super::{Dispatcher, PIECE, RetryBatch, index_wait};
+use crate::ack::batch::JobAck;
 use crate::engine::document::id::{Action, IndexId};
-use crate::engine::sink::backoff::Gate;
+use crate::engine::sink::backoff::CircuitBreaker;
 use crate::engine::sink::bulk::{Item, kind};
 use crate::engine::sink::bulk_request::{Answered, Bulk};
 use crate::engine::sink::state::Circuit;
-use crate::engine::sink::verdict::{Outcome, Trouble, Verdict};
+use crate::engine::sink::verdict::{Outcome, ServiceFailure, Verdict};
 
 /// A request that fails this often is halved, to tell its documents apart.
 const HALVED_AFTER: u32 = 3;
@@ -22,14 +22,14 @@ struct Tally {
     well: bool,
     /// Documents done, by [`Outcome`].
     done: [u64; Outcome::ALL.len()],
-    stop: Option<(Trouble, String)>,
+    stop: Option<(ServiceFailure, String)>,
     too_much: Vec<Action>,
     too_much_reason: String,
     troubled: Vec<Action>,
-    trouble: Option<(Trouble, String)>,
+    trouble: Option<(ServiceFailure, String)>,
 }
 
-impl Schedule {
+impl Dispatcher {
     /// What a bulk's answer changes.
     pub fn answered(&mut self, now: Instant, bulk: Bulk, answered: Answered) {
         self.in_flight -= 1;
@@ -49,7 +49,7 @@ impl Schedule {
             Answered::Fault(trouble, reason) => self.fault(now, bulk, trouble, reason),
             Answered::Missing(index, reason) => {
                 self.well(now);
-                self.stop(now, index, Trouble::Missing, reason);
+                self.stop(now, index, ServiceFailure::Missing, reason);
                 self.give_back(bulk.actions);
             }
         }
@@ -60,7 +60,7 @@ impl Schedule {
     pub(super) fn well(&mut self, now: Instant) {
         self.answered_at = Some(now);
         if !self.service.is_open() {
-            self.service = Gate::Open;
+            self.service = CircuitBreaker::Open;
             self.state.circuit(Circuit::Closed);
             self.pieces.iter_mut().for_each(|piece| piece.not_before = now);
             self.state.up();
@@ -97,7 +97,7 @@ impl Schedule {
                 }
             }
         }
-        let overloaded = |t: &Tally| matches!(t.trouble, Some((Trouble::Overloaded, _)));
+        let overloaded = |t: &Tally| matches!(t.trouble, Some((ServiceFailure::Overloaded, _)));
         if tallies.iter().any(overloaded) {
             self.pace.overloaded();
         } else {
@@ -146,7 +146,7 @@ impl Schedule {
             } else if tally.well || attempts > 0 {
                 let attempts = attempts + 1;
                 let not_before = now + PIECE.delay(attempts, fastrand::f64());
-                self.pieces.push(Piece { actions: tally.troubled, attempts, not_before });
+                self.pieces.push(RetryBatch { actions: tally.troubled, attempts, not_before });
             } else {
                 self.stop(now, index, *trouble, reason.clone());
                 self.give_back(tally.troubled);
@@ -159,9 +159,9 @@ impl Schedule {
         }
     }
 
-    fn fault(&mut self, now: Instant, bulk: Bulk, trouble: Trouble, reason: String) {
+    fn fault(&mut self, now: Instant, bulk: Bulk, trouble: ServiceFailure, reason: String) {
         self.state.count_retries(trouble, bulk.actions.len());
-        if trouble == Trouble::Overloaded {
+        if trouble == ServiceFailure::Overloaded {
             self.pace.overloaded();
         }
         // While others are answered, it is this request that is in trouble.
@@ -176,7 +176,8 @@ impl Schedule {
         }
         let attempts = bulk.attempts + 1;
         let not_before = now + PIECE.delay(attempts, fastrand::f64());
-        let halve = attempts.is_multiple_of(HALVED_AFTER) && (alone || trouble == Trouble::Timeout);
+        let halve =
+            attempts.is_multiple_of(HALVED_AFTER) && (alone || trouble == ServiceFailure::Timeout);
         self.put_back(bulk.actions, attempts, not_before, halve);
     }
 
@@ -203,14 +204,14 @@ impl Schedule {
     ) {
         if halve && actions.len() > 1 {
             let half = actions.split_off(actions.len() / 2);
-            self.pieces.push(Piece { actions: half, attempts, not_before });
+            self.pieces.push(RetryBatch { actions: half, attempts, not_before });
         }
-        self.pieces.push(Piece { actions, attempts, not_before });
+        self.pieces.push(RetryBatch { actions, attempts, not_before });
     }
 
     fn done(&mut self, action: Action, outcome: Outcome) {
         self.written[usize::from(action.document.index.0)] |= outcome != Outcome::Superseded;
         self.batch.release(&action.document);
-        self.settled.extend(action.jobs.into_iter().filter_map(JobRef::done));
+        self.settled.extend(action.jobs.into_iter().filter_map(JobAck::done));
     }
 }

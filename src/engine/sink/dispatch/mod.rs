@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::backoff::{Backoff, Gate, Pace};
+use super::backoff::{AdaptiveConcurrency, Backoff, CircuitBreaker};
 use super::bulk::screen;
 use super::bulk_request::Bulk;
 use super::index::Presence;
-use super::pending::{Batch, Room};
+use super::pending::{PendingActions, Room};
 use super::state::{Circuit, State};
-use super::verdict::{Outcome, Trouble};
-use crate::ack::batch::Ticket;
+use super::verdict::{Outcome, ServiceFailure};
+use crate::ack::batch::PendingBatch;
 use crate::config::Limits;
 use crate::engine::document::id::{Action, IndexId};
 
@@ -39,7 +39,7 @@ const ID_SHOWN_BYTES_MAX: usize = 128;
 
 /// Something to do now.
 #[derive(Debug)]
-pub enum Errand {
+pub enum Dispatch {
     Send(Bulk),
     /// See whether a missing index is back.
     Check(IndexId),
@@ -49,15 +49,15 @@ pub enum Errand {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Schedule {
+pub struct Dispatcher {
     /// The indices' aliases, for sentences.
     names: Vec<String>,
-    batch: Batch,
+    batch: PendingActions,
     lanes: Vec<Lane>,
-    service: Gate,
+    service: CircuitBreaker,
     /// Requests to be sent again as they are. Their documents count as in flight.
-    pieces: Vec<Piece>,
-    pace: Pace,
+    pieces: Vec<RetryBatch>,
+    pace: AdaptiveConcurrency,
     bytes_max: usize,
     in_flight: usize,
     /// The index that came first in the last bulk.
@@ -65,36 +65,36 @@ pub struct Schedule {
     answered_at: Option<Instant>,
     /// When it was last asked, or heard, or known to be busy.
     asked_at: Option<Instant>,
-    settled: Vec<Arc<Ticket>>,
+    settled: Vec<Arc<PendingBatch>>,
     written: Vec<bool>,
     state: Arc<State>,
 }
 
 #[derive(Debug)]
 struct Lane {
-    gate: Gate,
+    gate: CircuitBreaker,
     missing: bool,
 }
 
 #[derive(Debug)]
-struct Piece {
+struct RetryBatch {
     actions: Vec<Action>,
     attempts: u32,
     not_before: Instant,
 }
 
-impl Schedule {
+impl Dispatcher {
     #[must_use]
     pub fn new(names: Vec<String>, limits: &Limits, state: Arc<State>) -> Self {
         let index_count = names.len();
-        let lane = || Lane { gate: Gate::Open, missing: false };
+        let lane = || Lane { gate: CircuitBreaker::Open, missing: false };
         Self {
             names,
-            batch: Batch::new(index_count),
+            batch: PendingActions::new(index_count),
             lanes: std::iter::repeat_with(lane).take(index_count).collect(),
-            service: Gate::Open,
+            service: CircuitBreaker::Open,
             pieces: Vec::new(),
-            pace: Pace::new(limits.bulk_actions_max, limits.bulks_in_flight_max),
+            pace: AdaptiveConcurrency::new(limits.bulk_actions_max, limits.bulks_in_flight_max),
             bytes_max: limits.bulk_bytes_max,
             in_flight: 0,
             turn: 0,
@@ -118,8 +118,8 @@ impl Schedule {
         self.in_flight == 0 && (!self.service.is_open() || self.fresh() == 0)
     }
 
-    /// Takes the tickets whose last job has been settled.
-    pub fn take_settled(&mut self) -> Vec<Arc<Ticket>> {
+    /// Takes the batches whose last job has been settled.
+    pub fn take_settled(&mut self) -> Vec<Arc<PendingBatch>> {
         std::mem::take(&mut self.settled)
     }
 
@@ -140,7 +140,7 @@ impl Schedule {
     }
 
     /// What to do now, if anything; call until there is nothing.
-    pub fn next(&mut self, now: Instant) -> Option<Errand> {
+    pub fn next(&mut self, now: Instant) -> Option<Dispatch> {
         let trying = self.service.try_now(now);
         if trying {
             self.state.circuit(Circuit::Trying);
@@ -149,7 +149,7 @@ impl Schedule {
             return None;
         }
         if !trying && let Some(index) = self.missing_due(now) {
-            return Some(Errand::Check(index));
+            return Some(Dispatch::Check(index));
         }
         if !trying && self.in_flight >= self.pace.in_flight() {
             return None;
@@ -163,15 +163,15 @@ impl Schedule {
         });
         let Some(bulk) = bulk else {
             let silent = self.is_silent(now);
-            return (trying || silent).then_some(Errand::Ping);
+            return (trying || silent).then_some(Dispatch::Ping);
         };
         self.asked_at = Some(now);
         self.in_flight += 1;
         self.show_load();
-        Some(Errand::Send(bulk))
+        Some(Dispatch::Send(bulk))
     }
 
-    /// When [`Schedule::next`] will have something to do though nothing happens.
+    /// When [`Dispatcher::next`] will have something to do though nothing happens.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         if !self.service.is_open() {
@@ -192,17 +192,17 @@ impl Schedule {
         &mut self,
         now: Instant,
         index: IndexId,
-        found: Result<Presence, (Trouble, String)>,
+        found: Result<Presence, (ServiceFailure, String)>,
     ) {
         match found {
             Ok(Presence::There) => self.open(index),
-            Ok(Presence::Missing(reason)) => self.stop(now, index, Trouble::Missing, reason),
+            Ok(Presence::Missing(reason)) => self.stop(now, index, ServiceFailure::Missing, reason),
             Err(_) => self.lanes[usize::from(index.0)].gate.close(now, index_wait),
         }
     }
 
     /// What a ping changes.
-    pub fn pinged(&mut self, now: Instant, found: Result<(), (Trouble, String)>) {
+    pub fn pinged(&mut self, now: Instant, found: Result<(), (ServiceFailure, String)>) {
         match found {
             Ok(()) => self.well(now),
             Err((trouble, reason)) => self.down(now, trouble, reason),
@@ -223,7 +223,7 @@ impl Schedule {
     fn next_piece(&mut self, now: Instant, by: Instant) -> Option<Bulk> {
         loop {
             let at = self.pieces.iter().position(|piece| piece.not_before <= by)?;
-            let Piece { actions, attempts, .. } = self.pieces.swap_remove(at);
+            let RetryBatch { actions, attempts, .. } = self.pieces.swap_remove(at);
             let (mut open, closed): (Vec<_>, Vec<_>) =
                 actions.into_iter().partition(|action| self.is_open(action.document.index));
             self.give_back(closed);
@@ -296,7 +296,7 @@ impl Schedule {
         self.settled.extend(failed);
     }
 
-    fn down(&mut self, now: Instant, trouble: Trouble, reason: String) {
+    fn down(&mut self, now: Instant, trouble: ServiceFailure, reason: String) {
         self.service.close(now, |attempts| SERVICE.delay(attempts, fastrand::f64()));
         self.state.circuit(Circuit::Open);
         self.state.down(now, trouble, reason);
@@ -305,14 +305,14 @@ impl Schedule {
     fn open(&mut self, index: IndexId) {
         let lane = &mut self.lanes[usize::from(index.0)];
         if !lane.gate.is_open() {
-            *lane = Lane { gate: Gate::Open, missing: false };
+            *lane = Lane { gate: CircuitBreaker::Open, missing: false };
             self.state.open(index);
         }
     }
 
-    fn stop(&mut self, now: Instant, index: IndexId, trouble: Trouble, reason: String) {
+    fn stop(&mut self, now: Instant, index: IndexId, trouble: ServiceFailure, reason: String) {
         let lane = &mut self.lanes[usize::from(index.0)];
-        lane.missing = trouble == Trouble::Missing;
+        lane.missing = trouble == ServiceFailure::Missing;
         lane.gate.close(now, index_wait);
         self.state.close(index, lane.missing, reason);
     }
@@ -342,7 +342,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     struct Bench {
-        schedule: Schedule,
+        schedule: Dispatcher,
         state: Arc<State>,
         now: Instant,
     }
@@ -360,7 +360,7 @@ mod tests {
         };
         let state = Arc::new(State::new(2));
         let names = vec!["a".to_owned(), "b".to_owned()];
-        let schedule = Schedule::new(names, &limits, Arc::clone(&state));
+        let schedule = Dispatcher::new(names, &limits, Arc::clone(&state));
         Bench { schedule, state, now: Instant::now() }
     }
 
@@ -373,7 +373,7 @@ mod tests {
 
         fn send(&mut self) -> Bulk {
             match self.schedule.next(self.now) {
-                Some(Errand::Send(bulk)) => bulk,
+                Some(Dispatch::Send(bulk)) => bulk,
                 other => panic!("not a bulk: {other:?}"),
             }
         }
@@ -417,15 +417,15 @@ mod tests {
             self.schedule.answered(self.now, bulk, Answered::Items(items));
         }
 
-        fn fail(&mut self, bulk: Bulk, trouble: Trouble) {
+        fn fail(&mut self, bulk: Bulk, trouble: ServiceFailure) {
             self.now += MS;
             self.schedule.answered(self.now, bulk, Answered::Fault(trouble, "why".to_owned()));
         }
 
         fn settled(&mut self) -> (usize, Vec<String>) {
-            let tickets = self.schedule.take_settled();
-            let failures = tickets.iter().flat_map(|ticket| ticket.take_failures());
-            (tickets.len(), failures.map(|failure| failure.error).collect())
+            let pending_batches = self.schedule.take_settled();
+            let failures = pending_batches.iter().flat_map(|pending| pending.take_failures());
+            (pending_batches.len(), failures.map(|failure| failure.error).collect())
         }
     }
 
@@ -488,7 +488,7 @@ mod tests {
         let mut bulk = bench.send();
         bench.push(1, "z");
         for attempt in 1..20 {
-            bench.fail(bulk, Trouble::Connection);
+            bench.fail(bulk, ServiceFailure::Connection);
             assert!(!bench.state.service().borrow().eq(&crate::engine::sink::state::Service::Up));
             bench.nothing();
             bench.wait();
@@ -508,17 +508,17 @@ mod tests {
     #[test]
     fn a_service_with_nothing_to_send_is_pinged() {
         let mut bench = bench(8, 2);
-        bench.schedule.pinged(bench.now, Err((Trouble::Timeout, "why".to_owned())));
+        bench.schedule.pinged(bench.now, Err((ServiceFailure::Timeout, "why".to_owned())));
         bench.nothing();
         bench.wait();
-        assert!(matches!(bench.schedule.next(bench.now), Some(Errand::Ping)));
+        assert!(matches!(bench.schedule.next(bench.now), Some(Dispatch::Ping)));
         bench.nothing();
         bench.schedule.pinged(bench.now, Ok(()));
         // And again once it has been idle for a while, so that its end does not go unnoticed.
         assert_eq!(bench.schedule.due(), Some(bench.now + SILENCE_MAX));
         bench.nothing();
         bench.now += SILENCE_MAX;
-        assert!(matches!(bench.schedule.next(bench.now), Some(Errand::Ping)));
+        assert!(matches!(bench.schedule.next(bench.now), Some(Dispatch::Ping)));
         bench.nothing();
         assert_eq!(bench.schedule.due(), Some(bench.now + SILENCE_MAX));
     }
@@ -528,7 +528,7 @@ mod tests {
         let mut bench = bench(8, 2);
         bench.push(0, "a b huge c");
         let mut sent = Vec::new();
-        while let Some(Errand::Send(bulk)) = bench.schedule.next(bench.now) {
+        while let Some(Dispatch::Send(bulk)) = bench.schedule.next(bench.now) {
             sent.push(ids(&bulk));
             bench.answer_pressed(bulk, "huge");
         }
@@ -581,7 +581,7 @@ mod tests {
         bench.nothing();
         for found in [Presence::Missing("gone".to_owned()), Presence::There] {
             bench.wait();
-            assert!(matches!(bench.schedule.next(bench.now), Some(Errand::Check(IndexId(0)))));
+            assert!(matches!(bench.schedule.next(bench.now), Some(Dispatch::Check(IndexId(0)))));
             bench.nothing();
             bench.schedule.checked(bench.now, IndexId(0), Ok(found));
         }
@@ -628,9 +628,9 @@ mod tests {
         for round in 0..40 {
             let good = format!("g{round}");
             bench.push(1, &good);
-            while let Some(Errand::Send(bulk)) = bench.schedule.next(bench.now) {
+            while let Some(Dispatch::Send(bulk)) = bench.schedule.next(bench.now) {
                 if bulk.actions.iter().any(|a| &*a.document.id == "bad") {
-                    bench.fail(bulk, Trouble::Timeout);
+                    bench.fail(bulk, ServiceFailure::Timeout);
                 } else {
                     let count = bulk.actions.len();
                     done += count;
