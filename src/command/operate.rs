@@ -17,6 +17,7 @@ use crate::admin::jobs::operations;
 use crate::storage::QueueError;
 use crate::storage::audit;
 use crate::storage::audit::AuditRequest;
+use crate::storage::control;
 
 /// Nobody waits longer at a terminal for a word.
 const TIME_MAX: Duration = Duration::from_secs(600);
@@ -50,7 +51,7 @@ pub(super) async fn choose(client: &Client, slot: &str, on: bool) -> Result<Stri
     let action = if on { "start" } else { "stop" };
     let asked = AuditRequest { action, ..AuditRequest::default() };
     trailed(client, &asked, async {
-        operations::set_indexing(client, slot, on).await?;
+        control::set_indexing(client, slot, on).await?;
         Ok(((), 0))
     })
     .await?;

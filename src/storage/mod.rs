@@ -7,6 +7,7 @@
 //! Not here: what a job's document looks like, when to send it, and which LSN to acknowledge.
 
 pub mod audit;
+pub mod control;
 pub mod lease;
 mod leased_transaction;
 pub mod load_progress;

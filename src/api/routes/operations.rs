@@ -22,6 +22,7 @@ use crate::admin::pool;
 use crate::api::server::input::{Body, Nothing};
 use crate::api::{PoolError, Problem, State};
 use crate::storage::audit::AuditRequest;
+use crate::storage::control;
 
 /// How long a look for stuck jobs is waited for.
 const RESCUE_MAX: Duration = Duration::from_secs(3);
@@ -125,7 +126,7 @@ async fn choose(state: State, who: Who, on: bool) -> Result<Json<Done>, Problem>
         )
         .await?;
         let client = &trail.own.session.client;
-        let set = operations::set_indexing(client, &state.slot, on).await;
+        let set = control::set_indexing(client, &state.slot, on).await;
         trail.end(set.map(|()| ((), 0)).map_err(PartialFailure::from)).await?;
         state.operator_requests.control.notify_one();
         Ok(Json(Done { success: true, message: format!("Queue processor {word}") }))

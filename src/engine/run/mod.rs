@@ -9,19 +9,15 @@ mod prepare;
 mod stages;
 mod stores;
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::api;
 use crate::config::Config;
 use crate::engine::document::definition::Definition;
-use crate::engine::document::parse;
 use crate::engine::supervisor::requests::OperatorRequests;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readiness::{Component, Repeats, Status};
@@ -41,9 +37,19 @@ pub struct RunOptions {
     pub once: bool,
 }
 
+/// What the engine is made of.
+pub struct Parts {
+    pub config: Arc<Config>,
+    pub definition: Arc<Definition>,
+    pub metrics: Metrics,
+    pub status: Status,
+    pub options: RunOptions,
+    pub operator_requests: OperatorRequests,
+}
+
 /// What every run of this process shares.
 #[derive(Clone)]
-struct Context {
+pub struct Context {
     config: Arc<Config>,
     definition: Arc<Definition>,
     /// Labels of the tables and indices, in the definition's order.
@@ -68,60 +74,26 @@ impl Context {
     }
 }
 
-/// Serves HTTP and runs until told to stop, or, with `once`, until caught up.
-///
-/// # Errors
-/// [`RunError`] for what does not heal by itself; everything else is waited out.
-pub async fn run(
-    config: Config,
-    options: RunOptions,
-    shutdown: CancellationToken,
-) -> Result<(), RunError> {
-    let definition = Arc::new(parse::parse(config.definition.as_ref())?);
-    let address = config.listen;
-    if !address.ip().is_loopback() && !config.api.authenticates() {
-        tracing::warn!(event = "listening_openly", %address, "other machines can reach this server and nobody is asked who they are");
-    }
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
-    tracing::info!(event = "listening", %address, "listening");
-    let (metrics, status) = (Metrics::new(), Status::new());
-    let (operator_requests, was_ready) = (OperatorRequests::default(), Arc::default());
-    let config = Arc::new(config);
-    let state = api::State::new(api::Parts {
-        config: Arc::clone(&config),
-        definition: Arc::clone(&definition),
-        status: status.clone(),
-        metrics: metrics.clone(),
-        operator_requests: operator_requests.clone(),
-    });
-    let (tables, indices) = labels(&definition, &config.index_prefix);
-    metrics.declare(&tables, &indices);
-    metrics.run_ended(); // none has begun
-    let context = Context {
-        config,
-        definition,
-        tables,
-        indices,
-        metrics,
-        status,
-        options,
-        operator_requests,
-        was_ready,
-    };
-    let stop_serving = CancellationToken::new();
-    let mut server = tokio::spawn(api::serve(listener, state, stop_serving.clone()));
-    tokio::select! {
-        ended = runs(&context, &shutdown) => {
-            stop_serving.cancel();
-            // Streams end with a last word; `serve` waits for no more than its own grace.
-            drop(server.await);
-            ended
+impl Context {
+    /// What the engine works with. `labels` name the definition's tables and indices in metrics.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, definition, metrics, status, options, operator_requests } = parts;
+        let (tables, indices) = labels(&definition, &config.index_prefix);
+        metrics.declare(&tables, &indices);
+        metrics.run_ended(); // none has begun
+        let was_ready = Arc::default();
+        Self {
+            config,
+            definition,
+            tables,
+            indices,
+            metrics,
+            status,
+            options,
+            operator_requests,
+            was_ready,
         }
-        served = &mut server => match served {
-            Ok(Err(source)) => Err(RunError::Serve(source)),
-            _ => Err(RunError::Serve(io::Error::other("it stopped by itself"))),
-        },
     }
 }
 
@@ -135,8 +107,11 @@ fn labels(definition: &Definition, prefix: &str) -> (Arc<[String]>, Arc<[String]
     (tables.collect(), indices.collect())
 }
 
-/// One run after the other.
-async fn runs(context: &Context, shutdown: &CancellationToken) -> Result<(), RunError> {
+/// Runs one pipeline after the other, until shutdown or until a person must act.
+///
+/// # Errors
+/// [`RunError::Environment`]: PostgreSQL or Elasticsearch needs a person.
+pub async fn run(context: &Context, shutdown: &CancellationToken) -> Result<(), RunError> {
     let (mut wait, mut repeats) = (WAIT_MIN, Repeats::default());
     loop {
         let started = Instant::now();

@@ -14,7 +14,6 @@ use super::prepare::{Prepared, source_fault};
 use super::stores::Stores;
 use super::{Context, Fault};
 use crate::ack::in_flight::InFlight;
-use crate::admin::jobs::operations;
 use crate::change::Lsn;
 use crate::engine::checkpoint;
 use crate::engine::checkpoint::Progress;
@@ -28,6 +27,7 @@ use crate::engine::supervisor::{Supervisor, SupervisorError, rescue, upkeep};
 use crate::engine::wal;
 use crate::engine::wal::{Captured, StreamSettings, StreamStats, Tables};
 use crate::postgres::Class;
+use crate::storage::control;
 use crate::storage::queue::record;
 use crate::storage::queue::rescue::Rescuer;
 use crate::storage::{QueueError, lease};
@@ -88,7 +88,7 @@ pub(super) async fn run(
     mut prepared: Prepared,
     shutdown: &CancellationToken,
 ) -> Result<(), Fault> {
-    let indexing = operations::indexing(&prepared.control, &prepared.lease.slot).await;
+    let indexing = control::indexing(&prepared.control, &prepared.lease.slot).await;
     let channels = Channels::new(&prepared, !indexing.map_err(judge)?);
     let (tokens, wal_end) = (Tokens::default(), prepared.wal_end);
     let (control, lease) = (Arc::clone(&prepared.control), prepared.lease.clone());

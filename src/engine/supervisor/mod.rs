@@ -19,7 +19,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::jobs::operations;
 use crate::change::Lsn;
 use crate::engine::checkpoint::Progress;
 use crate::engine::feed::Mode;
@@ -27,6 +26,7 @@ use crate::engine::sink::state::{Index, Service, State};
 use crate::engine::supervisor::requests::OperatorRequests;
 use crate::engine::supervisor::retention_guard::{RetentionGuard, SINK_DOWN_MAX};
 use crate::engine::wal::StreamStats;
+use crate::storage::control;
 use crate::storage::lease::Lease;
 use crate::storage::source_identity::{Source, SourceError};
 use crate::storage::{QueueError, position};
@@ -181,7 +181,7 @@ impl Supervisor {
 
     /// Takes over what an operator chose, here or at another instance.
     async fn read_choice(&mut self) -> Result<(), SupervisorError> {
-        let halted = !operations::indexing(&self.client, &self.lease.slot).await?;
+        let halted = !control::indexing(&self.client, &self.lease.slot).await?;
         let changed =
             self.halted.send_if_modified(|known| std::mem::replace(known, halted) != halted);
         if changed {
