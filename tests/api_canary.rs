@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use reqwest::{Client, Method};
 use serde_json::Value;
-use walferry::api::QUEUE_PREFIXES;
 use walferry::api::auth::token;
-use walferry::api::routes;
-use walferry::api::routes::{Place, routes};
+use walferry::api::routes::routes;
+use walferry::api::server::route::Method as RouteMethod;
 use walferry::config::Role;
 
 use crate::api::token_entry;
@@ -30,13 +29,10 @@ const CHANGE: &str = "
 async fn said(http: &Client, base: &str, token: Option<&str>, ids: &[i64]) -> String {
     let mut all = String::new();
     for route in routes() {
-        let prefixes: &[&str] = match route.place {
-            Place::Root => &[""],
-            Place::Queue => &QUEUE_PREFIXES,
-        };
+        let prefixes = route.place.prefixes();
         let method = match route.method {
-            routes::Method::Get => Method::GET,
-            routes::Method::Post => Method::POST,
+            RouteMethod::Get => Method::GET,
+            RouteMethod::Post => Method::POST,
         };
         let path = route.path.replace("{table}", "profiles").replace("{record_id}", PROFILE);
         for id in ids {

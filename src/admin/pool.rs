@@ -77,7 +77,7 @@ impl PooledSession {
 
 /// A connection of the caller's own.
 pub(crate) struct DedicatedSession {
-    pub(crate) session: Session,
+    pub(crate) client: Arc<Client>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -113,6 +113,24 @@ impl Pool {
         Ok(PooledSession { session: Some(session), shared: Arc::clone(&self.0), _place: place })
     }
 
+    /// What a query on a shared connection returns, within 5 s.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`].
+    pub(crate) async fn read<T>(
+        &self,
+        query: impl AsyncFnOnce(&Client) -> Result<T, QueueError>,
+    ) -> Result<T, PoolError> {
+        in_time(async {
+            let session = self.lend().await?;
+            let found = query(&session).await?;
+            session.give_back();
+            Ok(found)
+        })
+        .await
+    }
+
     /// A connection of the caller's own, with the caller's settings.
     ///
     /// # Errors
@@ -126,7 +144,7 @@ impl Pool {
         let place = place(&self.0.own).await?;
         let session = connect(&self.0.database, name).await?;
         session.client.batch_execute(settings).await?;
-        Ok(DedicatedSession { session, _place: place })
+        Ok(DedicatedSession { client: Arc::new(session.client), _place: place })
     }
 }
 
@@ -147,8 +165,8 @@ async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PoolErro
 /// # Errors
 ///
 /// [`PoolError`].
-pub(crate) async fn in_time<T>(
-    look: impl Future<Output = Result<T, PoolError>>,
-) -> Result<T, PoolError> {
+pub(crate) async fn in_time<T, E: From<PoolError>>(
+    look: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     timeout(TIME_MAX, look).await.map_err(|_| PoolError::Timeout)?
 }

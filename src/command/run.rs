@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
+use crate::api::state::{ApiParts, ApiState};
 use crate::config::Config;
 use crate::engine::document::parse;
 use crate::engine::run::{self, Context, Parts, RunError, RunOptions};
@@ -37,7 +38,7 @@ pub(super) async fn run(
     let status = Status::new();
     let operator_requests = OperatorRequests::default();
     let config = Arc::new(config);
-    let state = api::State::new(api::Parts {
+    let state = ApiState::new(ApiParts {
         config: Arc::clone(&config),
         definition: Arc::clone(&definition),
         status: status.clone(),

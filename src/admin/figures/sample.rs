@@ -74,7 +74,7 @@ pub struct Moment {
 /// What is known of the slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotState {
-    Known(Slot),
+    Known(SlotFigures),
     /// There is no such slot.
     Missing,
     /// walferry's role may not look.
@@ -103,7 +103,7 @@ impl Sample {
 impl SlotState {
     /// Its figures, if they are known.
     #[must_use]
-    pub fn known(&self) -> Option<&Slot> {
+    pub fn known(&self) -> Option<&SlotFigures> {
         match self {
             Self::Known(slot) => Some(slot),
             Self::Missing | Self::Refused => None,
@@ -113,7 +113,7 @@ impl SlotState {
 
 /// The replication slot, as `pg_replication_slots` has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct SlotFigures {
     pub active: bool,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
@@ -228,8 +228,8 @@ async fn slot_state(client: &Client, slot: &str) -> Result<SlotState, QueueError
         }
         Err(error) => return Err(doing(reading)(error)),
     };
-    let known = || -> Result<Slot, tokio_postgres::Error> {
-        Ok(Slot {
+    let known = || -> Result<SlotFigures, tokio_postgres::Error> {
+        Ok(SlotFigures {
             active: row.try_get(0)?,
             wal_status: row.try_get(1)?,
             retained_bytes: row.try_get(2)?,

@@ -1,6 +1,6 @@
 //! One job with all that is known of it, column by column.
 //!
-//! Values are cut in the database: a row may be a hundred megabytes, and nobody reads that.
+//! Values are cut in the database, since a row may have a hundred megabytes.
 //!
 //! Not here: which columns are private (`engine::document::definition`).
 
@@ -8,16 +8,18 @@ use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Row};
 
 use super::filter::STUCK;
-use super::list::{COLUMNS, Shown, shown};
+use super::list::{COLUMNS, JobSummary, summary};
 use crate::storage::{QueueError, doing};
 
 /// Characters of a value's JSON text that are shown.
 pub const VALUE_CHARACTERS_MAX: i32 = 65_536;
 
-/// See the module's documentation.
+/// A job with its change.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Detail {
-    pub shown: Shown,
+pub struct JobDetail {
+    pub summary: JobSummary,
+    /// What is worth knowing of the job's data, a line each.
+    pub note: Option<String>,
     /// As PostgreSQL writes it; `None` for a row that something else inserted.
     pub commit_lsn: Option<String>,
     pub ordinal: Option<i64>,
@@ -76,7 +78,7 @@ const COLUMN_CHANGES: &str = "
 ///
 /// # Errors
 /// [`QueueError::Database`].
-pub async fn detail(client: &Client, id: i64) -> Result<Option<Detail>, QueueError> {
+pub async fn detail(client: &Client, id: i64) -> Result<Option<JobDetail>, QueueError> {
     let time = |column| {
         format!("to_char({column} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')")
     };
@@ -100,9 +102,12 @@ pub async fn detail(client: &Client, id: i64) -> Result<Option<Detail>, QueueErr
     from_row(&row, columns).map(Some).map_err(doing("read a job"))
 }
 
-fn from_row(row: &Row, columns: Vec<ColumnChange>) -> Result<Detail, tokio_postgres::Error> {
-    Ok(Detail {
-        shown: shown(row)?,
+fn from_row(row: &Row, columns: Vec<ColumnChange>) -> Result<JobDetail, tokio_postgres::Error> {
+    let summary = summary(row)?;
+    let note = summary.error_message.as_deref().and_then(note_of);
+    Ok(JobDetail {
+        summary,
+        note,
         commit_lsn: row.try_get::<_, Option<PgLsn>>(9)?.map(|lsn| lsn.to_string()),
         ordinal: row.try_get(10)?,
         xid: row.try_get(11)?,
@@ -117,6 +122,13 @@ fn from_row(row: &Row, columns: Vec<ColumnChange>) -> Result<Detail, tokio_postg
     })
 }
 
+/// The note of a job: the lines of `error_message` that begin with `note: `.
+fn note_of(error_message: &str) -> Option<String> {
+    let lines = error_message.lines().filter_map(|line| line.strip_prefix("note: "));
+    let lines: Vec<&str> = lines.collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
 fn column(row: &Row) -> Result<ColumnChange, tokio_postgres::Error> {
     let image = |text: Option<String>, cut: Option<bool>| {
         text.map(|json| Image { json, is_cut: cut.unwrap_or(false) })
@@ -127,4 +139,15 @@ fn column(row: &Row) -> Result<ColumnChange, tokio_postgres::Error> {
         new: image(row.try_get(3)?, row.try_get(4)?),
         changed: row.try_get::<_, Option<bool>>(5)?.unwrap_or(false),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::note_of;
+
+    #[test]
+    fn a_note_is_what_its_lines_say() {
+        assert_eq!(note_of("refused\nnote: a\nnote: b").as_deref(), Some("a\nb"));
+        assert_eq!(note_of("note").as_deref(), None);
+    }
 }

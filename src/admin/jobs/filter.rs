@@ -74,6 +74,12 @@ impl Filter {
         Self { table: Some(table.to_owned()), record_id: Some(record_id), ..Self::default() }
     }
 
+    /// The job with this number.
+    #[must_use]
+    pub fn of_job(id: i64) -> Self {
+        Self { ids: Some(vec![id]), ..Self::default() }
+    }
+
     /// Nothing but a status, if that: then the statistics know how many there are.
     #[must_use]
     pub fn is_plain(&self) -> bool {

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use super::{Identity, Refusal};
+use super::identity::Identity;
+use super::refusal::Refusal;
 use crate::config::{Jwt, Role};
 
 /// Clocks may differ by this much.

@@ -10,10 +10,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::{Value, json};
 
+use super::identity::Identity;
 use super::jwt::Unverified;
-use super::key_set::{self, Kind, PublicKey};
-use super::{Identity, Refusal, Role};
-use crate::config::{Jwt, Secret};
+use super::key_set::{self, KeyMaterial, PublicKey};
+use super::refusal::Refusal;
+use crate::config::{Jwt, Role, Secret};
 
 pub(super) const RS256: &str = include_str!("../../../tests/fixtures/jwt/rs256.jwt");
 pub(super) const ES256: &str = include_str!("../../../tests/fixtures/jwt/es256.jwt");
@@ -122,9 +123,9 @@ fn no_algorithm_is_no_signature() {
 #[test]
 fn a_public_key_is_no_secret() {
     for key in keys() {
-        let bytes = match &key.kind {
-            Kind::P256 { point } => point.clone(),
-            Kind::Rsa { modulus, .. } => modulus.clone(),
+        let bytes = match &key.material {
+            KeyMaterial::P256 { point } => point.clone(),
+            KeyMaterial::Rsa { modulus, .. } => modulus.clone(),
         };
         let id = key.id.clone().unwrap();
         for material in [bytes.clone(), base64(&bytes).into_bytes(), JWKS.as_bytes().to_vec()] {

@@ -12,28 +12,9 @@ use ring::{hmac, signature};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Refusal;
 use super::claims::Claims;
-use super::key_set::{Kind, PublicKey};
-
-/// How a token is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Algorithm {
-    Hs256,
-    Es256,
-    Rs256,
-}
-
-impl Algorithm {
-    pub(super) fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "HS256" => Some(Self::Hs256),
-            "ES256" => Some(Self::Es256),
-            "RS256" => Some(Self::Rs256),
-            _ => None,
-        }
-    }
-}
+use super::key_set::{Algorithm, KeyMaterial, PublicKey};
+use super::refusal::Refusal;
 
 /// A token of which nothing is believed yet.
 #[derive(Debug)]
@@ -91,13 +72,13 @@ impl<'a> Unverified<'a> {
 
     fn is_of(&self, key: &PublicKey) -> bool {
         let signed = self.signed.as_bytes();
-        match &key.kind {
-            Kind::P256 { point } => {
+        match &key.material {
+            KeyMaterial::P256 { point } => {
                 let key =
                     signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point);
                 key.verify(signed, &self.signature).is_ok()
             }
-            Kind::Rsa { modulus, exponent } => {
+            KeyMaterial::Rsa { modulus, exponent } => {
                 let key = signature::RsaPublicKeyComponents { n: modulus, e: exponent };
                 let algorithm = &signature::RSA_PKCS1_2048_8192_SHA256;
                 key.verify(algorithm, signed, &self.signature).is_ok()

@@ -9,8 +9,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout};
 
+use super::problem::Problem;
 use super::request_id;
-use crate::api::{Problem, State};
+use crate::api::state::ApiState;
 use crate::telemetry::trace;
 
 const URI_BYTES_MAX: usize = 4 * 1024;
@@ -39,7 +40,7 @@ const HEADERS: [(HeaderName, &str); 8] = [
 
 /// Refuses what is too long, ends what takes too long, counts all.
 pub(in crate::api) async fn guard(
-    extract::State(state): extract::State<State>,
+    extract::State(state): extract::State<ApiState>,
     path: Option<MatchedPath>,
     request: Request,
     next: Next,

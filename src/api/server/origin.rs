@@ -18,7 +18,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use url::{Host, Url};
 
-use crate::api::{Problem, State};
+use super::problem::Problem;
+use crate::api::state::ApiState;
 
 /// What a page of a listed origin may send and read.
 const PREFLIGHT: [(HeaderName, &str); 3] = [
@@ -30,7 +31,7 @@ const EXPOSED: &str = "retry-after, www-authenticate, x-request-id";
 
 /// Refuses what a page of another site sends; lets those of listed origins ask and read.
 pub(in crate::api) async fn protect(
-    extract::State(state): extract::State<State>,
+    extract::State(state): extract::State<ApiState>,
     request: Request,
     next: Next,
 ) -> Response {
