@@ -3,7 +3,7 @@
 //! An operation is written to the audit log before it begins and again when it ends. One that
 //! cannot be written is not done; one whose process dies stays `started`.
 //!
-//! Not here: the operations (`jobs::operations`, `record::resync`), and the table (`storage::audit`).
+//! Not here: the operations (`jobs::operations`, `record::resync`), the table (`storage::audit`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use tracing::warn;
 use crate::storage::audit::{self, Actor, AuditRequest, Outcome};
 use crate::storage::{QueueError, doing};
 
-/// What operations are called in the audit log and in metrics; `other` is an attempt that was denied
-/// and is none of them.
+/// Names of operations in the audit log and in metrics. `other` is an attempt that was denied and is
+/// none of them.
 pub const ACTIONS: [&str; 8] =
     ["retry-failed", "clear", "start", "stop", "retry", "discard", "resync", "other"];
 
@@ -104,8 +104,8 @@ impl Operator {
     /// Runs `work` between its two entries in the audit log.
     ///
     /// # Errors
-    /// Those of `work`, and [`QueueError::Database`] where the operation could not be written to the
-    /// audit log and was not begun.
+    /// Those of `work`, and [`QueueError::Database`] where the operation could not be written to
+    /// the audit log and was not begun.
     pub(crate) async fn audited<T: AffectedRows>(
         &self,
         request: AuditRequest,

@@ -441,7 +441,10 @@ mod tests {
     #[test]
     fn the_body_is_the_documented_one() {
         let health = judged(&sample(), &well(), 0, 0);
-        let expected = r#"{"status":"healthy","issues":[],"recommendations":[],"details":[],"stuckJobs":0,"errorRate":0.02}"#;
+        let expected = concat!(
+            r#"{"status":"healthy","issues":[],"recommendations":[],"details":[],"#,
+            r#""stuckJobs":0,"errorRate":0.02}"#,
+        );
         assert_eq!(serde_json::to_string(&health).unwrap(), expected);
     }
 

@@ -47,7 +47,7 @@ pub(super) const COLUMNS: &str = "q.id, q.table_name, q.operation, q.record_id::
     to_char(q.processed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')";
 
 /// Ids follow the order of commit but for jobs that something else inserted; within so many of
-/// the newest, a list is in the order of `created_at` whatever the ids say.
+/// the newest, a list is in the order of `created_at`, not of ids.
 const WINDOW: i64 = 1_000;
 /// A record with more jobs shows the newest of these.
 const NARROW_MAX: i64 = 20_000;
@@ -68,9 +68,12 @@ pub async fn jobs(
 ) -> Result<Vec<JobSummary>, QueueError> {
     let Page { offset, limit } = page;
     let conditions = filter.conditions(tables);
-    let (from, where_) = ("public.elasticsearch_sync_queue", &conditions.sql);
-    let (skip, take, window) = (conditions.after(1), conditions.after(2), conditions.after(3));
-    // Which rows are looked at; the newest of them are shown.
+    let from = "public.elasticsearch_sync_queue";
+    let where_ = &conditions.sql;
+    let skip = conditions.after(1);
+    let take = conditions.after(2);
+    let window = conditions.after(3);
+    // The rows that are read; the newest of them are listed.
     let inner = match filter.status {
         _ if filter.is_narrow() => format!("where {where_} limit {window}"),
         Some(Status::Completed) => {
@@ -81,7 +84,7 @@ pub async fn jobs(
         None => format!("where {where_} order by q.id desc limit {window}"),
     };
     let rows_max = if filter.is_narrow() { NARROW_MAX } else { offset + limit + WINDOW };
-    // Columns of the outer `q` only, so that the text of times is made for what is shown.
+    // Columns of the outer `q` only, so that times are formatted for listed rows alone.
     let sql = format!(
         "with q as materialized (
              select q.id, q.table_name, q.operation, q.record_id, q.status, q.retry_count,

@@ -54,7 +54,7 @@ impl RecordKey {
         if self.columns.is_empty() {
             return json!({});
         }
-        // A row is found by the text of its key, whatever the type of the column.
+        // A row is found by the text of its key, for every type of column.
         let pairs = self.columns.iter().cloned().zip(self.parts.iter().map(|part| json!(part)));
         json!({ "old": null, "new": pairs.collect::<Map<String, Value>>() })
     }

@@ -11,8 +11,8 @@ use ring::hmac;
 use super::identity::Identity;
 use super::jwt::Unverified;
 use super::key_set::Algorithm;
-use super::keys::Keys;
-use super::refusal::Refusal;
+use super::keys::JwtKeys;
+use super::refusal::AuthRefusal;
 use super::token;
 use crate::config::{self, Jwt, Token};
 
@@ -29,7 +29,7 @@ pub(in crate::api) struct Authenticator {
 #[derive(Debug)]
 struct JwtRules {
     secret: Option<hmac::Key>,
-    keys: Option<Keys>,
+    keys: Option<JwtKeys>,
     claims: Jwt,
 }
 
@@ -40,7 +40,7 @@ impl Authenticator {
                 .secret
                 .as_ref()
                 .map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.0.as_bytes())),
-            keys: jwt.jwks_url.clone().map(Keys::new),
+            keys: jwt.jwks_url.clone().map(JwtKeys::new),
             claims: jwt.clone(),
         });
         Self { tokens: api.tokens.clone(), jwt }
@@ -56,47 +56,48 @@ impl Authenticator {
         &self,
         headers: &HeaderMap,
         now: SystemTime,
-    ) -> Result<Option<Identity>, Refusal> {
+    ) -> Result<Option<Identity>, AuthRefusal> {
         if !self.is_required() {
             return Ok(Some(Identity::anonymous()));
         }
         let Some(token) = bearer(headers)? else { return Ok(None) };
         if let Some(known) = token::find(&self.tokens, token) {
             if known.expires_at.is_some_and(|end| end <= now) {
-                return Err(Refusal::Expired);
+                return Err(AuthRefusal::Expired);
             }
             let Token { name, role, expires_at, .. } = known.clone();
             return Ok(Some(Identity { name, role, expires_at }));
         }
         let rules = self.jwt.as_ref().filter(|_| token.contains('.'));
-        rules.ok_or(Refusal::Unknown)?.identify(token, now).await.map(Some)
+        rules.ok_or(AuthRefusal::Unknown)?.identify(token, now).await.map(Some)
     }
 }
 
 impl JwtRules {
-    async fn identify(&self, token: &str, now: SystemTime) -> Result<Identity, Refusal> {
+    async fn identify(&self, token: &str, now: SystemTime) -> Result<Identity, AuthRefusal> {
         let token = Unverified::parse(token)?;
         let claims = if token.algorithm == Algorithm::Hs256 {
-            token.verify_secret(self.secret.as_ref().ok_or(Refusal::Unknown)?)?
+            token.verify_secret(self.secret.as_ref().ok_or(AuthRefusal::Unknown)?)?
         } else {
-            let keys = self.keys.as_ref().ok_or(Refusal::Unknown)?;
+            let keys = self.keys.as_ref().ok_or(AuthRefusal::Unknown)?;
             let keys = keys.get(|key| token.may_be_of(key)).await;
-            token.verify_keys(&keys.ok_or(Refusal::KeysUnavailable)?)?
+            token.verify_keys(&keys.ok_or(AuthRefusal::KeysUnavailable)?)?
         };
         claims.identity(&self.claims, now)
     }
 }
 
 /// The token of the one `Authorization` header.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthRefusal> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let text = value.to_str().ok().filter(|_| values.next().is_none());
-    let (scheme, token) = text.and_then(|text| text.split_once(' ')).ok_or(Refusal::Malformed)?;
+    let (scheme, token) =
+        text.and_then(|text| text.split_once(' ')).ok_or(AuthRefusal::Malformed)?;
     let token = token.trim();
     let readable = !token.is_empty() && token.len() <= TOKEN_BYTES_MAX && !token.contains(' ');
     if !scheme.eq_ignore_ascii_case("bearer") || !readable {
-        return Err(Refusal::Malformed);
+        return Err(AuthRefusal::Malformed);
     }
     Ok(Some(token))
 }
@@ -108,12 +109,17 @@ mod tests {
     use axum::http::{HeaderMap, HeaderValue, header};
     use sha2::{Digest as _, Sha256};
 
-    use super::{Authenticator, Identity, Refusal, token};
+    use super::{AuthRefusal, Authenticator, Identity, token};
     use crate::config::{Api, Role, Token};
 
     fn api(tokens: Vec<Token>) -> Api {
-        let (cors_origins, environment) = (Vec::new(), None);
-        Api { insecure_no_auth: false, tokens, jwt: None, cors_origins, environment }
+        Api {
+            insecure_no_auth: false,
+            tokens,
+            jwt: None,
+            cors_origins: Vec::new(),
+            environment: None,
+        }
     }
 
     fn entry(name: &str, role: Role, text: &str, expires_at: Option<SystemTime>) -> Token {
@@ -136,7 +142,8 @@ mod tests {
     #[tokio::test]
     async fn a_token_proves_an_identity_until_it_expires() {
         let now = SystemTime::now();
-        let (one, two) = (token::generate().unwrap(), token::generate().unwrap());
+        let one = token::generate().unwrap();
+        let two = token::generate().unwrap();
         let end = now + Duration::from_secs(9);
         let entries = vec![
             entry("ann", Role::Viewer, &one, Some(end)),
@@ -152,8 +159,8 @@ mod tests {
         let bob = who(&[&format!("bearer  {two} ")], now).await.unwrap().unwrap();
         assert_eq!((bob.name.as_str(), bob.role), ("bob", Role::Admin));
 
-        assert_eq!(who(&[&format!("Bearer {one}")], end).await, Err(Refusal::Expired));
-        assert_eq!(who(&[&format!("Bearer {one}x")], now).await, Err(Refusal::Unknown));
+        assert_eq!(who(&[&format!("Bearer {one}")], end).await, Err(AuthRefusal::Expired));
+        assert_eq!(who(&[&format!("Bearer {one}x")], now).await, Err(AuthRefusal::Unknown));
         let long = format!("Bearer {}", "x".repeat(8193));
         let bearer = format!("Bearer {two}");
         for malformed in [
@@ -165,7 +172,7 @@ mod tests {
             &[&long],
             &[&bearer, &bearer],
         ] {
-            assert_eq!(who(malformed, now).await, Err(Refusal::Malformed), "{malformed:?}");
+            assert_eq!(who(malformed, now).await, Err(AuthRefusal::Malformed), "{malformed:?}");
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::identity::Identity;
-use super::refusal::{Refusal, challenge};
+use super::refusal::{AuthRefusal, challenge};
 use crate::api::server::audit_log::{self, DeniedAttempt};
 use crate::api::server::listener;
 use crate::api::server::problem::Problem;
@@ -78,8 +78,8 @@ pub(in crate::api) async fn authorize(
     next.run(Request::from_parts(head, body)).await
 }
 
-fn refused(state: &ApiState, refusal: Refusal, address: IpAddr) -> Response {
-    if refusal == Refusal::KeysUnavailable {
+fn refused(state: &ApiState, refusal: AuthRefusal, address: IpAddr) -> Response {
+    if refusal == AuthRefusal::KeysUnavailable {
         return refusal.into_response();
     }
     state.metrics.http_auth_failure(refusal.code());

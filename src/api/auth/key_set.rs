@@ -1,7 +1,7 @@
 //! A JSON Web Key Set: text → the public keys in it that tokens may be signed with. Pure.
 //!
-//! Keys of other kinds, for other uses or for other algorithms are left out, and secrets above
-//! all: whoever publishes one has lost it.
+//! Keys of other kinds, for other uses or for other algorithms are left out. So are secrets, since a
+//! published secret is none.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -90,7 +90,8 @@ fn key(jwk: Jwk) -> Option<PublicKey> {
         && jwk.key_ops.as_ref().is_none_or(|words| words.iter().any(|word| word == "verify"));
     let material = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("EC", Some("P-256")) => {
-            let (x, y) = (decoded(jwk.x)?, decoded(jwk.y)?);
+            let x = decoded(jwk.x)?;
+            let y = decoded(jwk.y)?;
             if x.len() != P256_BYTES || y.len() != P256_BYTES {
                 return None;
             }

@@ -7,7 +7,7 @@ use crate::api::server::problem::Problem;
 
 /// Why a credential is not accepted. The answer says what to do and nothing of other credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::api) enum Refusal {
+pub(in crate::api) enum AuthRefusal {
     /// Not `Bearer`, more than one, or too long.
     Malformed,
     Unknown,
@@ -21,7 +21,7 @@ pub(in crate::api) enum Refusal {
     KeysUnavailable,
 }
 
-impl Refusal {
+impl AuthRefusal {
     /// For programs, logs and metrics.
     pub(in crate::api) const fn code(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for AuthRefusal {
     fn into_response(self) -> Response {
         if self == Self::KeysUnavailable {
             let status = StatusCode::SERVICE_UNAVAILABLE;

@@ -1,4 +1,4 @@
-//! What can be told of the page without a browser. Not here: what it does in one (`tests/page.rs`).
+//! The page's files without a browser. Not here: what the page does in one (`tests/page.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,8 +11,8 @@ use crate::admin::health::Code;
 const SIZE_MAX: usize = 150_000;
 
 fn content(route: &str) -> &'static str {
-    let file = FILES.iter().find(|(name, ..)| *name == route).unwrap();
-    std::str::from_utf8(file.2).unwrap()
+    let file = FILES.iter().find(|file| file.route == route).unwrap();
+    std::str::from_utf8(file.content).unwrap()
 }
 
 fn request(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -69,8 +69,8 @@ fn every_issue_has_a_text_in_both_languages() {
                 }
             }
         }
-        let told = words.keys().filter(|key| key.starts_with("issue.")).count();
-        assert_eq!(told, codes.len(), "{route}");
+        let named = words.keys().filter(|key| key.starts_with("issue.")).count();
+        assert_eq!(named, codes.len(), "{route}");
     }
 }
 

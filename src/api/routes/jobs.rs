@@ -154,7 +154,8 @@ impl FilterBody {
             None
         };
         let mut filled = |field, given| text(field, given).filter(|text| !text.is_empty());
-        let (table, error) = (filled("table", &self.table), filled("error", &self.error));
+        let table = filled("table", &self.table);
+        let error = filled("error", &self.error);
         let operation = filled("operation", &self.operation);
         let record_id = text("record_id", &self.record_id);
         let moments = [text("since", &self.since), text("until", &self.until)];

@@ -31,8 +31,8 @@ pub(in crate::api) struct Ready {
     components: BTreeMap<&'static str, ComponentState>,
 }
 
-/// The process runs. Never depends on PostgreSQL or Elasticsearch: beside a database that starts
-/// after it, it would otherwise be restarted for ever.
+/// The process runs. The answer does not depend on PostgreSQL or Elasticsearch: an orchestrator would
+/// otherwise restart walferry until its database has started.
 pub(in crate::api) async fn live() -> Json<Live> {
     Json(Live { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }

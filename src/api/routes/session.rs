@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::api::auth::identity::Identity;
-use crate::api::auth::refusal::Refusal;
+use crate::api::auth::refusal::AuthRefusal;
 use crate::api::server::time;
 use crate::api::state::ApiState;
 
@@ -40,7 +40,7 @@ struct SessionIdentity {
 pub(in crate::api) async fn get(
     extract::State(state): extract::State<ApiState>,
     headers: HeaderMap,
-) -> Result<Json<SessionView>, Refusal> {
+) -> Result<Json<SessionView>, AuthRefusal> {
     let identity = state.access.authenticator.identify(&headers, SystemTime::now()).await?;
     let required = state.access.authenticator.is_required();
     Ok(Json(SessionView {

@@ -1,8 +1,8 @@
-//! How often somebody may ask: a bucket for each name and address, in a table with a limit.
+//! Rate limits: a token bucket for each name and address, in a table with a limit.
 //!
-//! The limits are far above what a page and a few scripts need; they keep a loop gone wild, or
-//! somebody who guesses, from using up what others need. A refused token counts against the
-//! address that presents it, and a good one from there is still good.
+//! The limits are far above the needs of a page and a few scripts. They keep a client in an endless
+//! loop, or one that guesses tokens, from using up the capacity of others. A refused token counts
+//! against the address that presents it, and a good token from that address stays good.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const ENTRIES_MAX: usize = 4096;
-/// Between two looks for buckets that are full again.
+/// Between two sweeps for buckets that are full again.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What is limited.
@@ -35,7 +35,7 @@ impl RateClass {
     }
 }
 
-/// Who asks from where; without a name for those who do not say.
+/// A client's name and address; the name is empty without a credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct BucketKey {
     class: RateClass,
@@ -84,7 +84,7 @@ impl BucketTable {
         if !self.buckets.contains_key(&key) && self.buckets.len() >= ENTRIES_MAX {
             self.sweep(now);
             if self.buckets.len() >= ENTRIES_MAX {
-                // All whom the table has no place for share one bucket of each class.
+                // Clients beyond the limit of the table share one bucket of each class.
                 key =
                     BucketKey { name: String::new(), address: Ipv6Addr::UNSPECIFIED.into(), ..key };
             }
@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {
-        let (rates, now) = (Rates::default(), Instant::now());
+        let rates = Rates::default();
+        let now = Instant::now();
         assert_eq!(taken(&rates, RateClass::Read, "ann", HERE, now), 1000);
         assert_eq!(taken(&rates, RateClass::Action, "ann", HERE, now), 60);
         assert_eq!(taken(&rates, RateClass::Failure, "", HERE, now), 20);
@@ -154,8 +155,9 @@ mod tests {
     }
 
     #[test]
-    fn nobody_uses_up_another_s_share() {
-        let (rates, now) = (Rates::default(), Instant::now());
+    fn a_client_does_not_use_up_another_s_share() {
+        let rates = Rates::default();
+        let now = Instant::now();
         taken(&rates, RateClass::Action, "ann", HERE, now);
         taken(&rates, RateClass::Failure, "", HERE, now);
         assert!(rates.take(RateClass::Action, "bob", HERE, now).is_ok());
@@ -165,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_is_one_address() {
-        let (rates, now) = (Rates::default(), Instant::now());
+        let rates = Rates::default();
+        let now = Instant::now();
         let at = |text: &str| text.parse().unwrap();
         assert_eq!(taken(&rates, RateClass::Failure, "", at("2001:db8::1"), now), 20);
         assert_eq!(taken(&rates, RateClass::Failure, "", at("2001:db8::2:2"), now), 0);
@@ -175,8 +178,9 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_a_limit_and_forgets_who_is_quiet() {
-        let (rates, now) = (Rates::default(), Instant::now());
+    fn the_table_has_a_limit_and_drops_full_buckets() {
+        let rates = Rates::default();
+        let now = Instant::now();
         let address = |number: u32| IpAddr::from(std::net::Ipv4Addr::from(number));
         for number in 0..20_000 {
             rates.take(RateClass::Failure, "", address(number), now).unwrap_or_default();
