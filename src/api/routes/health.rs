@@ -184,7 +184,7 @@ async fn test(state: &State) -> (Tested, Duration) {
             Ok(Err(PingError::Red { ping })) => {
                 Err(format!("cluster {} is red: some documents have no node", ping.cluster_name))
             }
-            Ok(Err(error)) => Err(crate::telemetry::readiness::sentence(&error)),
+            Ok(Err(error)) => Err(crate::postgres::error::sentence(&error)),
             Err(_) => Err("Elasticsearch does not answer within 3 s".to_owned()),
         },
     };

@@ -13,8 +13,8 @@ use tracing::debug;
 
 use crate::admin::figures::sample::Counts;
 use crate::api::{PoolError, Problem, State};
+use crate::postgres::error::sentence;
 use crate::storage::QueueError;
-use crate::telemetry::readiness::sentence;
 
 /// The body of `GET stats`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

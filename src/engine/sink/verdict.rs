@@ -262,8 +262,8 @@ mod tests {
     fn each_status_has_one_meaning() {
         use Kind::{Delete, Index};
         let done = Verdict::Done;
-        let retry = |trouble, text: &str| Verdict::Retry(trouble, text.to_owned());
-        let stop = |trouble, text: &str| Verdict::Stop(trouble, text.to_owned());
+        let retry = |failure, text: &str| Verdict::Retry(failure, text.to_owned());
+        let stop = |failure, text: &str| Verdict::Stop(failure, text.to_owned());
         check(Index, 201, "", &done(Outcome::Indexed));
         check(Index, 200, "", &done(Outcome::Indexed));
         check(Delete, 200, "", &done(Outcome::Deleted));

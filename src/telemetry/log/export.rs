@@ -18,10 +18,11 @@ use reqwest::Client;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::super::error_chain::sentence;
 use super::LogError;
 use crate::config::Strings;
 use crate::telemetry::http_client;
-use crate::telemetry::readiness::{Repeats, sentence};
+use crate::telemetry::throttle::Repeats;
 
 /// The specification's default for `OTEL_EXPORTER_OTLP_TIMEOUT`.
 const TIME_MAX: Duration = Duration::from_secs(10);

@@ -19,6 +19,7 @@ use super::visible::{Delivered, Snapshot};
 use crate::change::{Columns, Lsn, Row, TableId};
 use crate::engine::document::shape::{Shapes, TableShape};
 use crate::postgres::quote_identifier as quote;
+use crate::postgres::{Disposition, Recovery};
 use crate::value::{self, Kinds};
 
 /// The wait between two looks for a snapshot that shows all; doubles up to the second.
@@ -38,6 +39,15 @@ pub enum ReadError {
     Open(#[source] tokio_postgres::Error),
     #[error("the server printed {0:?} where a snapshot or an LSN was expected")]
     Unreadable(String),
+}
+
+impl Recovery for ReadError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Rows { source, .. } | Self::Open(source) => source.disposition(),
+            Self::Unreadable(_) => Disposition::Retry,
+        }
+    }
 }
 
 /// A row with its key's text, as [`TableShape::key_text`] makes it.
