@@ -113,7 +113,11 @@ async fn jobs_are_listed_by_page_and_filter() {
     }
 
     let newest = ids(&get(&walferry, &jobs).await)[0];
-    scene.sql(&format!("update profiles set rating = 4.5, email = 'other-canary@example.org' where id = '{ANN}'")).await;
+    scene
+        .sql(&format!(
+            "update profiles set rating = 4.5, email = 'other-canary@example.org' where id = '{ANN}'"
+        ))
+        .await;
     completed(&scene, 28).await;
     let change = ids(&get(&walferry, &format!("{jobs}?table=profiles")).await)[0];
     assert!(change > newest);
