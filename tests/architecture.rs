@@ -1,10 +1,11 @@
 //! The layout rules of ARCHITECTURE.md, held: imports look left; files and functions stay small;
 //! every file opens with its promise; one file names the elasticsearch crate, one reads the
-//! environment.
+//! environment; lines are short enough to read side by side.
 //!
 //! Each rule is a function from a file's text to its breaches, so the tests below can show that it
 //! fails when it should.
 
+mod lines;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -234,7 +235,9 @@ fn every_log_line_has_a_code() {
 fn the_map_states_the_same_order() {
     let map = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
     let map = std::fs::read_to_string(map).expect("ARCHITECTURE.md is there");
-    assert!(map.contains(&ORDER.join(" ")), "ARCHITECTURE.md lists another order of modules");
+    let map: Vec<&str> = map.split_whitespace().collect();
+    let order = ORDER.join(" ");
+    assert!(map.join(" ").contains(&order), "ARCHITECTURE.md lists another order of modules");
 }
 
 /// Whether `rule` finds exactly `breaches` breaches in `text`.
