@@ -306,7 +306,10 @@ impl Swap {
         }
         while let Err(error) = index::swap_read_aliases(&elasticsearch, &targets).await {
             status.fault(Component::Load, format!("loaded, but searches do not see it: {error}"));
-            tracing::warn!(event = "aliases_not_swapped", error = %error, "could not point the aliases to the new indices yet");
+            tracing::warn!(
+                event = "aliases_not_swapped", error = %error,
+                "could not point the aliases to the new indices yet"
+            );
             tokio::time::sleep(PREPARE_AGAIN).await;
         }
         let noted = take_over_state::note_replaced(&control, &slot).await;

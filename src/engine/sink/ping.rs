@@ -30,10 +30,15 @@ pub enum PingError {
     NoAnswer(#[from] NoAnswer),
     #[error("Elasticsearch is not ready: {reason}")]
     NotReady { reason: String },
-    #[error("Elasticsearch cluster {} is red: some documents have no node; see GET /_cluster/allocation/explain", ping.cluster_name)]
+    #[error(
+        "Elasticsearch cluster {} is red: some documents have no node; \
+         see GET /_cluster/allocation/explain",
+        ping.cluster_name
+    )]
     Red { ping: Ping },
     #[error(
-        "Elasticsearch refuses walferry's credentials ({reason}); set ELASTICSEARCH_URL's user and password, or the API key"
+        "Elasticsearch refuses walferry's credentials ({reason}); set ELASTICSEARCH_URL's user and \
+         password, or the API key"
     )]
     NotAuthorised { reason: String },
     #[error(

@@ -328,11 +328,13 @@ mod tests {
     fn reasons_keep_names_and_lose_values() {
         let check = |reason, expected| assert_eq!(without_values(reason), expected);
         check(
-            "[1:6] failed to parse field [d] of type [date] in document with id 'p1'. Preview of field's value: 'secret'",
+            "[1:6] failed to parse field [d] of type [date] in document with id 'p1'. \
+             Preview of field's value: 'secret'",
             "[1:6] failed to parse field [d] of type [date] in document with id 'p1'",
         );
         check(
-            "[1:6] failed to parse: Illegal input [secret] UTF-16 codepoint [0x1f] at position 6 is a reserved character",
+            "[1:6] failed to parse: Illegal input [secret] UTF-16 codepoint [0x1f] at position 6 \
+             is a reserved character",
             "[1:6] failed to parse: Illegal input … UTF-16 codepoint … at position 6 is a reserved character",
         );
         check(

@@ -300,7 +300,10 @@ impl StreamLoop {
         if !self.assembler.is_configured(relation) {
             let table = format!("{}.{}", relation.schema, relation.name);
             if !self.skipped.contains(&table) {
-                warn!(event = "table_not_configured", %table, "table is published but not configured, its changes are skipped");
+                warn!(
+                    event = "table_not_configured", %table,
+                    "table is published but not configured, its changes are skipped"
+                );
                 self.skipped.insert(table);
             }
             return Ok(());

@@ -239,7 +239,10 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         publication::apply(client, &plan, &mut report).await?;
         let slot_created = take_over::make_slot(client, options).await?;
         let (taken, applied) = take_over::cut(client, options, slot_created).await?;
-        tracing::info!(event = "taken_over", lsn = %taken.at, "the original system is taken over; finished jobs follow");
+        tracing::info!(
+            event = "taken_over", lsn = %taken.at,
+            "the original system is taken over; finished jobs follow"
+        );
         report.applied = applied;
         report.taken_over = Some(TakenOver { slot_created, ..taken });
     } else {

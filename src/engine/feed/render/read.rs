@@ -5,7 +5,8 @@
 //! after the snapshot. Values come as text, by each type's output function, and become JSON in
 //! the same way as those of the stream; so a value that `to_jsonb` refuses can be read too.
 //!
-//! Not here: what is read and why (`engine::feed::render::plan`, `engine::feed::render::fanout`, `engine::feed::source::load`).
+//! Not here: what is read and why (`engine::feed::render::plan`, `engine::feed::render::fanout`,
+//! `engine::feed::source::load`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
