@@ -9,6 +9,7 @@ mod architecture;
 mod bad_input;
 mod bulk_errors;
 mod config;
+mod contract;
 mod dashboards;
 mod demo;
 mod end_to_end;
