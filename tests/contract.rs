@@ -138,7 +138,7 @@ fn log_events(sources: &[String]) -> BTreeSet<String> {
     lines.map(|line| format!("{} {}", line.code, line.level)).collect()
 }
 
-fn problem_codes(sources: &[String]) -> BTreeSet<String> {
+pub(crate) fn problem_codes(sources: &[String]) -> BTreeSet<String> {
     sources.iter().flat_map(|text| source::problem_codes(text)).collect()
 }
 

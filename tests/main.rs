@@ -20,6 +20,7 @@ mod memory;
 mod migrations;
 mod oracle;
 mod page;
+mod papers;
 mod queue_healing;
 mod queue_storage;
 mod replication;

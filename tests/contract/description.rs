@@ -57,7 +57,7 @@ pub(crate) fn health_words(description: &Value) -> Vec<String> {
 }
 
 /// `GET /path` and its description, for each route.
-fn operations(description: &Value) -> impl Iterator<Item = (String, &Value)> {
+pub(crate) fn operations(description: &Value) -> impl Iterator<Item = (String, &Value)> {
     let paths = members_of(&description["paths"]);
     paths.flat_map(|(path, methods)| {
         members_of(methods).map(move |(method, operation)| {
@@ -66,7 +66,7 @@ fn operations(description: &Value) -> impl Iterator<Item = (String, &Value)> {
     })
 }
 
-fn members_of(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+pub(crate) fn members_of(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flat_map(Map::iter)
 }
 
