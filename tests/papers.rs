@@ -129,13 +129,13 @@ fn generated_sections_are_what_the_code_says() {
 #[test]
 fn a_section_that_differs_is_found() {
     for section in &SECTIONS {
-        let whole = page(section.page);
+        let whole = section.written_anew(&page(section.page));
+        assert_eq!(section.fault(&whole), None);
         let [_, text, _] = section.split(&whole);
         for line in text.lines().filter(|line| line.starts_with("| `")) {
             let without = whole.replacen(&format!("{line}\n"), "", 1);
             assert!(section.fault(&without).is_some(), "{}: {line}", section.name);
         }
-        assert_eq!(section.written_anew(&whole), whole, "{}", section.name);
     }
 }
 

@@ -93,23 +93,31 @@ fn once(api: &Value) -> impl Iterator<Item = (String, &Value)> {
     description::operations(api).filter(|(route, _)| !route.contains("/ai-suggestions/"))
 }
 
-/// Parameters in queries, and members of bodies.
+/// Parameters in queries, and members of bodies. Routes that share one share its row.
 pub(super) fn parameters() -> String {
     let api = openapi();
-    let mut rows = Vec::new();
+    let mut found = Vec::new();
     for (route, operation) in once(&api) {
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             if parameter["in"] == "query" {
                 let name = parameter["name"].as_str().unwrap_or_default();
-                rows.push(parameter_row(&route, name, &parameter["schema"]));
+                found.push((route.clone(), parameter_cells(name, &parameter["schema"])));
             }
         }
         let body = &operation["requestBody"]["content"]["application/json"]["schema"];
         for (name, schema) in description::members_of(&resolved(&api, body)["properties"]) {
-            rows.push(parameter_row(&route, name, schema));
+            found.push((route.clone(), parameter_cells(name, schema)));
             for (inner, schema) in description::members_of(&resolved(&api, schema)["properties"]) {
-                rows.push(parameter_row(&route, &format!("{name}.{inner}"), schema));
+                found.push((route.clone(), parameter_cells(&format!("{name}.{inner}"), schema)));
             }
+        }
+    }
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for (route, cells) in found {
+        let route = code(route.replace("/api/v1/queue/", "…/"));
+        match rows.iter_mut().find(|row| row[1..] == cells && row[0].contains("/operations/")) {
+            Some(row) => row[0] = format!("{}, {route}", row[0]),
+            None => rows.push([vec![route], cells].concat()),
         }
     }
     table(&["route", "parameter", "type", "values"], rows)
@@ -120,14 +128,14 @@ fn resolved<'a>(api: &'a Value, schema: &'a Value) -> &'a Value {
     pointer.and_then(|pointer| api.pointer(pointer)).unwrap_or(schema)
 }
 
-fn parameter_row(route: &str, name: &str, schema: &Value) -> Vec<String> {
+/// Name, type and values.
+fn parameter_cells(name: &str, schema: &Value) -> Vec<String> {
     let kind = match &schema["type"] {
         Value::String(kind) => kind.as_str(),
         kinds => kinds[0].as_str().unwrap_or("object"),
     };
     let values = schema["description"].as_str().unwrap_or_default();
-    let path = route.replace("/api/v1/queue/", "…/");
-    vec![code(path), code(name), kind.to_owned(), values.trim_end_matches('.').to_owned()]
+    vec![code(name), kind.to_owned(), values.trim_end_matches('.').to_owned()]
 }
 
 /// Commands, then their options.
@@ -165,20 +173,20 @@ fn own(command: &Command, global: bool) -> impl Iterator<Item = &Arg> {
 }
 
 fn option_row(command: &str, arg: &Arg) -> Vec<String> {
+    let help = text(arg.get_help());
+    let (meaning, stated) = help.split_once(" [env:").unwrap_or((&help, ""));
+    let stated = stated.split_once("[default: ").map(|(_, rest)| rest.trim_end_matches(']'));
     let defaults = arg.get_default_values().iter().map(|value| code(value.display()));
-    let takes_values = arg.get_action().takes_values();
-    let default = if arg.is_required_set() {
-        "required".to_owned()
-    } else {
-        defaults.filter(|_| takes_values).collect()
+    let default = match stated {
+        Some(stated) => code(stated),
+        None if arg.is_required_set() => "required".to_owned(),
+        None => defaults.filter(|_| arg.get_action().takes_values()).collect(),
     };
-    vec![command.to_owned(), code(arg), default, text(arg.get_help())]
+    vec![command.to_owned(), code(arg), default, meaning.to_owned()]
 }
 
-/// Without the marks of clap's own help, which say what other columns say.
 fn text(help: Option<&clap::builder::StyledStr>) -> String {
-    let help = help.map(ToString::to_string).unwrap_or_default();
-    help.split(" [env:").next().unwrap_or_default().to_owned()
+    help.map(ToString::to_string).unwrap_or_default()
 }
 
 /// Metrics of walferry's own.
