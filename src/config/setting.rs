@@ -56,7 +56,7 @@ const PLAIN: Setting = Setting {
     secret: false,
 };
 
-/// All settings, in the order of the README's table.
+/// All settings, in the order of docs/configuration.md.
 pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "database.url",
