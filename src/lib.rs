@@ -2,26 +2,14 @@
 //!
 //! `slot → wal → recorder → feed → sink → checkpoint → durable LSN → slot`
 
+pub mod ack;
+pub mod admin;
 pub mod api;
 pub mod change;
-pub mod check;
-pub mod checkpoint;
 pub mod command;
 pub mod config;
-pub mod document;
-pub mod feed;
-pub mod health;
-pub mod http;
-pub mod log;
-pub mod metrics;
-pub mod pipeline;
+pub mod engine;
 pub mod postgres;
-pub mod queue;
-pub mod recorder;
-pub mod shutdown;
-pub mod sink;
-pub mod status;
-pub mod supervisor;
-pub mod trace;
+pub mod storage;
+pub mod telemetry;
 pub mod value;
-pub mod wal;

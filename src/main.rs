@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use walferry::command::{self, Arguments, Command};
-use walferry::{config, log};
+use walferry::config;
+use walferry::telemetry::log;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

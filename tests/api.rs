@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use walferry::api::auth::token;
 use walferry::api::{self, Parts, State};
 use walferry::config::{Flags, Needs, Role, load};
-use walferry::document::parse;
-use walferry::metrics::Metrics;
-use walferry::status::{Component, Status};
-use walferry::supervisor::desk::Desk;
+use walferry::engine::document::parse;
+use walferry::engine::supervisor::requests::OperatorRequests;
+use walferry::telemetry::metrics::Metrics;
+use walferry::telemetry::readiness::{Component, Status};
 
 /// A line of `WALFERRY_API_TOKENS`.
 pub(crate) fn token_entry(name: &str, role: Role, text: &str) -> String {
@@ -51,7 +51,7 @@ impl Server {
             definition: Arc::new(parse::parse(None).unwrap()),
             status: status.clone(),
             metrics: Metrics::new(),
-            desk: Desk::default(),
+            operator_requests: OperatorRequests::default(),
         });
         let serving = tokio::spawn(api::serve(listener, state, shutdown.clone()));
         Self { address, status, shutdown, serving }

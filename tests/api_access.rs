@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use walferry::api::QUEUE_PREFIXES;
 use walferry::api::auth::token;
-use walferry::api::route::{self, Access, Place, routes};
+use walferry::api::routes;
+use walferry::api::routes::{Access, Place, routes};
 use walferry::config::Role;
 
 use crate::api::{Server, token_entry};
@@ -113,8 +114,8 @@ fn all_routes() -> Vec<(Method, String, Option<Role>)> {
             Place::Queue => &QUEUE_PREFIXES,
         };
         let method = match route.method {
-            route::Method::Get => Method::GET,
-            route::Method::Post => Method::POST,
+            routes::Method::Get => Method::GET,
+            routes::Method::Post => Method::POST,
         };
         let needed = match route.access {
             Access::Public => None,

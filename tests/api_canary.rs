@@ -7,7 +7,8 @@ use reqwest::{Client, Method};
 use serde_json::Value;
 use walferry::api::QUEUE_PREFIXES;
 use walferry::api::auth::token;
-use walferry::api::route::{self, Place, routes};
+use walferry::api::routes;
+use walferry::api::routes::{Place, routes};
 use walferry::config::Role;
 
 use crate::api::token_entry;
@@ -34,8 +35,8 @@ async fn said(http: &Client, base: &str, token: Option<&str>, ids: &[i64]) -> St
             Place::Queue => &QUEUE_PREFIXES,
         };
         let method = match route.method {
-            route::Method::Get => Method::GET,
-            route::Method::Post => Method::POST,
+            routes::Method::Get => Method::GET,
+            routes::Method::Post => Method::POST,
         };
         let path = route.path.replace("{table}", "profiles").replace("{record_id}", PROFILE);
         for id in ids {

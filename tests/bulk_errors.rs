@@ -12,16 +12,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use walferry::ack::batch::{BatchDescriptor, CreatedBetween, JobKey, PendingBatch};
+use walferry::ack::job_set::JobSet;
 use walferry::change::Lsn;
 use walferry::config::{self, Authentication, Limits, Refresh};
-use walferry::document::action::{Action, Command, DocumentId, IndexId};
-use walferry::queue::ticket::{CreatedBetween, Extent, JobKey, Stub, Ticket};
-use walferry::sink::client::Client;
-use walferry::sink::index::{IndexError, IndexSpec, Preparation, prepare, swap_read_aliases};
-use walferry::sink::ping::{PingError, auto_create_advice, ping};
-use walferry::sink::state::{Index, Service, State};
-use walferry::sink::verdict::{Outcome, Trouble};
-use walferry::sink::{Sink, SinkError, Target, run};
+use walferry::engine::document::id::{Action, Command, DocumentId, IndexId};
+use walferry::engine::sink::client::Client;
+use walferry::engine::sink::index::{
+    IndexError, IndexSpec, Preparation, prepare, swap_read_aliases,
+};
+use walferry::engine::sink::ping::{PingError, auto_create_advice, ping};
+use walferry::engine::sink::state::{Index, Service, State};
+use walferry::engine::sink::verdict::{Outcome, ServiceFailure};
+use walferry::engine::sink::{Sink, SinkError, Target, run};
 
 use crate::support::faults::{Fault, Faults};
 use crate::support::launcher::free_port;
@@ -37,7 +40,7 @@ struct Rig {
     targets: Vec<Target>,
     state: Arc<State>,
     commands: mpsc::Sender<Command>,
-    settled: mpsc::Receiver<Arc<Ticket>>,
+    settled: mpsc::Receiver<Arc<PendingBatch>>,
     caught_up: watch::Sender<bool>,
     shutdown: CancellationToken,
     sink: JoinHandle<Result<(), SinkError>>,
@@ -129,18 +132,18 @@ impl Rig {
         }
     }
 
-    /// Sends an action; its ticket has the returned sequence.
+    /// Sends an action; its batch has the returned sequence.
     async fn act(&self, index: u16, id: &str, version: u64, body: Option<Value>) -> u64 {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        let ticket = Ticket::open(Stub {
+        let pending = PendingBatch::open(BatchDescriptor {
             sequence,
-            extent: Extent::None,
+            extent: JobSet::None,
             created: CreatedBetween { min: 0, max: 0 },
             end_lsn: None,
             loaded: None,
         });
-        let job = ticket.reference(JobKey::Id(0));
-        assert!(!ticket.settle_one());
+        let job = pending.reference(JobKey::Id(0));
+        assert!(!pending.settle_one());
         let action = Action {
             document: DocumentId { index: IndexId(index), id: id.into() },
             body: body.map(|body| Bytes::from(body.to_string())),
@@ -152,14 +155,17 @@ impl Rig {
         sequence
     }
 
-    /// The next tickets to settle, with the errors of those that failed.
+    /// The next batches to settle, with the errors of those that failed.
     async fn settle(&mut self, count: usize) -> BTreeMap<u64, Option<String>> {
         let mut settled = BTreeMap::new();
         while settled.len() < count {
-            let ticket = timeout(LIMIT, self.settled.recv()).await;
-            let ticket = ticket.unwrap_or_else(|_| panic!("only {settled:?}")).expect("it runs");
-            let error = ticket.take_failures().pop().map(|failure| failure.error);
-            assert!(settled.insert(ticket.stub().sequence, error).is_none(), "settled twice");
+            let pending = timeout(LIMIT, self.settled.recv()).await;
+            let pending = pending.unwrap_or_else(|_| panic!("only {settled:?}")).expect("it runs");
+            let error = pending.take_failures().pop().map(|failure| failure.error);
+            assert!(
+                settled.insert(pending.descriptor().sequence, error).is_none(),
+                "settled twice"
+            );
         }
         settled
     }
@@ -351,17 +357,17 @@ async fn trouble_with_the_service_fails_no_document() {
     let mut rig = Rig::on(Arc::new(Client::new(&settings).unwrap()), targets).await;
     let mut version = 0;
     for (fault, trouble) in [
-        (Fault::Answer(429, BUSY), Trouble::Overloaded),
-        (Fault::Answer(503, ""), Trouble::Unavailable),
-        (Fault::Answer(502, "<html>"), Trouble::Unavailable),
-        (Fault::Answer(400, "<html>"), Trouble::NotUnderstood),
-        (Fault::Answer(404, ""), Trouble::NotUnderstood),
-        (Fault::Answer(200, r#"{"items":[]}"#), Trouble::NotUnderstood),
-        (Fault::Answer(200, r#"{"items":[{"ind"#), Trouble::NotUnderstood),
-        (Fault::Answer(401, ""), Trouble::NotAuthorised),
-        (Fault::Reset, Trouble::Connection),
-        (Fault::LoseAnswer, Trouble::Connection),
-        (Fault::Hang, Trouble::Timeout),
+        (Fault::Answer(429, BUSY), ServiceFailure::Overloaded),
+        (Fault::Answer(503, ""), ServiceFailure::Unavailable),
+        (Fault::Answer(502, "<html>"), ServiceFailure::Unavailable),
+        (Fault::Answer(400, "<html>"), ServiceFailure::NotUnderstood),
+        (Fault::Answer(404, ""), ServiceFailure::NotUnderstood),
+        (Fault::Answer(200, r#"{"items":[]}"#), ServiceFailure::NotUnderstood),
+        (Fault::Answer(200, r#"{"items":[{"ind"#), ServiceFailure::NotUnderstood),
+        (Fault::Answer(401, ""), ServiceFailure::NotAuthorised),
+        (Fault::Reset, ServiceFailure::Connection),
+        (Fault::LoseAnswer, ServiceFailure::Connection),
+        (Fault::Hang, ServiceFailure::Timeout),
     ] {
         faults.script("/_bulk", [fault.clone(), fault.clone()]);
         version += 1;

@@ -114,12 +114,13 @@ fn name_of(selector: &str) -> &str {
     selector.split('{').next().unwrap_or(selector)
 }
 
-/// Every string of `src/metrics`: the names among them are the metrics that there are.
+/// Every string of `src/telemetry/metrics`: the names among them are the metrics that there are.
 fn named_in_source() -> String {
-    let folder = std::fs::read_dir(path("src/metrics")).expect("src/metrics can be read");
-    let files = folder.map(|file| file.expect("src/metrics can be read").path());
+    let folder = std::fs::read_dir(path("src/telemetry/metrics"))
+        .expect("src/telemetry/metrics can be read");
+    let files = folder.map(|file| file.expect("src/telemetry/metrics can be read").path());
     let texts = files.map(|file| std::fs::read_to_string(file).expect("sources are text"));
-    texts.chain([read("src/metrics.rs")]).collect()
+    texts.collect()
 }
 
 /// All of `src`: log lines that people are told to look for must stand in it.
@@ -159,7 +160,7 @@ fn every_metric_that_is_shown_or_watched_exists() {
 #[test]
 fn every_metric_is_shown() {
     let all: String = NAMES.iter().map(|name| read(&format!("dashboards/{name}.json"))).collect();
-    let metrics = walferry::metrics::Metrics::new();
+    let metrics = walferry::telemetry::metrics::Metrics::new();
     metrics.declare(&["t".to_owned()], &["i".to_owned()]);
     let text = metrics.render();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE walferry_")) {

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::SinkExt;
 use tokio_postgres::Client;
+use walferry::ack::batch::{Failure, JobKey};
+use walferry::ack::job_set::JobSet;
 use walferry::change::Position;
-use walferry::queue::maintain::Maintainer;
-use walferry::queue::status::Status;
-use walferry::queue::ticket::{Extent, Failure, JobKey};
+use walferry::storage::queue::maintain::Maintainer;
+use walferry::storage::queue::status::Status;
 
 use crate::migrations::TestDatabase;
-use crate::queue_storage::{Queue, at, listing, now, range, ticket};
+use crate::queue_storage::{Queue, at, listing, now, pending, range};
 
 /// What the function says and what the rows say, where they differ; one statement, one snapshot.
 const DIFFERENCE: &str = "select nullif(said, counted) || ' is not ' || counted from (
@@ -191,10 +192,10 @@ async fn walferry_works(queue: &Queue) {
         } else {
             let jobs = claimer.claim(Position::default(), None, 30).await.unwrap_or_default();
             let ids: Vec<i64> = jobs.iter().map(|job| job.id).collect();
-            (Extent::Ids(ids.clone()), JobKey::Id(ids.first().copied().unwrap_or(-1)))
+            (JobSet::Ids(ids.clone()), JobKey::Id(ids.first().copied().unwrap_or(-1)))
         };
         let failures = vec![Failure { job, error: "refused".into() }];
-        drop(settler.settle(&[(ticket(n, extent, now()), failures)], None, &[]).await);
+        drop(settler.settle(&[(pending(n, extent, now()), failures)], None, &[]).await);
     }
     drop(claimer.reset_orphans().await);
 }

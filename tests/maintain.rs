@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_postgres::Client;
-use walferry::queue::maintain::{MaintainError, Maintained, Maintainer};
+use walferry::storage::queue::maintain::{MaintainError, Maintained, Maintainer};
 
 use crate::job_counts::difference;
 use crate::queue_storage::Queue;

@@ -8,10 +8,12 @@ use std::time::Duration;
 use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{Client, NoTls};
 use walferry::change::{Lsn, Position};
-use walferry::queue::lease;
-use walferry::queue::migrate::{self, MigrateError, MigrateOptions, Report};
-use walferry::queue::partitions;
-use walferry::queue::position::{self, Settlement, StoredPosition};
+use walferry::storage::lease;
+use walferry::storage::position;
+use walferry::storage::position::{Settlement, StoredPosition};
+use walferry::storage::queue::partitions;
+use walferry::storage::schema;
+use walferry::storage::schema::{MigrateError, MigrateOptions, Report};
 
 use crate::support::{Servers, eventually};
 
@@ -83,7 +85,7 @@ async fn one<T: FromSqlOwned>(client: &Client, query: &str) -> T {
 async fn the_table_has_its_original_names() {
     let database = TestDatabase::with_tables().await;
     let client = database.connect().await;
-    migrate::run(&client, &options()).await.unwrap();
+    schema::run(&client, &options()).await.unwrap();
     let shape = shape(&client).await;
     for line in [
         "constraint elasticsearch_sync_queue_pkey PRIMARY KEY (id, created_at)",
@@ -115,7 +117,7 @@ async fn the_table_has_its_original_names() {
 async fn a_second_run_finds_nothing_to_do() {
     let database = TestDatabase::with_tables().await;
     let client = database.connect().await;
-    let first = migrate::run(&client, &options()).await.unwrap();
+    let first = schema::run(&client, &options()).await.unwrap();
     let all = [
         "sync_queue",
         "durable_state",
@@ -132,7 +134,7 @@ async fn a_second_run_finds_nothing_to_do() {
     assert!(first.publication_created);
     assert_eq!(first.identities_set, ["public.listings", "public.notes"]);
     let before = shape(&client).await;
-    assert_eq!(migrate::run(&client, &options()).await.unwrap(), Report::default());
+    assert_eq!(schema::run(&client, &options()).await.unwrap(), Report::default());
     assert_eq!(shape(&client).await, before);
 }
 
@@ -141,7 +143,7 @@ async fn concurrent_runs_apply_each_migration_once() {
     let database = TestDatabase::with_tables().await;
     let clients = [database.connect().await, database.connect().await, database.connect().await];
     let options = options();
-    let [a, b, c] = clients.each_ref().map(|client| migrate::run(client, &options));
+    let [a, b, c] = clients.each_ref().map(|client| schema::run(client, &options));
     let (a, b, c) = tokio::join!(a, b, c);
     let reports = [a.unwrap(), b.unwrap(), c.unwrap()];
     assert_eq!(reports.iter().filter(|report| report.publication_created).count(), 1);
@@ -155,7 +157,7 @@ async fn a_run_beside_a_busy_table_waits_its_turn() {
     busy.batch_execute("begin; insert into notes values (1)").await.unwrap();
     let client = database.connect().await;
     let options = options();
-    let run = migrate::run(&client, &options);
+    let run = schema::run(&client, &options);
     let release = async {
         // The run is seen waiting before the table is let go.
         let observer = database.connect().await;
@@ -182,7 +184,7 @@ async fn check_refused(setup: &str, options: &MigrateOptions, expected: &str) {
     let database = TestDatabase::with_tables().await;
     let client = database.connect().await;
     client.batch_execute(setup).await.unwrap();
-    let error = migrate::run(&client, options).await.unwrap_err();
+    let error = schema::run(&client, options).await.unwrap_err();
     assert!(error.to_string().contains(expected), "{error}");
     let untouched = "select to_regnamespace('walferry') is null
         and not exists (select from pg_class where relreplident = 'f')";
@@ -218,16 +220,16 @@ async fn what_cannot_serve_is_refused_before_anything_is_altered() {
 async fn a_published_queue_is_refused() {
     let database = TestDatabase::with_tables().await;
     let client = database.connect().await;
-    migrate::run(&client, &options()).await.unwrap();
+    schema::run(&client, &options()).await.unwrap();
     client
         .batch_execute("alter publication walferry add table elasticsearch_sync_queue")
         .await
         .unwrap();
-    let error = migrate::run(&client, &options()).await.unwrap_err();
+    let error = schema::run(&client, &options()).await.unwrap_err();
     let remedy = "alter publication \"walferry\" drop table public.elasticsearch_sync_queue";
     assert!(error.to_string().contains(remedy), "{error}");
     client.batch_execute(remedy).await.unwrap();
-    migrate::run(&client, &options()).await.unwrap();
+    schema::run(&client, &options()).await.unwrap();
 }
 
 #[tokio::test]
@@ -235,7 +237,7 @@ async fn a_publication_gains_what_it_lacks() {
     let database = TestDatabase::with_tables().await;
     let client = database.connect().await;
     client.batch_execute("create publication walferry for table notes").await.unwrap();
-    let report = migrate::run(&client, &options()).await.unwrap();
+    let report = schema::run(&client, &options()).await.unwrap();
     assert!(!report.publication_created);
     assert_eq!(report.tables_added, ["\"public\".\"listings\""]);
 }
@@ -244,9 +246,9 @@ async fn a_publication_gains_what_it_lacks() {
 async fn a_newer_database_is_left_alone() {
     let database = TestDatabase::with_tables().await;
     let client = database.connect().await;
-    migrate::run(&client, &options()).await.unwrap();
+    schema::run(&client, &options()).await.unwrap();
     client.batch_execute("insert into walferry.migration values (999, 'later')").await.unwrap();
-    let error = migrate::run(&client, &options()).await.unwrap_err();
+    let error = schema::run(&client, &options()).await.unwrap_err();
     assert!(matches!(error, MigrateError::Newer { found: 999, .. }), "{error}");
 }
 
@@ -272,7 +274,7 @@ async fn api_roles_see_nothing_and_service_role_the_statistics() {
         alter default privileges in schema public grant all on functions to anon, authenticated;
         alter default privileges in schema public grant all on sequences to anon, authenticated";
     client.batch_execute(defaults).await.unwrap();
-    migrate::run(&client, &options()).await.unwrap();
+    schema::run(&client, &options()).await.unwrap();
     let rights = "select concat_ws(' ', r,
             has_table_privilege(r, 'elasticsearch_sync_queue', 'select, insert, update, delete'),
             has_sequence_privilege(r, 'elasticsearch_sync_queue_id_seq', 'usage, select'),
@@ -293,7 +295,7 @@ async fn api_roles_see_nothing_and_service_role_the_statistics() {
 async fn statistics_have_their_original_columns() {
     let database = TestDatabase::with_tables().await;
     let client = database.connect().await;
-    migrate::run(&client, &options()).await.unwrap();
+    schema::run(&client, &options()).await.unwrap();
     let fill = "insert into elasticsearch_sync_queue
             (table_name, operation, record_id, change_data, status, created_at, processed_at)
         select 'notes', 'INSERT', gen_random_uuid(), '{}', s, now(), now() + interval '2 s'
@@ -329,7 +331,7 @@ async fn a_role_that_owns_only_walferrys_objects_can_run() {
     client.batch_execute("grant select on listings, notes to walferry_runtime").await.unwrap();
     let mut options = options();
     options.runtime_role = Some("walferry_runtime".to_owned());
-    let report = migrate::run(&client, &options).await.unwrap();
+    let report = schema::run(&client, &options).await.unwrap();
     assert!(report.owners_changed.contains(&"schema walferry".to_owned()), "{report:?}");
     let foreign = "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where c.relkind in ('r', 'p', 'S') and c.relowner <> 'walferry_runtime'::regrole
@@ -368,5 +370,5 @@ async fn a_role_that_owns_only_walferrys_objects_can_run() {
     lease::acquire(&successor, "walferry", "successor").await.unwrap();
     assert!(paused.batch_execute("select 1").await.is_err());
     // New parts that an owner's later migrate makes change hands as well.
-    assert_eq!(migrate::run(&client, &options).await.unwrap(), Report::default());
+    assert_eq!(schema::run(&client, &options).await.unwrap(), Report::default());
 }

@@ -4,16 +4,18 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use walferry::ack::batch::{Failure, JobKey};
+use walferry::ack::in_flight::InFlight;
+use walferry::ack::job_set::JobSet;
+use walferry::admin::jobs::filter::Filter;
+use walferry::admin::jobs::operations;
+use walferry::admin::jobs::operations::Done;
 use walferry::change::Position;
-use walferry::queue::alive::Alive;
-use walferry::queue::filter::Filter;
-use walferry::queue::operate::{self, Done};
-use walferry::queue::rescue::{Rescued, Rescuer};
-use walferry::queue::settle::SettleCounts;
-use walferry::queue::status::Status;
-use walferry::queue::ticket::{Extent, Failure, JobKey};
+use walferry::storage::queue::rescue::{Rescued, Rescuer};
+use walferry::storage::queue::settle::SettleCounts;
+use walferry::storage::queue::status::Status;
 
-use crate::queue_storage::{POLICY, Queue, at, listing, now, range, ticket};
+use crate::queue_storage::{POLICY, Queue, at, listing, now, pending, range};
 use crate::support::eventually;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -21,8 +23,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Fails a claimed job once.
 async fn refuse(queue: &Queue, id: i64) -> SettleCounts {
     let failure = Failure { job: JobKey::Id(id), error: "refused".into() };
-    let stub = ticket(0, Extent::Ids(vec![id]), now());
-    queue.settler().await.settle(&[(stub, vec![failure])], None, &[]).await.unwrap()
+    let descriptor = pending(0, JobSet::Ids(vec![id]), now());
+    queue.settler().await.settle(&[(descriptor, vec![failure])], None, &[]).await.unwrap()
 }
 
 /// The waits are over.
@@ -60,7 +62,7 @@ async fn a_refused_job_waits_longer_each_time_and_fails_at_last() {
         next_attempt_at is null) from elasticsearch_sync_queue";
     assert_eq!(queue.one(end).await, "failed 3 refused t t");
 
-    let retried = operate::retry(&queue.admin, &Filter::default(), &[], LIMIT).await.unwrap();
+    let retried = operations::retry(&queue.admin, &Filter::default(), &[], LIMIT).await.unwrap();
     assert_eq!(retried, Done { jobs: 1, more: false });
     let again = "select concat_ws(' ', status, retry_count, processed_at is null)
         from elasticsearch_sync_queue";
@@ -113,7 +115,7 @@ async fn a_stuck_job_is_rescued_unless_somebody_works_on_it() {
     queue.admin.batch_execute(age).await.unwrap();
     let mut rescuer =
         Rescuer::new(queue.database.connect().await, &queue.lease, POLICY).await.unwrap();
-    let alive = Alive::default();
+    let alive = InFlight::default();
     let hold = alive.hold(range(at(8, 0), at(8, 0)));
     let rescued = rescuer.pass(&alive).await.unwrap();
     assert_eq!(rescued, Rescued { reset: 2, failed: 2 });
@@ -145,7 +147,7 @@ async fn a_job_that_settles_while_it_is_looked_at_is_not_rescued() {
         .unwrap();
     let mut rescuer =
         Rescuer::new(queue.database.connect().await, &queue.lease, POLICY).await.unwrap();
-    let rescue = tokio::spawn(async move { rescuer.pass(&Alive::default()).await });
+    let rescue = tokio::spawn(async move { rescuer.pass(&InFlight::default()).await });
     let waits = "select count(*)::text from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock'";
     eventually(LIMIT, "the rescue waits for the row", async || {
@@ -167,7 +169,7 @@ async fn clearing_leaves_what_is_unfinished() {
              generate_series(1, 30000) n
         where n = 1 or status = 'completed'";
     queue.admin.batch_execute(fill).await.unwrap();
-    let cleared = operate::clear(&queue.admin, LIMIT).await.unwrap();
+    let cleared = operations::clear(&queue.admin, LIMIT).await.unwrap();
     assert_eq!(cleared, Done { jobs: 30_001, more: false });
     let left = queue.admin.query("select status from elasticsearch_sync_queue", &[]).await.unwrap();
     let left: HashSet<String> = left.iter().map(|row| row.get(0)).collect();
@@ -200,9 +202,9 @@ async fn rows_edited_by_hand_and_rows_that_somebody_holds_halt_nothing() {
     let mut settler = queue.settler().await;
     for job in &jobs {
         let failure = Failure { job: JobKey::Id(job.id), error: "refused".into() };
-        let mut stub = ticket(0, Extent::Ids(vec![job.id]), now());
-        (stub.created.min, stub.created.max) = (job.created_at, job.created_at);
-        let counts = settler.settle(&[(stub, vec![failure])], None, &[]).await.unwrap();
+        let mut descriptor = pending(0, JobSet::Ids(vec![job.id]), now());
+        (descriptor.created.min, descriptor.created.max) = (job.created_at, job.created_at);
+        let counts = settler.settle(&[(descriptor, vec![failure])], None, &[]).await.unwrap();
         assert_eq!(counts.failed + counts.retried, 1, "job {}", job.id);
     }
     holder.batch_execute("rollback").await.unwrap();
@@ -214,6 +216,6 @@ async fn rows_edited_by_hand_and_rows_that_somebody_holds_halt_nothing() {
     queue.admin.batch_execute(future).await.unwrap();
     let mut rescuer =
         Rescuer::new(queue.database.connect().await, &queue.lease, POLICY).await.unwrap();
-    let rescued = rescuer.pass(&Alive::default()).await.unwrap();
+    let rescued = rescuer.pass(&InFlight::default()).await.unwrap();
     assert_eq!(rescued, Rescued { reset: 2, failed: 0 });
 }

@@ -7,19 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Client;
+use walferry::ack::batch::{BatchDescriptor, CreatedBetween, Failure, JobKey, LoadedChunk};
+use walferry::ack::job_set::JobSet;
 use walferry::change::{Change, Lsn, Operation, Position, Row, TableId};
-use walferry::queue::QueueError;
-use walferry::queue::claim::{Claimer, Waiting};
-use walferry::queue::lease::{self, AcquireError, Lease};
-use walferry::queue::load::{self, LoadProgress};
-use walferry::queue::position::{self, Settlement, StoredPosition};
-use walferry::queue::record::Recorder;
-use walferry::queue::record_id::{TableKey, TableKeys};
-use walferry::queue::retry::RetryPolicy;
-use walferry::queue::settle::{SettleCounts, Settler};
-use walferry::queue::status::Status;
-use walferry::queue::ticket::{CreatedBetween, Extent, Failure, JobKey, LoadedChunk, Stub};
-use walferry::queue::{migrate, partitions};
+use walferry::storage::QueueError;
+use walferry::storage::lease;
+use walferry::storage::lease::{AcquireError, Lease};
+use walferry::storage::load_progress;
+use walferry::storage::load_progress::LoadProgress;
+use walferry::storage::position;
+use walferry::storage::position::{Settlement, StoredPosition};
+use walferry::storage::queue::claim::{Claimer, Waiting};
+use walferry::storage::queue::partitions;
+use walferry::storage::queue::record::Recorder;
+use walferry::storage::queue::record_id::{TableKey, TableKeys};
+use walferry::storage::queue::retry::RetryPolicy;
+use walferry::storage::queue::settle::{SettleCounts, Settler};
+use walferry::storage::queue::status::Status;
+use walferry::storage::schema;
 
 use crate::migrations::{TestDatabase, options};
 use crate::support::eventually;
@@ -70,12 +75,12 @@ pub(crate) fn listing(position: Position) -> Change {
     insert(position, &format!(r#"{{"id": "00000000-0000-4000-8000-{id:012}", "title": "lamp"}}"#))
 }
 
-pub(crate) fn ticket(sequence: u64, extent: Extent, time: i64) -> Stub {
-    Stub { sequence, extent, created: around(time), end_lsn: None, loaded: None }
+pub(crate) fn pending(sequence: u64, extent: JobSet, time: i64) -> BatchDescriptor {
+    BatchDescriptor { sequence, extent, created: around(time), end_lsn: None, loaded: None }
 }
 
-pub(crate) fn range(first: Position, last: Position) -> Extent {
-    Extent::Range { first, last }
+pub(crate) fn range(first: Position, last: Position) -> JobSet {
+    JobSet::Range { first, last }
 }
 
 /// A prepared database whose lease is ours.
@@ -91,7 +96,7 @@ impl Queue {
     pub(crate) async fn new() -> Self {
         let database = TestDatabase::with_tables().await;
         let admin = database.connect().await;
-        migrate::run(&admin, &options()).await.unwrap();
+        schema::run(&admin, &options()).await.unwrap();
         let holder = database.connect().await;
         let lease = lease::acquire(&holder, SLOT, "first").await.unwrap();
         let stored = StoredPosition {
@@ -138,7 +143,7 @@ pub(crate) async fn records_settles_and_claims(database: &TestDatabase, role: &s
     let mut claimer = Claimer::new(client, lease, keys()).await.unwrap();
     let jobs = claimer.claim(Position::default(), None, 10).await.unwrap();
     let mut settler = Settler::new(database.connect_as(role).await, lease, POLICY).await.unwrap();
-    let ids = ticket(0, Extent::Ids(vec![jobs[0].id]), jobs[0].created_at);
+    let ids = pending(0, JobSet::Ids(vec![jobs[0].id]), jobs[0].created_at);
     let counts = settler.settle(&[(ids, Vec::new())], Some(Lsn(0x28)), &[]).await.unwrap();
     assert_eq!(counts.completed, 1);
 }
@@ -204,7 +209,7 @@ async fn a_batch_settles_with_its_failures_and_position() {
     let (mut recorder, mut settler) = (queue.recorder().await, queue.settler().await);
     let changes: Vec<Change> = (0..4).map(|n| listing(at(0x20, n))).collect();
     recorder.write(&changes, Status::Processing, None).await.unwrap();
-    let mut first = ticket(0, range(at(0x20, 0), at(0x20, 2)), now());
+    let mut first = pending(0, range(at(0x20, 0), at(0x20, 2)), now());
     first.end_lsn = Some(Lsn(0x40));
     let failure = Failure { job: JobKey::At(at(0x20, 1)), error: "too\0 long".into() };
     let counts = settler.settle(&[(first, vec![failure])], Some(Lsn(0x40)), &[]).await.unwrap();
@@ -216,7 +221,7 @@ async fn a_batch_settles_with_its_failures_and_position() {
     assert_eq!(queue.one(query).await, "1 too long t");
 
     // The position never goes back, and what is not processing is not touched.
-    let again = ticket(1, range(at(0x20, 0), at(0x20, 2)), now());
+    let again = pending(1, range(at(0x20, 0), at(0x20, 2)), now());
     let counts = settler.settle(&[(again, Vec::new())], Some(Lsn(0x30)), &[]).await.unwrap();
     assert_eq!(counts, SettleCounts::default());
     let settlement = position::load_settlement(&queue.admin, SLOT).await.unwrap();
@@ -229,14 +234,14 @@ async fn many_tickets_settle_at_once() {
     let (mut recorder, mut settler) = (queue.recorder().await, queue.settler().await);
     let changes: Vec<Change> = (1..=100).map(|lsn| listing(at(lsn, 0))).collect();
     recorder.write(&changes, Status::Processing, None).await.unwrap();
-    let tickets: Vec<(Stub, Vec<Failure>)> = (1..=100)
+    let pending_batches: Vec<(BatchDescriptor, Vec<Failure>)> = (1..=100)
         .map(|n| {
             let failure = Failure { job: JobKey::At(at(n, 0)), error: "refused".into() };
             let failures = if n % 10 == 0 { vec![failure] } else { Vec::new() };
-            (ticket(n, range(at(n, 0), at(n, 0)), now()), failures)
+            (pending(n, range(at(n, 0), at(n, 0)), now()), failures)
         })
         .collect();
-    let counts = settler.settle(&tickets, None, &[]).await.unwrap();
+    let counts = settler.settle(&pending_batches, None, &[]).await.unwrap();
     assert_eq!(counts, SettleCounts { completed: 90, failed: 0, retried: 10 });
 }
 
@@ -280,7 +285,7 @@ async fn jobs_are_claimed_in_the_order_of_commit_and_rebuilt() {
 
     let mut settler = queue.settler().await;
     let failure = Failure { job: JobKey::Id(jobs[0].id), error: "refused".into() };
-    let ids = ticket(0, Extent::Ids(vec![jobs[0].id]), jobs[0].created_at);
+    let ids = pending(0, JobSet::Ids(vec![jobs[0].id]), jobs[0].created_at);
     let counts = settler.settle(&[(ids, vec![failure])], None, &[]).await.unwrap();
     assert_eq!(counts, SettleCounts { completed: 0, failed: 0, retried: 1 });
     let message = "select error_message from elasticsearch_sync_queue where retry_count = 1";
@@ -303,8 +308,8 @@ async fn a_new_epoch_takes_over_what_the_old_one_left() {
     let lost = recorder.write(&[listing(at(0x20, 1))], Status::Pending, None).await;
     assert!(matches!(lost, Err(QueueError::LeaseLost { .. })), "{lost:?}");
     let mut settler = queue.settler().await;
-    let stub = ticket(0, range(at(0x20, 0), at(0x20, 0)), now());
-    let lost = settler.settle(&[(stub, Vec::new())], Some(Lsn(0x50)), &[]).await;
+    let descriptor = pending(0, range(at(0x20, 0), at(0x20, 0)), now());
+    let lost = settler.settle(&[(descriptor, Vec::new())], Some(Lsn(0x50)), &[]).await;
     assert!(matches!(lost, Err(QueueError::LeaseLost { .. })), "{lost:?}");
     let lost = lease::renew(&queue.holder, &queue.lease).await;
     assert!(matches!(lost, Err(QueueError::LeaseLost { .. })), "{lost:?}");
@@ -407,8 +412,9 @@ async fn a_poison_row_is_recorded_altered_among_its_neighbours() {
     ];
     assert_eq!(queue.one(query).await, expected.join("\n"));
     // The note outlives the completion.
-    let stub = ticket(0, range(at(0x20, 0), at(0x20, 19)), now());
-    let counts = queue.settler().await.settle(&[(stub, Vec::new())], None, &[]).await.unwrap();
+    let descriptor = pending(0, range(at(0x20, 0), at(0x20, 19)), now());
+    let counts =
+        queue.settler().await.settle(&[(descriptor, Vec::new())], None, &[]).await.unwrap();
     assert_eq!(counts.completed, 20);
     let notes = "select count(*)::text from elasticsearch_sync_queue
         where error_message like 'note: %' and status = 'completed'";
@@ -443,8 +449,8 @@ async fn a_load_moves_on_with_its_tickets() {
         done: false,
     };
     let loads = [progress("public.listings"), progress("public.notes")];
-    load::begin(&queue.holder, &queue.lease, &loads).await.unwrap();
-    assert_eq!(load::read(&queue.admin, SLOT).await.unwrap(), loads);
+    load_progress::begin(&queue.holder, &queue.lease, &loads).await.unwrap();
+    assert_eq!(load_progress::read(&queue.admin, SLOT).await.unwrap(), loads);
     let chunk = |last_key: Option<&str>, row_count| LoadedChunk {
         table: "public.listings".into(),
         last_key: last_key.map(str::to_owned),
@@ -452,13 +458,13 @@ async fn a_load_moves_on_with_its_tickets() {
     };
     let mut settler = queue.settler().await;
     settler.settle(&[], None, &[chunk(Some("[1]"), 5), chunk(Some("[2]"), 9)]).await.unwrap();
-    let read = load::read(&queue.admin, SLOT).await.unwrap();
+    let read = load_progress::read(&queue.admin, SLOT).await.unwrap();
     assert_eq!(
         (read[0].last_key.as_deref(), read[0].row_count, read[0].done),
         (Some("[2]"), 9, false)
     );
     settler.settle(&[], None, &[chunk(None, 9)]).await.unwrap();
-    let read = load::read(&queue.admin, SLOT).await.unwrap();
+    let read = load_progress::read(&queue.admin, SLOT).await.unwrap();
     assert_eq!((read[0].row_count, read[0].done, read[1].done), (9, true, false));
 }
 

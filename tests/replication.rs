@@ -10,10 +10,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use walferry::change::Lsn;
 use walferry::config::{Database, SslMode};
-use walferry::postgres::Class;
-use walferry::wal::{
-    Captured, Ports, Replication, StreamError, StreamSettings, StreamStats, Tables, run, slot,
+use walferry::engine::wal::{
+    Captured, Ports, Replication, StreamError, StreamSettings, StreamStats, Tables, run,
 };
+use walferry::postgres::Class;
+use walferry::postgres::catalog::slot;
 
 use crate::support::{Postgres, Sql, eventually};
 
@@ -59,7 +60,7 @@ async fn begin(publication: &str, idle_step: u64, room: usize) -> (Postgres, Sql
         output: output_tx,
         shutdown: shutdown.clone(),
         stats: Arc::clone(&stats),
-        metrics: walferry::metrics::Metrics::new().source,
+        metrics: walferry::telemetry::metrics::Metrics::new().source,
     };
     let tables = Tables::new(vec![("public".to_owned(), "a".to_owned())]);
     let settings = StreamSettings { idle_step, ..StreamSettings::default() };

@@ -31,31 +31,10 @@
 //! bodies, heads, requests and connections have limits (`limits`, `listener`); who asks (`auth`) and
 //! from which page (`site`) is settled before a route is reached.
 
-mod audit;
 pub mod auth;
-mod events;
-mod health;
-mod input;
-mod job;
-mod jobs;
-mod limits;
-mod listener;
-pub mod openapi;
-mod operate;
-mod overview;
 mod page;
-mod pool;
-mod probes;
-mod problem;
-mod rate;
-mod record;
-mod request_id;
-pub mod route;
-mod sampler;
-mod site;
-mod stats;
-mod time;
-mod trail;
+pub mod routes;
+pub mod server;
 
 use std::io;
 use std::sync::Arc;
@@ -69,21 +48,22 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::figures::sampler::Sampler;
+use crate::api::routes::{Place, audited, events, health, routes};
+use crate::api::server::{limits, listener, origin};
 use crate::config::Config;
-use crate::document::action::DocumentId;
-use crate::document::definition::Definition;
-use crate::metrics::Metrics;
-use crate::sink::client::Client;
-use crate::status::Status;
-use crate::supervisor::desk::Desk;
-use auth::Gate;
+use crate::engine::document::definition::Definition;
+use crate::engine::document::id::DocumentId;
+use crate::engine::sink::client::Client;
+use crate::engine::supervisor::requests::OperatorRequests;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::readiness::Status;
+use auth::AccessControl;
 use auth::authorize::authorize;
-use route::{Place, routes};
-use sampler::Sampler;
 
-pub use pool::{Pool, PoolError};
-pub use problem::Problem;
-pub use stats::Stats;
+pub use crate::admin::pool::{Pool, PoolError};
+pub use crate::api::routes::stats::Stats;
+pub use crate::api::server::problem::Problem;
 
 /// The queue's routes stand under each of these.
 pub const QUEUE_PREFIXES: [&str; 2] = ["/api/v1/queue", "/api/v1/ai-suggestions/queue"];
@@ -100,7 +80,7 @@ pub struct Parts {
     pub definition: Arc<Definition>,
     pub status: Status,
     pub metrics: Metrics,
-    pub desk: Desk,
+    pub operator_requests: OperatorRequests,
 }
 
 /// What the handlers share. Cloning shares it.
@@ -111,11 +91,11 @@ pub struct State(Arc<Shared>);
 pub struct Shared {
     status: Status,
     metrics: Metrics,
-    gate: Gate,
+    access: AccessControl,
     pool: Pool,
     sampler: Sampler,
     slot: Arc<str>,
-    desk: Desk,
+    operator_requests: OperatorRequests,
     definition: Arc<Definition>,
     index_prefix: String,
     /// Names of the definition's tables, in its order.
@@ -144,15 +124,15 @@ impl State {
     /// Connects to nothing yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, definition, status, metrics, desk } = parts;
-        metrics.http.declare(&trail::ACTIONS);
+        let Parts { config, definition, status, metrics, operator_requests } = parts;
+        metrics.http.declare(&audited::ACTIONS);
         let (pool, slot) = (Pool::new(config.database.clone()), Arc::from(config.slot.as_str()));
         let mut settings = config.elasticsearch.clone();
         settings.request_timeout = settings.request_timeout.min(ELASTICSEARCH_TIME_MAX);
         // What is wrong with the settings, the pipeline tells.
         let elasticsearch = Client::new(&settings).ok();
         Self(Arc::new(Shared {
-            gate: Gate::new(&config.api),
+            access: AccessControl::new(&config.api),
             sampler: Sampler::new(
                 config.database.clone(),
                 Arc::clone(&slot),
@@ -163,7 +143,7 @@ impl State {
             metrics,
             pool,
             slot,
-            desk,
+            operator_requests,
             tables: definition.tables.iter().map(|table| table.name.clone()).collect(),
             definition,
             index_prefix: config.index_prefix.clone(),
@@ -218,8 +198,8 @@ fn router(state: State) -> Router {
             Place::Root => &[""],
             Place::Queue => &QUEUE_PREFIXES,
         };
-        let gate = (state.clone(), route.access.role());
-        let handler = route.handler.route_layer(middleware::from_fn_with_state(gate, authorize));
+        let access = (state.clone(), route.access.role());
+        let handler = route.handler.route_layer(middleware::from_fn_with_state(access, authorize));
         for prefix in prefixes {
             router = router.route(&format!("{prefix}{}", route.path), handler.clone());
         }
@@ -227,7 +207,7 @@ fn router(state: State) -> Router {
     router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(middleware::from_fn_with_state(state.clone(), site::protect))
+        .layer(middleware::from_fn_with_state(state.clone(), origin::protect))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), limits::guard))
         .with_state(state)

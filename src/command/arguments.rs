@@ -6,10 +6,10 @@ use std::time::SystemTime;
 use clap::{Args, Parser, Subcommand};
 use uuid::Uuid;
 
+use crate::admin::jobs::filter::{Filter, STATUSES};
 use crate::config::{self, Flags, Role};
-use crate::queue::audit;
-use crate::queue::filter::{Filter, STATUSES};
-use crate::queue::status::Status;
+use crate::storage::audit;
+use crate::storage::queue::status::Status;
 
 /// Keeps Elasticsearch true to PostgreSQL, with a receipt for every change.
 ///

@@ -1,12 +1,12 @@
 //! `walferry check`: looks at both servers and prints what it found.
 
 use super::{CommandError, connect, heading, say, sentence, tables};
-use crate::check::{
+use crate::config::Config;
+use crate::engine::document::parse;
+use crate::engine::preflight::{
     Facts, Finding, Severity, TableName, evaluate, evaluate_elasticsearch, gather,
     gather_elasticsearch, report,
 };
-use crate::config::Config;
-use crate::document::parse;
 
 pub(super) async fn run(config: &Config) -> Result<(), CommandError> {
     let tables = tables(config)?;

@@ -1,6 +1,6 @@
 //! `walferry jobs`, `retry` and `discard`: the queue from a terminal.
 //!
-//! Not here: the statements (`queue::operate`). A running instance takes up what became `pending`
+//! Not here: the statements (`admin::jobs::operations`). A running instance takes up what became `pending`
 //! within a second.
 
 use std::time::Duration;
@@ -8,12 +8,15 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_postgres::Client;
 
-use crate::queue::audit::{self, Actor, Asked, Outcome};
-use crate::queue::filter::Filter;
-use crate::queue::look::{self, Shown};
-use crate::queue::operate::{self, Broken};
-use crate::queue::status::Status;
-use crate::queue::{QueueError, doing};
+use crate::admin::jobs::filter::Filter;
+use crate::admin::jobs::list;
+use crate::admin::jobs::list::Shown;
+use crate::admin::jobs::operations;
+use crate::admin::jobs::operations::PartialFailure;
+use crate::storage::audit;
+use crate::storage::audit::{Actor, AuditRequest, Outcome};
+use crate::storage::queue::status::Status;
+use crate::storage::{QueueError, doing};
 
 /// Nobody waits longer at a terminal for a word.
 const TIME_MAX: Duration = Duration::from_secs(600);
@@ -56,7 +59,7 @@ pub(super) async fn list(
     tables: &[String],
     (limit, as_json): (u32, bool),
 ) -> Result<String, JobsError> {
-    let jobs = look::jobs(client, filter, tables, (0, i64::from(limit))).await?;
+    let jobs = list::jobs(client, filter, tables, (0, i64::from(limit))).await?;
     if let (Some(ids), true) = (&filter.ids, jobs.is_empty())
         && let Some(id) = ids.first()
     {
@@ -67,7 +70,7 @@ pub(super) async fn list(
 
 /// What is done with failed jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum FailedJobAction {
     /// They are `pending` again.
     Retry,
     /// They are deleted, for this reason.
@@ -83,39 +86,41 @@ pub(super) async fn failed(
     client: &Client,
     (filter, all): (&Filter, bool),
     tables: &[String],
-    (deed, dry_run): (&Deed, bool),
+    (deed, dry_run): (&FailedJobAction, bool),
 ) -> Result<String, JobsError> {
     if *filter == Filter::default() && !all {
         return Err(JobsError::NotChosen);
     }
     for id in filter.ids.iter().flatten() {
         let one = Filter { ids: Some(vec![*id]), ..Filter::default() };
-        let found = look::jobs(client, &one, tables, (0, 1)).await?;
+        let found = list::jobs(client, &one, tables, (0, 1)).await?;
         let job = found.first().ok_or(JobsError::Unknown(*id))?;
         if job.status != Status::Failed.as_str() {
             return Err(JobsError::NotFailed { id: *id, status: job.status.clone() });
         }
     }
     if dry_run {
-        let count = operate::count_failed(client, filter, tables).await?;
-        let word = if *deed == Deed::Retry { "retried" } else { "discarded" };
+        let count = operations::count_failed(client, filter, tables).await?;
+        let word = if *deed == FailedJobAction::Retry { "retried" } else { "discarded" };
         return Ok(format!("{count} failed jobs would be {word}; nothing was changed"));
     }
     let (action, reason) = match deed {
-        Deed::Retry => ("retry", None),
-        Deed::Discard(reason) => ("discard", Some(reason.clone())),
+        FailedJobAction::Retry => ("retry", None),
+        FailedJobAction::Discard(reason) => ("discard", Some(reason.clone())),
     };
-    let asked = Asked { action, target: Some(target(filter)), reason };
+    let asked = AuditRequest { action, target: Some(target(filter)), reason };
     let done = trailed(client, &asked, async {
         let done = match deed {
-            Deed::Retry => operate::retry(client, filter, tables, TIME_MAX).await?,
-            Deed::Discard(_) => operate::discard(client, filter, tables, TIME_MAX).await?,
+            FailedJobAction::Retry => operations::retry(client, filter, tables, TIME_MAX).await?,
+            FailedJobAction::Discard(_) => {
+                operations::discard(client, filter, tables, TIME_MAX).await?
+            }
         };
         Ok((done, done.jobs))
     });
     let done = done.await?;
     let more = if done.more { "; there are more, run this again" } else { "" };
-    let did = if *deed == Deed::Retry { "are pending again" } else { "were discarded" };
+    let did = if *deed == FailedJobAction::Retry { "are pending again" } else { "were discarded" };
     Ok(format!("{} failed jobs {did}{more}", done.jobs))
 }
 
@@ -137,8 +142,8 @@ fn target(filter: &Filter) -> String {
 /// Those of the deed, or of the log: what cannot be written down is not done.
 pub(super) async fn trailed<T>(
     client: &Client,
-    asked: &Asked,
-    deed: impl Future<Output = Result<(T, u64), Broken>>,
+    asked: &AuditRequest,
+    deed: impl Future<Output = Result<(T, u64), PartialFailure>>,
 ) -> Result<T, QueueError> {
     let who = client.query_one("select current_user::text", &[]).await;
     let name = who.and_then(|row| row.try_get(0)).map_err(doing("ask who we are"))?;
@@ -149,7 +154,7 @@ pub(super) async fn trailed<T>(
             audit::end(client, id, Outcome::Done, affected, None).await?;
             Ok(answer)
         }
-        Err(Broken { error, jobs }) => {
+        Err(PartialFailure { error, jobs }) => {
             let said = error.to_string();
             // The deed's own error is worth more than the log's.
             drop(audit::end(client, id, Outcome::Failed, jobs, Some(&said)).await);

@@ -1,10 +1,10 @@
 //! `walferry maintain`: one pass over the queue's parts, and what it did.
 //!
-//! Not here: the pass itself, which a running instance makes as well (`queue::maintain`).
+//! Not here: the pass itself, which a running instance makes as well (`storage::queue::maintain`).
 
 use super::{CommandError, connect, say};
 use crate::config::Config;
-use crate::queue::maintain::{MaintainError, Maintained, Maintainer};
+use crate::storage::queue::maintain::{MaintainError, Maintained, Maintainer};
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]

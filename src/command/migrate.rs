@@ -2,7 +2,8 @@
 
 use super::{CommandError, connect, say, tables};
 use crate::config::Config;
-use crate::queue::migrate::{self, MigrateOptions, Report, TakenOver};
+use crate::storage::schema;
+use crate::storage::schema::{MigrateOptions, Report, TakenOver};
 
 pub(super) async fn run(config: &Config, runtime_role: Option<String>) -> Result<(), CommandError> {
     let options = MigrateOptions {
@@ -12,7 +13,7 @@ pub(super) async fn run(config: &Config, runtime_role: Option<String>) -> Result
         runtime_role,
     };
     let session = connect(config).await?;
-    let report = migrate::run(&session.client, &options).await?;
+    let report = schema::run(&session.client, &options).await?;
     Ok(say(&describe(&report, &config.publication, &config.slot))?)
 }
 
@@ -67,7 +68,7 @@ fn taken_over(taken: &TakenOver, slot: &str) -> Vec<String> {
 mod tests {
     use super::describe;
     use crate::change::Lsn;
-    use crate::queue::migrate::{Report, TakenOver};
+    use crate::storage::schema::{Report, TakenOver};
 
     #[test]
     fn a_second_time_says_that_nothing_was_to_do() {

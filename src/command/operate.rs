@@ -3,7 +3,7 @@
 //! They work on the database, so they need no running instance; one that runs notices within a
 //! second. Each leaves its line in the audit log.
 //!
-//! Not here: the statements (`queue::operate`), retrying and discarding (`jobs`).
+//! Not here: the statements (`admin::jobs::operations`), retrying and discarding (`jobs`).
 
 use std::time::Duration;
 
@@ -12,10 +12,12 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::jobs::{columns, trailed};
-use crate::queue::QueueError;
-use crate::queue::audit::{self, Asked};
-use crate::queue::operate;
-use crate::queue::sample;
+use crate::admin::figures::sample;
+use crate::admin::jobs::operations;
+use crate::storage::QueueError;
+use crate::storage::audit;
+use crate::storage::audit::AuditRequest;
+use crate::storage::control;
 
 /// Nobody waits longer at a terminal for a word.
 const TIME_MAX: Duration = Duration::from_secs(600);
@@ -47,9 +49,9 @@ impl OperateError {
 /// Lets indexing go on, or halts it.
 pub(super) async fn choose(client: &Client, slot: &str, on: bool) -> Result<String, OperateError> {
     let action = if on { "start" } else { "stop" };
-    let asked = Asked { action, ..Asked::default() };
+    let asked = AuditRequest { action, ..AuditRequest::default() };
     trailed(client, &asked, async {
-        operate::set_indexing(client, slot, on).await?;
+        control::set_indexing(client, slot, on).await?;
         Ok(((), 0))
     })
     .await?;
@@ -70,9 +72,9 @@ pub(super) async fn clear(client: &Client, yes: bool) -> Result<String, OperateE
             counts.completed, counts.failed
         ));
     }
-    let asked = Asked { action: "clear", ..Asked::default() };
+    let asked = AuditRequest { action: "clear", ..AuditRequest::default() };
     let done = trailed(client, &asked, async {
-        let done = operate::clear(client, TIME_MAX).await?;
+        let done = operations::clear(client, TIME_MAX).await?;
         Ok((done, done.jobs))
     });
     let done = done.await?;
@@ -98,13 +100,16 @@ pub(super) async fn resync(
     }
     let row = client.query_one(KEY, &[&table]).await;
     let uuid = row.and_then(|row| row.try_get::<_, Option<bool>>(0));
-    if uuid.map_err(crate::queue::doing("read the table's key"))? != Some(true) {
+    if uuid.map_err(crate::storage::doing("read the table's key"))? != Some(true) {
         return Err(OperateError::NotUuid { table: table.to_owned() });
     }
-    let asked =
-        Asked { action: "resync", target: Some(format!("{table} {record_id}")), reason: None };
+    let asked = AuditRequest {
+        action: "resync",
+        target: Some(format!("{table} {record_id}")),
+        reason: None,
+    };
     let id = trailed(client, &asked, async {
-        Ok((operate::resync(client, table, record_id, "{}").await?, 1))
+        Ok((operations::resync(client, table, record_id, "{}").await?, 1))
     });
     Ok(format!("job {} renders the record's documents anew from its row", id.await?))
 }

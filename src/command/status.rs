@@ -3,7 +3,7 @@
 //! Read from the database, so it tells the truth whether an instance runs or not; what only a
 //! running one knows (its connection to Elasticsearch) `GET /api/v1/health/detailed` tells.
 //!
-//! Not here: the figures (`queue::sample`), the verdict (`health`).
+//! Not here: the figures (`admin::figures::sample`), the verdict (`health`).
 
 use std::time::Duration;
 
@@ -11,12 +11,15 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use super::jobs::columns;
+use crate::admin::figures::sample;
+use crate::admin::figures::sample::Sample;
+use crate::admin::health;
+use crate::admin::health::{Code, Health, Signals, Verdict};
+use crate::admin::jobs::detail;
+use crate::admin::jobs::detail::{Detail, Image};
 use crate::api::Stats;
-use crate::health::{self, Code, Health, Signals, Verdict};
-use crate::queue::QueueError;
-use crate::queue::look::detail::{self, Detail, Image};
-use crate::queue::sample::{self, Sample};
-use crate::status::{Component, Status};
+use crate::storage::QueueError;
+use crate::telemetry::readiness::{Component, Status};
 
 /// Why nothing can be told.
 #[derive(Debug, thiserror::Error)]

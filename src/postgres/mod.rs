@@ -3,8 +3,9 @@
 //! Every session, the replication one included, starts with [`SETTINGS`], so that no setting of
 //! the server, the database or the role changes how a value prints or which rows are seen.
 //!
-//! Not here: SQL of any stage, and the replication protocol (`wal::connection`).
+//! Not here: SQL of any stage, and the replication protocol (`engine::wal::connection`).
 
+pub mod catalog;
 pub mod fault;
 mod session;
 mod tls;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use walferry::queue::sample;
+use walferry::admin::figures::sample;
 
 use crate::cost;
 use crate::figures::spread;

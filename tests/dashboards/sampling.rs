@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use walferry::queue::sample;
+use walferry::admin::figures::sample;
 
 use crate::support::TestBed;
 use crate::support::scans::scanned;

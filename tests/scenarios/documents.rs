@@ -12,7 +12,7 @@ use crate::support::{Servers, TestBed};
 
 /// The built-in definition, but with a mapping that refuses cities.
 fn refusing_cities() -> NamedTempFile {
-    let built_in = include_str!("../../src/document/default.toml");
+    let built_in = include_str!("../../src/engine/document/default.toml");
     let strict = built_in.replacen(
         "city = { type = \"keyword\", ignore_above = 8191 }",
         "city = { type = \"date\", ignore_malformed = false }",

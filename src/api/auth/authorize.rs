@@ -14,9 +14,11 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{Identity, Refusal, Role, challenge};
-use crate::api::listener::Peer;
-use crate::api::rate::Class;
-use crate::api::{Problem, State, request_id, trail};
+use crate::api::routes::audited;
+use crate::api::server::listener::Peer;
+use crate::api::server::rate::Class;
+use crate::api::server::request_id;
+use crate::api::{Problem, State};
 
 /// Answered however often they are asked, and whoever asks.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
@@ -49,7 +51,8 @@ pub(in crate::api) async fn authorize(
         let (method, path) = (&head.method, head.uri.path());
         denied(&state, &Denied { identity, address, method, path, code });
     };
-    let identity = match state.gate.authenticator.identify(&head.headers, SystemTime::now()).await {
+    let identity = match state.access.authenticator.identify(&head.headers, SystemTime::now()).await
+    {
         Ok(identity) => identity,
         Err(refusal) => {
             refused(None, refusal.code());
@@ -59,7 +62,7 @@ pub(in crate::api) async fn authorize(
     let looks = matches!(head.method, Method::GET | Method::HEAD);
     let class = if looks { Class::Read } else { Class::Action };
     let name = identity.as_ref().map_or("", |identity| identity.name.as_str());
-    if let Err(wait) = state.gate.rates.take(class, name, address, Instant::now()) {
+    if let Err(wait) = state.access.rates.take(class, name, address, Instant::now()) {
         state.metrics.http_rate_limited();
         return too_often(wait);
     }
@@ -91,7 +94,7 @@ fn failed(state: &State, refusal: Refusal, address: IpAddr) -> Response {
         return refusal.into_response();
     }
     state.metrics.http_auth_failure(refusal.code());
-    match state.gate.rates.take(Class::Failure, "", address, Instant::now()) {
+    match state.access.rates.take(Class::Failure, "", address, Instant::now()) {
         Ok(()) => refusal.into_response(),
         Err(wait) => {
             state.metrics.http_rate_limited();
@@ -131,7 +134,7 @@ fn denied(state: &State, attempt: &Denied<'_>) {
     if *method == Method::POST {
         let role = identity.map_or("none", |identity| identity.role.as_str()).to_owned();
         let name = if name.is_empty() { "unknown" } else { name }.to_owned();
-        trail::denied(state, (name, role), *address, path, code);
+        audited::denied(state, (name, role), *address, path, code);
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use url::Url;
 
 use super::key_set::{self, PublicKey};
-use crate::http;
+use crate::telemetry::http_client;
 
 const AGE_MAX: Duration = Duration::from_secs(600);
 /// Between two looks for a key that is not there.
@@ -58,7 +58,7 @@ enum LookError {
 impl Keys {
     /// Asks nobody yet.
     pub(super) fn new(url: Url) -> Self {
-        let client = http::client(TIME_MAX);
+        let client = http_client::client(TIME_MAX);
         Self { url, client, known: Mutex::default(), looking: tokio::sync::Mutex::default() }
     }
 

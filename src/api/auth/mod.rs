@@ -26,7 +26,7 @@ use ring::hmac;
 use self::jwt::{Algorithm, Unverified};
 use self::keys::Keys;
 use super::Problem;
-use super::rate::Rates;
+use super::server::rate::Rates;
 pub use crate::config::Role;
 use crate::config::{self, Jwt, Token};
 
@@ -116,7 +116,7 @@ fn challenge(problem: Problem, how: &'static str) -> Response {
 
 /// All that stands between a request and its route.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct AccessControl {
     pub(super) authenticator: Authenticator,
     pub(super) rates: Rates,
     /// The setting `api.cors_origins`.
@@ -125,7 +125,7 @@ pub(super) struct Gate {
     pub(super) environment: Option<String>,
 }
 
-impl Gate {
+impl AccessControl {
     pub(super) fn new(api: &config::Api) -> Self {
         Self {
             authenticator: Authenticator::new(api),

@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Identity, Refusal};
-use crate::api::{State, time};
+use crate::api::State;
+use crate::api::server::time;
 
 /// The body of `GET session`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -37,14 +38,14 @@ pub(in crate::api) async fn get(
     extract::State(state): extract::State<State>,
     headers: HeaderMap,
 ) -> Result<Json<Session>, Refusal> {
-    let identity = state.gate.authenticator.identify(&headers, SystemTime::now()).await?;
-    let required = state.gate.authenticator.is_required();
+    let identity = state.access.authenticator.identify(&headers, SystemTime::now()).await?;
+    let required = state.access.authenticator.is_required();
     Ok(Json(Session {
         authentication: if required { "required" } else { "none" },
         identity: identity.map(Who::from),
         version: env!("CARGO_PKG_VERSION"),
         slot: state.slot.to_string(),
-        environment: state.gate.environment.clone(),
+        environment: state.access.environment.clone(),
     }))
 }
 

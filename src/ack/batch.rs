@@ -1,0 +1,268 @@
+//! A batch stands for the jobs of one batch until each has its fate.
+//!
+//! The feed opens a batch, gives a reference to every action it makes of the batch's jobs, and
+//! drops its own hold when it has made the last. Whoever brings the last reference back gets told
+//! so, and hands the batch to the checkpoint. Order among batches is the checkpoint's business.
+//!
+//! Not here: I/O. A batch is a counter with names on it.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::Span;
+
+use super::in_flight::InFlightGuard;
+use super::job_set::JobSet;
+use crate::change::Micros;
+use crate::change::{Change, Lsn, Position, TableId};
+
+/// Rows' commit times in microseconds since 1970, so that partitions can be pruned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreatedBetween {
+    pub min: i64,
+    pub max: i64,
+}
+
+/// What stands in the order of settlement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchDescriptor {
+    /// Batches of one run count up from 0 without a gap.
+    pub sequence: u64,
+    pub extent: JobSet,
+    pub created: CreatedBetween,
+    /// The end LSN of the last commit that this batch completes: settled with the batch and all
+    /// before it, everything up to here may be acknowledged.
+    pub end_lsn: Option<Lsn>,
+    /// The chunk of the first load that settles with this batch.
+    pub loaded: Option<LoadedChunk>,
+}
+
+/// How far the first load of a table has come once a batch settles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedChunk {
+    /// `schema.name` of the table.
+    pub table: String,
+    /// The JSON text of the last key read (an array of the key's columns); `None` when the table
+    /// is finished.
+    pub last_key: Option<String>,
+    pub row_count: u64,
+}
+
+/// A job whose document was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub job: JobKey,
+    /// A sentence for `error_message`: type, reason and the document it is about.
+    pub error: String,
+}
+
+/// When the changes of a batch were committed, in few words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commits(Vec<Committed>);
+
+/// Changes of one table that follow each other and were committed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub table: TableId,
+    /// In microseconds since 1970.
+    pub at: i64,
+    pub changes: u32,
+}
+
+impl Commits {
+    /// Those of a batch.
+    pub fn of<'a>(changes: impl Iterator<Item = &'a Change>) -> Self {
+        let mut commits: Vec<Committed> = Vec::new();
+        for change in changes {
+            match commits.last_mut() {
+                Some(last) if last.at == change.committed_at && last.table == change.table => {
+                    last.changes += 1;
+                }
+                _ => commits.push(Committed {
+                    table: change.table,
+                    at: change.committed_at,
+                    changes: 1,
+                }),
+            }
+        }
+        Self(commits)
+    }
+}
+
+/// How one job of a batch is told from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum JobKey {
+    At(Position),
+    Id(i64),
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct PendingBatch {
+    descriptor: BatchDescriptor,
+    open: AtomicUsize,
+    failures: Mutex<Vec<Failure>>,
+    commits: Commits,
+    /// Ends with the batch.
+    batch: Span,
+    /// When the last reference came back, in microseconds since 1970.
+    settled_at: AtomicI64,
+    /// As long as the batch is somewhere, its jobs are not stuck.
+    _hold: Option<InFlightGuard>,
+}
+
+impl PendingBatch {
+    /// A new batch; the caller holds its first reference and must bring it back with
+    /// [`PendingBatch::settle_one`].
+    #[must_use]
+    pub fn open(descriptor: BatchDescriptor) -> Arc<Self> {
+        Self::open_held(descriptor, Commits::default(), None, Span::none())
+    }
+
+    /// As [`PendingBatch::open`], for jobs that were committed at these times and are on the list of the
+    /// living until the batch is gone.
+    #[must_use]
+    pub fn open_held(
+        descriptor: BatchDescriptor,
+        commits: Commits,
+        hold: Option<InFlightGuard>,
+        batch: Span,
+    ) -> Arc<Self> {
+        let (open, failures) = (AtomicUsize::new(1), Mutex::default());
+        let settled_at = AtomicI64::new(0);
+        Arc::new(Self { descriptor, open, failures, commits, batch, settled_at, _hold: hold })
+    }
+
+    #[must_use]
+    pub fn descriptor(&self) -> &BatchDescriptor {
+        &self.descriptor
+    }
+
+    /// The batch, for spans of the work on it.
+    #[must_use]
+    pub fn batch(&self) -> &Span {
+        &self.batch
+    }
+
+    /// A reference for one job of this batch, to ride on an action.
+    pub fn reference(self: &Arc<Self>, job: JobKey) -> JobAck {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        JobAck { pending: Arc::clone(self), job }
+    }
+
+    /// Brings one reference back; true for the last one: now the batch can be settled.
+    #[must_use]
+    pub fn settle_one(&self) -> bool {
+        let before = self.open.fetch_sub(1, Ordering::AcqRel);
+        assert!(before > 0, "batch {} settled more often than opened", self.descriptor.sequence);
+        let last = before == 1;
+        if last {
+            self.settled_at.store(Micros::now().0, Ordering::Relaxed);
+        }
+        last
+    }
+
+    /// From commit to the last answer for the batch: changes with their seconds, once settled.
+    pub fn latencies(&self) -> impl Iterator<Item = (Committed, f64)> {
+        let settled_at = self.settled_at.load(Ordering::Relaxed);
+        self.commits.0.iter().map(move |committed| {
+            let took = u64::try_from(settled_at.saturating_sub(committed.at)).unwrap_or(0);
+            (*committed, Duration::from_micros(took).as_secs_f64())
+        })
+    }
+
+    /// The jobs that failed, each once, with its first error. Empties the list.
+    #[must_use]
+    pub fn take_failures(&self) -> Vec<Failure> {
+        let mut failures =
+            std::mem::take(&mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner));
+        failures.sort_by_key(|f| f.job);
+        failures.dedup_by_key(|f| f.job);
+        failures
+    }
+}
+
+/// One job's stake in an action. Every reference must come back through [`JobAck::done`] or
+/// [`JobAck::failed`]; dropping one leaves its batch open for ever, which is what a torn-down run
+/// wants: nothing settles by accident.
+#[derive(Debug)]
+#[must_use]
+pub struct JobAck {
+    pending: Arc<PendingBatch>,
+    job: JobKey,
+}
+
+impl JobAck {
+    /// The action is in Elasticsearch, or something newer is. Gives the batch back with the last
+    /// reference.
+    pub fn done(self) -> Option<Arc<PendingBatch>> {
+        self.pending.settle_one().then_some(self.pending)
+    }
+
+    /// Elasticsearch refuses the document for good.
+    pub fn failed(self, error: String) -> Option<Arc<PendingBatch>> {
+        self.pending
+            .failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Failure { job: self.job, error });
+        self.done()
+    }
+
+    #[must_use]
+    pub fn job(&self) -> JobKey {
+        self.job
+    }
+
+    /// The batch that the job belongs to.
+    #[must_use]
+    pub fn batch(&self) -> &Span {
+        &self.pending.batch
+    }
+}
+
+/// Hands out batch sequences for one run.
+#[derive(Debug, Default)]
+pub struct Sequence(AtomicU64);
+
+impl Sequence {
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending() -> Arc<PendingBatch> {
+        PendingBatch::open(BatchDescriptor {
+            sequence: 0,
+            extent: JobSet::None,
+            created: CreatedBetween { min: 0, max: 0 },
+            end_lsn: None,
+            loaded: None,
+        })
+    }
+
+    #[test]
+    fn the_last_reference_brings_the_ticket_back() {
+        let pending = pending();
+        let (a, b) = (pending.reference(JobKey::Id(1)), pending.reference(JobKey::Id(2)));
+        assert!(a.done().is_none());
+        assert!(!pending.settle_one());
+        assert!(b.done().is_some());
+    }
+
+    #[test]
+    fn a_job_fails_once_with_its_first_error() {
+        let pending = pending();
+        let (a, b) = (pending.reference(JobKey::Id(1)), pending.reference(JobKey::Id(1)));
+        assert!(a.failed("first".to_owned()).is_none());
+        assert!(b.failed("second".to_owned()).is_none());
+        assert!(pending.settle_one());
+        let failures = pending.take_failures();
+        assert_eq!(failures, [Failure { job: JobKey::Id(1), error: "first".to_owned() }]);
+    }
+}

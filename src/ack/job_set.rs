@@ -1,0 +1,14 @@
+//! Which jobs of the queue a batch consists of.
+
+use crate::change::Position;
+
+/// Which rows of the queue a batch stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobSet {
+    /// Rows that the recorder has just written: all of this slot's from one position to another.
+    Range { first: Position, last: Position },
+    /// Rows claimed from the table, by `id`.
+    Ids(Vec<i64>),
+    /// No rows: a mark that passes through the stages to keep its place in the order.
+    None,
+}

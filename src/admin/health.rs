@@ -1,0 +1,406 @@
+//! Whether the queue does well, told from its progress and not from its connections. Pure.
+//!
+//! Every issue comes with what a person can do about it.
+//!
+//! Not here: where the signals come from (`admin::figures::sample`, `status`).
+
+mod code;
+
+use std::time::Duration;
+
+use crate::admin::figures::sample::{Sample, SlotState};
+use crate::telemetry::readiness::{Component, Readiness};
+pub use code::{Code, Detail};
+
+/// A component may be away this long before it is more than a hiccup.
+const DOWN_MAX: Duration = Duration::from_secs(10);
+/// With unfinished jobs, something must settle within this.
+const STALLED_MAX: Duration = Duration::from_secs(60);
+/// Seconds that a change may be on its way.
+const LATE: f64 = 60.0;
+const VERY_LATE: f64 = 600.0;
+/// Share of all jobs that may be failed.
+const ERROR_RATE_MAX: f64 = 0.05;
+/// Shares of the WAL that the slot may keep which must still be free.
+const HEADROOM_LOW: f64 = 0.5;
+const HEADROOM_VERY_LOW: f64 = 0.2;
+
+/// How it is, from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
+impl Verdict {
+    /// Its word in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// What is known.
+#[derive(Clone, Debug)]
+pub struct Signals<'a> {
+    /// `Err`: PostgreSQL does not tell, and why.
+    pub sample: Result<&'a Sample, &'a str>,
+    pub readiness: &'a Readiness,
+    /// Each component's time in its present state.
+    pub age: fn(std::time::SystemTime) -> Duration,
+    /// How long nothing has settled while there was something to settle.
+    pub stalled: Duration,
+}
+
+/// See the module's documentation. `issues`, `recommendations` and `details` belong together one by
+/// one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    pub verdict: Verdict,
+    pub issues: Vec<String>,
+    pub recommendations: Vec<String>,
+    pub details: Vec<Detail>,
+    pub stuck_jobs: i64,
+    /// Failed jobs as a share of all jobs.
+    pub error_rate: f64,
+}
+
+/// Judges the signals.
+#[must_use]
+pub fn judge(signals: &Signals<'_>) -> Health {
+    let mut health = Health {
+        verdict: Verdict::Healthy,
+        issues: Vec::new(),
+        recommendations: Vec::new(),
+        details: Vec::new(),
+        stuck_jobs: 0,
+        error_rate: 0.0,
+    };
+    let sample = match signals.sample {
+        Ok(sample) => Some(sample),
+        Err(reason) => {
+            health.add(
+                Verdict::Unhealthy,
+                Code::FiguresUnreadable.with([reason.into()]),
+                format!("the queue's figures cannot be read: {reason}"),
+                "see that PostgreSQL runs and can be reached; `walferry check` says what is wrong",
+            );
+            None
+        }
+    };
+    health.components(signals, sample.is_some_and(|sample| !sample.indexing));
+    if let Some(sample) = sample {
+        health.jobs(sample, signals.stalled);
+        health.slot(&sample.slot);
+    }
+    health
+}
+
+impl Health {
+    /// One more issue.
+    pub fn add(
+        &mut self,
+        verdict: Verdict,
+        detail: impl Into<Detail>,
+        issue: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        self.verdict = self.verdict.max(verdict);
+        self.details.push(detail.into());
+        self.issues.push(issue.into());
+        self.recommendations.push(advice.into());
+    }
+
+    fn components(&mut self, signals: &Signals<'_>, halted: bool) {
+        if signals.readiness.is_standby() {
+            // What another instance does it does not do, and need not.
+            return self.add(
+                Verdict::Degraded,
+                Code::Standby,
+                "this instance stands by: another one reads the slot",
+                "ask the other one; this one takes over when it ends",
+            );
+        }
+        for (component, state) in signals.readiness.iter().filter(|(_, state)| !state.ok) {
+            // An operator's stop is told of with the jobs that it holds up.
+            if halted && component == Component::Mode {
+                continue;
+            }
+            let down = (signals.age)(state.since);
+            let verdict = if down < DOWN_MAX { Verdict::Degraded } else { Verdict::Unhealthy };
+            let issue = format!("{}: {}", component.as_str(), state.message);
+            let detail = Code::from(component).with([state.message.as_str().into()]);
+            self.add(verdict, detail, issue, advice(component));
+        }
+    }
+
+    fn jobs(&mut self, sample: &Sample, stalled: Duration) {
+        let counts = &sample.counts;
+        let unfinished = counts.pending + counts.processing;
+        self.stuck_jobs = counts.stuck;
+        self.error_rate = share(counts.failed, counts.total);
+        if !sample.indexing {
+            let since = sample.chosen_at.as_deref().unwrap_or("an unknown moment");
+            self.add(
+                Verdict::Degraded,
+                Code::IndexingStopped.with([unfinished.into(), sample.chosen_at.clone().into()]),
+                format!("indexing was stopped by an operator at {since}; {unfinished} jobs wait"),
+                "start it again when it is time: POST …/queue/start, or `walferry start`",
+            );
+        } else if unfinished > 0 && stalled >= STALLED_MAX {
+            self.add(
+                Verdict::Unhealthy,
+                Code::NothingFinished.with([unfinished.into(), stalled.as_secs().into()]),
+                format!(
+                    "nothing has been finished for {} s, and {unfinished} jobs wait",
+                    stalled.as_secs()
+                ),
+                "see GET /api/v1/health/detailed for what is down, and walferry's log",
+            );
+        }
+        if counts.stuck > 0 {
+            self.add(
+                Verdict::Degraded,
+                Code::StuckJobs.with([counts.stuck.into()]),
+                format!("{} jobs have been processing for more than 30 s", counts.stuck),
+                "they are reset every 15 s; POST …/queue/retry-failed does it now",
+            );
+        }
+        if self.error_rate > ERROR_RATE_MAX {
+            self.add(
+                Verdict::Degraded,
+                Code::ErrorRateHigh.with([counts.failed.into(), counts.total.into()]),
+                format!("{} of {} jobs failed", counts.failed, counts.total),
+                "read the errors (GET …/queue/jobs?status=failed), mend their cause, then retry",
+            );
+        }
+        if let (Some(oldest), true) = (&sample.oldest_unfinished, sample.indexing)
+            && oldest.age_seconds > LATE
+        {
+            let late = oldest.age_seconds > VERY_LATE;
+            self.add(
+                if late { Verdict::Unhealthy } else { Verdict::Degraded },
+                Code::ChangesLate.with([unfinished.into(), oldest.age_seconds.round().into()]),
+                format!(
+                    "the oldest unfinished change was committed {:.0} s ago; {unfinished} wait",
+                    oldest.age_seconds
+                ),
+                "if the number falls, wait; else see whether Elasticsearch is slow or refuses",
+            );
+        }
+    }
+
+    fn slot(&mut self, slot: &SlotState) {
+        let slot = match slot {
+            SlotState::Known(slot) => slot,
+            SlotState::Missing => {
+                return self.add(
+                    Verdict::Unhealthy,
+                    Code::SlotMissing,
+                    "the replication slot does not exist: changes are not being kept for walferry",
+                    "start `walferry run`, which makes it; if it was dropped, `walferry rebuild`",
+                );
+            }
+            SlotState::Refused => {
+                return self.add(
+                    Verdict::Degraded,
+                    Code::SlotRefused,
+                    "walferry's role may not look at replication slots: their WAL is not watched",
+                    "grant select on pg_catalog.pg_replication_slots to walferry's role",
+                );
+            }
+        };
+        match slot.wal_status.as_deref() {
+            Some("lost") => self.add(
+                Verdict::Unhealthy,
+                Code::SlotLost,
+                "the replication slot has lost WAL: changes are missing",
+                "run `walferry rebuild --yes`, which loads all rows anew, and start again",
+            ),
+            Some("unreserved") => self.add(
+                Verdict::Unhealthy,
+                Code::SlotUnreserved,
+                "the replication slot is about to lose WAL at the next checkpoint",
+                "let walferry catch up now, or raise max_slot_wal_keep_size",
+            ),
+            _ => {}
+        }
+        let Some(safe) = slot.safe_bytes else { return };
+        let free = share(safe, safe.saturating_add(slot.retained_bytes));
+        if free < HEADROOM_LOW {
+            let very = free < HEADROOM_VERY_LOW;
+            self.add(
+                if very { Verdict::Unhealthy } else { Verdict::Degraded },
+                Code::SlotHeadroomLow
+                    .with([(slot.retained_bytes >> 20).into(), (safe >> 20).into()]),
+                format!(
+                    "the slot retains {} MiB of WAL, {} MiB are left before it is lost",
+                    slot.retained_bytes >> 20,
+                    safe >> 20
+                ),
+                "see that walferry reads the slot, or raise max_slot_wal_keep_size",
+            );
+        }
+    }
+}
+
+/// What a person can do about a component.
+#[must_use]
+pub fn advice(component: Component) -> &'static str {
+    match component {
+        Component::Database => "see that PostgreSQL runs; `walferry check` says what is missing",
+        Component::Slot => {
+            "walferry tries again by itself; a standby waits for the running instance to end"
+        }
+        Component::Elasticsearch => {
+            "see that Elasticsearch runs (GET /api/v1/elasticsearch/test-connection); \
+             changes are captured meanwhile"
+        }
+        Component::Indices => "see the index's settings and blocks, and its disk's free space",
+        Component::Load => "wait for the first load; its progress is in the log",
+        Component::Mode => "wait; if it stays, see walferry's log",
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share to four digits")]
+fn share(part: i64, whole: i64) -> f64 {
+    if whole <= 0 { 0.0 } else { (part as f64 / whole as f64 * 1e4).round() / 1e4 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::figures::sample::{Counts, Moment, Oldest, Slot};
+    use crate::change::Lsn;
+    use crate::telemetry::readiness::Status;
+
+    fn sample() -> Sample {
+        Sample {
+            counts: Counts {
+                total: 150,
+                pending: 5,
+                processing: 2,
+                completed: 140,
+                failed: 3,
+                stuck: 0,
+                processing_time_ms: 12.0,
+                last_processed_at: None,
+            },
+            oldest: Oldest::default(),
+            oldest_unfinished: None,
+            indexing: true,
+            chosen_at: None,
+            settled: Lsn(0),
+            newest_id: 150,
+            ended_ids: Vec::new(),
+            slot: SlotState::Known(Slot {
+                active: true,
+                wal_status: Some("reserved".to_owned()),
+                retained_bytes: 10,
+                lag_bytes: 0,
+                safe_bytes: None,
+            }),
+        }
+    }
+
+    fn well() -> Readiness {
+        let status = Status::new();
+        Component::ALL.iter().for_each(|component| status.ok(*component, "well"));
+        status.now()
+    }
+
+    fn judged(sample: &Sample, readiness: &Readiness, age: u64, stalled: u64) -> Health {
+        let age = if age == 0 { |_| Duration::ZERO } else { |_| Duration::from_secs(60) };
+        let stalled = Duration::from_secs(stalled);
+        judge(&Signals { sample: Ok(sample), readiness, age, stalled })
+    }
+
+    fn check(change: impl FnOnce(&mut Sample), stalled: u64, verdict: Verdict, issue: &str) {
+        let mut sample = sample();
+        change(&mut sample);
+        let health = judged(&sample, &well(), 0, stalled);
+        assert_eq!(health.verdict, verdict, "{health:?}");
+        assert_eq!(health.issues.len(), health.recommendations.len());
+        assert_eq!(health.issues.len(), health.details.len());
+        assert_eq!(health.issues.len(), usize::from(verdict != Verdict::Healthy), "{health:?}");
+        assert!(health.issues.join("").contains(issue), "{health:?}");
+    }
+
+    #[test]
+    fn each_signal_has_its_verdict() {
+        use Verdict::{Degraded, Healthy, Unhealthy};
+        check(|_| {}, 0, Healthy, "");
+        check(|_| {}, 61, Unhealthy, "nothing has been finished for 61 s");
+        check(|s| (s.counts.pending, s.counts.processing) = (0, 0), 61, Healthy, "");
+        check(|s| s.counts.stuck = 1, 0, Degraded, "1 jobs have been processing");
+        check(|s| s.counts.failed = 8, 0, Degraded, "8 of 150 jobs failed");
+        check(|s| s.indexing = false, 900, Degraded, "stopped by an operator");
+        let old = |age_seconds| Some(Moment { at: String::new(), age_seconds });
+        check(|s| s.oldest_unfinished = old(61.0), 0, Degraded, "committed 61 s ago");
+        check(|s| s.oldest_unfinished = old(601.0), 0, Unhealthy, "committed 601 s ago");
+        check(|s| s.slot = SlotState::Missing, 0, Unhealthy, "does not exist");
+        let slot = |s: &mut Sample, retained: i64, safe: i64| {
+            let SlotState::Known(slot) = &mut s.slot else { return };
+            (slot.retained_bytes, slot.safe_bytes) = (retained << 20, Some(safe << 20));
+        };
+        check(|s| slot(s, 10, 54), 0, Healthy, "");
+        check(|s| slot(s, 40, 24), 0, Degraded, "24 MiB are left");
+        check(|s| slot(s, 60, 4), 0, Unhealthy, "4 MiB are left");
+        check(
+            |s| {
+                if let SlotState::Known(slot) = &mut s.slot {
+                    slot.wal_status = Some("lost".to_owned());
+                }
+            },
+            0,
+            Unhealthy,
+            "has lost WAL",
+        );
+    }
+
+    #[test]
+    fn the_error_rate_is_the_share_of_all_jobs() {
+        let health = judged(&sample(), &well(), 0, 0);
+        assert!((health.error_rate - 0.02).abs() < f64::EPSILON, "{health:?}");
+    }
+
+    #[test]
+    fn a_component_that_stays_away_is_worse_than_a_hiccup() {
+        let status = Status::new();
+        Component::ALL.iter().for_each(|component| status.ok(*component, "well"));
+        status.fault(Component::Elasticsearch, "connection refused");
+        let readiness = status.now();
+        let health = judged(&sample(), &readiness, 0, 0);
+        assert_eq!(health.verdict, Verdict::Degraded);
+        assert_eq!(health.issues, ["elasticsearch: connection refused"]);
+        let detail = serde_json::to_string(&health.details).unwrap();
+        let expected =
+            r#"[{"code":"elasticsearch_down","values":{"message":"connection refused"}}]"#;
+        assert_eq!(detail, expected);
+        assert_eq!(judged(&sample(), &readiness, 60, 0).verdict, Verdict::Unhealthy);
+    }
+
+    #[test]
+    fn of_a_standby_only_that_is_told() {
+        let status = Status::new();
+        status.standby("standing by: another instance reads the slot");
+        let health = judged(&sample(), &status.now(), 60, 0);
+        assert_eq!(health.verdict, Verdict::Degraded);
+        assert_eq!(health.issues, ["this instance stands by: another one reads the slot"]);
+    }
+
+    #[test]
+    fn without_figures_nothing_is_well() {
+        let stalled = Duration::ZERO;
+        let readiness = well();
+        let sample = Err("PostgreSQL does not answer");
+        let age = |_| Duration::ZERO;
+        let health = judge(&Signals { sample, readiness: &readiness, age, stalled });
+        assert_eq!(health.verdict, Verdict::Unhealthy);
+    }
+}

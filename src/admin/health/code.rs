@@ -1,0 +1,96 @@
+//! What may be wrong, for programs: a stable word and the figures that belong to it.
+//!
+//! Not here: when something is wrong, and the sentences for people (the parent; the page has its own).
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::telemetry::readiness::Component;
+
+/// Each is told under its word in lower case. Once given, a word stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    FiguresUnreadable,
+    Standby,
+    DatabaseDown,
+    SlotNotRead,
+    ElasticsearchDown,
+    IndicesNotReady,
+    LoadUnfinished,
+    NothingFed,
+    IndexingStopped,
+    NothingFinished,
+    StuckJobs,
+    ErrorRateHigh,
+    ChangesLate,
+    SlotMissing,
+    SlotRefused,
+    SlotLost,
+    SlotUnreserved,
+    SlotHeadroomLow,
+    NotRunning,
+}
+
+impl Code {
+    /// The figures that come with it.
+    #[must_use]
+    pub const fn values(self) -> &'static [&'static str] {
+        match self {
+            Self::FiguresUnreadable
+            | Self::DatabaseDown
+            | Self::SlotNotRead
+            | Self::ElasticsearchDown
+            | Self::IndicesNotReady
+            | Self::LoadUnfinished
+            | Self::NothingFed => &["message"],
+            Self::IndexingStopped => &["count", "since"],
+            Self::NothingFinished | Self::ChangesLate => &["count", "seconds"],
+            Self::StuckJobs => &["count"],
+            Self::ErrorRateHigh => &["count", "total"],
+            Self::SlotHeadroomLow => &["retained_mib", "safe_mib"],
+            Self::Standby
+            | Self::SlotMissing
+            | Self::SlotRefused
+            | Self::SlotLost
+            | Self::SlotUnreserved
+            | Self::NotRunning => &[],
+        }
+    }
+
+    /// With its figures, in the order of [`Code::values`].
+    pub(super) fn with<const N: usize>(self, values: [Value; N]) -> Detail {
+        debug_assert_eq!(N, self.values().len(), "{self:?}");
+        Detail { code: self, values: self.values().iter().copied().zip(values).collect() }
+    }
+}
+
+impl From<Component> for Code {
+    fn from(component: Component) -> Self {
+        match component {
+            Component::Database => Self::DatabaseDown,
+            Component::Slot => Self::SlotNotRead,
+            Component::Elasticsearch => Self::ElasticsearchDown,
+            Component::Indices => Self::IndicesNotReady,
+            Component::Load => Self::LoadUnfinished,
+            Component::Mode => Self::NothingFed,
+        }
+    }
+}
+
+/// An issue for programs.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Detail {
+    pub code: Code,
+    /// Numbers, and words that only the server knows, by name.
+    pub values: BTreeMap<&'static str, Value>,
+}
+
+impl From<Code> for Detail {
+    fn from(code: Code) -> Self {
+        code.with([])
+    }
+}

@@ -1,0 +1,6 @@
+//! Jobs as people see them: listed, filtered, shown in detail, retried, discarded.
+
+pub mod detail;
+pub mod filter;
+pub mod list;
+pub mod operations;

@@ -1,0 +1,145 @@
+//! Looks as a stream (server-sent events), for pages that stay open.
+//!
+//! `state`: an overview, at once and then when it has changed, once a second at most. `jobs`: that
+//! there are new jobs, and which ones ended. `ping` every 15 s, so that nobody between takes the
+//! connection for dead. Each look is shared by all clients (`sampler`), and a client that reads
+//! slowly misses looks, not memory of ours.
+//!
+//! Not here: what an overview is (`overview`).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Extension;
+use axum::extract;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::overview;
+use crate::admin::figures::sample::ENDED_MAX;
+use crate::admin::figures::sampler::Figures;
+use crate::api::auth::Identity;
+use crate::api::{Problem, State};
+use crate::telemetry::metrics::http::Held;
+
+/// Clients at once.
+pub(in crate::api) const CLIENTS_MAX: usize = 200;
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const PING_EVERY: Duration = Duration::from_secs(15);
+/// Then the client comes again, and is asked again who it is.
+const TIME_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// `GET events`.
+pub(in crate::api) async fn get(
+    extract::State(state): extract::State<State>,
+    identity: Option<Extension<Identity>>,
+) -> Result<Response, Problem> {
+    let place = Arc::clone(&state.streams).try_acquire_owned().map_err(|_| {
+        let detail = format!("{CLIENTS_MAX} clients are watching already; try again later");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail)
+    })?;
+    let watcher = Watcher::new(state, place, identity.and_then(|identity| identity.0.expires_at));
+    let events = stream::unfold(watcher, |mut watcher| async move {
+        let event = watcher.next().await?;
+        Some((Ok::<Event, Infallible>(event), watcher))
+    });
+    let mut response = Sse::new(events).into_response();
+    // Proxies must not collect what is meant for now.
+    let name = HeaderName::from_static("x-accel-buffering");
+    response.headers_mut().insert(name, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// What one client has been told.
+struct Watcher {
+    state: State,
+    ticks: tokio::time::Interval,
+    /// The last overview, as it was sent.
+    told: String,
+    newest_id: Option<i64>,
+    pending: Option<Event>,
+    number: u64,
+    spoke: Instant,
+    end: Instant,
+    _place: (OwnedSemaphorePermit, Held),
+}
+
+impl Watcher {
+    fn new(state: State, place: OwnedSemaphorePermit, expires_at: Option<SystemTime>) -> Self {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (now, counted) = (Instant::now(), state.metrics.http.watching());
+        // Nobody watches for longer than they may.
+        let left = expires_at.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+        Self {
+            state,
+            ticks,
+            told: String::new(),
+            newest_id: None,
+            pending: None,
+            number: 0,
+            spoke: now,
+            end: now + left.unwrap_or(TIME_MAX).min(TIME_MAX),
+            _place: (place, counted),
+        }
+    }
+
+    /// The next event; `None` when the client must come again.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.pending.take() {
+                return Some(self.numbered(event));
+            }
+            tokio::select! {
+                () = self.state.stop.cancelled() => return None,
+                _ = self.ticks.tick() => {}
+            }
+            if Instant::now() >= self.end {
+                return None;
+            }
+            let figures = self.state.sampler.recent().await;
+            let overview = overview::look(&self.state, &figures);
+            self.pending = figures.ok().and_then(|figures| self.jobs(&figures));
+            let text = serde_json::to_string(&overview).unwrap_or_default();
+            if text != self.told {
+                self.told.clone_from(&text);
+                return Some(self.numbered(Event::default().event("state").data(text)));
+            }
+            if self.pending.is_none() && self.spoke.elapsed() >= PING_EVERY {
+                return Some(self.numbered(Event::default().event("ping").data("{}")));
+            }
+        }
+    }
+
+    /// That there are new jobs, or that some ended.
+    fn jobs(&mut self, figures: &Figures) -> Option<Event> {
+        let sample = &figures.sample;
+        let known = self.newest_id.unwrap_or(sample.newest_id);
+        // After a `clear` the newest job there is is an old one. Numbers that a rollback took are
+        // counted too: there are at most so many.
+        let new_count = (sample.newest_id - known).max(0);
+        self.newest_id = Some(known.max(sample.newest_id));
+        let ended = &sample.ended_ids;
+        if new_count == 0 && ended.is_empty() {
+            return None;
+        }
+        let more = ended.len() >= ENDED_MAX;
+        let data = json!({
+            "newest_id": sample.newest_id, "new_count": new_count,
+            "changed_ids": ended, "more": more,
+        });
+        Some(Event::default().event("jobs").data(data.to_string()))
+    }
+
+    fn numbered(&mut self, event: Event) -> Event {
+        self.number += 1;
+        self.spoke = Instant::now();
+        event.id(self.number.to_string())
+    }
+}

@@ -1,0 +1,178 @@
+//! `/openapi.json`: OpenAPI 3.1, made from the table of routes.
+//!
+//! Not here: the routes (`route`).
+
+use std::sync::OnceLock;
+
+use axum::Json;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::{Access, Answer, Method, Place, Route, routes};
+use crate::api::QUEUE_PREFIXES;
+use crate::api::server::problem::ProblemBody;
+
+/// `GET /openapi.json`.
+pub(in crate::api) async fn get() -> Json<&'static Value> {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    Json(DOCUMENT.get_or_init(document))
+}
+
+/// The whole description.
+#[must_use]
+pub fn document() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = SchemaGenerator::new(settings);
+    let problem = generator.subschema_for::<ProblemBody>().to_value();
+    let mut paths = Map::new();
+    for route in routes() {
+        let prefixes: &[&str] = match route.place {
+            Place::Root => &[""],
+            Place::Queue => &QUEUE_PREFIXES,
+        };
+        for (number, prefix) in prefixes.iter().enumerate() {
+            let operation = operation(&route, number, &problem, &mut generator);
+            let path = paths.entry(format!("{prefix}{}", route.path)).or_insert_with(|| json!({}));
+            if let Some(path) = path.as_object_mut() {
+                path.insert(method(route.method).to_owned(), operation);
+            }
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "walferry",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Keeps Elasticsearch true to PostgreSQL, with a receipt for every change",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "bearer": [] }, {}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "bearer": {
+                "type": "http", "scheme": "bearer",
+                "description": "a token of walferry's own, or a JWT; needed where configured",
+            } },
+            "schemas": generator.take_definitions(true),
+        },
+    })
+}
+
+const fn method(method: Method) -> &'static str {
+    match method {
+        Method::Get => "get",
+        Method::Post => "post",
+    }
+}
+
+/// `number` tells twins apart: ids of operations differ.
+fn operation(
+    route: &Route,
+    number: usize,
+    problem: &Value,
+    generator: &mut SchemaGenerator,
+) -> Value {
+    let words: Vec<&str> = route
+        .path
+        .split(|character: char| !character.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty() && !matches!(*word, "api" | "v1"))
+        .collect();
+    let twin = if number == 0 { "" } else { "_original" };
+    let (kind, answer) = match &route.answer {
+        Answer::Json(schema) => ("application/json", schema(generator).to_value()),
+        Answer::Other(kind, what) => (*kind, json!({ "type": "string", "description": what })),
+    };
+    let mut operation = json!({
+        "operationId": format!("{}_{}{twin}", method(route.method), words.join("_")),
+        "summary": route.summary,
+        "x-role": route.access.as_str(),
+        "responses": {
+            "200": { "description": "done", "content": { kind: { "schema": answer } } },
+            "default": {
+                "description": "it could not be done",
+                "content": { "application/problem+json": { "schema": problem } },
+            },
+        },
+    });
+    if route.access == Access::Public {
+        operation["security"] = json!([]);
+    }
+    let parameters = parameters(route, generator);
+    if !parameters.is_empty() {
+        operation["parameters"] = parameters.into();
+    }
+    if let Some(schema) = route.body {
+        let schema = schema(generator).to_value();
+        operation["requestBody"] =
+            json!({ "content": { "application/json": { "schema": schema } } });
+    }
+    operation
+}
+
+fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
+    let in_path = route.path.split('/').filter_map(|part| {
+        let name = part.strip_prefix('{')?.strip_suffix('}')?;
+        Some(json!({
+            "name": name, "in": "path", "required": true, "schema": { "type": "string" },
+        }))
+    });
+    let mut parameters: Vec<Value> = in_path.collect();
+    let Some(query) = route.query else { return parameters };
+    let schema = query(generator).to_value();
+    // The schema itself, or a reference to it.
+    let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+    let schema = match name.and_then(|name| generator.definitions_mut().remove(name)) {
+        Some(definition) => definition,
+        None => schema,
+    };
+    let fields = schema["properties"].as_object().cloned().unwrap_or_default();
+    for (name, schema) in fields {
+        parameters.push(json!({ "name": name, "in": "query", "schema": schema }));
+    }
+    parameters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_described_under_each_of_its_paths() {
+        let document = document();
+        for route in routes() {
+            let prefixes: &[&str] = match route.place {
+                Place::Root => &[""],
+                Place::Queue => &QUEUE_PREFIXES,
+            };
+            for prefix in prefixes {
+                let path = format!("{prefix}{}", route.path);
+                let operation = &document["paths"][&path][method(route.method)];
+                assert_eq!(operation["x-role"], route.access.as_str(), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn ids_differ_and_references_resolve() {
+        let document = document();
+        let text = document.to_string();
+        let mut ids: Vec<&str> = text
+            .split("\"operationId\":\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+        for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().unwrap();
+            assert!(document["components"]["schemas"][name].is_object(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What every request passes: the listener, limits, the origin policy, request ids, input, problems.
+//!
+//! Not here: who asks (`auth`), and what a route does (`routes`).
+
+pub mod input;
+pub mod limits;
+pub mod listener;
+pub mod origin;
+pub mod problem;
+pub mod rate;
+pub mod request_id;
+pub mod time;

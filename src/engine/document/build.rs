@@ -1,0 +1,456 @@
+//! A row and the rows it embeds become a document: bytes cut from rows, never parsed. Pure.
+//!
+//! Not here: which documents a change touches (`engine::document::route`), and where embedded rows come
+//! from (`engine::feed::render::cache`).
+
+use foldhash::HashMap;
+use smallvec::SmallVec;
+
+use super::definition::{Definition, Source, SourceId};
+use super::layout::{Layout, Member, PerShape, TreeLayout, ValueLayout, members};
+use super::suggest;
+use crate::change::{Row, TableId};
+
+/// Rows that documents show.
+pub trait Embedded {
+    /// The row with this key, if there is one: for one key always the same reference, by which a
+    /// path notices that it comes round again.
+    fn row(&self, table: TableId, key: &str) -> Option<&Row>;
+}
+
+/// Whether a row has a document in this source.
+#[must_use]
+pub fn included(source: &Source, row: &Row) -> bool {
+    source.include.iter().all(|include| {
+        row.get(&include.column).is_some_and(|value| include.values.iter().any(|v| v == value))
+    })
+}
+
+/// Builds documents; remembers where fields stand in rows of a shape.
+#[derive(Debug, Default)]
+pub struct Builder {
+    layouts: HashMap<SourceId, PerShape<Layout>>,
+    trees: HashMap<TableId, PerShape<TreeLayout>>,
+}
+
+impl Builder {
+    /// Appends the document of a row to `out`, as one line of JSON.
+    #[expect(clippy::too_many_arguments, reason = "the caller owns the rows and the buffer")]
+    pub fn build(
+        &mut self,
+        definition: &Definition,
+        id: SourceId,
+        row: &Row,
+        embedded: &dyn Embedded,
+        out: &mut Vec<u8>,
+    ) {
+        let from = out.len();
+        let layouts = self.layouts.entry(id).or_default();
+        let layout =
+            layouts.get(row.columns(), |columns| Layout::new(definition.source(id), columns));
+        let shown = Shown { definition, embedded, trees: &mut self.trees };
+        write_document(layout, row, shown, out);
+        one_line(out.get_mut(from..).unwrap_or_default());
+    }
+}
+
+/// The rows that a document shows, and how they form trees.
+struct Shown<'a> {
+    definition: &'a Definition,
+    embedded: &'a dyn Embedded,
+    trees: &'a mut HashMap<TableId, PerShape<TreeLayout>>,
+}
+
+impl<'a> Shown<'a> {
+    /// The row whose key stands at this place.
+    fn referred(&self, table: TableId, row: &Row, place: Option<usize>) -> Option<&'a Row> {
+        self.embedded.row(table, &row.text_at(place?)?)
+    }
+
+    /// The labels from the root down to a row, as a JSON array. Stops at the first repeated row
+    /// and at a missing one.
+    fn write_path(&mut self, table: TableId, start: Option<&'a Row>, out: &mut Vec<u8>) {
+        let mut up: SmallVec<[(&Row, &[u8]); 8]> = SmallVec::new();
+        if let Some(tree) = self.definition.tree(table) {
+            let layouts = self.trees.entry(table).or_default();
+            let mut next = start;
+            while let Some(row) =
+                next.filter(|row| !up.iter().any(|(seen, _)| std::ptr::eq(*seen, *row)))
+            {
+                let at = *layouts.get(row.columns(), |columns| TreeLayout::new(tree, columns));
+                up.push((row, at.label.and_then(|label| row.at(label)).unwrap_or(b"null")));
+                let parent = at.parent.and_then(|parent| row.text_at(parent));
+                next = parent.and_then(|key| self.embedded.row(table, &key));
+            }
+        }
+        out.push(b'[');
+        for (place, (_, label)) in up.iter().rev().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(label);
+        }
+        out.push(b']');
+    }
+}
+
+fn write_document(layout: &mut Layout, row: &Row, mut shown: Shown<'_>, out: &mut Vec<u8>) {
+    let mut object = Object::begin(out);
+    if layout.whole && row.is_complete() {
+        object.body(row.json());
+    } else {
+        object.members(&layout.columns, row);
+    }
+    for (key, value) in &mut layout.fields {
+        write_field(key, value, row, &mut shown, &mut object);
+    }
+    object.end();
+}
+
+fn write_field(
+    key: &[u8],
+    value: &mut ValueLayout,
+    row: &Row,
+    shown: &mut Shown<'_>,
+    object: &mut Object<'_>,
+) {
+    match value {
+        ValueLayout::Column(place) => {
+            if let Some(value) = row.at(*place) {
+                object.key(key).extend_from_slice(value);
+            }
+        }
+        ValueLayout::Constant(json) => object.key(key).extend_from_slice(json),
+        ValueLayout::Geo { lat, lon } => {
+            let set = |place| row.at(place).filter(|value| *value != b"null");
+            if let (Some(lat), Some(lon)) = (set(*lat), set(*lon)) {
+                let out = object.key(key);
+                for part in [br#"{"lat":"#, lat, br#","lon":"#, lon, b"}"] {
+                    out.extend_from_slice(part);
+                }
+            }
+        }
+        ValueLayout::Embed { table, by, columns, path, members: layouts } => {
+            let out = object.key(key);
+            let Some(embedded) = shown.referred(*table, row, *by) else {
+                out.extend_from_slice(b"null");
+                return;
+            };
+            let layout = layouts.get(embedded.columns(), |shape| members(columns, shape));
+            let mut inner = Object::begin(out);
+            inner.members(layout, embedded);
+            if let Some(path) = path {
+                shown.write_path(*table, Some(embedded), inner.key(path));
+            }
+            inner.end();
+        }
+        ValueLayout::Path { table, start } => {
+            let start = shown.referred(*table, row, *start);
+            shown.write_path(*table, start, object.key(key));
+        }
+        ValueLayout::Suggest { input, weight } => {
+            let values = input.iter().filter_map(|place| row.at(*place));
+            suggest::write(values, *weight, object.key(key));
+        }
+    }
+}
+
+/// A line end in a bulk request would tear its document in two. In JSON one can only stand where
+/// a space may stand as well.
+fn one_line(json: &mut [u8]) {
+    let mut rest = json;
+    while let Some(at) = memchr::memchr(b'\n', rest) {
+        rest[at] = b' ';
+        rest = &mut rest[at..];
+    }
+}
+
+/// Writes one JSON object.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    empty: bool,
+}
+
+impl<'a> Object<'a> {
+    fn begin(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, empty: true }
+    }
+
+    /// Begins a member; its value is to be appended. `key` is `"name":`.
+    fn key(&mut self, key: &[u8]) -> &mut Vec<u8> {
+        if !self.empty {
+            self.out.push(b',');
+        }
+        self.empty = false;
+        self.out.extend_from_slice(key);
+        self.out
+    }
+
+    /// The values that the row has.
+    fn members(&mut self, members: &[Member], row: &Row) {
+        for (place, key) in members {
+            if let Some(value) = row.at(*place) {
+                self.key(key).extend_from_slice(value);
+            }
+        }
+    }
+
+    /// The members of another object's text.
+    fn body(&mut self, object: &[u8]) {
+        let object = object.trim_ascii();
+        let inner = object.get(1..object.len().saturating_sub(1)).unwrap_or_default();
+        if !inner.trim_ascii().is_empty() {
+            self.key(inner);
+        }
+    }
+
+    fn end(self) {
+        self.out.push(b'}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::document::parse;
+
+    #[derive(Default)]
+    struct Rows(HashMap<(TableId, String), Row>);
+
+    impl Embedded for Rows {
+        fn row(&self, table: TableId, key: &str) -> Option<&Row> {
+            self.0.get(&(table, key.to_owned()))
+        }
+    }
+
+    fn rows(definition: &Definition) -> Rows {
+        let mut rows = Rows::default();
+        let mut add = |table: &str, key: &str, json: &str| {
+            let table = definition.table("public", table).unwrap();
+            rows.0.insert((table, key.to_owned()), Row::parse(json, None).unwrap());
+        };
+        add(
+            "profiles",
+            "u1",
+            r#"{"id":"u1","username":"ayşe","full_name":"Ayşe","avatar_url":null,"email":"x@y","phone":"5","bio":"b","location":"İzmir","rating":4.50,"is_verified":true}"#,
+        );
+        add("categories", "c1", r#"{"id":"c1","parent_id":null,"name":"Ev","slug":"ev"}"#);
+        add(
+            "categories",
+            "c2",
+            r#"{"id":"c2","parent_id":"c1","name":"Mobilya","slug":"mobilya"}"#,
+        );
+        add("categories", "c3", r#"{"id":"c3","parent_id":"c4","name":"X","slug":"x"}"#);
+        add("categories", "c4", r#"{"id":"c4","parent_id":"c3","name":"Y","slug":"y"}"#);
+        add("categories", "self", r#"{"id":"self","parent_id":"self","name":"S","slug":"s"}"#);
+        add("categories", "orphan", r#"{"id":"orphan","parent_id":"gone","name":"O","slug":"o"}"#);
+        rows
+    }
+
+    fn check(index: &str, source: u16, row: &str, expected: Option<&str>) {
+        let definition = parse::parse(None).unwrap();
+        let rows = rows(&definition);
+        let row = Row::parse(row, None).unwrap();
+        let id = definition
+            .sources()
+            .find(|id| {
+                definition.indices[usize::from(id.index.0)].name == index && id.number == source
+            })
+            .unwrap();
+        let built = included(definition.source(id), &row).then(|| {
+            let mut out = Vec::new();
+            Builder::default().build(&definition, id, &row, &rows, &mut out);
+            String::from_utf8(out).unwrap()
+        });
+        assert_eq!(built.as_deref(), expected);
+    }
+
+    #[test]
+    fn a_listing_has_its_columns_and_what_it_embeds() {
+        check(
+            "listings",
+            0,
+            r#"{"id":"l1","user_id":"u1","category_id":"c2","price":1.50,"status":"active","latitude":41.0,"longitude":29}"#,
+            Some(
+                r#"{"id":"l1","user_id":"u1","category_id":"c2","price":1.50,"status":"active","latitude":41.0,"longitude":29,"location":{"lat":41.0,"lon":29},"seller":{"id":"u1","username":"ayşe","full_name":"Ayşe","avatar_url":null,"location":"İzmir","rating":4.50,"is_verified":true},"category":{"id":"c2","name":"Mobilya","slug":"mobilya","path":["Ev","Mobilya"]}}"#,
+            ),
+        );
+    }
+
+    #[test]
+    fn only_active_listings_have_a_document() {
+        for status in ["draft", "inactive", "sold", "expired", "rejected"] {
+            check("listings", 0, &format!(r#"{{"id":"l1","status":"{status}"}}"#), None);
+        }
+    }
+
+    #[test]
+    fn a_location_needs_both_and_missing_rows_are_null() {
+        let with = |pair: &str, location: &str| {
+            check(
+                "listings",
+                0,
+                &format!(r#"{{"id":"l","status":"active",{pair}}}"#),
+                Some(&format!(
+                    r#"{{"id":"l","status":"active",{pair}{location},"seller":null,"category":null}}"#
+                )),
+            );
+        };
+        for pair in [
+            r#""latitude":null,"longitude":1"#,
+            r#""latitude":1,"longitude":null"#,
+            r#""latitude":null,"longitude":null"#,
+            r#""latitude":1"#,
+        ] {
+            with(pair, "");
+        }
+        let point = |lat: &str, lon: &str| {
+            let pair = format!(r#""latitude":{lat},"longitude":{lon}"#);
+            with(&pair, &format!(r#","location":{{"lat":{lat},"lon":{lon}}}"#));
+        };
+        point("0", "-0.10");
+        point("91", "181");
+        point(r#""NaN""#, r#""-Infinity""#);
+    }
+
+    #[test]
+    fn values_stand_as_the_row_has_them() {
+        for value in [
+            "9007199254740993",
+            "1.50",
+            r#""NaN""#,
+            r#""infinity""#,
+            r#""20000-01-01T00:00:00+00:00""#,
+            r#""İstanbul'da ısıtıcı, \"ĞÜŞ\"""#,
+            r#"{"a": [1, {"b": "}\\"}], "c": 1e400}"#,
+        ] {
+            let row = format!(r#"{{"id":"u1", "bio": {value}, "email":"a@b"}}"#);
+            check("profiles", 0, &row, Some(&format!(r#"{{"id":"u1","bio":{value}}}"#)));
+            let row = format!(r#"{{"id":"l","status":"active","price":{value}}}"#);
+            let whole = format!(
+                r#"{{"id":"l","status":"active","price":{value},"seller":null,"category":null}}"#
+            );
+            check("listings", 0, &row, Some(&whole));
+        }
+    }
+
+    #[test]
+    fn a_document_is_one_line() {
+        check(
+            "listings",
+            0,
+            "{\"status\":\"active\",\n\"attributes\":{\"a\":\n[\n\"\\n\"\n]}}",
+            Some(
+                r#"{"status":"active", "attributes":{"a": [ "\n" ]},"seller":null,"category":null}"#,
+            ),
+        );
+    }
+
+    #[test]
+    fn private_columns_stay_out() {
+        check(
+            "profiles",
+            0,
+            r#"{"id":"u1","email":"a@b","phone":null,"bio":"x"}"#,
+            Some(r#"{"id":"u1","bio":"x"}"#),
+        );
+    }
+
+    #[test]
+    fn no_index_shows_a_private_column() {
+        let definition = parse::parse(None).unwrap();
+        let rows = rows(&definition);
+        let private = r#"{"id":"u1","user_id":"u1","category_id":"c2","status":"active","is_active":true,"email":"SECRET","phone":"SECRET"}"#;
+        for id in definition.sources() {
+            // A listing's or category's own columns are all public, whatever their names.
+            if definition.tables[usize::from(definition.source(id).table.0)].name == "profiles" {
+                let row = Row::parse(private, None).unwrap();
+                let mut out = Vec::new();
+                Builder::default().build(&definition, id, &row, &rows, &mut out);
+                assert!(!String::from_utf8(out).unwrap().contains("SECRET"), "{id:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_ends_at_the_first_repeated_id() {
+        check("categories", 0, r#"{"id":"c2"}"#, Some(r#"{"id":"c2","path":["Ev","Mobilya"]}"#));
+        check("categories", 0, r#"{"id":"c3"}"#, Some(r#"{"id":"c3","path":["Y","X"]}"#));
+        check("categories", 0, r#"{"id":"self"}"#, Some(r#"{"id":"self","path":["S"]}"#));
+        check("categories", 0, r#"{"id":"orphan"}"#, Some(r#"{"id":"orphan","path":["O"]}"#));
+        check("categories", 0, r#"{"id":"none"}"#, Some(r#"{"id":"none","path":[]}"#));
+    }
+
+    #[test]
+    fn a_path_has_any_depth() {
+        let definition = parse::parse(None).unwrap();
+        let table = definition.table("public", "categories").unwrap();
+        let mut rows = Rows::default();
+        for depth in 0..1000 {
+            let parent = if depth == 0 { "null".to_owned() } else { (depth - 1).to_string() };
+            let json = format!(r#"{{"id":{depth},"parent_id":{parent},"name":"{depth}"}}"#);
+            rows.0.insert((table, depth.to_string()), Row::parse(&json, None).unwrap());
+        }
+        let id = definition.sources_of(table)[0];
+        let mut out = Vec::new();
+        let row = rows.0[&(table, "999".to_owned())].clone();
+        Builder::default().build(&definition, id, &row, &rows, &mut out);
+        let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let labels = document["path"].as_array().unwrap();
+        assert_eq!((labels.len(), &labels[0], &labels[999]), (1000, &"0".into(), &"999".into()));
+    }
+
+    #[test]
+    fn rows_of_another_shape_are_laid_out_anew() {
+        let definition = parse::parse(None).unwrap();
+        let rows = rows(&definition);
+        let profiles = definition.table("public", "profiles").unwrap();
+        let id = definition.sources_of(profiles)[0];
+        let mut builder = Builder::default();
+        let mut check = |row: &Row, expected: &str| {
+            let mut out = b"before".to_vec();
+            builder.build(&definition, id, row, &rows, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("before{expected}"));
+        };
+        let narrow = Row::parse(r#"{"email":"e","id":"p"}"#, None).unwrap();
+        let wide = Row::parse(r#"{"id":"p","new":1,"email":"e"}"#, None).unwrap();
+        for _ in 0..2 {
+            check(&narrow, r#"{"id":"p"}"#);
+            check(&wide, r#"{"id":"p","new":1}"#);
+        }
+    }
+
+    #[test]
+    fn a_computed_field_takes_the_place_of_a_column() {
+        check(
+            "listings",
+            0,
+            r#"{"location":"İzmir","status":"active","seller":1,"latitude":null,"longitude":2}"#,
+            Some(
+                r#"{"status":"active","latitude":null,"longitude":2,"seller":null,"category":null}"#,
+            ),
+        );
+    }
+
+    #[test]
+    fn suggestions_are_of_active_categories_and_listings() {
+        check(
+            "ai_suggestions",
+            0,
+            r#"{"id":"c2","name":"Mobilya","is_active":true,"keywords":["koltuk",null,"",  "çekyat"]}"#,
+            Some(
+                r#"{"kind":"category","text":"Mobilya","category_id":"c2","path":["Ev","Mobilya"],"suggest":{"input":["Mobilya","koltuk","çekyat"],"weight":10}}"#,
+            ),
+        );
+        check("ai_suggestions", 0, r#"{"id":"c2","name":"M","is_active":false}"#, None);
+        check(
+            "ai_suggestions",
+            1,
+            r#"{"id":"l1","title":"Koltuk","status":"active","category_id":"c1","tags":[]}"#,
+            Some(
+                r#"{"kind":"listing","text":"Koltuk","category_id":"c1","path":["Ev"],"suggest":{"input":["Koltuk"],"weight":1}}"#,
+            ),
+        );
+    }
+}

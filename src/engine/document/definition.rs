@@ -1,0 +1,264 @@
+//! What the configuration declares: tables, and the documents made of their rows.
+//!
+//! Not here: reading TOML (`engine::document::parse`) and building documents (`engine::document::build`).
+
+use std::collections::BTreeSet;
+
+use smallvec::SmallVec;
+
+use super::id::{DocumentId, IndexId};
+use crate::change::TableId;
+
+/// A source: one table's contribution to one index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceId {
+    pub index: IndexId,
+    /// Its place among the index's sources.
+    pub number: u16,
+}
+
+/// All tables and indices. Checked by `engine::document::parse`: every name resolves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    pub tables: Vec<Table>,
+    pub indices: Vec<Index>,
+    /// By table: what shows its rows.
+    pub(super) dependents: Vec<Vec<Dependent>>,
+}
+
+/// A table whose changes are followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    pub schema: String,
+    pub name: String,
+    /// Column that names the parent row, and the one that a path shows, for tables with paths.
+    pub tree: Option<Tree>,
+}
+
+/// How rows of a table form a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    pub parent: String,
+    pub label: String,
+}
+
+/// One index, known by its alias.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Index {
+    pub name: String,
+    pub settings: serde_json::Value,
+    pub mappings: serde_json::Value,
+    pub sources: Vec<Source>,
+}
+
+/// See [`SourceId`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    pub table: TableId,
+    /// Put before the key to make `_id`.
+    pub id_prefix: String,
+    /// Rows for which there is a document: all must hold.
+    pub include: Vec<Include>,
+    pub base: Base,
+    pub fields: Vec<Field>,
+    /// Field and term that tell this source's documents from others of the index.
+    pub filter: Option<(String, String)>,
+}
+
+/// A column that must have one of some values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Include {
+    pub column: String,
+    /// JSON texts.
+    pub values: Vec<Vec<u8>>,
+}
+
+/// Which columns become fields of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Base {
+    AllExcept(Vec<String>),
+    Nothing,
+}
+
+/// A computed field. It takes the place of a column of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub name: String,
+    pub value: FieldValue,
+}
+
+/// Where a field's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FieldValue {
+    /// A column under another name.
+    Column(String),
+    /// JSON text.
+    Constant(String),
+    /// `{lat, lon}` when neither column is null.
+    Geo { lat: String, lon: String },
+    /// Columns of the row that `by` refers to; null where there is none. `path` adds the labels
+    /// from the root down to it, as a field of that name.
+    Embed { table: TableId, by: String, columns: Vec<String>, path: Option<String> },
+    /// The labels from the root down to the row that `start` refers to.
+    Path { table: TableId, start: String },
+    /// An input of a completion field: texts, and the elements of arrays of text.
+    Suggest { input: Vec<String>, weight: u32 },
+}
+
+/// Rows of `table` that show rows of another (or of the same) table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependent {
+    pub table: TableId,
+    /// Its column that holds the shown row's key.
+    pub by: String,
+    /// What is shown, of the changed row.
+    pub shown: Vec<String>,
+    /// Rows that refer to any row below the changed one show it too.
+    pub path: bool,
+    pub sources: Vec<SourceId>,
+}
+
+impl Definition {
+    /// # Panics
+    /// Never for ids of this definition.
+    #[must_use]
+    pub fn source(&self, id: SourceId) -> &Source {
+        &self.indices[usize::from(id.index.0)].sources[usize::from(id.number)]
+    }
+
+    /// Columns of a table that are left out of its documents: nobody else is shown them either.
+    #[must_use]
+    pub fn private_columns(&self, table: &str) -> Vec<String> {
+        let of = |id: &SourceId| self.tables[usize::from(self.source(*id).table.0)].name == table;
+        let mut columns: Vec<String> = self
+            .sources()
+            .filter(of)
+            .filter_map(|id| match &self.source(id).base {
+                Base::AllExcept(columns) => Some(columns.clone()),
+                Base::Nothing => None,
+            })
+            .flatten()
+            .collect();
+        columns.sort();
+        columns.dedup();
+        columns
+    }
+
+    /// The sources that take rows of a table.
+    #[must_use]
+    pub fn sources_of(&self, table: TableId) -> SmallVec<[SourceId; 4]> {
+        self.sources().filter(|id| self.source(*id).table == table).collect()
+    }
+
+    /// All sources.
+    pub fn sources(&self) -> impl Iterator<Item = SourceId> {
+        (0_u16..).zip(&self.indices).flat_map(|(index, definition)| {
+            (0_u16..)
+                .zip(&definition.sources)
+                .map(move |(number, _)| SourceId { index: IndexId(index), number })
+        })
+    }
+
+    /// What shows rows of this table.
+    #[must_use]
+    pub fn dependents_of(&self, table: TableId) -> &[Dependent] {
+        self.dependents.get(usize::from(table.0)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether documents show rows of this table inside others.
+    #[must_use]
+    pub fn is_embedded(&self, table: TableId) -> bool {
+        !self.dependents_of(table).is_empty()
+    }
+
+    #[must_use]
+    pub fn tree(&self, table: TableId) -> Option<&Tree> {
+        self.tables.get(usize::from(table.0))?.tree.as_ref()
+    }
+
+    /// The document of a source for a row's key.
+    #[must_use]
+    pub fn document(&self, source: SourceId, key: &str) -> DocumentId {
+        let prefix = &self.source(source).id_prefix;
+        DocumentId { index: source.index, id: [prefix.as_str(), key].concat().into() }
+    }
+
+    /// The key's text in a document's id; `None` for a document that is not of this source.
+    #[must_use]
+    pub fn key_of<'a>(&self, source: SourceId, id: &'a str) -> Option<&'a str> {
+        id.strip_prefix(self.source(source).id_prefix.as_str())
+    }
+
+    /// The table of this name.
+    #[must_use]
+    pub fn table(&self, schema: &str, name: &str) -> Option<TableId> {
+        let place = self.tables.iter().position(|t| t.schema == schema && t.name == name)?;
+        Some(TableId(u16::try_from(place).ok()?))
+    }
+
+    /// Every column that the definition names on a table: what must be in the catalog, or a
+    /// private column would be let through by a slip of the pen.
+    #[must_use]
+    pub fn columns_named(&self, table: TableId) -> BTreeSet<&str> {
+        let mut names = BTreeSet::new();
+        if let Some(tree) = self.tree(table) {
+            names.extend([tree.parent.as_str(), tree.label.as_str()]);
+        }
+        for source in self.indices.iter().flat_map(|index| &index.sources) {
+            for Field { value, .. } in &source.fields {
+                if let FieldValue::Embed { table: embedded, columns, .. } = value
+                    && *embedded == table
+                {
+                    names.extend(columns.iter().map(String::as_str));
+                }
+            }
+            if source.table == table {
+                names.extend(source.columns_named());
+            }
+        }
+        names
+    }
+}
+
+impl Source {
+    /// The columns named of the source's own rows.
+    fn columns_named(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.include.iter().map(|i| i.column.as_str()).collect();
+        if let Base::AllExcept(except) = &self.base {
+            names.extend(except.iter().map(String::as_str));
+        }
+        for field in &self.fields {
+            match &field.value {
+                FieldValue::Column(column) => names.push(column),
+                FieldValue::Constant(_) => {}
+                FieldValue::Geo { lat, lon } => names.extend([lat.as_str(), lon.as_str()]),
+                FieldValue::Embed { by, .. } => names.push(by),
+                FieldValue::Path { start, .. } => names.push(start),
+                FieldValue::Suggest { input, .. } => names.extend(input.iter().map(String::as_str)),
+            }
+        }
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::document::parse;
+
+    fn check(table: &str, expected: &str) {
+        let definition = parse::parse(None).unwrap();
+        let table = definition.table("public", table).unwrap();
+        let names: Vec<&str> = definition.columns_named(table).into_iter().collect();
+        assert_eq!(names.join(" "), expected);
+    }
+
+    #[test]
+    fn every_named_column_can_be_looked_for() {
+        check("listings", "category_id latitude longitude status tags title user_id");
+        check(
+            "profiles",
+            "avatar_url email full_name id is_verified location phone rating username",
+        );
+        check("categories", "id is_active keywords name parent_id slug");
+    }
+}

@@ -1,0 +1,211 @@
+//! What the catalog says of a configured table: its key, and how to name it in SQL. Pure.
+
+use std::sync::Arc;
+
+use crate::change::{Row, TableId};
+use crate::engine::document::route::Keys;
+use crate::postgres::{quote_identifier, quote_qualified};
+use crate::storage::queue::record_id;
+
+/// A column of a key, or one that other rows are found by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnType {
+    pub name: String,
+    /// As `format_type` prints it, for casts.
+    pub type_name: String,
+}
+
+/// A configured table, as found in the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableShape {
+    pub schema: String,
+    pub name: String,
+    /// The primary key's columns, in order.
+    pub key: Vec<ColumnType>,
+    /// Columns that rows are looked up by, key columns not included.
+    pub references: Vec<ColumnType>,
+    /// The key's constraint is deferrable: the stream may remove a key that is alive again.
+    pub key_deferrable: bool,
+}
+
+/// The shapes of all configured tables, by [`TableId`].
+#[derive(Clone, Debug)]
+pub struct Shapes(Arc<Vec<TableShape>>);
+
+impl Shapes {
+    #[must_use]
+    pub fn new(shapes: Vec<TableShape>) -> Self {
+        Self(Arc::new(shapes))
+    }
+
+    /// # Panics
+    /// Never for tables of the definition that the shapes were made for.
+    #[must_use]
+    pub fn of(&self, table: TableId) -> &TableShape {
+        &self.0[usize::from(table.0)]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &TableShape> {
+        self.0.iter()
+    }
+}
+
+impl Keys for Shapes {
+    fn parts(&self, table: TableId, row: &Row) -> Vec<String> {
+        self.of(table).key_parts(row)
+    }
+
+    fn text(&self, parts: &[String]) -> String {
+        record_id::document_id(parts)
+    }
+}
+
+impl TableShape {
+    /// `schema.name`, quoted for SQL.
+    #[must_use]
+    pub fn qualified(&self) -> String {
+        quote_qualified(&self.schema, &self.name)
+    }
+
+    /// `schema.name` for people.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// The parts of a row's key as text; empty where the row does not carry its key.
+    #[must_use]
+    pub fn key_parts(&self, row: &Row) -> Vec<String> {
+        let parts: Option<Vec<String>> = self.key.iter().map(|c| row.text(&c.name)).collect();
+        parts.unwrap_or_default()
+    }
+
+    /// The key is one column of type `uuid`, so that `record_id` is the key.
+    #[must_use]
+    pub fn has_uuid_key(&self) -> bool {
+        matches!(self.key.as_slice(), [only] if only.type_name == "uuid")
+    }
+
+    /// The key as one text: what documents are named by.
+    #[must_use]
+    pub fn key_text(&self, row: &Row) -> String {
+        record_id::document_id(&self.key_parts(row))
+    }
+
+    /// The parts of a key from its one text: undoes [`record_id::document_id`].
+    #[must_use]
+    pub fn split_key(&self, text: &str) -> Vec<String> {
+        if self.key.len() == 1 {
+            return vec![text.to_owned()];
+        }
+        let mut parts = vec![String::new()];
+        let mut characters = text.chars();
+        while let Some(character) = characters.next() {
+            let next = match character {
+                '|' => {
+                    parts.push(String::new());
+                    continue;
+                }
+                '\\' => characters.next().unwrap_or('\\'),
+                other => other,
+            };
+            parts.last_mut().expect("there is always a last part").push(next);
+        }
+        parts
+    }
+
+    /// The type of a column that rows are looked up by.
+    #[must_use]
+    pub fn column_type(&self, name: &str) -> Option<&str> {
+        let mut all = self.key.iter().chain(&self.references);
+        all.find(|c| c.name == name).map(|c| c.type_name.as_str())
+    }
+
+    /// A condition on `t` with an array parameter per key column, and how many these are.
+    #[must_use]
+    pub fn key_is_any(&self) -> (String, usize) {
+        if let [only] = self.key.as_slice() {
+            let (name, kind) = (quote_identifier(&only.name), &only.type_name);
+            return (format!("t.{name} = any($1::text[]::{kind}[])"), 1);
+        }
+        let names: Vec<String> =
+            self.key.iter().map(|c| format!("t.{}", quote_identifier(&c.name))).collect();
+        let arrays: Vec<String> =
+            (1..).zip(&self.key).map(|(n, c)| format!("${n}::text[]::{}[]", c.type_name)).collect();
+        let condition =
+            format!("({}) in (select * from unnest({}))", names.join(", "), arrays.join(", "));
+        (condition, self.key.len())
+    }
+
+    /// A condition on `t`: its key comes after the parameters from `$first` on.
+    #[must_use]
+    pub fn key_is_after(&self, first: usize) -> String {
+        let parameters: Vec<String> =
+            (first..).zip(&self.key).map(|(n, c)| format!("${n}::text::{}", c.type_name)).collect();
+        format!("({}) > ({})", self.key_order(), parameters.join(", "))
+    }
+
+    /// The key's columns of `t`, for `order by`.
+    #[must_use]
+    pub fn key_order(&self) -> String {
+        let names: Vec<String> =
+            self.key.iter().map(|c| format!("t.{}", quote_identifier(&c.name))).collect();
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(key: &[(&str, &str)]) -> TableShape {
+        let column = |(name, kind): &(&str, &str)| ColumnType {
+            name: (*name).to_owned(),
+            type_name: (*kind).to_owned(),
+        };
+        TableShape {
+            schema: "public".to_owned(),
+            name: "My \"table\"".to_owned(),
+            key: key.iter().map(column).collect(),
+            references: Vec::new(),
+            key_deferrable: false,
+        }
+    }
+
+    #[test]
+    fn a_key_splits_as_it_was_joined() {
+        let single = shape(&[("id", "text")]);
+        assert_eq!(single.split_key("a|b"), ["a|b"]);
+        let double = shape(&[("a", "text"), ("b", "text")]);
+        for parts in [["a", "b"], ["a|b", "c"], [r"a\", "|"], ["", ""]] {
+            assert_eq!(double.split_key(&record_id::document_id(&parts)), parts);
+        }
+    }
+
+    #[test]
+    fn names_are_quoted() {
+        assert_eq!(shape(&[]).qualified(), r#""public"."My ""table""""#);
+    }
+
+    #[test]
+    fn a_single_key_is_looked_up_by_one_array() {
+        let shape = shape(&[("id", "uuid")]);
+        assert_eq!(shape.key_is_any(), (r#"t."id" = any($1::text[]::uuid[])"#.to_owned(), 1));
+        assert_eq!(shape.key_is_after(2), r#"(t."id") > ($2::text::uuid)"#);
+    }
+
+    #[test]
+    fn a_composite_key_is_looked_up_by_an_array_per_column() {
+        let shape = shape(&[("a", "integer"), ("b", "text")]);
+        let (condition, count) = shape.key_is_any();
+        assert_eq!(count, 2);
+        assert_eq!(
+            condition,
+            r#"(t."a", t."b") in (select * from unnest($1::text[]::integer[], $2::text[]::text[]))"#
+        );
+        assert_eq!(
+            shape.key_is_after(3),
+            r#"(t."a", t."b") > ($3::text::integer, $4::text::text)"#
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! Actions out, batches numbered: the feed's only way to the sink.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tokio::sync::{Semaphore, mpsc};
+use tracing::Span;
+
+use crate::ack::batch::{
+    BatchDescriptor, Commits, CreatedBetween, JobAck, LoadedChunk, PendingBatch,
+};
+use crate::ack::in_flight::InFlightGuard;
+use crate::ack::job_set::JobSet;
+use crate::change::Lsn;
+use crate::engine::document::id::{Action, Command, DocumentId, IndexId};
+
+/// Actions are weighed in units of this many bytes.
+const UNIT_BYTES: usize = 256;
+
+/// A later stage has ended; so does the run.
+#[derive(Debug, thiserror::Error)]
+#[error("the {0} has stopped")]
+pub struct StageGone(pub &'static str);
+
+/// See the module's documentation.
+pub struct Emitter {
+    commands: mpsc::Sender<Command>,
+    settled: mpsc::Sender<Arc<PendingBatch>>,
+    /// Room for actions that have no verdict yet, in units.
+    room: Arc<Semaphore>,
+    units: u32,
+    sequence: u64,
+}
+
+/// What a new batch stands for; its number is given here.
+pub struct NewTicket {
+    pub extent: JobSet,
+    pub created: CreatedBetween,
+    pub end_lsn: Option<Lsn>,
+    pub loaded: Option<LoadedChunk>,
+    pub commits: Commits,
+    /// Keeps the jobs on the list of the living.
+    pub hold: Option<InFlightGuard>,
+    /// The batch that it stands for.
+    pub batch: Span,
+}
+
+impl Emitter {
+    /// `bytes_max` bounds the actions between the feed and their verdicts.
+    #[must_use]
+    pub fn new(
+        commands: mpsc::Sender<Command>,
+        settled: mpsc::Sender<Arc<PendingBatch>>,
+        bytes_max: usize,
+    ) -> Self {
+        let units = u32::try_from(bytes_max / UNIT_BYTES).unwrap_or(u32::MAX >> 4).max(1);
+        let room = Arc::new(Semaphore::new(units as usize));
+        Self { commands, settled, room, units, sequence: 0 }
+    }
+
+    /// Opens the next batch. Batches settle in the order in which they are opened here.
+    pub fn open(&mut self, new: NewTicket) -> Arc<PendingBatch> {
+        let sequence = self.sequence;
+        self.sequence += 1;
+        let NewTicket { extent, created, end_lsn, loaded, commits, hold, batch } = new;
+        let descriptor = BatchDescriptor { sequence, extent, created, end_lsn, loaded };
+        PendingBatch::open_held(descriptor, commits, hold, batch)
+    }
+
+    /// Drops the feed's own hold of a batch: all its actions have been made.
+    ///
+    /// # Errors
+    /// [`StageGone`].
+    pub async fn close(&self, pending: Arc<PendingBatch>) -> Result<(), StageGone> {
+        if pending.settle_one() {
+            self.settled.send(pending).await.map_err(|_| StageGone("checkpoint"))?;
+        }
+        Ok(())
+    }
+
+    /// Hands on a batch whose last reference has come back.
+    ///
+    /// # Errors
+    /// [`StageGone`].
+    pub async fn close_settled(&self, pending: Arc<PendingBatch>) -> Result<(), StageGone> {
+        self.settled.send(pending).await.map_err(|_| StageGone("checkpoint"))
+    }
+
+    /// Jobs that need no action are done.
+    ///
+    /// # Errors
+    /// [`StageGone`].
+    pub async fn done(&self, jobs: SmallVec<[JobAck; 1]>) -> Result<(), StageGone> {
+        for job in jobs {
+            if let Some(pending) = job.done() {
+                self.settled.send(pending).await.map_err(|_| StageGone("checkpoint"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one action, once there is room for it.
+    ///
+    /// # Errors
+    /// [`StageGone`].
+    pub async fn act(
+        &self,
+        document: DocumentId,
+        body: Option<Bytes>,
+        version: u64,
+        jobs: SmallVec<[JobAck; 1]>,
+    ) -> Result<(), StageGone> {
+        let mut action = Action { document, body, version, jobs, room: None };
+        let units = u32::try_from(action.size().div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let units = units.clamp(1, self.units);
+        let room = Arc::clone(&self.room).acquire_many_owned(units).await;
+        action.room = Some(room.expect("the feed never closes its own semaphore"));
+        self.commands.send(Command::Act(action)).await.map_err(|_| StageGone("sink"))
+    }
+
+    /// Waits until every action sent so far has its verdict.
+    pub async fn barrier(&self) {
+        let all = self.room.acquire_many(self.units).await;
+        drop(all.expect("the feed never closes its own semaphore"));
+    }
+
+    /// Lists the documents of an index, in pages. Call [`Emitter::barrier`] first.
+    ///
+    /// # Errors
+    /// [`StageGone`].
+    pub async fn enumerate(
+        &self,
+        index: IndexId,
+        filter: Option<(String, String)>,
+    ) -> Result<mpsc::Receiver<Vec<String>>, StageGone> {
+        let (pages, receiver) = mpsc::channel(1);
+        let command = Command::Enumerate { index, filter, pages };
+        self.commands.send(command).await.map_err(|_| StageGone("sink"))?;
+        Ok(receiver)
+    }
+}

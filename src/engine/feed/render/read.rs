@@ -1,0 +1,376 @@
+//! Reads present rows, in snapshots that are far enough.
+//!
+//! Each [`View`] is one `repeatable read` transaction whose snapshot shows every transaction
+//! that the stream has delivered, and which knows its horizon: the server's insert LSN taken
+//! after the snapshot. Values come as text, by each type's output function, and become JSON in
+//! the same way as those of the stream; so a value that `to_jsonb` refuses can be read too.
+//!
+//! Not here: what is read and why (`engine::feed::render::plan`, `engine::feed::render::fanout`, `engine::feed::source::load`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement};
+
+use super::visible::{Delivered, Snapshot};
+use crate::change::{Columns, Lsn, Row, TableId};
+use crate::engine::document::shape::{Shapes, TableShape};
+use crate::postgres::quote_identifier as quote;
+use crate::value::{self, Kinds};
+
+/// The wait between two looks for a snapshot that shows all; doubles up to the second.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(1);
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(100);
+
+/// A read failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("could not read rows of {table}")]
+    Rows {
+        table: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    #[error("could not open a read transaction")]
+    Open(#[source] tokio_postgres::Error),
+    #[error("the server printed {0:?} where a snapshot or an LSN was expected")]
+    Unreadable(String),
+}
+
+/// A row with its key's text, as [`TableShape::key_text`] makes it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub key: String,
+    pub row: Row,
+}
+
+/// Opens [`View`]s on one session of its own.
+pub struct Reader {
+    client: Arc<Client>,
+    shapes: Shapes,
+    kinds: Kinds,
+    columns: HashMap<TableId, Arc<Columns>>,
+    statements: HashMap<String, Statement>,
+    /// Locks before the snapshot: a rewriting ALTER TABLE that commits between the two would
+    /// leave the snapshot an empty table (PostgreSQL manual, "Caveats" of MVCC).
+    begin: String,
+    pub delivered: Delivered,
+}
+
+impl Reader {
+    #[must_use]
+    pub fn new(client: Arc<Client>, shapes: Shapes) -> Self {
+        let tables: Vec<String> = shapes.iter().map(TableShape::qualified).collect();
+        Self {
+            begin: format!(
+                "begin isolation level repeatable read read only; lock table {} in access share mode",
+                tables.join(", ")
+            ),
+            client,
+            shapes,
+            kinds: Kinds::new(),
+            columns: HashMap::new(),
+            statements: HashMap::new(),
+            delivered: Delivered::default(),
+        }
+    }
+
+    /// Opens a view once a snapshot shows all that was delivered; waits for as long as it takes.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the session is of no use any more.
+    pub async fn view(&mut self) -> Result<View<'_>, ReadError> {
+        let mut wait = LOOK_AGAIN_MIN;
+        loop {
+            self.execute(&self.begin).await?;
+            let row = self
+                .client
+                .query_one(
+                    "select pg_catalog.pg_current_snapshot()::text,
+                            pg_catalog.pg_current_wal_insert_lsn()::text",
+                    &[],
+                )
+                .await
+                .map_err(ReadError::Open)?;
+            let (snapshot, horizon): (String, String) = (row.get(0), row.get(1));
+            let snapshot =
+                Snapshot::parse(&snapshot).ok_or_else(|| ReadError::Unreadable(snapshot))?;
+            let horizon: Lsn = horizon.parse().map_err(|_| ReadError::Unreadable(horizon))?;
+            if self.delivered.all_in(&snapshot) {
+                return Ok(View { reader: self, snapshot, horizon });
+            }
+            self.execute("rollback").await?;
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LOOK_AGAIN_MAX);
+        }
+    }
+
+    /// Forgets the delivered transactions that a snapshot shows by now. Waits for none.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the session is of no use any more.
+    pub async fn prune(&mut self) -> Result<(), ReadError> {
+        let sql = "select pg_catalog.pg_current_snapshot()::text";
+        let row = self.client.query_one(sql, &[]).await.map_err(ReadError::Open)?;
+        let text: String = row.get(0);
+        let snapshot = Snapshot::parse(&text).ok_or(ReadError::Unreadable(text))?;
+        self.delivered.all_in(&snapshot);
+        Ok(())
+    }
+
+    async fn execute(&self, sql: &str) -> Result<(), ReadError> {
+        self.client.batch_execute(sql).await.map_err(ReadError::Open)
+    }
+}
+
+/// One read transaction. Close it with [`View::close`]; the next [`Reader::view`] closes one that
+/// was dropped by an error, since that ends the run.
+pub struct View<'a> {
+    reader: &'a mut Reader,
+    snapshot: Snapshot,
+    horizon: Lsn,
+}
+
+impl View<'_> {
+    /// Every row read here is no newer than this, and no older than what was delivered.
+    #[must_use]
+    pub fn horizon(&self) -> Lsn {
+        self.horizon
+    }
+
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Ends the transaction.
+    ///
+    /// # Errors
+    /// [`ReadError::Open`] where the session is broken.
+    pub async fn close(self) -> Result<(), ReadError> {
+        self.reader.execute("commit").await
+    }
+
+    /// The rows with these keys; those that are not there are left out.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn by_key(
+        &mut self,
+        table: TableId,
+        keys: &[Vec<String>],
+    ) -> Result<Vec<Found>, ReadError> {
+        let shape = self.shape(table);
+        let (condition, count) = shape.key_is_any();
+        let columns: Vec<Vec<&str>> = (0..count)
+            .map(|part| keys.iter().map(|key| key.get(part).map_or("", String::as_str)).collect())
+            .collect();
+        let parameters: Vec<&(dyn ToSql + Sync)> =
+            columns.iter().map(|c| c as &(dyn ToSql + Sync)).collect();
+        self.rows(table, &format!("where {condition}"), &parameters).await
+    }
+
+    /// The next rows in the order of the key, after the given one.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn after(
+        &mut self,
+        table: TableId,
+        after: Option<&[String]>,
+        limit: i64,
+    ) -> Result<Vec<Found>, ReadError> {
+        let shape = self.shape(table);
+        let order = shape.key_order();
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&limit];
+        let condition = match after {
+            Some(parts) => {
+                parameters.extend(parts.iter().map(|p| p as &(dyn ToSql + Sync)));
+                format!("where {}", shape.key_is_after(2))
+            }
+            None => String::new(),
+        };
+        self.rows(table, &format!("{condition} order by {order} limit $1"), &parameters).await
+    }
+
+    /// The next rows whose `column` has one of the values, in the order of the key.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn referring(
+        &mut self,
+        table: TableId,
+        (column, values): (&str, &[String]),
+        after: Option<&[String]>,
+        limit: i64,
+    ) -> Result<Vec<Found>, ReadError> {
+        let shape = self.shape(table);
+        let order = shape.key_order();
+        let kind = shape.column_type(column).unwrap_or("text");
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&limit, &values];
+        let mut condition = format!("where t.{} = any($2::text[]::{kind}[])", quote(column));
+        if let Some(parts) = after {
+            parameters.extend(parts.iter().map(|p| p as &(dyn ToSql + Sync)));
+            condition = format!("{condition} and {}", shape.key_is_after(3));
+        }
+        self.rows(table, &format!("{condition} order by {order} limit $1"), &parameters).await
+    }
+
+    /// The keys of all rows below the given ones along `parent`, the given ones included.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn descendants(
+        &mut self,
+        table: TableId,
+        parent: &str,
+        keys: &[String],
+    ) -> Result<Vec<String>, ReadError> {
+        let shape = self.shape(table);
+        let Some(key) = shape.key.first() else { return Ok(Vec::new()) };
+        let sql = format!(
+            "with recursive below(k) as (
+                 select k from unnest($1::text[]::{kind}[]) as given(k)
+                 union
+                 select t.{key} from {table} t join below on t.{parent} = below.k)
+             select pg_catalog.format('%s', k) from below",
+            kind = key.type_name,
+            key = quote(&key.name),
+            table = shape.qualified(),
+            parent = quote(parent),
+        );
+        let name = shape.label();
+        let rows = self.query(&name, &sql, &[&keys]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    fn shape(&self, table: TableId) -> TableShape {
+        self.reader.shapes.of(table).clone()
+    }
+
+    /// All columns of the rows that the tail of the query picks.
+    async fn rows(
+        &mut self,
+        table: TableId,
+        tail: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Found>, ReadError> {
+        let shape = self.shape(table);
+        let label = shape.label();
+        let columns = self.present_columns(&label, &shape).await?;
+        let list: Vec<String> = columns
+            .iter()
+            .map(|(name, _)| {
+                let name = quote(name);
+                format!("case when t.{name} is null then null else pg_catalog.format('%s', t.{name}) end")
+            })
+            .collect();
+        let sql = format!("select {} from {} t {tail}", list.join(", "), shape.qualified());
+        let found = self.query(&label, &sql, parameters).await?;
+        let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
+        let shared = self.reader.share(table, names);
+        let mut rows = Vec::with_capacity(found.len());
+        for row in &found {
+            let texts = (0..columns.len()).map(|i| row.get::<_, Option<&str>>(i));
+            let row = self.reader.object(&shared, &columns, texts);
+            rows.push(Found { key: shape.key_text(&row), row });
+        }
+        Ok(rows)
+    }
+
+    /// Column names and types as the catalog has them now.
+    async fn present_columns(
+        &mut self,
+        label: &str,
+        shape: &TableShape,
+    ) -> Result<Vec<(String, u32)>, ReadError> {
+        let sql = "select a.attname::text, a.atttypid
+             from pg_catalog.pg_attribute a
+             where a.attrelid = $1::text::regclass and a.attnum > 0 and not a.attisdropped
+             order by a.attnum";
+        let rows = self.query(label, sql, &[&shape.qualified()]).await?;
+        let columns: Vec<(String, u32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let unknown: Vec<u32> = columns
+            .iter()
+            .map(|(_, oid)| *oid)
+            .filter(|oid| self.reader.kinds.get(*oid).is_none())
+            .collect();
+        if !unknown.is_empty() {
+            let client = Arc::clone(&self.reader.client);
+            let loaded = self.reader.kinds.load(&client, &unknown).await;
+            loaded.map_err(|source| ReadError::Rows { table: label.to_owned(), source })?;
+        }
+        Ok(columns)
+    }
+
+    async fn query(
+        &mut self,
+        table: &str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>, ReadError> {
+        let failed = |source| ReadError::Rows { table: table.to_owned(), source };
+        let statement = match self.reader.statements.get(sql) {
+            Some(known) => known.clone(),
+            None => {
+                let new = self.reader.client.prepare(sql).await.map_err(failed)?;
+                self.reader.statements.insert(sql.to_owned(), new.clone());
+                new
+            }
+        };
+        self.reader.client.query(&statement, parameters).await.map_err(failed)
+    }
+}
+
+impl Reader {
+    /// One allocation of column names for all rows of the same shape.
+    fn share(&mut self, table: TableId, names: Vec<String>) -> Arc<Columns> {
+        match self.columns.get(&table) {
+            Some(known) if known.names() == names => Arc::clone(known),
+            _ => {
+                let new = Arc::new(Columns::new(names));
+                self.columns.insert(table, Arc::clone(&new));
+                new
+            }
+        }
+    }
+
+    fn object<'t>(
+        &self,
+        shared: &Arc<Columns>,
+        columns: &[(String, u32)],
+        texts: impl Iterator<Item = Option<&'t str>>,
+    ) -> Row {
+        let mut json = Vec::with_capacity(512);
+        let mut spans = Vec::with_capacity(columns.len());
+        json.push(b'{');
+        for ((name, oid), text) in columns.iter().zip(texts) {
+            if json.len() > 1 {
+                json.push(b',');
+            }
+            value::write_string(name.as_bytes(), &mut json);
+            json.push(b':');
+            let start = json.len();
+            match (text, self.kinds.get(*oid)) {
+                (None, _) => json.extend_from_slice(b"null"),
+                (Some(text), Some(kind)) => {
+                    // The audit row carries the note; the document takes what was written.
+                    if let Some(poison) = value::write(&kind, text.as_bytes(), &mut json) {
+                        tracing::debug!(column = name, reason = poison.reason, "value altered");
+                    }
+                }
+                (Some(text), None) => value::write_string(text.as_bytes(), &mut json),
+            }
+            spans.push(span(start, json.len()));
+        }
+        json.push(b'}');
+        Row::new(Arc::clone(shared), Bytes::from(json), spans)
+    }
+}
+
+fn span(start: usize, end: usize) -> Option<std::ops::Range<u32>> {
+    Some(u32::try_from(start).ok()?..u32::try_from(end).ok()?)
+}

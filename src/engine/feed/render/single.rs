@@ -1,0 +1,68 @@
+//! One row as it is now, and the documents that it should have: for people who compare.
+//!
+//! The same reads and the same rendering as the feed's own, but nothing is sent and no version is
+//! given, so it does not matter whether the snapshot is far enough.
+//!
+//! Not here: what Elasticsearch has (`sink`).
+
+use std::sync::Arc;
+
+use tokio_postgres::Client;
+
+use super::cache::Cache;
+use super::read::{ReadError, Reader};
+use super::render::embed;
+use crate::change::{Row, TableId};
+use crate::engine::document::build;
+use crate::engine::document::build::Builder;
+use crate::engine::document::definition::Definition;
+use crate::engine::document::id::DocumentId;
+use crate::engine::document::shape::Shapes;
+use crate::engine::document::{plain, route};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Single {
+    pub row: Option<Row>,
+    /// The document of every source of the table; `None` where there should be none.
+    pub documents: Vec<(DocumentId, Option<Vec<u8>>)>,
+}
+
+/// Reads the row with this key on a session of its own and renders its documents.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn single(
+    client: Arc<Client>,
+    definition: &Definition,
+    shapes: Shapes,
+    table: TableId,
+    key: &[String],
+) -> Result<Single, ReadError> {
+    let text = crate::storage::queue::record_id::document_id(key);
+    let mut reader = Reader::new(client, shapes);
+    let mut view = reader.view().await?;
+    let found = view.by_key(table, &[key.to_vec()]).await?;
+    let row = found.into_iter().next().map(|found| found.row);
+    let sources = definition.sources_of(table);
+    let (mut cache, mut builder) = (Cache::default(), Builder::default());
+    let mut needs = Vec::new();
+    if let Some(row) = &row {
+        for source in &sources {
+            route::needs(definition, *source, row, &mut needs);
+        }
+    }
+    embed(&mut view, definition, &mut cache, &needs).await?;
+    view.close().await?;
+    let mut document = |source| {
+        let row = row.as_ref().filter(|row| build::included(definition.source(source), row))?;
+        let mut json = Vec::new();
+        builder.build(definition, source, row, &cache, &mut json);
+        Some(plain::readable(&json).unwrap_or(json))
+    };
+    let documents = sources
+        .iter()
+        .map(|source| (definition.document(*source, &text), document(*source)))
+        .collect();
+    Ok(Single { row, documents })
+}

@@ -1,0 +1,121 @@
+//! Facts about Elasticsearch, by two reads and one for each alias.
+//!
+//! Not here: how a node is reached (`engine::sink::client`).
+
+use serde_json::Value;
+
+use super::facts::ElasticsearchFacts;
+use crate::config::Elasticsearch;
+use crate::engine::sink::client::{Client, Verb};
+
+const SETTINGS_PATH: &str =
+    "/_cluster/settings?include_defaults=true&filter_path=*.action.auto_create_index";
+
+/// Version, what may create indices, and which of `names` are indices instead of aliases.
+///
+/// # Errors
+///
+/// One sentence: not reachable, refused, or not Elasticsearch.
+pub async fn gather(
+    settings: &Elasticsearch,
+    names: &[String],
+) -> Result<ElasticsearchFacts, String> {
+    let client = Client::new(settings).map_err(|error| error.to_string())?;
+    let first = client.send(Verb::Get, "/", None).await.map_err(|error| error.to_string())?;
+    let mut facts = root(first.status, &first.body)?;
+    // Not every user may read the settings; then nothing is said about them.
+    if let Ok(answer) = client.send(Verb::Get, SETTINGS_PATH, None).await
+        && answer.is_success()
+    {
+        facts.auto_create_index = setting(&answer.body);
+    }
+    for name in names {
+        if let Ok(answer) = client.send(Verb::Get, &format!("/{name}/_alias"), None).await
+            && answer.is_success()
+            && is_index(&answer.body, name)
+        {
+            facts.names_taken.push(name.clone());
+        }
+    }
+    Ok(facts)
+}
+
+/// The answer lists the indices that a name stands for.
+fn is_index(body: &[u8], name: &str) -> bool {
+    serde_json::from_slice(body).is_ok_and(|value: Value| value.get(name).is_some())
+}
+
+fn root(status: u16, body: &[u8]) -> Result<ElasticsearchFacts, String> {
+    match status {
+        200 => {}
+        401 => return Err("it refuses the user, password or API key (401)".to_owned()),
+        403 => return Err("the user lacks the privilege `monitor` on the cluster (403)".to_owned()),
+        status => return Err(format!("it answers {status} to GET /")),
+    }
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|_| "what answers there is not Elasticsearch".to_owned())?;
+    let version = value.pointer("/version/number").and_then(Value::as_str);
+    let version = version.ok_or_else(|| "what answers there is not Elasticsearch".to_owned())?;
+    let distribution = value.pointer("/version/distribution").and_then(Value::as_str);
+    Ok(ElasticsearchFacts {
+        distribution: distribution.unwrap_or("elasticsearch").to_owned(),
+        version: version.to_owned(),
+        auto_create_index: None,
+        names_taken: Vec::new(),
+    })
+}
+
+/// The strongest of the places where it may be set.
+fn setting(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    ["transient", "persistent", "defaults"].iter().find_map(|place| {
+        let setting = value.pointer(&format!("/{place}/action/auto_create_index"))?;
+        setting.as_str().map(str::to_owned)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_index, root, setting};
+
+    #[test]
+    fn answers_to_the_first_request() {
+        let check = |status, body: &str, expected: &str| {
+            let text = match root(status, body.as_bytes()) {
+                Ok(facts) => format!("{} {}", facts.distribution, facts.version),
+                Err(reason) => reason,
+            };
+            assert!(text.contains(expected), "{text}");
+        };
+        check(200, r#"{"version":{"number":"9.5.3"}}"#, "elasticsearch 9.5.3");
+        check(
+            200,
+            r#"{"version":{"number":"2.19.0","distribution":"opensearch"}}"#,
+            "opensearch 2.19.0",
+        );
+        check(200, "<html>", "not Elasticsearch");
+        check(200, "{}", "not Elasticsearch");
+        check(401, "", "refuses the user");
+        check(403, "", "privilege");
+        check(502, "", "answers 502");
+    }
+
+    #[test]
+    fn an_index_is_told_from_an_alias() {
+        assert!(is_index(br#"{"listings":{"aliases":{}}}"#, "listings"));
+        assert!(!is_index(br#"{"listings-000001":{"aliases":{"listings":{}}}}"#, "listings"));
+    }
+
+    #[test]
+    fn the_strongest_setting_counts() {
+        let check = |body: &str, expected: Option<&str>| {
+            assert_eq!(setting(body.as_bytes()).as_deref(), expected);
+        };
+        check(r#"{"defaults":{"action":{"auto_create_index":"true"}}}"#, Some("true"));
+        check(
+            r#"{"persistent":{"action":{"auto_create_index":"false"}},"defaults":{"action":{"auto_create_index":"true"}}}"#,
+            Some("false"),
+        );
+        check("{}", None);
+    }
+}

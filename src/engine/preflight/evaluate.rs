@@ -1,0 +1,143 @@
+//! Facts → findings. Pure.
+
+use super::database;
+use super::facts::{ElasticsearchFacts, Facts};
+use super::{Finding, Severity};
+
+/// Everything about PostgreSQL that is not as it should be, most basic first.
+#[must_use]
+pub fn evaluate(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    database::server(facts, &mut findings);
+    database::role(facts, &mut findings);
+    database::tables(facts, &mut findings);
+    database::own_objects(facts, &mut findings);
+    database::publication(facts, &mut findings);
+    database::slot(facts, &mut findings);
+    findings
+}
+
+/// The same for Elasticsearch, or for the sentence that says why it could not be looked at.
+/// `replaces_indices`: those of the original system may have the names of aliases.
+#[must_use]
+pub fn evaluate_elasticsearch(
+    found: &Result<ElasticsearchFacts, String>,
+    replaces_indices: bool,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match found {
+        Ok(found) => {
+            elasticsearch(found, &mut findings);
+            if !replaces_indices {
+                names_taken(&found.names_taken, &mut findings);
+            }
+        }
+        Err(reason) => findings.push(Finding {
+            severity: Severity::Fault,
+            what: "Elasticsearch cannot be used".to_owned(),
+            why: format!("{reason}; until it can be, changes pile up in the queue"),
+            remedy: "start it, or set ELASTICSEARCH_URL and the credentials right".to_owned(),
+        }),
+    }
+    findings
+}
+
+fn elasticsearch(found: &ElasticsearchFacts, findings: &mut Vec<Finding>) {
+    let ElasticsearchFacts { distribution, version, auto_create_index, .. } = found;
+    let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+    let (known, words) = match distribution.as_str() {
+        "opensearch" => ((2..=3).contains(&major), "OpenSearch 2 and 3"),
+        _ => ((8..=9).contains(&major), "Elasticsearch 8 and 9"),
+    };
+    if !known {
+        findings.push(Finding {
+            severity: Severity::Fault,
+            what: format!("{distribution} {version} is not supported"),
+            why: format!("walferry is made for {words}"),
+            remedy: "use a supported version".to_owned(),
+        });
+    }
+    if auto_create_index.as_deref() == Some("true") {
+        findings.push(Finding {
+            severity: Severity::Advice,
+            what: "action.auto_create_index lets any write create an index".to_owned(),
+            why:
+                "a delete that comes after an index was removed brings it back, empty and without \
+                  its mappings"
+                    .to_owned(),
+            remedy: "put _cluster/settings {\"persistent\": {\"action.auto_create_index\": \
+                     \"false\"}}, or a pattern that leaves out walferry's indices"
+                .to_owned(),
+        });
+    }
+}
+
+fn names_taken(names: &[String], findings: &mut Vec<Finding>) {
+    for name in names {
+        findings.push(Finding {
+            severity: Severity::Fault,
+            what: format!("{name} is an index"),
+            why: "walferry needs the name for an alias".to_owned(),
+            remedy: format!(
+                "walferry migrate  # takes the original system over, and its indices with it\n\
+                 delete /{name}  # if it is not the original system's, or set WALFERRY_INDEX_PREFIX"
+            ),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::evaluate_elasticsearch;
+    use crate::engine::preflight::{ElasticsearchFacts, Severity};
+
+    fn check(distribution: &str, version: &str, auto: Option<&str>, expected: &[&str]) {
+        let found: Vec<_> = evaluate_elasticsearch(
+            &Ok(ElasticsearchFacts {
+                distribution: distribution.to_owned(),
+                version: version.to_owned(),
+                auto_create_index: auto.map(str::to_owned),
+                names_taken: Vec::new(),
+            }),
+            false,
+        )
+        .into_iter()
+        .map(|finding| finding.what)
+        .collect();
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{found}");
+        }
+    }
+
+    #[test]
+    fn versions_of_elasticsearch() {
+        check("elasticsearch", "9.5.3", Some("false"), &[]);
+        check("elasticsearch", "8.19.21", None, &[]);
+        check("opensearch", "2.19.0", None, &[]);
+        check("opensearch", "1.3.0", None, &["opensearch 1.3.0 is not supported"]);
+        check("elasticsearch", "7.17.0", None, &["elasticsearch 7.17.0 is not supported"]);
+        check("elasticsearch", "9.5.3", Some("true"), &["auto_create_index"]);
+    }
+
+    #[test]
+    fn an_index_in_an_aliass_place_is_a_fault_unless_it_is_replaced() {
+        let found = Ok(ElasticsearchFacts {
+            distribution: "elasticsearch".to_owned(),
+            version: "9.5.3".to_owned(),
+            names_taken: vec!["listings".to_owned()],
+            ..ElasticsearchFacts::default()
+        });
+        assert_eq!(evaluate_elasticsearch(&found, true), []);
+        let findings = evaluate_elasticsearch(&found, false);
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].remedy.contains("walferry migrate"), "{}", findings[0]);
+    }
+
+    #[test]
+    fn elasticsearch_out_of_reach_is_a_fault() {
+        let findings = evaluate_elasticsearch(&Err("connection refused".to_owned()), false);
+        let faults = findings.iter().filter(|finding| finding.severity == Severity::Fault);
+        assert_eq!(faults.count(), 1);
+    }
+}

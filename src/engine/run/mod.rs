@@ -1,0 +1,149 @@
+//! The wiring: the only place that knows two stages at once.
+//!
+//! A run is one life of the pipeline between two faults. Whatever ends it, the next one starts
+//! from what is durable, by the same path that a process takes after `kill -9`.
+
+mod fault;
+mod indexing;
+mod prepare;
+mod stages;
+mod stores;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::engine::document::definition::Definition;
+use crate::engine::supervisor::requests::OperatorRequests;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::readiness::{Component, Repeats, Status};
+use fault::Fault;
+pub use fault::RunError;
+
+/// The wait before a new run; doubles while runs are short.
+const WAIT_MIN: Duration = Duration::from_millis(100);
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// A run that lived this long was a good one.
+const GOOD_RUN: Duration = Duration::from_secs(10);
+
+/// How to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// Catch up with the WAL end at the start, then end.
+    pub once: bool,
+}
+
+/// What the engine is made of.
+pub struct Parts {
+    pub config: Arc<Config>,
+    pub definition: Arc<Definition>,
+    pub metrics: Metrics,
+    pub status: Status,
+    pub options: RunOptions,
+    pub operator_requests: OperatorRequests,
+}
+
+/// What every run of this process shares.
+#[derive(Clone)]
+pub struct Context {
+    config: Arc<Config>,
+    definition: Arc<Definition>,
+    /// Labels of the tables and indices, in the definition's order.
+    tables: Arc<[String]>,
+    indices: Arc<[String]>,
+    metrics: Metrics,
+    status: Status,
+    options: RunOptions,
+    operator_requests: OperatorRequests,
+    /// Elasticsearch was prepared once: what it refuses from then on is waited out, since changes
+    /// are captured and the slot's WAL is guarded only while we run.
+    was_ready: Arc<AtomicBool>,
+}
+
+impl Context {
+    fn was_ready(&self) -> bool {
+        self.was_ready.load(Ordering::Relaxed)
+    }
+
+    fn note_ready(&self) {
+        self.was_ready.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Context {
+    /// What the engine works with. `labels` name the definition's tables and indices in metrics.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, definition, metrics, status, options, operator_requests } = parts;
+        let (tables, indices) = labels(&definition, &config.index_prefix);
+        metrics.declare(&tables, &indices);
+        metrics.run_ended(); // none has begun
+        let was_ready = Arc::default();
+        Self {
+            config,
+            definition,
+            tables,
+            indices,
+            metrics,
+            status,
+            options,
+            operator_requests,
+            was_ready,
+        }
+    }
+}
+
+/// How metrics name the tables and indices: as whoever queries them does.
+fn labels(definition: &Definition, prefix: &str) -> (Arc<[String]>, Arc<[String]>) {
+    let tables = definition.tables.iter().map(|table| match table.schema.as_str() {
+        "public" => table.name.clone(),
+        schema => format!("{schema}.{}", table.name),
+    });
+    let indices = definition.indices.iter().map(|index| format!("{prefix}{}", index.name));
+    (tables.collect(), indices.collect())
+}
+
+/// Runs one pipeline after the other, until shutdown or until a person must act.
+///
+/// # Errors
+/// [`RunError::Environment`]: PostgreSQL or Elasticsearch needs a person.
+pub async fn run(context: &Context, shutdown: &CancellationToken) -> Result<(), RunError> {
+    let (mut wait, mut repeats) = (WAIT_MIN, Repeats::default());
+    loop {
+        let started = Instant::now();
+        let fault = match one_run(context, shutdown).await {
+            Ok(()) => return Ok(()),
+            Err(Fault::Permanent(error)) => return Err(error),
+            Err(Fault::Passing(sentence)) => sentence,
+        };
+        if shutdown.is_cancelled() {
+            return Ok(());
+        }
+        context.metrics.pipeline.restarted("fault");
+        context.metrics.run_ended();
+        context.status.fault(Component::Slot, fault.clone());
+        if started.elapsed() > GOOD_RUN {
+            wait = WAIT_MIN;
+        }
+        if let Some(held_back) = repeats.admit(Instant::now(), &fault) {
+            tracing::warn!(event = "run_ended", error = fault, retry_in = ?wait, held_back, "run ended");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+        }
+        wait = (wait * 2).min(WAIT_MAX);
+    }
+}
+
+async fn one_run(context: &Context, shutdown: &CancellationToken) -> Result<(), Fault> {
+    let prepared = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        prepared = prepare::prepare(context) => prepared?,
+    };
+    stages::run(context, prepared, shutdown).await
+}

@@ -1,0 +1,313 @@
+//! From nothing to a run that may write: the environment checked, the lease taken, the slot
+//! recognised or made, and the stream started.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_postgres::Client;
+
+use super::{Context, Fault, RunError};
+use crate::change::Lsn;
+use crate::engine::document::definition::Definition;
+use crate::engine::document::shape::Shapes;
+use crate::engine::feed::inspect;
+use crate::engine::feed::inspect::InspectError;
+use crate::engine::preflight;
+use crate::engine::preflight::EnvironmentError;
+use crate::engine::supervisor::upkeep;
+use crate::engine::wal::{Replication, ReplicationStream};
+use crate::postgres::catalog::slot;
+use crate::postgres::catalog::slot::StoredIdentity;
+use crate::postgres::catalog::slot::SystemIdentity;
+use crate::postgres::{self, Class, Closed};
+use crate::storage::lease;
+use crate::storage::lease::{AcquireError, Lease};
+use crate::storage::position;
+use crate::storage::position::{Settlement, StoredPosition};
+use crate::storage::queue::record_id::TableKeys;
+use crate::storage::schema;
+use crate::storage::schema::MigrateOptions;
+use crate::storage::source_identity::{Source, SourceError};
+use crate::telemetry::readiness::Component;
+
+/// A standby looks for the lease this often.
+const STANDBY_EVERY: Duration = Duration::from_millis(250);
+
+/// What a run starts with.
+pub(super) struct Prepared {
+    pub lease: Lease,
+    /// The session that holds the lease.
+    pub control: Arc<Client>,
+    pub closed: Vec<Closed>,
+    /// Taken by the stream's task.
+    pub stream: Option<ReplicationStream>,
+    pub start: Lsn,
+    pub stored: StoredPosition,
+    pub settlement: Settlement,
+    pub shapes: Shapes,
+    pub keys: Arc<TableKeys>,
+    /// What the stream is made of.
+    pub source: Source,
+    /// The slot's confirmed position: below everything that is still to be indexed.
+    pub confirmed: Lsn,
+    /// The WAL's flushed end when the run began.
+    pub wal_end: Lsn,
+    /// Tasks that end with the run; the lease is renewed from the moment it is taken.
+    pub beside: JoinSet<Result<(), Fault>>,
+}
+
+impl Prepared {
+    /// Another session of this epoch.
+    pub(super) async fn session(
+        &mut self,
+        context: &Context,
+        purpose: &str,
+    ) -> Result<Client, Fault> {
+        let session = connect(context, &self.lease.application_name(purpose)).await?;
+        self.closed.push(session.closed);
+        Ok(session.client)
+    }
+}
+
+pub(super) async fn connect(
+    context: &Context,
+    application_name: &str,
+) -> Result<postgres::Session, Fault> {
+    postgres::connect(&context.config.database, application_name).await.map_err(|error| match error
+        .class()
+    {
+        Class::Permanent => Fault::permanent(&error),
+        Class::Transient => Fault::passing(&error),
+    })
+}
+
+pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
+    let config = &context.config;
+    let session = connect(context, &format!("walferry/{}/standby", config.slot)).await;
+    let session = session.inspect_err(|fault| note(context, Component::Database, fault))?;
+    let control = Arc::new(session.client);
+    migrate_virgin(context, &control).await?;
+    environment(context, &control).await?;
+    context.status.ok(Component::Database, "connected");
+    let lease = take_lease(context, &control).await?;
+    let rename = "select pg_catalog.set_config('application_name', $1, false)";
+    let name = lease.application_name("control");
+    control.execute(rename, &[&name]).await.map_err(|error| Fault::judge(&error))?;
+    let mut beside = JoinSet::new();
+    let renewal = upkeep::renew(Arc::clone(&control), lease.clone());
+    beside.spawn(async move { renewal.await.map_err(|error| Fault::judge(&error)) });
+    let (shapes, keys) = shapes(&control, &context.definition).await?;
+
+    let replication =
+        Replication::connect(&config.database, &lease.application_name("stream")).await;
+    let mut replication = replication.map_err(|error| replication_fault(context, &error))?;
+    let system = replication.identify_system().await;
+    let system = system.map_err(|error| replication_fault(context, &error))?;
+    let Recognised { stored, settlement, anew } =
+        recognise(context, &control, &lease, &mut replication, &system).await?;
+    let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
+    let tables = tables(&context.definition);
+    let source = Source::recognise(&control, &lease, &config.publication, &tables, anew).await;
+    let source = source.map_err(|error| source_fault(&error))?;
+    let stream = replication.start(&config.slot, start, &config.publication).await;
+    let stream = stream.map_err(|error| replication_fault(context, &error))?;
+    // Once more, now that nobody else can read the slot.
+    let actual = slot::inspect(&control, &config.slot).await.map_err(|e| Fault::judge(&e))?;
+    slot::compare(&config.slot, &identity(&stored, start), &system, actual.as_ref())
+        .map_err(|error| Fault::permanent(&error))?;
+    let confirmed = actual.map_or(start, |slot| slot.confirmed_flush);
+    let wal_end = flushed(&control).await?;
+    Ok(Prepared {
+        lease,
+        control,
+        closed: vec![session.closed],
+        stream: Some(stream),
+        start,
+        stored,
+        settlement,
+        shapes,
+        keys,
+        source,
+        confirmed,
+        wal_end,
+        beside,
+    })
+}
+
+pub(super) fn source_fault(error: &SourceError) -> Fault {
+    match error {
+        SourceError::Changed { .. } => Fault::permanent(error),
+        SourceError::Queue(_) => Fault::judge(error),
+    }
+}
+
+fn note(context: &Context, component: Component, fault: &Fault) {
+    context.status.fault(component, fault.to_string());
+}
+
+/// A database that has nothing of ours yet, nor of the system that is replaced, is prepared as
+/// `walferry migrate` would. Everything else is left to that command.
+async fn migrate_virgin(context: &Context, control: &Client) -> Result<(), Fault> {
+    let sql = "select pg_catalog.to_regnamespace('walferry') is null
+        and pg_catalog.to_regclass('public.elasticsearch_sync_queue') is null
+        and not exists (select from pg_catalog.pg_publication where pubname = $1)";
+    let row = control.query_one(sql, &[&context.config.publication]).await;
+    let is_virgin: bool = row.map_err(|error| Fault::judge(&error))?.get(0);
+    let settings = "show wal_level";
+    let row = control.query_one(settings, &[]).await.map_err(|error| Fault::judge(&error))?;
+    if !is_virgin || row.get::<_, &str>(0) != "logical" {
+        return Ok(());
+    }
+    tracing::info!(
+        event = "first_start",
+        "first start: preparing the database as `walferry migrate` does"
+    );
+    let options = MigrateOptions {
+        tables: tables(&context.definition),
+        publication: context.config.publication.clone(),
+        slot: context.config.slot.clone(),
+        runtime_role: None,
+    };
+    let report = schema::run(control, &options).await;
+    report.map_err(|error| match Fault::judge(&error) {
+        Fault::Passing(_) if !error.is_passing() => Fault::permanent(&error),
+        fault => fault,
+    })?;
+    let reset = control.batch_execute("reset lock_timeout; reset client_min_messages").await;
+    reset.map_err(|error| Fault::judge(&error))
+}
+
+fn tables(definition: &Definition) -> Vec<(String, String)> {
+    definition.tables.iter().map(|t| (t.schema.clone(), t.name.clone())).collect()
+}
+
+async fn environment(context: &Context, control: &Client) -> Result<(), Fault> {
+    let tables = tables(&context.definition);
+    match preflight::environment(control, &context.config, &tables).await {
+        Ok(()) => Ok(()),
+        Err(error @ EnvironmentError::Fault { .. }) => Err(Fault::permanent(&error)),
+        Err(error @ EnvironmentError::Gather(_)) => Err(Fault::judge(&error)),
+    }
+}
+
+/// Waits as a standby until the lease is free.
+async fn take_lease(context: &Context, control: &Client) -> Result<Lease, Fault> {
+    let holder = format!("{} on {}", std::process::id(), context.config.listen);
+    let mut told = false;
+    loop {
+        match lease::acquire(control, &context.config.slot, &holder).await {
+            Ok(lease) => return Ok(lease),
+            Err(error @ AcquireError::Held { .. }) => {
+                context.status.standby(format!("standing by: {error}"));
+                if !told {
+                    tracing::info!(event = "standing_by", %error, "standing by");
+                    context.metrics.stands_by();
+                    told = true;
+                }
+                tokio::time::sleep(STANDBY_EVERY).await;
+            }
+            Err(error) => return Err(Fault::judge(&error)),
+        }
+    }
+}
+
+fn replication_fault(context: &Context, error: &crate::engine::wal::ReplicationError) -> Fault {
+    context.metrics.source.failed(error.failure());
+    match error.class() {
+        Class::Permanent => Fault::permanent(error),
+        Class::Transient => Fault::passing(error),
+    }
+}
+
+fn identity(stored: &StoredPosition, acknowledged: Lsn) -> StoredIdentity {
+    StoredIdentity {
+        system_identifier: stored.system_identifier.clone(),
+        timeline: u32::try_from(stored.timeline).unwrap_or_default(),
+        acknowledged,
+    }
+}
+
+/// Where the stream goes on.
+struct Recognised {
+    stored: StoredPosition,
+    settlement: Settlement,
+    /// There was no position before.
+    anew: bool,
+}
+
+/// The stored position, checked against the slot; or a new slot with a position of its own.
+async fn recognise(
+    context: &Context,
+    control: &Client,
+    lease: &Lease,
+    replication: &mut Replication,
+    system: &SystemIdentity,
+) -> Result<Recognised, Fault> {
+    let judge = |error: &(dyn std::error::Error + 'static)| Fault::judge(error);
+    let name = &context.config.slot;
+    let stored = position::load(control, name).await.map_err(|e| judge(&e))?;
+    let actual = slot::inspect(control, name).await.map_err(|e| judge(&e))?;
+    // A rebuild leaves nothing of the position but the generation.
+    if let Some(stored) = stored.clone().filter(|stored| stored.recorded_end_lsn > Lsn(0)) {
+        let settlement = position::load_settlement(control, name).await.map_err(|e| judge(&e))?;
+        let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
+        slot::compare(name, &identity(&stored, start), system, actual.as_ref())
+            .map_err(|error| Fault::permanent(&error))?;
+        return Ok(Recognised { stored, settlement, anew: false });
+    }
+    if let Some(other) = position::other_slot(control, name).await.map_err(|e| judge(&e))? {
+        return Err(Fault::Permanent(RunError::Environment(format!(
+            "this database's queue is fed from slot {other}, and a second slot would write every \
+             change again; set WALFERRY_SLOT={other}, or give that slot up: stop its walferry, \
+             run `WALFERRY_SLOT={other} walferry rebuild --yes`, and delete its row from \
+             walferry.position"
+        ))));
+    }
+    let start = match actual {
+        Some(slot) => {
+            slot::usable(name, &slot).map_err(|error| Fault::permanent(&error))?;
+            slot.confirmed_flush
+        }
+        None => {
+            tracing::info!(
+                event = "slot_creating",
+                slot = name,
+                "creating the replication slot; this waits for transactions under way"
+            );
+            context.status.fault(Component::Slot, "creating; waits for transactions under way");
+            let created = replication.create_slot(name).await;
+            created.map_err(|error| replication_fault(context, &error))?
+        }
+    };
+    let stored = StoredPosition {
+        system_identifier: system.system_identifier.clone(),
+        timeline: i32::try_from(system.timeline).unwrap_or(i32::MAX),
+        generation: stored.map_or(1, |stored| stored.generation),
+        recorded: crate::change::Position::default(),
+        recorded_end_lsn: start,
+    };
+    let settlement = Settlement { settled_lsn: start, read_ahead_lsn: Lsn(0) };
+    position::store(control, lease, &stored, settlement).await.map_err(|e| judge(&e))?;
+    Ok(Recognised { stored, settlement, anew: true })
+}
+
+async fn flushed(control: &Client) -> Result<Lsn, Fault> {
+    let row = control.query_one("select pg_catalog.pg_current_wal_flush_lsn()::text", &[]).await;
+    let text: String = row.map_err(|error| Fault::judge(&error))?.get(0);
+    text.parse().map_err(|error: crate::change::ParseLsnError| Fault::passing(&error))
+}
+
+/// What the catalog says of the configured tables.
+async fn shapes(
+    client: &Client,
+    definition: &Definition,
+) -> Result<(Shapes, Arc<TableKeys>), Fault> {
+    match inspect::shapes(client, definition).await {
+        Ok((shapes, keys)) => Ok((shapes, Arc::new(keys))),
+        Err(InspectError::Catalog(error)) => Err(Fault::judge(&error)),
+        Err(error @ InspectError::Missing { .. }) => {
+            Err(Fault::Permanent(RunError::Environment(error.to_string())))
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The sessions of one run on the queue, each with what works on it.
+//!
+//! Not here: the sessions that the lease and the stream live on (`prepare`).
+
+use std::sync::Arc;
+
+use super::prepare::Prepared;
+use super::stages::judge;
+use super::{Context, Fault};
+use crate::storage::queue::claim::Claimer;
+use crate::storage::queue::record;
+use crate::storage::queue::rescue::Rescuer;
+use crate::storage::queue::retry::RetryPolicy;
+use crate::storage::queue::settle::Settler;
+
+/// The run's sessions, each with what works on it.
+pub(super) struct Stores {
+    pub(super) claims: Claimer,
+    pub(super) storage: record::Recorder,
+    pub(super) settler: Settler,
+    pub(super) rescuer: Rescuer,
+    pub(super) reader: Arc<tokio_postgres::Client>,
+    pub(super) feed: Arc<tokio_postgres::Client>,
+}
+
+impl Stores {
+    pub(super) async fn open(context: &Context, prepared: &mut Prepared) -> Result<Self, Fault> {
+        let xid_reference = xid_reference(&prepared.control).await?;
+        let client = prepared.session(context, "claim").await?;
+        let claims = Claimer::new(client, &prepared.lease, Arc::clone(&prepared.keys)).await;
+        let mut claims = claims.map_err(judge)?;
+        let orphans = claims.reset_orphans().await.map_err(judge)?;
+        if orphans > 0 {
+            tracing::info!(
+                event = "orphans_reset",
+                jobs = orphans,
+                "jobs of the run before are pending again"
+            );
+        }
+        let client = prepared.session(context, "record").await?;
+        let keys = Arc::clone(&prepared.keys);
+        let storage = record::Recorder::new(client, &prepared.lease, keys, xid_reference).await;
+        let client = prepared.session(context, "settle").await?;
+        let policy = policy(context);
+        let settler = Settler::new(client, &prepared.lease, policy).await.map_err(judge)?;
+        let client = prepared.session(context, "rescue").await?;
+        let rescuer = Rescuer::new(client, &prepared.lease, policy).await.map_err(judge)?;
+        Ok(Self {
+            claims,
+            storage: storage.map_err(judge)?,
+            settler,
+            rescuer,
+            reader: Arc::new(prepared.session(context, "read").await?),
+            feed: Arc::new(prepared.session(context, "feed").await?),
+        })
+    }
+}
+
+fn policy(context: &Context) -> RetryPolicy {
+    let queue = &context.config.queue;
+    RetryPolicy {
+        attempts_max: queue.attempts_max,
+        delay_min: queue.retry_delay_min,
+        delay_max: queue.retry_delay_max,
+    }
+}
+
+async fn xid_reference(control: &tokio_postgres::Client) -> Result<u64, Fault> {
+    let sql = "select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text";
+    let row = control.query_one(sql, &[]).await.map_err(|error| Fault::judge(&error))?;
+    let text: String = row.get(0);
+    text.parse().map_err(|error: std::num::ParseIntError| Fault::passing(&error))
+}

@@ -1,0 +1,46 @@
+//! Short words for the unit tests of this module.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Target;
+use crate::ack::batch::{BatchDescriptor, CreatedBetween, JobKey, PendingBatch};
+use crate::ack::job_set::JobSet;
+use crate::change::Lsn;
+use crate::engine::document::id::{Action, DocumentId, IndexId};
+
+pub(crate) fn target(name: &str) -> Target {
+    Target {
+        name: name.to_owned(),
+        write_alias: format!("{name}-w-1"),
+        concrete: format!("{name}-000001"),
+        base: Lsn(0),
+        uuid: String::new(),
+        created: true,
+    }
+}
+
+pub(crate) fn pending() -> Arc<PendingBatch> {
+    PendingBatch::open(BatchDescriptor {
+        sequence: 0,
+        extent: JobSet::None,
+        created: CreatedBetween { min: 0, max: 0 },
+        end_lsn: None,
+        loaded: None,
+    })
+}
+
+/// An action with one job of a batch of its own, which it alone holds open.
+pub(crate) fn action(index: u16, id: &str, version: u64, body: Option<&str>) -> Action {
+    let pending = pending();
+    let job = pending.reference(JobKey::Id(i64::try_from(version).unwrap_or(i64::MAX)));
+    assert!(!pending.settle_one());
+    Action {
+        document: DocumentId { index: IndexId(index), id: id.into() },
+        body: body.map(|b| Bytes::copy_from_slice(b.as_bytes())),
+        version,
+        jobs: std::iter::once(job).collect(),
+        room: None,
+    }
+}

@@ -1,0 +1,72 @@
+//! The duty that finds stuck jobs, every 15 s and on request.
+//!
+//! Not here: which job is stuck, and what becomes of it (`storage::queue::rescue`).
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::requests::OperatorRequests;
+use crate::ack::in_flight::InFlight;
+use crate::storage::QueueError;
+use crate::storage::queue::rescue::{Rescued, Rescuer};
+use crate::telemetry::metrics;
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(15);
+/// More stuck jobs than this in one look say that something is wrong with the pipeline.
+const CRITICAL_ABOVE: u64 = 5;
+
+/// What one look did. The last is kept at the [`OperatorRequests`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RescuePass {
+    pub rescued: Rescued,
+    /// When it ended; `None` before the first.
+    pub at: Option<SystemTime>,
+}
+
+/// Looks until the run ends.
+///
+/// # Errors
+/// [`QueueError`], which ends the run.
+pub async fn run(
+    mut rescuer: Rescuer,
+    alive: InFlight,
+    operator_requests: OperatorRequests,
+    metrics: metrics::Queue,
+) -> Result<(), QueueError> {
+    let mut tick = interval(EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = operator_requests.rescue.notified() => {}
+        }
+        let rescued = rescuer.pass(&alive).await?;
+        metrics.rescued(rescued.reset, rescued.failed);
+        tell(rescued);
+        if rescued.reset > 0 {
+            operator_requests.feed.notify_one();
+        }
+        operator_requests.rescued.send_replace(RescuePass { rescued, at: Some(SystemTime::now()) });
+    }
+}
+
+fn tell(rescued: Rescued) {
+    let total = rescued.total();
+    if total > CRITICAL_ABOVE {
+        tracing::error!(
+            event = "many_jobs_stuck",
+            jobs = total,
+            "CRITICAL: {total} stuck jobs detected; something keeps jobs from their end"
+        );
+    }
+    if total > 0 {
+        tracing::warn!(
+            event = "stuck_jobs_reset",
+            pending = rescued.reset,
+            failed = rescued.failed,
+            "stuck jobs were reset"
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! What the supervisor looks at every second: the server's WAL and the slot.
+//!
+//! Not here: what follows from it (`guard`, and the parent).
+
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::{Supervisor, SupervisorError};
+use crate::telemetry::metrics::lag::{Look, Seen, seconds};
+use crate::telemetry::metrics::slot::Figures;
+
+const WAL_END: &str = "select pg_catalog.pg_wal_lsn_diff(
+    pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint";
+
+const SLOT: &str = "select s.active, s.wal_status, s.safe_wal_size,
+           pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint,
+           pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.confirmed_flush_lsn)::bigint
+    from pg_catalog.pg_replication_slots s where s.slot_name = $1";
+
+impl Supervisor {
+    /// Looks at the server and at the slot, and lets the guard know.
+    ///
+    /// A missing privilege costs the figure, not the run: the guard then goes by what the stream
+    /// itself has received.
+    pub(super) async fn watch_slot(&mut self) -> Result<(), SupervisorError> {
+        let at = seconds(SystemTime::now());
+        let end = self.client.query_one(WAL_END, &[]);
+        let name: [&(dyn ToSql + Sync); 1] = [&self.lease.slot];
+        let (end, slot) = tokio::join!(end, self.client.query_opt(SLOT, &name));
+        match end.map(|row| unsigned(row.get(0))) {
+            Ok(wal_end) => self.metrics.pipeline.look(Look { at, wal_end }, self.seen()),
+            Err(error) => self.not_permitted(error)?,
+        }
+        let figures = match slot {
+            Ok(Some(row)) => figures(&row),
+            Ok(None) => Figures::default(),
+            Err(error) => {
+                self.not_permitted(error)?;
+                let seen = self.seen();
+                self.observe(seen.received.saturating_sub(seen.settled));
+                return Ok(());
+            }
+        };
+        self.metrics.slot.set(&figures);
+        self.observe(figures.retained_bytes);
+        Ok(())
+    }
+
+    /// How far everything has come.
+    pub(super) fn see(&self) {
+        self.metrics.pipeline.see(SystemTime::now(), self.seen());
+        self.metrics.sink.set_load(self.sink.in_flight(), self.sink.waiting());
+    }
+
+    fn seen(&self) -> Seen {
+        // In this order: what was committed below `received` is in `committed`.
+        let received = self.stream.received_lsn.load(Ordering::Acquire);
+        Seen {
+            received,
+            committed: self.stream.committed_lsn.load(Ordering::Acquire),
+            settled: self.progress.borrow().settled.0,
+        }
+    }
+
+    fn observe(&mut self, retained_bytes: u64) {
+        let was_on = self.guard.is_on();
+        let on = self.guard.observe(retained_bytes);
+        if on != was_on {
+            tracing::warn!(event = "retention_guard", on, retained_bytes, "retention guard");
+        }
+    }
+
+    /// Counts a look that the server refused; anything else ends the run.
+    fn not_permitted(&mut self, error: tokio_postgres::Error) -> Result<(), SupervisorError> {
+        if error.as_db_error().is_none_or(|error| error.code().code() != "42501") {
+            return Err(SupervisorError::Retained(error));
+        }
+        self.metrics.slot.inspect_failed();
+        self.metrics.slot.forget();
+        if !std::mem::replace(&mut self.refused, true) {
+            tracing::warn!(
+                event = "slot_statistics_refused",
+                error = crate::postgres::fault::sentence(&error),
+                "the slot's figures are not to be had; grant select on \
+                 pg_catalog.pg_replication_slots and pg_catalog.pg_stat_replication_slots to \
+                 walferry's role"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn figures(row: &Row) -> Figures {
+    Figures {
+        active: row.get(0),
+        wal_status: row.get(1),
+        safe_bytes: row.get(2),
+        retained_bytes: unsigned(row.get::<_, Option<i64>>(3).unwrap_or(0)),
+        unconfirmed_bytes: unsigned(row.get::<_, Option<i64>>(4).unwrap_or(0)),
+    }
+}
+
+fn unsigned(bytes: i64) -> u64 {
+    u64::try_from(bytes).unwrap_or(0)
+}

@@ -1,0 +1,86 @@
+//! Duties that must not wait for each other: each has a task, and what it needs, of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_postgres::Client;
+
+use crate::config::Database;
+use crate::postgres;
+use crate::storage::QueueError;
+use crate::storage::lease;
+use crate::storage::lease::Lease;
+use crate::storage::queue::maintain::{MaintainError, Maintained, Maintainer};
+
+const MAINTAIN_EVERY: Duration = Duration::from_secs(3600);
+const MAINTAIN_AGAIN: Duration = Duration::from_secs(60);
+
+/// Renews the lease until it is lost.
+///
+/// # Errors
+/// [`QueueError`]: somebody else has it, or the session is gone.
+pub async fn renew(client: Arc<Client>, lease: Lease) -> Result<(), QueueError> {
+    loop {
+        lease::renew(&client, &lease).await?;
+        sleep(lease::RENEWAL_PERIOD).await;
+    }
+}
+
+/// Makes the queue's day parts ahead and drops those over, every hour. Where a lock stands in the
+/// way (a dump of the default part, for one) rows go to the default part meanwhile, so it is tried
+/// again and nothing else waits.
+pub async fn maintain(database: Database, retention: Duration, lease: Lease) {
+    loop {
+        match pass(&database, retention, &lease).await {
+            Ok(done) => {
+                report(&done);
+                sleep(MAINTAIN_EVERY).await;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    event = "parts_not_seen_to",
+                    error,
+                    "the queue's parts were not seen to; trying again"
+                );
+                sleep(MAINTAIN_AGAIN).await;
+            }
+        }
+    }
+}
+
+async fn pass(
+    database: &Database,
+    retention: Duration,
+    lease: &Lease,
+) -> Result<Maintained, String> {
+    let name = lease.application_name("maintain");
+    let session = postgres::connect(database, &name).await.map_err(|error| error.to_string())?;
+    let work = async {
+        let maintainer = Maintainer::begin(&session.client, Some(lease)).await?;
+        // The lock goes with the session.
+        Ok::<_, MaintainError>(maintainer.run(retention).await?)
+    };
+    work.await.map_err(|error| error.to_string())
+}
+
+fn report(done: &Maintained) {
+    let Maintained { made, dropped, kept, deleted } = done;
+    if !dropped.is_empty() || *deleted > 0 {
+        tracing::info!(
+            event = "completed_jobs_cleaned_up",
+            made,
+            dropped = dropped.len(),
+            deleted,
+            "completed jobs were cleaned up"
+        );
+    }
+    for (day, jobs) in kept {
+        tracing::warn!(
+            event = "day_kept",
+            day,
+            jobs,
+            "a day that is over keeps its part: too many of its jobs are unfinished or failed"
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! The slot as the server sees it, and whether it is still the one that we know.
+//!
+//! A slot that was lost, made anew or moved by somebody else has a gap that nothing tells of
+//! later, so [`compare`] runs at each start, and again after START_REPLICATION.
+//!
+//! Not here: creating it (`engine::wal::connection`), and where the stored identity is kept.
+
+use tokio_postgres::{Client, Error};
+
+use crate::change::Lsn;
+
+/// Which cluster this is, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemIdentity {
+    pub system_identifier: String,
+    pub timeline: u32,
+    /// The flushed end of the WAL.
+    pub wal_end: Lsn,
+}
+
+/// A row of `pg_replication_slots`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotInfo {
+    pub plugin: Option<String>,
+    pub database: Option<String>,
+    /// Who reads it at present.
+    pub active_pid: Option<i32>,
+    pub confirmed_flush: Lsn,
+    pub restart_lsn: Lsn,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<String>,
+    /// PostgreSQL 17 and later.
+    pub invalidation_reason: Option<String>,
+    /// Bytes that may be written before the slot is in danger; `None` where that is unlimited.
+    pub safe_wal_size: Option<i64>,
+    /// Bytes of WAL that the server keeps for this slot.
+    pub retained_bytes: u64,
+    /// A slot of a standby that follows its primary's (PostgreSQL 17 and later).
+    pub is_synced: bool,
+}
+
+// Columns that not every version has are read through jsonb.
+const INSPECT: &str = "
+    select s.plugin::text, s.database::text, s.active_pid,
+           s.confirmed_flush_lsn::text, s.restart_lsn::text, s.wal_status, s.safe_wal_size,
+           pg_catalog.to_jsonb(s) ->> 'invalidation_reason' as invalidation_reason,
+           coalesce((pg_catalog.to_jsonb(s) ->> 'synced')::boolean, false) as is_synced,
+           pg_catalog.pg_current_wal_lsn()::text as wal_lsn
+    from pg_catalog.pg_replication_slots s
+    where s.slot_name = $1";
+
+/// Reads a slot; `None` where there is none of that name.
+///
+/// # Errors
+/// What the query returns.
+pub async fn inspect(client: &Client, slot: &str) -> Result<Option<SlotInfo>, Error> {
+    let Some(row) = client.query_opt(INSPECT, &[&slot]).await? else { return Ok(None) };
+    let lsn = |column: &str| -> Result<Option<Lsn>, Error> {
+        let text: Option<&str> = row.try_get(column)?;
+        Ok(text.and_then(|text| text.parse().ok()))
+    };
+    let restart_lsn = lsn("restart_lsn")?;
+    let wal_lsn = lsn("wal_lsn")?.unwrap_or_default();
+    Ok(Some(SlotInfo {
+        plugin: row.try_get("plugin")?,
+        database: row.try_get("database")?,
+        active_pid: row.try_get("active_pid")?,
+        confirmed_flush: lsn("confirmed_flush_lsn")?.unwrap_or_default(),
+        restart_lsn: restart_lsn.unwrap_or_default(),
+        wal_status: row.try_get("wal_status")?,
+        invalidation_reason: row.try_get("invalidation_reason")?,
+        safe_wal_size: row.try_get("safe_wal_size")?,
+        retained_bytes: restart_lsn.map_or(0, |restart| wal_lsn.0.saturating_sub(restart.0)),
+        is_synced: row.try_get("is_synced")?,
+    }))
+}
+
+/// What we have stored about the slot and its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredIdentity {
+    pub system_identifier: String,
+    pub timeline: u32,
+    /// The highest LSN that was ever allowed to be acknowledged; the slot's consistent point at
+    /// first. The slot can be behind it (a crash of the server rewinds it), never ahead.
+    pub acknowledged: Lsn,
+}
+
+/// The slot is not, or no longer, the one that we know.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SlotError {
+    #[error(
+        "replication slot {slot} does not exist although a position is stored; what was \
+         committed since is lost to it: run `walferry rebuild` to start over with a new slot \
+         and new indices"
+    )]
+    Missing { slot: String },
+    #[error(
+        "replication slot {slot} is no pgoutput slot of this database (plugin {plugin}, database \
+         {database}); set WALFERRY_SLOT to another name, or drop the slot"
+    )]
+    Foreign { slot: String, plugin: String, database: String },
+    #[error(
+        "replication slot {slot} lost its WAL ({reason}); what was committed since is lost to \
+         it: run `walferry rebuild` to start over with a new slot and new indices, and raise \
+         max_slot_wal_keep_size or idle_replication_slot_timeout if this was too early"
+    )]
+    Lost { slot: String, reason: String },
+    #[error(
+        "replication slot {slot} is confirmed up to {confirmed}, but only {acknowledged} is \
+         stored; it was made anew or somebody else read it, and there is a gap: run `walferry \
+         rebuild` to start over with a new slot and new indices"
+    )]
+    Ahead { slot: String, confirmed: Lsn, acknowledged: Lsn },
+    #[error(
+        "this is another PostgreSQL cluster (system identifier {found}, stored is {stored}); \
+         correct DATABASE_URL, or run `walferry rebuild` to start over with a new slot and new \
+         indices"
+    )]
+    OtherSystem { found: String, stored: String },
+    #[error(
+        "PostgreSQL is on timeline {found}, stored is {stored}: it was restored or failed over, \
+         and positions before and after do not compare; run `walferry rebuild` to start over \
+         with a new slot and new indices"
+    )]
+    OtherTimeline { found: u32, stored: u32 },
+}
+
+/// Whether the stream can go on where we stopped.
+///
+/// # Errors
+/// [`SlotError`], where going on would leave a gap or mix two histories. None of them passes by
+/// waiting.
+pub fn compare(
+    slot: &str,
+    stored: &StoredIdentity,
+    system: &SystemIdentity,
+    actual: Option<&SlotInfo>,
+) -> Result<(), SlotError> {
+    if stored.system_identifier != system.system_identifier {
+        let (found, stored) = (system.system_identifier.clone(), stored.system_identifier.clone());
+        return Err(SlotError::OtherSystem { found, stored });
+    }
+    if stored.timeline != system.timeline {
+        let (found, stored) = (system.timeline, stored.timeline);
+        return Err(SlotError::OtherTimeline { found, stored });
+    }
+    let actual = actual.ok_or_else(|| SlotError::Missing { slot: slot.to_owned() })?;
+    usable(slot, actual)?;
+    if actual.confirmed_flush > stored.acknowledged {
+        return Err(SlotError::Ahead {
+            slot: slot.to_owned(),
+            confirmed: actual.confirmed_flush,
+            acknowledged: stored.acknowledged,
+        });
+    }
+    Ok(())
+}
+
+/// Whether the slot can be read at all: ours by its plugin, and not invalidated.
+///
+/// # Errors
+/// [`SlotError::Foreign`], [`SlotError::Lost`].
+pub fn usable(slot: &str, actual: &SlotInfo) -> Result<(), SlotError> {
+    if actual.plugin.as_deref() != Some("pgoutput") {
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
+        return Err(SlotError::Foreign {
+            slot: slot.to_owned(),
+            plugin: or_none(&actual.plugin),
+            database: or_none(&actual.database),
+        });
+    }
+    let lost = actual.wal_status.as_deref() == Some("lost");
+    let reason = actual.invalidation_reason.clone();
+    if let Some(reason) = reason.or_else(|| lost.then(|| "wal_status is lost".to_owned())) {
+        return Err(SlotError::Lost { slot: slot.to_owned(), reason });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system() -> SystemIdentity {
+        SystemIdentity { system_identifier: "7".to_owned(), timeline: 1, wal_end: Lsn(900) }
+    }
+
+    fn stored() -> StoredIdentity {
+        StoredIdentity { system_identifier: "7".to_owned(), timeline: 1, acknowledged: Lsn(500) }
+    }
+
+    fn slot() -> SlotInfo {
+        SlotInfo {
+            plugin: Some("pgoutput".to_owned()),
+            database: Some("app".to_owned()),
+            active_pid: None,
+            confirmed_flush: Lsn(500),
+            restart_lsn: Lsn(400),
+            wal_status: Some("reserved".to_owned()),
+            invalidation_reason: None,
+            safe_wal_size: None,
+            retained_bytes: 500,
+            is_synced: false,
+        }
+    }
+
+    fn check(system: &SystemIdentity, slot: Option<&SlotInfo>, expected: Result<(), &str>) {
+        let found = compare("s", &stored(), system, slot).map_err(|error| error.to_string());
+        match (&found, expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(text), Err(part)) => assert!(text.contains(part), "{text}"),
+            _ => panic!("{found:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn the_slot_we_know_may_be_behind_but_not_ahead() {
+        check(&system(), Some(&slot()), Ok(()));
+        check(&system(), Some(&SlotInfo { confirmed_flush: Lsn(300), ..slot() }), Ok(()));
+        let ahead = SlotInfo { confirmed_flush: Lsn(501), ..slot() };
+        check(&system(), Some(&ahead), Err("confirmed up to 0/1F5, but only 0/1F4"));
+    }
+
+    #[test]
+    fn a_slot_that_is_gone_lost_or_foreign_is_refused() {
+        check(&system(), None, Err("does not exist"));
+        let lost = SlotInfo { wal_status: Some("lost".to_owned()), ..slot() };
+        check(&system(), Some(&lost), Err("wal_status is lost"));
+        let idle = SlotInfo { invalidation_reason: Some("idle_timeout".to_owned()), ..slot() };
+        check(&system(), Some(&idle), Err("idle_timeout"));
+        let foreign = SlotInfo { plugin: Some("wal2json".to_owned()), ..slot() };
+        check(&system(), Some(&foreign), Err("plugin wal2json"));
+    }
+
+    #[test]
+    fn another_history_is_refused_before_the_slot_is_looked_at() {
+        let other = SystemIdentity { system_identifier: "8".to_owned(), ..system() };
+        check(&other, None, Err("another PostgreSQL cluster"));
+        let restored = SystemIdentity { timeline: 2, ..system() };
+        check(&restored, None, Err("timeline 2, stored is 1"));
+    }
+}

@@ -1,0 +1,186 @@
+//! The audit log: who did what, and what came of it.
+//!
+//! An operation is written down before it begins ([`begin`]) and again when it has ended
+//! ([`end`]): one that died half-way stays `started`. What cannot be written down is not done.
+//!
+//! Not here: who somebody is (`api`), and dropping what is old (`maintain`).
+
+use tokio_postgres::Client;
+
+use super::{QueueError, doing};
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    pub name: String,
+    pub role: String,
+    pub address: Option<String>,
+    pub request_id: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditRequest {
+    /// A word such as `retry`.
+    pub action: &'static str,
+    /// What it is done to; `None` for the whole queue.
+    pub target: Option<String>,
+    /// An operator's words.
+    pub reason: Option<String>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Started,
+    Done,
+    Denied,
+    Failed,
+}
+
+impl Outcome {
+    /// As the table has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Done => "done",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub id: i64,
+    /// ISO 8601, UTC.
+    pub at: String,
+    pub actor: Actor,
+    pub action: String,
+    pub target: Option<String>,
+    pub affected: Option<i64>,
+    pub result: String,
+    pub reason: Option<String>,
+}
+
+/// Characters of what people write.
+const TEXT_MAX: usize = 1_000;
+
+/// What an operator's reason must be.
+pub const A_REASON: &str = "3 to 500 characters that tell others why";
+
+/// An operator's reason without the space around it, if it says something.
+#[must_use]
+pub fn reason(given: &str) -> Option<String> {
+    let text = given.trim();
+    let says = (3..=500).contains(&text.chars().count()) && !text.contains('\0');
+    says.then(|| text.to_owned())
+}
+
+/// Writes a line; returns its number.
+///
+/// # Errors
+/// [`QueueError::Database`].
+pub async fn begin(
+    client: &Client,
+    actor: &Actor,
+    asked: &AuditRequest,
+    outcome: Outcome,
+) -> Result<i64, QueueError> {
+    const BEGIN: &str = "insert into walferry.audit
+            (actor, role, address, request_id, action, target, reason, result)
+        values ($1, $2, $3, $4, $5, $6, $7, $8) returning id";
+    let short = |text: &Option<String>| text.as_deref().map(shortened);
+    let row = client
+        .query_one(
+            BEGIN,
+            &[
+                &shortened(&actor.name),
+                &actor.role,
+                &actor.address,
+                &actor.request_id,
+                &asked.action,
+                &short(&asked.target),
+                &short(&asked.reason),
+                &outcome.as_str(),
+            ],
+        )
+        .await;
+    row.map_err(doing("write the audit log"))?.try_get(0).map_err(doing("write the audit log"))
+}
+
+/// Writes what came of it.
+///
+/// # Errors
+/// [`QueueError::Database`].
+pub async fn end(
+    client: &Client,
+    id: i64,
+    outcome: Outcome,
+    affected: u64,
+    error: Option<&str>,
+) -> Result<(), QueueError> {
+    const END: &str = "update walferry.audit
+        set result = $2, affected = $3,
+            reason = case when $4::text is null then reason else concat_ws('; ', reason, $4) end
+        where id = $1";
+    let affected = super::sql::bigint(affected);
+    let error = error.map(shortened);
+    let done = client.execute(END, &[&id, &outcome.as_str(), &affected, &error]).await;
+    done.map(drop).map_err(doing("write the audit log"))
+}
+
+/// The newest lines: `limit` of them behind the first `offset`; and how many there are.
+///
+/// # Errors
+/// [`QueueError::Database`].
+pub async fn entries(
+    client: &Client,
+    (offset, limit): (i64, i64),
+) -> Result<(Vec<Entry>, i64), QueueError> {
+    const LIST: &str = "select id,
+            to_char(at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
+            actor, role, address, request_id, action, target, affected, result, reason
+        from walferry.audit order by id desc offset $1 limit $2";
+    let reading = "read the audit log";
+    let rows = client.query(LIST, &[&offset, &limit]).await.map_err(doing(reading))?;
+    let entry = |row: &tokio_postgres::Row| -> Result<Entry, tokio_postgres::Error> {
+        Ok(Entry {
+            id: row.try_get(0)?,
+            at: row.try_get(1)?,
+            actor: Actor {
+                name: row.try_get(2)?,
+                role: row.try_get(3)?,
+                address: row.try_get(4)?,
+                request_id: row.try_get(5)?,
+            },
+            action: row.try_get(6)?,
+            target: row.try_get(7)?,
+            affected: row.try_get(8)?,
+            result: row.try_get(9)?,
+            reason: row.try_get(10)?,
+        })
+    };
+    let entries: Result<Vec<Entry>, _> = rows.iter().map(entry).collect();
+    let entries = entries.map_err(doing(reading))?;
+    let row = client.query_one("select count(*) from walferry.audit", &[]).await;
+    let total = row.map_err(doing(reading))?.try_get(0).map_err(doing(reading))?;
+    Ok((entries, total))
+}
+
+/// Drops lines older than what is kept, some thousands at most; returns how many.
+///
+/// # Errors
+/// [`QueueError::Database`].
+pub async fn prune(client: &Client) -> Result<u64, QueueError> {
+    const PRUNE: &str = "delete from walferry.audit where id in (
+            select id from walferry.audit where at < now() - interval '365 days' limit 10000)
+        or id <= (select max(id) from walferry.audit) - 100000";
+    client.execute(PRUNE, &[]).await.map_err(doing("prune the audit log"))
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(TEXT_MAX).collect()
+}

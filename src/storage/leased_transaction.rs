@@ -1,0 +1,108 @@
+//! The first statement of every transaction on the queue: the lease is ours and stays ours until
+//! the transaction ends.
+//!
+//! The lock is `for key share`: a successor, who takes the row `for update`, waits for it, and the
+//! renewal, which changes no key, does not. So a COPY that takes longer than the lease's term does
+//! not cost the lease.
+//!
+//! Not here: taking and renewing the lease (`lease`).
+
+use std::future::Future;
+
+use futures_util::future::join3;
+use tokio_postgres::{Client, Statement};
+
+use super::lease::Lease;
+use super::{QueueError, doing};
+use crate::change::Micros;
+
+const LOCK_LEASE: &str = "select clock_timestamp() from walferry.lease
+    where slot = $1 and epoch = $2 for key share";
+
+/// Opens and closes transactions under a lease.
+#[derive(Debug)]
+pub(super) struct LeasedTransaction {
+    lease: Lease,
+    lock: Statement,
+}
+
+impl LeasedTransaction {
+    pub(super) async fn prepare(client: &Client, lease: &Lease) -> Result<Self, QueueError> {
+        let lock = client.prepare(LOCK_LEASE).await.map_err(doing("prepare the lease check"))?;
+        Ok(Self { lease: lease.clone(), lock })
+    }
+
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Begins a transaction, locks the lease and starts on `body`, whose statements travel in the
+    /// same round trip behind the lock. Whatever fails, the transaction is rolled back.
+    pub(super) async fn begin<T>(
+        &self,
+        client: &Client,
+        body: impl Future<Output = Result<T, QueueError>>,
+    ) -> Result<(T, Micros), QueueError> {
+        self.begin_as("begin", client, body).await
+    }
+
+    /// [`LeasedTransaction::begin`] for a transaction that counts the jobs it moves (`count`).
+    pub(super) async fn begin_counted<T>(
+        &self,
+        client: &Client,
+        body: impl Future<Output = Result<T, QueueError>>,
+    ) -> Result<(T, Micros), QueueError> {
+        self.begin_as("begin; set local walferry.counted = 'on'", client, body).await
+    }
+
+    async fn begin_as<T>(
+        &self,
+        begin: &str,
+        client: &Client,
+        body: impl Future<Output = Result<T, QueueError>>,
+    ) -> Result<(T, Micros), QueueError> {
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
+            [&self.lease.slot, &self.lease.epoch];
+        let (begun, locked, done) =
+            join3(client.batch_execute(begin), client.query_opt(&self.lock, &parameters), body)
+                .await;
+        let outcome = match (begun, locked) {
+            (Err(source), _) => Err(doing("begin a transaction")(source)),
+            (_, Err(source)) => Err(doing("lock the lease")(source)),
+            (Ok(()), Ok(None)) => Err(self.lease.lost()),
+            (Ok(()), Ok(Some(row))) => {
+                row.try_get(0).map_err(doing("read the clock")).map(|clock: Micros| clock)
+            }
+        };
+        match (outcome, done) {
+            (Ok(clock), Ok(value)) => Ok((value, clock)),
+            (Err(error), done) => {
+                drop(done); // a COPY under way ends here, or the rollback would wait for it
+                Err(rolled_back(client, error).await)
+            }
+            (Ok(_), Err(error)) => Err(rolled_back(client, error).await),
+        }
+    }
+
+    /// One whole transaction.
+    pub(super) async fn run<T>(
+        &self,
+        client: &Client,
+        body: impl Future<Output = Result<T, QueueError>>,
+    ) -> Result<T, QueueError> {
+        let (value, _) = self.begin(client, body).await?;
+        commit(client).await?;
+        Ok(value)
+    }
+}
+
+pub(super) async fn commit(client: &Client) -> Result<(), QueueError> {
+    client.batch_execute("commit").await.map_err(doing("commit"))
+}
+
+/// Rolls back and gives the error on. A rollback that fails has lost its connection, and the
+/// transaction with it.
+pub(super) async fn rolled_back(client: &Client, error: QueueError) -> QueueError {
+    drop(client.batch_execute("rollback").await);
+    error
+}

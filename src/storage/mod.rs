@@ -1,0 +1,60 @@
+//! The queue table: one job, the receipt, for every change.
+//!
+//! Everything here works on connections that it is given, dedicated to it and with
+//! `row_security = off`. Every transaction locks the lease first. A future dropped half-way leaves
+//! its transaction open, so the connection must be dropped with it.
+//!
+//! Not here: what a job's document looks like, when to send it, and which LSN to acknowledge.
+
+pub mod audit;
+pub mod control;
+pub mod lease;
+mod leased_transaction;
+pub mod load_progress;
+pub mod position;
+pub mod queue;
+pub mod schema;
+pub mod source_identity;
+pub(crate) mod sql;
+
+pub use sql::widen_xid;
+
+/// A queue operation did not happen; its transaction, if any, is rolled back.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    #[error(
+        "the lease on slot {slot} is no longer ours (epoch {epoch}): another instance took over"
+    )]
+    LeaseLost { slot: String, epoch: i64 },
+    #[error("slot {slot} has no stored position; it must be created before changes are recorded")]
+    NoPosition { slot: String },
+    #[error("position {next} is not past the stored one; the run must start again from {stored}")]
+    NotAdvancing { next: crate::change::Position, stored: crate::change::Position },
+    /// Without the server's text, which quotes row values.
+    #[error("PostgreSQL refuses to {what} (SQLSTATE {code})")]
+    Refused { what: &'static str, code: String },
+    #[error("could not {what}")]
+    Database {
+        what: &'static str,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+}
+
+impl QueueError {
+    /// Drops the server's text where it may quote a row: data exceptions, constraint violations
+    /// and exceeded limits (SQLSTATE classes 22, 23, 54).
+    pub(crate) fn from_server(what: &'static str, source: tokio_postgres::Error) -> Self {
+        match source.code().map(|code| code.code()) {
+            Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
+                Self::Refused { what, code: code.to_owned() }
+            }
+            _ => Self::Database { what, source },
+        }
+    }
+}
+
+/// For `map_err`: names what was being done.
+pub(crate) fn doing(what: &'static str) -> impl Fn(tokio_postgres::Error) -> QueueError {
+    move |source| QueueError::from_server(what, source)
+}

@@ -1,0 +1,18 @@
+//! The queue table: one job, the receipt, for every change.
+//!
+//! Not here: the lease and the position that every transaction on the queue stands under
+//! (`storage`), and the table's definition (`storage::schema`).
+
+pub mod claim;
+pub mod copy;
+pub mod job_counts;
+pub mod lossy;
+pub mod maintain;
+pub mod partitions;
+pub mod record;
+pub mod record_id;
+pub mod rescue;
+pub mod retry;
+pub mod row_images;
+pub mod settle;
+pub mod status;

@@ -1,0 +1,361 @@
+//! Prepares the database: walferry's own objects, the publication, the replica identities.
+//!
+//! Everything is checked before anything is altered, every step may run again, and locks on tables
+//! in use are short and given up rather than waited for, so it is safe beside a running instance.
+//!
+//! A database in which the original system lives is taken over (`take_over`).
+//!
+//! Not here: the replication slot of a database that has no queue yet, which the first run makes.
+
+mod original;
+mod publication;
+mod rights;
+mod take_over;
+pub mod take_over_state;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::queue::partitions;
+use super::{QueueError, doing};
+use crate::change::Lsn;
+
+/// In the order in which they run; the place, counted from 1, is the version.
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("sync_queue", include_str!("../../../migrations/0001_sync_queue.sql")),
+    ("durable_state", include_str!("../../../migrations/0002_durable_state.sql")),
+    ("queue_stats", include_str!("../../../migrations/0003_queue_stats.sql")),
+    ("job_counts", include_str!("../../../migrations/0004_job_counts.sql")),
+    ("drop_partitions", include_str!("../../../migrations/0005_drop_partitions.sql")),
+    ("indexing", include_str!("../../../migrations/0006_indexing.sql")),
+    ("source", include_str!("../../../migrations/0007_source.sql")),
+    ("take_over", include_str!("../../../migrations/0008_take_over.sql")),
+    ("audit", include_str!("../../../migrations/0009_audit.sql")),
+];
+
+const FOUNDATION: &str = "create schema if not exists walferry;
+    revoke all on schema walferry from public;
+    create table if not exists walferry.migration (
+        version    integer primary key,
+        name       text not null,
+        applied_at timestamptz not null default now()
+    )";
+
+/// \"walferry\" in ASCII: one migration at a time in a database.
+const ADVISORY_LOCK: i64 = 0x7761_6c66_6572_7279;
+
+/// Attempts at a step whose lock a running transaction holds.
+const ATTEMPTS_MAX: u32 = 20;
+
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What to prepare.
+#[derive(Clone, Debug)]
+pub struct MigrateOptions {
+    /// Schema and name of each table to publish.
+    pub tables: Vec<(String, String)>,
+    pub publication: String,
+    /// The slot, which a take-over makes.
+    pub slot: String,
+    /// The role that `walferry run` connects as: it comes to own walferry's objects, and nothing
+    /// else. `None` leaves them with the role that migrates.
+    pub runtime_role: Option<String>,
+}
+
+/// What was done; empty where all was in place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Migrations applied, by name.
+    pub applied: Vec<&'static str>,
+    pub publication_created: bool,
+    /// Tables added to an existing publication.
+    pub tables_added: Vec<String>,
+    /// Tables, or parts of them, set to REPLICA IDENTITY FULL.
+    pub identities_set: Vec<String>,
+    /// Day parts of the queue made.
+    pub partitions_made: i32,
+    /// Objects handed to the runtime role.
+    pub owners_changed: Vec<String>,
+    /// The original system's queue, if it was taken over now or the rest of it was.
+    pub taken_over: Option<TakenOver>,
+}
+
+/// What became of the original system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TakenOver {
+    /// Changes that committed at or below it have their jobs from the original triggers.
+    pub at: Lsn,
+    pub slot_created: bool,
+    /// Rows that came into the new table, by their status in the old one.
+    pub rows: Vec<(String, i64)>,
+    /// Triggers and functions.
+    pub dropped: Vec<String>,
+    /// What could not be carried over, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// The database could not be prepared. Where a check failed, nothing was altered.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error("another walferry migrate is running in this database; wait for it to end")]
+    Busy,
+    #[error("PostgreSQL {0} is too old; walferry needs version 14 or newer")]
+    ServerTooOld(i32),
+    #[error(
+        "this database was prepared by a newer walferry (migration {found}, this one knows \
+         {known}); run that version"
+    )]
+    Newer { found: i32, known: i32 },
+    #[error(
+        "public.elasticsearch_sync_queue is not the queue of the system that walferry replaces: \
+         {0}; nothing was changed; rename the table, or put it right, and run walferry migrate again"
+    )]
+    NotTheOriginal(String),
+    #[error(
+        "{0} is built on public.elasticsearch_sync_queue or its statistics, which walferry \
+         replaces; nothing was changed; drop it, run walferry migrate, and create it again"
+    )]
+    QueueUsed(String),
+    #[error(
+        "public.elasticsearch_sync_queue is a plain table again, while the schema walferry is of \
+         an earlier installation; nothing was changed; drop schema walferry cascade and the \
+         replication slot {slot}, and run walferry migrate again"
+    )]
+    OriginalAgain { slot: String },
+    #[error(
+        "wal_level is not logical; nothing was changed; alter system set wal_level = 'logical', \
+         restart PostgreSQL, and run walferry migrate again"
+    )]
+    WalLevel,
+    #[error(
+        "replication slot {slot} can't be taken: {reason}; the original system goes on; drop the \
+         slot or set WALFERRY_SLOT to another name, and run walferry migrate again"
+    )]
+    SlotTaken { slot: String, reason: String },
+    #[error(
+        "transactions that write {tables} or read the queue did not end in time, so the original \
+         system goes on; end the oldest (pg_stat_activity), and run walferry migrate again"
+    )]
+    WritersStay {
+        tables: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    #[error("table {0} does not exist; create it or take it out of the configuration")]
+    NoTable(String),
+    #[error("{0} is not an ordinary or partitioned table; only those can be published")]
+    NotATable(String),
+    #[error(
+        "table {table} has no primary key; walferry names documents by it: alter table {table} \
+         add primary key (…)"
+    )]
+    NoKey { table: String },
+    #[error(
+        "publication {name} is for all tables, so it would publish the queue itself; drop \
+         publication {name}; walferry migrate creates one for its tables"
+    )]
+    AllTables { name: String },
+    #[error(
+        "publication {name} publishes {table}, which walferry itself writes; take it out: {remedy}"
+    )]
+    QueuePublished { name: String, table: String, remedy: String },
+    #[error(
+        "publication {name} leaves out some operations; alter publication {name} set \
+         (publish = 'insert, update, delete, truncate')"
+    )]
+    OperationsMissing { name: String },
+    #[error("role {0} does not exist; create role {0} login replication")]
+    NoRole(String),
+    #[error("migration {name} failed")]
+    Migration {
+        name: &'static str,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    #[error("could not {what}")]
+    Database {
+        what: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl MigrateError {
+    /// Whether waiting may help, unless an SQLSTATE says otherwise.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy | Self::Migration { .. } | Self::Database { .. } | Self::Queue(_))
+    }
+}
+
+/// Prepares the database that `client` is connected to, as the owner of the tables.
+///
+/// # Errors
+/// [`MigrateError`]; each step that was completed stays, and the next call goes on from there.
+pub async fn run(client: &Client, options: &MigrateOptions) -> Result<Report, MigrateError> {
+    client
+        .batch_execute("set lock_timeout = '60s'; set client_min_messages = warning")
+        .await
+        .map_err(doing("set up the session"))?;
+    let lock = format!("select pg_advisory_lock({ADVISORY_LOCK})");
+    client.batch_execute(&lock).await.map_err(|source| match source.code() {
+        Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => MigrateError::Busy,
+        _ => database("take the migration lock", source),
+    })?;
+    let outcome = locked(client, options).await;
+    let unlock = format!("select pg_advisory_unlock({ADVISORY_LOCK}); reset lock_timeout");
+    let unlocked = client.batch_execute(&unlock).await;
+    let report = outcome?;
+    unlocked.map_err(|source| database("release the migration lock", source))?;
+    Ok(report)
+}
+
+async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, MigrateError> {
+    let has_original = original::exists(client).await?;
+    check_server(client, has_original, options).await?;
+    if has_original {
+        original::check(client).await?;
+    }
+    let plan = publication::plan(client, options).await?;
+    if let Some(role) = &options.runtime_role {
+        rights::check_role(client, role).await?;
+    }
+    client
+        .batch_execute("set lock_timeout = '2s'")
+        .await
+        .map_err(|source| database("set up the session", source))?;
+    let mut report = Report::default();
+    if has_original {
+        publication::apply(client, &plan, &mut report).await?;
+        let slot_created = take_over::make_slot(client, options).await?;
+        let (taken, applied) = take_over::cut(client, options, slot_created).await?;
+        tracing::info!(event = "taken_over", lsn = %taken.at, "the original system is taken over; finished jobs follow");
+        report.applied = applied;
+        report.taken_over = Some(TakenOver { slot_created, ..taken });
+    } else {
+        report.applied = migrate(client).await?;
+        report.partitions_made = partitions::make(client, partitions::DAYS_AHEAD).await?;
+        publication::apply(client, &plan, &mut report).await?;
+    }
+    if let Some(at) = take_over::unfinished(client).await? {
+        let taken = report.taken_over.get_or_insert(TakenOver { at, ..TakenOver::default() });
+        take_over::finish(client, options, taken).await?;
+    }
+    if let Some(role) = &options.runtime_role {
+        report.owners_changed = rights::hand_over(client, role).await?;
+    }
+    Ok(report)
+}
+
+async fn check_server(
+    client: &Client,
+    has_original: bool,
+    options: &MigrateOptions,
+) -> Result<(), MigrateError> {
+    let failed = |source| database("look at the database", source);
+    let query = "select current_setting('server_version_num')::int,
+        to_regclass('walferry.migration') is not null";
+    let row = client.query_one(query, &[]).await.map_err(failed)?;
+    let (version, prepared) =
+        (row.try_get::<_, i32>(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+    if version < 140_000 {
+        return Err(MigrateError::ServerTooOld(version / 10_000));
+    }
+    if prepared {
+        let (found, known) = (applied(client).await?, known());
+        if found > known {
+            return Err(MigrateError::Newer { found, known });
+        }
+        if has_original && found > 0 {
+            return Err(MigrateError::OriginalAgain { slot: options.slot.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn known() -> i32 {
+    i32::try_from(MIGRATIONS.len()).expect("migrations are few")
+}
+
+async fn applied(client: &Client) -> Result<i32, MigrateError> {
+    let failed = |source| database("read which migrations are applied", source);
+    let query = "select coalesce(max(version), 0) from walferry.migration";
+    let row = client.query_one(query, &[]).await.map_err(failed)?;
+    row.try_get(0).map_err(failed)
+}
+
+async fn migrate(client: &Client) -> Result<Vec<&'static str>, MigrateError> {
+    // `if not exists` would still ask for the right to create, which a runtime role lacks.
+    let founded = "select to_regclass('walferry.migration') is not null";
+    let failed = |source| database("create the schema walferry", source);
+    let row = client.query_one(founded, &[]).await.map_err(failed)?;
+    if !row.try_get::<_, bool>(0).map_err(failed)? {
+        client.batch_execute(FOUNDATION).await.map_err(failed)?;
+    }
+    let mut names = Vec::new();
+    let done = applied(client).await?;
+    for (version, (name, text)) in (1..).zip(MIGRATIONS) {
+        if version <= done {
+            continue;
+        }
+        let failed = |source| MigrateError::Migration { name, source };
+        let step = format!(
+            "begin; {text}; insert into walferry.migration (version, name) \
+             values ({version}, '{name}'); commit"
+        );
+        patiently(client, || client.batch_execute(&step)).await.map_err(failed)?;
+        names.push(*name);
+    }
+    Ok(names)
+}
+
+/// Repeats a step while somebody's transaction is in its way.
+async fn patiently<F, T>(
+    client: &Client,
+    mut step: impl FnMut() -> F,
+) -> Result<T, tokio_postgres::Error>
+where
+    F: Future<Output = Result<T, tokio_postgres::Error>>,
+{
+    let mut attempt = 1;
+    loop {
+        match step().await {
+            Err(error) => {
+                // Where the step was no transaction this is only a warning.
+                drop(client.batch_execute("rollback").await);
+                if attempt == ATTEMPTS_MAX || !partitions::waits_for_lock(&error) {
+                    return Err(error);
+                }
+            }
+            done => return done,
+        }
+        attempt += 1;
+        sleep(PAUSE).await;
+    }
+}
+
+fn database(what: impl Into<String>, source: tokio_postgres::Error) -> MigrateError {
+    MigrateError::Database { what: what.into(), source }
+}
+
+/// A name as SQL has it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted() {
+        assert_eq!(quoted("a"), "\"a\"");
+        assert_eq!(quoted("a\"b; drop"), "\"a\"\"b; drop\"");
+    }
+}

@@ -1,0 +1,373 @@
+//! Takes the original system's queue over, so that no change ends with two jobs or with none.
+//!
+//! The order is the promise:
+//! 1. publication and replica identities (`publication`), then the slot: whatever commits from
+//!    then on is on the stream. The triggers still write, so each change is told of twice.
+//! 2. One transaction, the *cut*: no writer of the tables is left, the triggers are put out of
+//!    action, D is the insert LSN of that moment. A writer's commit record precedes the release of
+//!    its locks, so what the triggers wrote for committed below D, and what nobody wrote for
+//!    commits above. The recorder starts from D: what the stream tells again is dropped.
+//!    The new table stands in place of the old, with every job that is not completed in it.
+//! 3. Completed jobs follow in batches, each row always in one of the two tables, and what is
+//!    left of the original system is dropped. Nobody acts on a completed job, so writers need not
+//!    wait for what may be millions of them.
+//!
+//! Killed before the cut commits, the original system goes on, and there may be a slot, which the
+//! next call takes up. Killed after it, walferry has taken over, and the next call does the rest.
+//!
+//! Not here: what is recognised as the original system (`original`).
+
+use std::time::Duration;
+
+use postgres_types::{PgLsn, ToSql};
+use tokio::time::sleep;
+use tokio_postgres::Client;
+
+use super::{FOUNDATION, MIGRATIONS, MigrateError, MigrateOptions, TakenOver};
+use super::{database, original, patiently, quoted};
+use crate::change::Lsn;
+use crate::postgres::catalog::slot;
+use crate::storage::queue::partitions;
+use crate::storage::sql::lsn;
+
+const BEGIN: &str = "begin isolation level read committed; set local statement_timeout = 0";
+
+/// Four locks of this length are waited for in less than the deadlock detector's default of 1 s:
+/// in a circle with a writer it is the take-over that gives way.
+const PATIENCE: &str = "set local lock_timeout = '200ms'";
+
+/// Autovacuum gives way only to who has waited for longer than that, so every tenth attempt does.
+const LONG_PATIENCE: &str = "set local lock_timeout = '1500ms'";
+const LONG_EVERY: u32 = 10;
+
+/// With the pauses a minute and more.
+const ATTEMPTS_MAX: u32 = 150;
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Completed jobs that follow in one transaction.
+const BATCH_ROWS: i64 = 20_000;
+
+/// Disabling takes no stronger lock than the one that is held, dropping would wait for readers.
+/// Clones on partitions follow their parent.
+const TRIGGERS: &str = "
+    select format('%I', t.tgname), t.tgrelid::regclass::text
+    from pg_trigger t
+    where t.tgfoid in (select oid from pg_proc
+                       where proname = 'add_to_elasticsearch_queue' and pronargs = 0)
+      and t.tgrelid in (select tree.relid from unnest($1::text[]) name
+                        cross join pg_partition_tree(name::regclass) tree
+                        union select name::regclass from unnest($1::text[]) name)
+      and t.tgparentid = 0 and not t.tgisinternal and (t.tgenabled = 'D' or not $2)
+    order by 2, 1";
+
+/// D, and whether everything above it is on the slot. The insert LSN, for a commit that is not
+/// waited for (`synchronous_commit = off`) is not flushed when its locks are released.
+const CUT: &str = "
+    select d.lsn, exists (
+        select from pg_replication_slots s
+        where s.slot_name = $1 and s.plugin = 'pgoutput' and s.database = current_database()
+          and s.confirmed_flush_lsn <= d.lsn)
+    from (select pg_current_wal_insert_lsn() as lsn) d";
+
+/// A sequence that no column owns would stay behind under the name that is needed.
+const OWN_SEQUENCE: &str = "do $$
+    begin
+        if pg_get_serial_sequence('public.elasticsearch_sync_queue', 'id') is null
+           and to_regclass('public.elasticsearch_sync_queue_id_seq') is not null then
+            alter sequence public.elasticsearch_sync_queue_id_seq
+                owned by public.elasticsearch_sync_queue.id;
+        end if;
+    end $$";
+
+/// Indexes and the sequence go along.
+const PUT_ASIDE: &str = "
+    alter table public.elasticsearch_sync_queue set schema walferry;
+    alter table walferry.elasticsearch_sync_queue rename to original_queue;
+    revoke all on walferry.original_queue from public;
+    drop function if exists public.get_elasticsearch_queue_stats()";
+
+/// Past every number that was given out, also to rows that are gone.
+const SEQUENCE: &str = "
+    select setval('public.elasticsearch_sync_queue_id_seq', greatest(
+        (select max(id) from walferry.original_queue),
+        pg_sequence_last_value(pg_get_serial_sequence('walferry.original_queue', 'id')::regclass),
+        1))";
+
+/// Between what chooses rows and what counts them. No row is lost for what it lacks: a status that
+/// is none of the four is `pending` again, with a note; so is `processing`, for whoever worked on
+/// it is gone. A row without a finite time counts as made when it ended, else now.
+const COPIED: &str = "copied as (
+        insert into public.elasticsearch_sync_queue (id, table_name, operation, record_id,
+            change_data, status, retry_count, error_message, created_at, processed_at)
+        select id, table_name, operation, record_id, change_data,
+            case when status in ('completed', 'failed') then status else 'pending' end,
+            coalesce(retry_count, 0),
+            case when status in ('pending', 'processing', 'completed', 'failed')
+                then error_message
+                else concat_ws(E'\\n', error_message,
+                    'taken over with status ' || coalesce(quote_literal(status), 'null')) end,
+            coalesce(case when isfinite(created_at) then created_at end,
+                case when isfinite(processed_at) then processed_at end, transaction_timestamp()),
+            processed_at
+        from moved)";
+
+const UNFINISHED: &str = "with moved as (
+        delete from walferry.original_queue where status is distinct from 'completed' returning *)";
+
+const COUNT_UNFINISHED: &str =
+    "select coalesce(status, 'without status'), count(*) from moved group by 1 order by 1";
+
+const COMPLETED: &str = "with moved as (
+        delete from walferry.original_queue where id in (
+            select id from walferry.original_queue where id > $1::bigint order by id limit $2)
+        returning *)";
+
+const COUNT_COMPLETED: &str = "select count(*), max(id)::bigint from moved";
+
+const POSITION: &str = "
+    insert into walferry.position (slot, system_identifier, timeline, recorded_lsn,
+        recorded_end_lsn)
+    select $1, s.system_identifier::text,
+        ('x' || substr(pg_walfile_name($2), 1, 8))::bit(32)::integer, $2, $2
+    from pg_control_system() s";
+
+const SETTLEMENT: &str = "insert into walferry.settlement (slot, settled_lsn) values ($1, $2)";
+
+const MARK: &str = "insert into walferry.take_over (slot, taken_lsn) values ($1, $2)";
+
+const UNFINISHED_MARK: &str =
+    "select taken_lsn from walferry.take_over where finished_at is null limit 1";
+
+/// Fails where rows are left, rather than lose one.
+const FINISH: &str = "do $$
+    begin
+        if exists (select from walferry.original_queue) then
+            raise exception 'walferry.original_queue still has rows';
+        end if;
+        drop table walferry.original_queue;
+        update walferry.take_over set finished_at = now() where finished_at is null;
+    end $$";
+
+/// Triggers of other tables that use the function, or the statement that drops it.
+const FUNCTIONS: &str = "
+    select p.oid::regprocedure::text,
+        (select string_agg(format('trigger %I on %s', t.tgname, t.tgrelid::regclass), ', ')
+         from pg_trigger t where t.tgfoid = p.oid and t.tgparentid = 0)
+    from pg_proc p
+    where p.proname = 'add_to_elasticsearch_queue' and p.pronargs = 0
+      and p.prorettype = 'trigger'::regtype
+    order by 1";
+
+/// Makes the slot, or takes one up that an earlier call made. True if it was made now.
+pub(super) async fn make_slot(
+    client: &Client,
+    options: &MigrateOptions,
+) -> Result<bool, MigrateError> {
+    let name = &options.slot;
+    let failed = |source| database(format!("look at replication slot {name}"), source);
+    if let Some(found) = slot::inspect(client, name).await.map_err(failed)? {
+        let refused = |reason: String| MigrateError::SlotTaken { slot: name.clone(), reason };
+        let row = client.query_one("select current_database()::text", &[]).await.map_err(failed)?;
+        let here: String = row.try_get(0).map_err(failed)?;
+        if found.database.as_ref() != Some(&here) {
+            return Err(refused("it is not of this database".to_owned()));
+        }
+        slot::usable(name, &found).map_err(|error| refused(error.to_string()))?;
+        if let Some(pid) = found.active_pid {
+            return Err(refused(format!("process {pid} reads it")));
+        }
+        return Ok(false);
+    }
+    tracing::info!(
+        event = "slot_creating",
+        slot = name,
+        "creating the replication slot; waits for transactions under way"
+    );
+    let failed = |source| {
+        database(format!("create replication slot {name} (as a role with REPLICATION)"), source)
+    };
+    // It waits by locks.
+    client
+        .batch_execute("set lock_timeout = 0; set statement_timeout = 0")
+        .await
+        .map_err(failed)?;
+    let sql = "select pg_create_logical_replication_slot($1, 'pgoutput')::text";
+    let made = client.query_one(sql, &[name]).await;
+    let restored = client.batch_execute("set lock_timeout = '2s'; reset statement_timeout").await;
+    made.map_err(failed)?;
+    restored.map_err(failed)?;
+    Ok(true)
+}
+
+/// The cut, tried until no writer is in its way. A slot made for it goes if it cannot be had, for
+/// a slot that nobody reads keeps WAL without end.
+pub(super) async fn cut(
+    client: &Client,
+    options: &MigrateOptions,
+    slot_made: bool,
+) -> Result<(TakenOver, Vec<&'static str>), MigrateError> {
+    let outcome = try_often(client, options).await;
+    if outcome.is_err() && slot_made {
+        let sql = "select pg_drop_replication_slot($1)";
+        if let Err(error) = client.execute(sql, &[&options.slot]).await {
+            tracing::warn!(event = "slot_stays", slot = options.slot, %error, "the slot stays; it keeps WAL until dropped");
+        }
+    }
+    outcome
+}
+
+async fn try_often(
+    client: &Client,
+    options: &MigrateOptions,
+) -> Result<(TakenOver, Vec<&'static str>), MigrateError> {
+    let mut attempt = 1;
+    loop {
+        let patience = if attempt % LONG_EVERY == 0 { LONG_PATIENCE } else { PATIENCE };
+        let error = match try_cut(client, options, patience).await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        drop(client.batch_execute("rollback").await);
+        match error {
+            MigrateError::Database { source, .. } if partitions::waits_for_lock(&source) => {
+                if attempt == ATTEMPTS_MAX {
+                    let tables = names(options).join(", ");
+                    return Err(MigrateError::WritersStay { tables, source });
+                }
+            }
+            error => return Err(error),
+        }
+        if attempt == 1 {
+            tracing::info!(
+                event = "writers_awaited",
+                "waiting for transactions that write the tables"
+            );
+        }
+        attempt += 1;
+        sleep(PAUSE).await;
+    }
+}
+
+async fn try_cut(
+    client: &Client,
+    options: &MigrateOptions,
+    patience: &str,
+) -> Result<(TakenOver, Vec<&'static str>), MigrateError> {
+    let failed = |source| database("take the original queue over", source);
+    let names = names(options);
+    client.batch_execute(BEGIN).await.map_err(failed)?;
+    client.batch_execute(patience).await.map_err(failed)?;
+    // In the order in which a writer takes them: its table, then, by the trigger, the queue.
+    let lock = format!("lock table {} in share row exclusive mode", names.join(", "));
+    client.batch_execute(&lock).await.map_err(failed)?;
+    let lock = "lock table public.elasticsearch_sync_queue in access exclusive mode";
+    client.batch_execute(lock).await.map_err(failed)?;
+    for row in client.query(TRIGGERS, &[&names, &false]).await.map_err(failed)? {
+        let (trigger, table): (String, String) =
+            (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+        let disable = format!("alter table {table} disable trigger {trigger}");
+        client.batch_execute(&disable).await.map_err(failed)?;
+    }
+    let row = client.query_one(CUT, &[&options.slot]).await.map_err(failed)?;
+    let taken: PgLsn = row.try_get(0).map_err(failed)?;
+    if !row.try_get::<_, bool>(1).map_err(failed)? {
+        let reason = "it is gone, or past what is taken over".to_owned();
+        return Err(MigrateError::SlotTaken { slot: options.slot.clone(), reason });
+    }
+    client.batch_execute(OWN_SEQUENCE).await.map_err(failed)?;
+    let legacy = original::legacy(client).await.map_err(failed)?;
+    client.batch_execute(FOUNDATION).await.map_err(failed)?;
+    client.batch_execute(PUT_ASIDE).await.map_err(failed)?;
+    let mut applied = Vec::new();
+    for (version, (name, text)) in (1..).zip(MIGRATIONS) {
+        let failed = |source| MigrateError::Migration { name, source };
+        client.batch_execute(text).await.map_err(failed)?;
+        let done = "insert into walferry.migration (version, name) values ($1, $2)";
+        client.execute(done, &[&version, name]).await.map_err(failed)?;
+        applied.push(*name);
+    }
+    for statement in &legacy.statements {
+        client.batch_execute(statement).await.map_err(|source| {
+            database(format!("carry over what was granted on the queue ({statement})"), source)
+        })?;
+    }
+    client.query_one(SEQUENCE, &[]).await.map_err(failed)?;
+    let parts = "select walferry.make_partitions($1)";
+    client.query_one(parts, &[&partitions::DAYS_AHEAD]).await.map_err(failed)?;
+    let unfinished = format!("{UNFINISHED}, {COPIED} {COUNT_UNFINISHED}");
+    let mut rows = Vec::new();
+    for row in client.query(&unfinished, &[]).await.map_err(failed)? {
+        rows.push((row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?));
+    }
+    for statement in [POSITION, SETTLEMENT, MARK] {
+        client.execute(statement, &[&options.slot, &taken]).await.map_err(failed)?;
+    }
+    client.batch_execute("commit").await.map_err(failed)?;
+    Ok((TakenOver { at: lsn(taken), rows, notes: legacy.notes, ..TakenOver::default() }, applied))
+}
+
+/// What an unfinished take-over still lacks; `None` where there is none.
+pub(super) async fn unfinished(client: &Client) -> Result<Option<Lsn>, MigrateError> {
+    let failed = |source| database("look for an unfinished take-over", source);
+    let row = client.query_opt(UNFINISHED_MARK, &[]).await.map_err(failed)?;
+    row.map(|row| row.try_get(0).map(lsn).map_err(failed)).transpose()
+}
+
+/// Everything after the cut. May be repeated at any point.
+pub(super) async fn finish(
+    client: &Client,
+    options: &MigrateOptions,
+    taken: &mut TakenOver,
+) -> Result<(), MigrateError> {
+    let completed = move_completed(client).await?;
+    if completed > 0 {
+        taken.rows.push(("completed".to_owned(), completed));
+    }
+    let failed = |source| database("drop the original system's triggers", source);
+    for row in client.query(TRIGGERS, &[&names(options), &true]).await.map_err(failed)? {
+        let (trigger, table): (String, String) =
+            (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+        let sql = format!("drop trigger {trigger} on {table}");
+        patiently(client, || client.batch_execute(&sql)).await.map_err(failed)?;
+        taken.dropped.push(format!("trigger {trigger} on {table}"));
+    }
+    let failed = |source| database("drop the original system's function", source);
+    for row in client.query(FUNCTIONS, &[]).await.map_err(failed)? {
+        let (name, users): (String, Option<String>) =
+            (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+        if let Some(users) = users {
+            taken.notes.push(format!("function {name} stays: {users} executes it"));
+            continue;
+        }
+        let sql = format!("drop function {name}");
+        patiently(client, || client.batch_execute(&sql)).await.map_err(failed)?;
+        taken.dropped.push(format!("function {name}"));
+    }
+    patiently(client, || client.batch_execute(FINISH))
+        .await
+        .map_err(|source| database("drop the original queue", source))
+}
+
+/// Moves what the cut left, in the order of ids. Returns how many rows.
+async fn move_completed(client: &Client) -> Result<i64, MigrateError> {
+    let failed = |source| database("move completed jobs of the original queue", source);
+    let sql = format!("{COMPLETED}, {COPIED} {COUNT_COMPLETED}");
+    let statement = client.prepare(&sql).await.map_err(failed)?;
+    let (mut after, mut total) = (i64::MIN, 0_i64);
+    loop {
+        let range: [&(dyn ToSql + Sync); 2] = [&after, &BATCH_ROWS];
+        let batch = patiently(client, || client.query_one(&statement, &range));
+        let row = batch.await.map_err(failed)?;
+        let count: i64 = row.try_get(0).map_err(failed)?;
+        let Some(last) = row.try_get(1).map_err(failed)? else { return Ok(total) };
+        after = last;
+        total += count;
+        tracing::info!(event = "completed_jobs_moved", rows = total, "moved completed jobs");
+    }
+}
+
+/// The tables as SQL has them.
+fn names(options: &MigrateOptions) -> Vec<String> {
+    let tables = options.tables.iter();
+    tables.map(|(schema, name)| format!("{}.{}", quoted(schema), quoted(name))).collect()
+}
