@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use walferry::config::Role;
-use walferry::status::Component;
+use walferry::telemetry::readiness::Component;
 
 use crate::contract::{health_codes, is_blessed, problem_codes, root, rust_sources, source};
 

@@ -7,7 +7,7 @@ use clap::{Arg, Command, CommandFactory};
 use serde_json::Value;
 use walferry::command::Arguments;
 use walferry::config::{SETTINGS, Setting};
-use walferry::metrics::Metrics;
+use walferry::telemetry::metrics::Metrics;
 
 use crate::contract::{description, openapi};
 
