@@ -59,7 +59,7 @@ impl Feed {
             }
             let mut jobs = self.claims.due(behind, self.claim_max).await?;
             if jobs.is_empty() && self.has_place().await? {
-                jobs = self.claims.unplaced(self.claim_max).await?;
+                jobs = self.claims.without_position(self.claim_max).await?;
             }
             if jobs.is_empty() {
                 return Ok(());
@@ -73,7 +73,7 @@ impl Feed {
 
     /// Whether jobs without a place are due and can have one, which is [`Feed::place`] then.
     async fn has_place(&mut self) -> Result<bool, FeedError> {
-        if !self.claims.any_unplaced().await? {
+        if !self.claims.any_without_position().await? {
             self.unplaced_since = None;
             return Ok(false);
         }
@@ -115,7 +115,7 @@ impl Feed {
     /// `change_data` tells none, as after somebody's edit.
     pub(in crate::engine::feed) fn placed(&self, job: Job) -> Change {
         let mut change = job.change;
-        if job.foreign {
+        if job.external {
             change.position = self.place;
         }
         let shape = self.shapes.of(change.table);
