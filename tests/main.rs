@@ -31,5 +31,6 @@ mod scene;
 mod support;
 mod take_over;
 mod traces;
+mod upgrade;
 mod values;
 mod workload;
