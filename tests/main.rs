@@ -28,6 +28,7 @@ mod scenarios;
 mod scene;
 mod support;
 mod take_over;
+#[cfg(feature = "otlp")]
 mod traces;
 mod values;
 mod workload;
