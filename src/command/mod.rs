@@ -39,7 +39,7 @@ use crate::postgres::{self, ConnectError, Session};
 use crate::storage::queue::maintain::MaintainError;
 use crate::storage::schema::MigrateError;
 
-pub use crate::telemetry::readiness::sentence;
+pub use crate::postgres::error::sentence;
 pub use arguments::{Arguments, Command};
 pub use healthcheck::HealthError;
 use jobs::FailedJobAction;

@@ -14,6 +14,7 @@ use tokio_postgres::Client;
 use super::lease::Lease;
 use super::leased_transaction::LeasedTransaction;
 use super::{QueueError, doing};
+use crate::postgres::{Disposition, Recovery};
 
 /// `pg_publication_rel` has no row for a table that is published by its schema or with all tables.
 /// `s` is the publication of its schema.
@@ -62,6 +63,15 @@ pub enum SourceError {
     Changed { table: String, publication: String },
     #[error(transparent)]
     Queue(#[from] QueueError),
+}
+
+impl Recovery for SourceError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Changed { .. } => Disposition::Operator,
+            Self::Queue(error) => error.disposition(),
+        }
+    }
 }
 
 /// The configured tables with their identities, by `schema.name`.

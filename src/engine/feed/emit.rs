@@ -14,6 +14,7 @@ use crate::ack::in_flight::InFlightGuard;
 use crate::ack::job_set::JobSet;
 use crate::change::Lsn;
 use crate::engine::document::id::{Action, Command, DocumentId, IndexId};
+use crate::postgres::{Disposition, Recovery};
 
 /// Actions are weighed in units of this many bytes.
 const UNIT_BYTES: usize = 256;
@@ -22,6 +23,12 @@ const UNIT_BYTES: usize = 256;
 #[derive(Debug, thiserror::Error)]
 #[error("the {0} has stopped")]
 pub struct StageGone(pub &'static str);
+
+impl Recovery for StageGone {
+    fn disposition(&self) -> Disposition {
+        Disposition::Retry
+    }
+}
 
 /// See the module's documentation.
 pub struct Emitter {

@@ -31,6 +31,7 @@ use crate::engine::feed::render::cache::Cache;
 use crate::engine::feed::render::read::{ReadError, Reader};
 pub use crate::engine::recorder::FeedMode as Mode;
 use crate::engine::recorder::LiveRequest;
+use crate::postgres::{Disposition, Recovery};
 use crate::storage::QueueError;
 use crate::storage::lease::Lease;
 use crate::storage::load_progress::LoadProgress;
@@ -51,6 +52,16 @@ pub enum FeedError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Queue(#[from] QueueError),
+}
+
+impl Recovery for FeedError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Stage(error) => error.disposition(),
+            Self::Read(error) => error.disposition(),
+            Self::Queue(error) => error.disposition(),
+        }
+    }
 }
 
 /// One change with the job that stands for it.

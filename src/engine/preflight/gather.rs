@@ -20,7 +20,7 @@ use crate::config::Config;
 pub struct GatherError {
     what: &'static str,
     #[source]
-    source: tokio_postgres::Error,
+    pub(super) source: tokio_postgres::Error,
 }
 
 const SERVER: &str = "

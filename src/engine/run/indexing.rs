@@ -126,14 +126,14 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     drop(indexing.settled);
     let service = indexing.state.service();
     let feed = async {
-        feed::run(feed).await.map_err(|error| Fault::judge(&error))?;
+        feed::run(feed).await?;
         // What waits for Elasticsearch to come back is the next start's.
         if matches!(*service.borrow(), state::Service::Down { .. }) {
             give_up.cancel();
         }
         Ok(())
     };
-    let sink = async { sink.await.map_err(|error| Fault::judge(&error)) };
+    let sink = async { sink.await.map_err(Fault::from) };
     tokio::try_join!(feed, sink, swap).map(drop)
 }
 
@@ -154,7 +154,7 @@ async fn prepare(
         })
         .collect();
     let replaces = take_over_state::replaces_indices(&indexing.control, &indexing.lease.slot).await;
-    let replaces_original = replaces.map_err(|error| Fault::judge(&error))?;
+    let replaces_original = replaces?;
     let mut told = String::new();
     loop {
         let preparation = Preparation {
@@ -200,18 +200,10 @@ async fn attempt(
     preparation: Preparation<'_>,
     mode: &watch::Sender<Mode>,
 ) -> Result<Vec<Target>, Fault> {
-    ping::ping(elasticsearch).await.map_err(|error| match error.is_passing() {
-        true => Fault::passing(&error),
-        false => Fault::permanent(&error),
-    })?;
+    ping::ping(elasticsearch).await?;
     // A busy cluster takes its time over aliases: the stream waits rather than run ahead.
     mode.send_replace(Mode::Preparing);
-    index::prepare(elasticsearch, specs, preparation).await.map_err(|error| {
-        match error.is_passing() {
-            true => Fault::passing(&error),
-            false => Fault::permanent(&error),
-        }
-    })
+    Ok(index::prepare(elasticsearch, specs, preparation).await?)
 }
 
 /// Which tables are still to be loaded into the indices that are there now.
@@ -221,7 +213,7 @@ async fn loads(
 ) -> Result<Vec<(TableId, LoadProgress)>, Fault> {
     let definition = &indexing.context.definition;
     let known = load_progress::read(&indexing.control, &indexing.lease.slot).await;
-    let known = known.map_err(|error| Fault::judge(&error))?;
+    let known = known?;
     let (mut unfinished, mut begun) = (Vec::new(), Vec::new());
     for (number, declared) in (0_u16..).zip(&definition.tables) {
         let table = TableId(number);
@@ -262,7 +254,7 @@ async fn loads(
         }
     }
     let stored = load_progress::begin(&indexing.control, &indexing.lease, &begun).await;
-    stored.map_err(|error| Fault::judge(&error))?;
+    stored?;
     Ok(unfinished)
 }
 
@@ -270,7 +262,7 @@ async fn loads(
 async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
     let sql = "select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c
         where c.oid = pg_catalog.to_regclass($1)";
-    let row = client.query_opt(sql, &[&table]).await.map_err(|error| Fault::judge(&error))?;
+    let row = client.query_opt(sql, &[&table]).await?;
     Ok(row.map_or(0, |row| row.get(0)))
 }
 
@@ -305,8 +297,7 @@ impl Swap {
         }
         // The last chunks have been sent; searches must not be led to an index without them.
         loop {
-            let loads =
-                load_progress::read(&control, &slot).await.map_err(|error| Fault::judge(&error))?;
+            let loads = load_progress::read(&control, &slot).await?;
             let ours = |uuid: &String| targets.iter().any(|target| target.uuid == *uuid);
             if loads.iter().all(|load| load.done || !load.index_uuids.iter().all(ours)) {
                 break;
@@ -315,11 +306,14 @@ impl Swap {
         }
         while let Err(error) = index::swap_read_aliases(&elasticsearch, &targets).await {
             status.fault(Component::Load, format!("loaded, but searches do not see it: {error}"));
-            tracing::warn!(event = "aliases_not_swapped", error = %error, "could not point the aliases to the new indices yet");
+            tracing::warn!(
+                event = "aliases_not_swapped", error = %error,
+                "could not point the aliases to the new indices yet"
+            );
             tokio::time::sleep(PREPARE_AGAIN).await;
         }
         let noted = take_over_state::note_replaced(&control, &slot).await;
-        noted.map_err(|error| Fault::judge(&error))?;
+        noted?;
         status.ok(Component::Load, "done");
         loaded.send_replace(true);
         Ok(())

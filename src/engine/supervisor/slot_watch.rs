@@ -83,7 +83,7 @@ impl Supervisor {
         if !std::mem::replace(&mut self.refused, true) {
             tracing::warn!(
                 event = "slot_statistics_refused",
-                error = crate::postgres::fault::sentence(&error),
+                error = crate::postgres::error::sentence(&error),
                 "the slot's figures are not to be had; grant select on \
                  pg_catalog.pg_replication_slots and pg_catalog.pg_stat_replication_slots to \
                  walferry's role"

@@ -139,7 +139,8 @@ impl Settler {
     }
 
     /// Gives every job of these batches its fate, moves the first load's progress on by the
-    /// `loaded` chunks (in order, nothing before them open), and raises the settled position to `settled_lsn` (it never goes back).
+    /// `loaded` chunks (in order, nothing before them open), and raises the settled position to
+    /// `settled_lsn` (it never goes back).
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`], [`QueueError::Database`]; then nothing is settled.

@@ -93,7 +93,8 @@ const GRANTS: &str = "
         from pg_proc cross join aclexplode(coalesce(proacl, acldefault('f', proowner))) e
         where oid = to_regprocedure('public.get_elasticsearch_queue_stats()'))
     select format('grant %s%s on %s to %I%s', verb,
-               coalesce(' (' || quote_ident(column_name) || ')', ''), object, rolname, case when passes_on then ' with grant option' else '' end),
+               coalesce(' (' || quote_ident(column_name) || ')', ''), object, rolname,
+               case when passes_on then ' with grant option' else '' end),
            rolname::text, rolname in ('anon', 'authenticated')
     from held join pg_roles r on r.oid = role
     where rolname <> current_user

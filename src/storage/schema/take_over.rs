@@ -210,7 +210,10 @@ pub(super) async fn cut(
     if outcome.is_err() && slot_made {
         let sql = "select pg_drop_replication_slot($1)";
         if let Err(error) = client.execute(sql, &[&options.slot]).await {
-            tracing::warn!(event = "slot_stays", slot = options.slot, %error, "the slot stays; it keeps WAL until dropped");
+            tracing::warn!(
+                event = "slot_stays", slot = options.slot, %error,
+                "the slot stays; it keeps WAL until dropped"
+            );
         }
     }
     outcome

@@ -26,11 +26,12 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::super::error_chain::sentence;
 use super::LogError;
 use super::variables::Variables;
 use crate::config::Strings;
 use crate::telemetry::http_client;
-use crate::telemetry::readiness::{Repeats, sentence};
+use crate::telemetry::throttle::Repeats;
 use crate::telemetry::trace;
 
 /// The specification's default for `OTEL_EXPORTER_OTLP_TIMEOUT`.

@@ -16,6 +16,7 @@ pub mod sink;
 pub mod slot;
 pub mod source;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prometheus::core::Collector;
@@ -25,6 +26,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 pub use http::Http;
 pub use pipeline::{Mode, Pipeline, Stage};
 pub use queue::Queue;
+pub use registration::MetricDescription;
 pub use sink::Sink;
 pub use slot::Slot;
 pub use source::Source;
@@ -35,6 +37,7 @@ use registration::Registration;
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
+    descriptions: Arc<[MetricDescription]>,
     pub pipeline: Pipeline,
     pub source: Source,
     pub slot: Slot,
@@ -48,7 +51,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let add = Registration(&registry);
+        let add = Registration::new(&registry);
         let build = add.gauges("build_info", "What runs; always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         log::register(&add);
@@ -59,8 +62,15 @@ impl Metrics {
             sink: Sink::new(&add),
             queue: Queue::new(&add),
             http: Http::new(&add),
+            descriptions: add.into_descriptions().into(),
             registry,
         }
+    }
+
+    /// Every metric of walferry's own, whether it has a sample or not.
+    #[must_use]
+    pub fn descriptions(&self) -> &[MetricDescription] {
+        &self.descriptions
     }
 
     /// Makes the series of the configured tables and indices, so that a first increment is seen

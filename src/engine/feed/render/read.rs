@@ -5,7 +5,8 @@
 //! after the snapshot. Values come as text, by each type's output function, and become JSON in
 //! the same way as those of the stream; so a value that `to_jsonb` refuses can be read too.
 //!
-//! Not here: what is read and why (`engine::feed::render::plan`, `engine::feed::render::fanout`, `engine::feed::source::load`).
+//! Not here: what is read and why (`engine::feed::render::plan`, `engine::feed::render::fanout`,
+//! `engine::feed::source::load`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::visible::{Delivered, Snapshot};
 use crate::change::{Columns, Lsn, Row, TableId};
 use crate::engine::document::shape::{Shapes, TableShape};
 use crate::postgres::quote_identifier as quote;
+use crate::postgres::{Disposition, Recovery};
 use crate::value::{self, Kinds};
 
 /// The wait between two looks for a snapshot that shows all; doubles up to the second.
@@ -38,6 +40,15 @@ pub enum ReadError {
     Open(#[source] tokio_postgres::Error),
     #[error("the server printed {0:?} where a snapshot or an LSN was expected")]
     Unreadable(String),
+}
+
+impl Recovery for ReadError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Rows { source, .. } | Self::Open(source) => source.disposition(),
+            Self::Unreadable(_) => Disposition::Retry,
+        }
+    }
 }
 
 /// A row with its key's text, as [`TableShape::key_text`] makes it.
