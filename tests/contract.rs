@@ -19,8 +19,8 @@ use clap::CommandFactory;
 use serde_json::Value;
 use walferry::command::Arguments;
 use walferry::config::SETTINGS;
-use walferry::metrics::Metrics;
-use walferry::status::Component;
+use walferry::telemetry::metrics::Metrics;
+use walferry::telemetry::readiness::Component;
 
 /// One file of the snapshot, and what it lists as of now.
 struct Part {

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use walferry::config::Role;
-use walferry::status::Component;
+use walferry::telemetry::readiness::Component;
 
 use crate::contract::{health_codes, is_blessed, problem_codes, root, rust_sources, source};
 
@@ -23,18 +23,19 @@ const PAGES: [&str; 4] = ["configuration", "api", "operation", "permissions"];
 
 /// A part of a page that is written from the code.
 struct Section {
-    page: &'static str,
+    file: &'static str,
     name: &'static str,
     text: fn() -> String,
 }
 
-const SECTIONS: [Section; 6] = [
-    Section { page: "configuration", name: "settings", text: tables::settings },
-    Section { page: "api", name: "routes", text: tables::routes },
-    Section { page: "api", name: "parameters", text: tables::parameters },
-    Section { page: "operation", name: "commands", text: tables::commands },
-    Section { page: "operation", name: "metrics", text: tables::metrics },
-    Section { page: "permissions", name: "roles", text: tables::roles },
+const SECTIONS: [Section; 7] = [
+    Section { file: "README.md", name: "keys", text: tables::keys },
+    Section { file: "docs/configuration.md", name: "settings", text: tables::settings },
+    Section { file: "docs/api.md", name: "routes", text: tables::routes },
+    Section { file: "docs/api.md", name: "parameters", text: tables::parameters },
+    Section { file: "docs/operation.md", name: "commands", text: tables::commands },
+    Section { file: "docs/operation.md", name: "metrics", text: tables::metrics },
+    Section { file: "docs/permissions.md", name: "roles", text: tables::roles },
 ];
 
 impl Section {
@@ -45,7 +46,7 @@ impl Section {
         let found = page.find(&begin).zip(page.find(&end));
         let (begin, end) = match found {
             Some((at, end)) if at + begin.len() <= end => (at + begin.len(), end),
-            _ => panic!("docs/{}.md has no section {}", self.page, self.name),
+            _ => panic!("{} has no section {}", self.file, self.name),
         };
         let (before, rest) = page.split_at(begin);
         let (section, behind) = rest.split_at(end - begin);
@@ -61,9 +62,9 @@ impl Section {
         let (was, is) = first.unwrap_or(("its end", "another one"));
         (written != expected).then(|| {
             format!(
-                "docs/{}.md, section {}: {was:?} must be {is:?}; write it anew by \
+                "{}, section {}: {was:?} must be {is:?}; write it anew by \
                  WALFERRY_BLESS=1 cargo test --locked --test integration papers",
-                self.page, self.name
+                self.file, self.name
             )
         })
     }
@@ -117,19 +118,18 @@ fn lists(name: &str, heading: &str, count: usize, expected: impl IntoIterator<It
 #[test]
 fn generated_sections_are_what_the_code_says() {
     for section in &SECTIONS {
-        let path = root().join("docs").join(section.page).with_extension("md");
         if is_blessed() {
-            let text = section.written_anew(&page(section.page));
-            std::fs::write(&path, text).expect("the page can be written");
+            let text = section.written_anew(&read(section.file));
+            std::fs::write(root().join(section.file), text).expect("the page can be written");
         }
-        assert_eq!(section.fault(&page(section.page)), None);
+        assert_eq!(section.fault(&read(section.file)), None);
     }
 }
 
 #[test]
 fn a_section_that_differs_is_found() {
     for section in &SECTIONS {
-        let whole = section.written_anew(&page(section.page));
+        let whole = section.written_anew(&read(section.file));
         assert_eq!(section.fault(&whole), None);
         let [_, text, _] = section.split(&whole);
         for line in text.lines().filter(|line| line.starts_with("| `")) {

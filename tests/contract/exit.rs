@@ -1,8 +1,15 @@
-//! Exit codes that the binary gives without a server.
+//! Exit codes: those that the binary gives without a server, and those of a second signal.
 
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::faults::{Fault, Faults};
+use crate::support::launcher::signal;
+use crate::support::{TestBed, eventually};
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A command line, what is set in its environment, and what stands on its standard input.
 struct Case {
@@ -73,4 +80,28 @@ fn code(case: &Case) -> String {
     words.extend(case.environment.iter().map(|(name, value)| format!("{name}={value}")));
     words.extend((!case.input.is_empty()).then(|| format!("input {:?}", case.input)));
     format!("{}: {}", words.join(", "), code.map_or("a signal".to_owned(), |c| c.to_string()))
+}
+
+/// With a bulk request that gets no answer, the first signal waits and the second one does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_has_an_exit_code_of_its_own() {
+    for (name, expected) in [("INT", 130), ("TERM", 143)] {
+        let bed = TestBed::new("twice").await;
+        let faults = Faults::before(bed.servers.elasticsearch.url()).await;
+        let launch = bed.walferry(&["run"]).env("ELASTICSEARCH_URL", &faults.url);
+        let mut walferry = launch.env("WALFERRY_LIMITS_SHUTDOWN_GRACE", "5m").spawn();
+        walferry.wait_output("\"load_done\",\"table\":\"public.categories\"", LIMIT).await;
+        faults.always("/_bulk", Some(Fault::Hang));
+        bed.sql.run("insert into categories (name, slug) values ('A', 'a')").await;
+        let sql = "select count(*) from elasticsearch_sync_queue where status = 'processing'";
+        eventually(LIMIT, "a job is in flight", async || {
+            let jobs: i64 = bed.sql.value(sql, &[]).await;
+            if jobs == 1 { Ok(()) } else { Err(format!("{jobs} jobs")) }
+        })
+        .await;
+        signal(walferry.pid(), name);
+        walferry.wait_output("\"event\":\"stopping\"", LIMIT).await;
+        signal(walferry.pid(), name);
+        assert_eq!(walferry.wait_exit(LIMIT).await, expected, "{}", walferry.output_end());
+    }
 }

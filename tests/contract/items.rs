@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use clap::{Arg, ArgAction, Command};
 use serde_json::Value;
+use walferry::admin::health::Code;
 use walferry::config::Setting;
-use walferry::health::Code;
-use walferry::metrics::Metrics;
+use walferry::telemetry::metrics::Metrics;
 
 /// Commands with their options: `walferry jobs --limit <LIMIT>, default 20`.
 pub(crate) fn commands(root: &Command) -> BTreeSet<String> {

@@ -7,7 +7,7 @@ use clap::{Arg, Command, CommandFactory};
 use serde_json::Value;
 use walferry::command::Arguments;
 use walferry::config::{SETTINGS, Setting};
-use walferry::metrics::Metrics;
+use walferry::telemetry::metrics::Metrics;
 
 use crate::contract::{description, openapi};
 
@@ -24,8 +24,8 @@ fn code(text: impl std::fmt::Display) -> String {
     format!("`{text}`")
 }
 
-/// A table for each section of the settings.
-pub(super) fn settings() -> String {
+/// Settings by section, in their order; the section without a name is the empty one.
+fn sections() -> Vec<(&'static str, Vec<&'static Setting>)> {
     let mut sections: Vec<(&str, Vec<&Setting>)> = Vec::new();
     for setting in SETTINGS {
         let section = setting.key.split_once('.').map_or("", |(section, _)| section);
@@ -34,13 +34,28 @@ pub(super) fn settings() -> String {
             None => sections.push((section, vec![setting])),
         }
     }
+    sections
+}
+
+/// The keys of each section.
+pub(super) fn keys() -> String {
+    let key = |setting: &&Setting| code(setting.key.rsplit('.').next().unwrap_or_default());
+    let rows = sections().into_iter().map(|(section, settings)| {
+        let section = if section.is_empty() { "none".to_owned() } else { code(section) };
+        vec![section, settings.iter().map(key).collect::<Vec<_>>().join(", ")]
+    });
+    table(&["section", "keys"], rows)
+}
+
+/// A table for each section of the settings.
+pub(super) fn settings() -> String {
     let columns = ["key", "environment variable", "default", "values", "meaning"];
-    let tables = sections.iter().map(|(section, settings)| {
-        let title = match *section {
+    let tables = sections().into_iter().map(|(section, settings)| {
+        let title = match section {
             "" => "### Without a section".to_owned(),
             section => format!("### Section `{section}`"),
         };
-        format!("{title}\n\n{}", table(&columns, settings.iter().map(|setting| row(setting))))
+        format!("{title}\n\n{}", table(&columns, settings.into_iter().map(row)))
     });
     tables.collect::<Vec<_>>().join("\n")
 }

@@ -65,7 +65,7 @@ pub struct Target {
 /// Why the sink cannot go on. What is wrong with the service is none of these.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    #[error("the checkpoint does not take settled batches any more")]
+    #[error("the checkpoint does not take settled tickets any more")]
     CheckpointGone,
     #[error(transparent)]
     Listing(#[from] ListingError),
