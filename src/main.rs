@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail(&error.to_string(), 2),
     };
-    let result = runtime.block_on(command::run(arguments, &environment));
+    let result = command::run(&runtime, arguments, &environment);
     log.close();
     match result {
         Ok(()) => ExitCode::SUCCESS,

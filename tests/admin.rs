@@ -195,10 +195,10 @@ async fn a_job_is_the_same_document_at_the_terminal_and_over_http() {
     scene
         .sql(
             "insert into elasticsearch_sync_queue
-                 (table_name, record_id, operation, status, change_data, error_message)
+                 (table_name, record_id, operation, status, change_data, error_message, note)
              values ('listings', 'a0000000-0000-4000-8000-000000000001', 'UPDATE', 'failed',
                  '{\"old\": null, \"new\": {\"price\": 12345678901234567890.10}}',
-                 E'refused\\nnote: a note')",
+                 'refused', 'a note')",
         )
         .await;
     let rows =

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use walferry::config::{
     Authentication, Config, Flags, Kind, Needs, Refresh, SETTINGS, Setting, Strings, load,
-    markdown_table,
 };
 
 const BASE: [(&str, &str); 2] =
@@ -325,10 +324,4 @@ fn secrets_do_not_print() {
     };
     let error = load(&flags, &strings(&[]), Needs::Both).unwrap_err().to_string();
     assert!(error.contains("lists processes") && !error.contains("hunter2"), "{error}");
-}
-
-#[test]
-fn the_readme_lists_every_setting() {
-    let readme = include_str!("../README.md");
-    assert!(readme.contains(&markdown_table()), "replace README's table by:\n{}", markdown_table());
 }

@@ -164,7 +164,7 @@ impl<'a> AuditedOperation<'a> {
     /// The operation is over and its result counts, so a failure to write it is only logged.
     async fn write_end(&self, affected: u64, error: Option<&QueueError>) {
         let outcome = if error.is_some() { Outcome::Failed } else { Outcome::Done };
-        let reason = error.map(|error| crate::telemetry::readiness::sentence(error));
+        let reason = error.map(|error| crate::postgres::error::sentence(error));
         let client = &self.operator.client;
         let written = audit::end(client, self.id, outcome, affected, reason.as_deref()).await;
         if let Err(error) = written {

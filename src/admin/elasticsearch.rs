@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::figures::stats::milliseconds;
 use crate::engine::sink::client::Client;
 use crate::engine::sink::ping::{self, Ping, PingError};
-use crate::telemetry::readiness::sentence;
+use crate::postgres::error::sentence;
 
 /// Elasticsearch counts as down when it does not answer within this time.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);

@@ -9,7 +9,7 @@ use crate::engine::preflight::{
     Facts, Finding, Severity, TableName, evaluate, evaluate_elasticsearch, gather,
     gather_elasticsearch, report,
 };
-use crate::telemetry::readiness::sentence;
+use crate::postgres::error::sentence;
 
 pub(super) async fn run(config: &Config) -> Result<(), CommandError> {
     let tables = tables(config)?;

@@ -64,6 +64,8 @@ fn lines(job: &JobDetail, private: &[String]) -> String {
         job.xid.map_or_else(|| "-".to_owned(), |xid| xid.to_string()),
         or_none(&summary.error_message),
     );
+    let note = job.note.iter().map(|note| format!("\nnote {note}"));
+    let head = head + &note.collect::<String>();
     let rows = job.columns.iter().map(|column| {
         let is_private = private.contains(&column.column);
         [

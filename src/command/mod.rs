@@ -30,20 +30,33 @@ pub mod shutdown;
 mod status;
 mod token;
 
+use tokio::runtime::Runtime;
+
 use crate::api::routes::{openapi, routes};
 use crate::config::{self, Needs, Strings};
 use crate::engine::run::RunOptions;
 
-pub use crate::telemetry::readiness::sentence;
+pub use crate::postgres::error::sentence;
 pub use arguments::{Arguments, Command};
 pub use error::CommandError;
 
-/// Runs the command of a command line.
+/// Runs the command of a command line, and returns when it is done.
+///
+/// The runtime is entered here rather than in the binary: a future is compiled where it is awaited,
+/// and the binary would compile the whole program a second time.
 ///
 /// # Errors
 ///
 /// [`CommandError`], with its exit code.
-pub async fn run(arguments: Arguments, environment: &Strings) -> Result<(), CommandError> {
+pub fn run(
+    runtime: &Runtime,
+    arguments: Arguments,
+    environment: &Strings,
+) -> Result<(), CommandError> {
+    runtime.block_on(dispatch(arguments, environment))
+}
+
+async fn dispatch(arguments: Arguments, environment: &Strings) -> Result<(), CommandError> {
     let flags = arguments.flags();
     let load = |needs| config::load(&flags, environment, needs);
     match arguments.command {

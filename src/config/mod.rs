@@ -1,6 +1,6 @@
 //! Every setting: key, unit, default, limit, purpose. Strings become a [`Config`] once, here.
 //!
-//! [`SETTINGS`] is the one list of them; the README's table, the environment variables, the
+//! [`SETTINGS`] is the one list of them; docs/configuration.md, the environment variables, the
 //! defaults and the checks of unknown keys are drawn from it.
 //!
 //! Not here: what the documents look like. That part of the file is handed on as it stands, to
@@ -25,7 +25,6 @@ pub use error::ConfigError;
 pub use load::{Needs, listen, load};
 pub use setting::{Kind, SETTINGS, Setting};
 pub use source::{Flags, Strings, environment};
-pub use table::markdown_table;
 
 /// A secret: it does not print.
 #[derive(Clone, PartialEq, Eq)]

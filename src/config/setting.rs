@@ -56,13 +56,14 @@ const PLAIN: Setting = Setting {
     secret: false,
 };
 
-/// All settings, in the order of the README's table.
+/// All settings, in the order of docs/configuration.md.
 pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "database.url",
         alias: Some("DATABASE_URL"),
         kind: Kind::Text(
-            "`postgres://` URL or `key=value` pairs; `sslmode` disable, prefer, require, verify-ca or verify-full; `sslrootcert`",
+            "`postgres://` URL or `key=value` pairs; `sslmode` disable, prefer, require, verify-ca or \
+             verify-full; `sslrootcert`",
         ),
         unset: "required",
         purpose: "where PostgreSQL is, the role and the database; a direct connection, not a pooler",
@@ -151,7 +152,8 @@ pub const SETTINGS: &[Setting] = &[
         key: "elasticsearch.refresh",
         kind: Kind::OneOf(&["adaptive", "index"]),
         default: "adaptive",
-        purpose: "`adaptive`: while caught up, a bulk asks for a refresh, at most every 50 ms; `index`: the index decides",
+        purpose: "`adaptive`: while caught up, a bulk asks for a refresh, at most every 50 ms; \
+                  `index`: the index decides",
         example: "adaptive",
         ..PLAIN
     },
@@ -267,7 +269,8 @@ pub const SETTINGS: &[Setting] = &[
         key: "queue.attempts_max",
         kind: Kind::Count { min: 1, max: 100 },
         default: "3",
-        purpose: "attempts that Elasticsearch may refuse before a job is `failed`; trouble with the service does not count",
+        purpose: "attempts that Elasticsearch may refuse before a job is `failed`; \
+                  trouble with the service does not count",
         example: "3",
         ..PLAIN
     },
@@ -290,10 +293,12 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "api.tokens",
         kind: Kind::Text(
-            "`NAME:ROLE:SHA256` or `NAME:ROLE:SHA256:YYYY-MM-DD`, as `walferry token create` prints them, separated by commas or white space",
+            "`NAME:ROLE:SHA256` or `NAME:ROLE:SHA256:YYYY-MM-DD`, as `walferry token create` prints them, \
+             separated by commas or white space",
         ),
         unset: "none",
-        purpose: "who may use the API: hashes of tokens, with a role (viewer, operator or admin) and perhaps the last day",
+        purpose: "who may use the API: hashes of tokens, with a role (viewer, operator or admin) \
+                  and perhaps the last day",
         example: "what `walferry token create` prints",
         secret: true,
         ..PLAIN
@@ -302,7 +307,8 @@ pub const SETTINGS: &[Setting] = &[
         key: "api.jwks_url",
         kind: Kind::Text("`https://` URL, or `http://` on loopback"),
         unset: "none",
-        purpose: "keys for JWTs signed with ES256 or RS256; for Supabase the address of its Auth, then `/.well-known/jwks.json`",
+        purpose: "keys for JWTs signed with ES256 or RS256; for Supabase the address of its Auth, \
+                  then `/.well-known/jwks.json`",
         example: "https://PROJECT.supabase.co/auth/v1/.well-known/jwks.json",
         ..PLAIN
     },

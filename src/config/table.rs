@@ -1,10 +1,8 @@
-//! Settings in words: the limits of a kind, and the README's table of all settings. Pure.
+//! Settings in words: the limits of a kind. Pure.
 //!
 //! Not here: the settings (`setting`).
 
-use std::fmt::Write as _;
-
-use super::setting::{Kind, SETTINGS, Setting};
+use super::setting::Kind;
 use super::unit::{size_text, time_text};
 
 impl Kind {
@@ -20,30 +18,4 @@ impl Kind {
             Self::Text(words) => words.to_owned(),
         }
     }
-}
-
-/// The README's table of all settings.
-#[must_use]
-pub fn markdown_table() -> String {
-    let mut table = String::from(
-        "| key | environment variable | default | values | purpose |\n| --- | --- | --- | --- | --- |\n",
-    );
-    for setting in SETTINGS {
-        let variable = setting.variable();
-        let variables = setting
-            .alias
-            .map_or_else(|| format!("`{variable}`"), |alias| format!("`{alias}`, `{variable}`"));
-        let default = match setting.default {
-            "" => setting.unset.to_owned(),
-            default => format!("`{default}`"),
-        };
-        let Setting { key, kind, purpose, .. } = setting;
-        let written = writeln!(
-            table,
-            "| `{key}` | {variables} | {default} | {} | {purpose} |",
-            kind.describe()
-        );
-        written.expect("a String takes what is written");
-    }
-    table
 }

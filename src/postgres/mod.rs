@@ -6,11 +6,11 @@
 //! Not here: SQL of any stage, and the replication protocol (`engine::wal::connection`).
 
 pub mod catalog;
-pub mod fault;
+pub mod error;
 mod session;
 mod tls;
 
-pub use fault::{Class, ServerError};
+pub use error::{Disposition, Recovery, ServerError};
 pub use session::{Closed, ConnectError, Session, connect};
 pub use tls::{TlsError, client_config, end_point_hash};
 

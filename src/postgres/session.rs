@@ -12,7 +12,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Database, SslMode};
-use crate::postgres::fault::{self, Class};
+use crate::postgres::error::{self, Disposition, Recovery};
 use crate::postgres::tls::{self, TlsError};
 
 /// A session cannot be had.
@@ -25,17 +25,15 @@ pub enum ConnectError {
     )]
     Timeout { target: String, seconds: u64 },
     #[error("cannot connect to PostgreSQL at {target}: {reason}")]
-    Refused { target: String, reason: String, class: Class, code: Option<String> },
+    Refused { target: String, reason: String, disposition: Disposition, code: Option<String> },
 }
 
-impl ConnectError {
-    /// What to do about it.
-    #[must_use]
-    pub fn class(&self) -> Class {
+impl Recovery for ConnectError {
+    fn disposition(&self) -> Disposition {
         match self {
-            Self::Tls(_) => Class::Permanent,
-            Self::Timeout { .. } => Class::Transient,
-            Self::Refused { class, .. } => *class,
+            Self::Tls(_) => Disposition::Operator,
+            Self::Timeout { .. } => Disposition::Retry,
+            Self::Refused { disposition, .. } => *disposition,
         }
     }
 }
@@ -98,34 +96,34 @@ async fn open(
 ) -> Result<Client, ConnectError> {
     let refused = |error: &tokio_postgres::Error| ConnectError::Refused {
         target: target(config),
-        reason: fault::sentence(error),
-        class: connect_class(error),
+        reason: error::sentence(error),
+        disposition: connect_disposition(error),
         code: error.code().map(|code| code.code().to_owned()),
     };
     let is_unix = |host: &Host| !matches!(host, Host::Tcp(_));
     if database.ssl_mode == SslMode::Disable || config.get_hosts().iter().all(is_unix) {
         let (client, connection) = config.connect(NoTls).await.map_err(|e| refused(&e))?;
         tokio::spawn(
-            async move { closed.end(connection.await.err().map(|e| fault::sentence(&e))) },
+            async move { closed.end(connection.await.err().map(|e| error::sentence(&e))) },
         );
         return Ok(client);
     }
     let roots = database.root_certificates.as_deref();
     let tls = MakeRustlsConnect::new(tls::client_config(database.ssl_mode, roots)?);
     let (client, connection) = config.connect(tls).await.map_err(|e| refused(&e))?;
-    tokio::spawn(async move { closed.end(connection.await.err().map(|e| fault::sentence(&e))) });
+    tokio::spawn(async move { closed.end(connection.await.err().map(|e| error::sentence(&e))) });
     Ok(client)
 }
 
 /// Without a SQLSTATE, a certificate that does not verify stays so, as does what the driver
 /// finds wrong with the configuration (a missing password); all else may pass.
-fn connect_class(error: &tokio_postgres::Error) -> Class {
+fn connect_disposition(error: &tokio_postgres::Error) -> Disposition {
     if let Some(error) = error.as_db_error() {
-        return fault::ServerError::new(error.code().code(), error.message()).class();
+        return error::ServerError::new(error.code().code(), error.message()).disposition();
     }
-    let text = fault::sentence(error);
+    let text = error::sentence(error);
     let stays = text.contains("certificate") || text.contains("invalid configuration");
-    if stays { Class::Permanent } else { Class::Transient }
+    if stays { Disposition::Operator } else { Disposition::Retry }
 }
 
 fn session_config(database: &Database, application_name: &str) -> tokio_postgres::Config {

@@ -130,7 +130,7 @@ impl Kinds {
             for row in client.query(DESCRIBE_TYPES, &[&wanted]).await? {
                 let shape = Shape::read(&row)?;
                 next.extend(shape.parts());
-                found.insert(row.try_get(0)?, shape);
+                found.insert(row.try_get("oid")?, shape);
             }
             wanted = self.unknown(&next, &found);
         }
@@ -203,32 +203,7 @@ const CAST_TYPE: &str =
 
 /// `$1`: OIDs. Columns: oid, class, base type, element type, delimiter, attribute names and
 /// types.
-const DESCRIBE_TYPES: &str = "
-    select t.oid,
-           case
-               when t.typtype = 'd' then 'domain'
-               when t.typtype = 'c' then 'composite'
-               when t.typelem <> 0 and t.typlen = -1
-                   and t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc then 'array'
-               when k.castfunc is null then 'text'
-               when p.proname = 'hstore_to_json' and t.typname = 'hstore' then 'hstore'
-               else 'cast'
-           end,
-           t.typbasetype,
-           t.typelem,
-           (select e.typdelim::text from pg_catalog.pg_type e where e.oid = t.typelem),
-           array(select a.attname::text from pg_catalog.pg_attribute a
-                 where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-                 order by a.attnum),
-           array(select a.atttypid from pg_catalog.pg_attribute a
-                 where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-                 order by a.attnum)
-    from pg_catalog.pg_type t
-    left join pg_catalog.pg_cast k
-        on k.castsource = t.oid and k.casttarget = 'pg_catalog.json'::pg_catalog.regtype
-        and k.castmethod = 'f' and t.oid >= 16384
-    left join pg_catalog.pg_proc p on p.oid = k.castfunc
-    where t.oid = any($1)";
+const DESCRIBE_TYPES: &str = include_str!("kinds.sql");
 
 /// A type as the catalog describes it.
 enum Shape {
@@ -246,17 +221,21 @@ enum Shape {
 
 impl Shape {
     fn read(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
-        let class: String = row.try_get(1)?;
+        let class: String = row.try_get("class")?;
         Ok(match class.as_str() {
-            "domain" => Self::Same(row.try_get(2)?),
+            "domain" => Self::Same(row.try_get("typbasetype")?),
             "array" => {
-                let delimiter: Option<String> = row.try_get(4)?;
+                let delimiter: Option<String> = row.try_get("delimiter")?;
                 let delimiter = delimiter.and_then(|text| text.bytes().next());
-                Self::Array { element: row.try_get(3)?, delimiter: delimiter.unwrap_or(b',') }
+                Self::Array {
+                    element: row.try_get("typelem")?,
+                    delimiter: delimiter.unwrap_or(b','),
+                }
             }
             "composite" => {
-                let (names, oids): (Vec<String>, Vec<u32>) = (row.try_get(5)?, row.try_get(6)?);
-                Self::Composite(names.into_iter().zip(oids).collect())
+                let names: Vec<String> = row.try_get("attribute_names")?;
+                let types: Vec<u32> = row.try_get("attribute_types")?;
+                Self::Composite(names.into_iter().zip(types).collect())
             }
             "hstore" => Self::Hstore,
             "cast" => Self::Cast,

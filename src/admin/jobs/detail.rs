@@ -7,18 +7,17 @@
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Row};
 
-use super::filter::STUCK;
-use super::list::{COLUMNS, JobSummary, summary};
+use super::list::{JobSummary, summary};
 use crate::storage::{QueueError, doing};
 
 /// Characters of a value's JSON text that are shown.
 pub const VALUE_CHARACTERS_MAX: i32 = 65_536;
 
-/// A job with its change.
+/// A job with all that is known of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobDetail {
     pub summary: JobSummary,
-    /// What is worth knowing of the job's data, a line each.
+    /// What was altered when the change was recorded.
     pub note: Option<String>,
     /// As PostgreSQL writes it; `None` for a row that something else inserted.
     pub commit_lsn: Option<String>,
@@ -57,43 +56,16 @@ pub struct Image {
     pub is_cut: bool,
 }
 
-/// Both images of the job `$1`, side by side, at most `$2` characters of each value.
-const COLUMN_CHANGES: &str = "
-    with job as (
-        select q.operation, q.change_data as data from public.elasticsearch_sync_queue q
-        where q.id = $1 order by q.created_at desc limit 1),
-    image as (
-        select case operation when 'UPDATE' then data -> 'old' when 'DELETE' then data end as old,
-               case operation when 'UPDATE' then data -> 'new' when 'INSERT' then data end as new
-        from job),
-    o as (select e.key, e.value from image, jsonb_each(
-              case when jsonb_typeof(old) = 'object' then old else '{}' end) e),
-    n as (select e.key, e.value from image, jsonb_each(
-              case when jsonb_typeof(new) = 'object' then new else '{}' end) e)
-    select key, left(o.value::text, $2), length(o.value::text) > $2,
-           left(n.value::text, $2), length(n.value::text) > $2, o.value is distinct from n.value
-    from o full join n using (key) order by key";
+const DETAIL: &str = include_str!("detail.sql");
+
+const COLUMN_CHANGES: &str = include_str!("detail_columns.sql");
 
 /// A job by its number.
 ///
 /// # Errors
 /// [`QueueError::Database`].
 pub async fn detail(client: &Client, id: i64) -> Result<Option<JobDetail>, QueueError> {
-    let time = |column| {
-        format!("to_char({column} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')")
-    };
-    let between = |from, to| format!("(extract(epoch from {to} - {from}) * 1000)::float8");
-    let sql = format!(
-        "select {COLUMNS}, q.commit_lsn, q.ordinal, q.xid, {}, {}, q.epoch, {}, {}, {}, {STUCK}
-         from public.elasticsearch_sync_queue q where q.id = $1
-         order by q.created_at desc limit 1",
-        time("q.started_at"),
-        time("q.next_attempt_at"),
-        between("q.created_at", "q.started_at"),
-        between("q.started_at", "q.processed_at"),
-        between("q.created_at", "q.processed_at"),
-    );
-    let row = client.query_opt(&sql, &[&id]).await.map_err(doing("read a job"))?;
+    let row = client.query_opt(DETAIL, &[&id]).await.map_err(doing("read a job"))?;
     let Some(row) = row else { return Ok(None) };
     let columns = client.query(COLUMN_CHANGES, &[&id, &VALUE_CHARACTERS_MAX]).await;
     let columns = columns.map_err(doing("read a job's change"))?;
@@ -103,30 +75,21 @@ pub async fn detail(client: &Client, id: i64) -> Result<Option<JobDetail>, Queue
 }
 
 fn from_row(row: &Row, columns: Vec<ColumnChange>) -> Result<JobDetail, tokio_postgres::Error> {
-    let summary = summary(row)?;
-    let note = summary.error_message.as_deref().and_then(note_of);
     Ok(JobDetail {
-        summary,
-        note,
-        commit_lsn: row.try_get::<_, Option<PgLsn>>(9)?.map(|lsn| lsn.to_string()),
-        ordinal: row.try_get(10)?,
-        xid: row.try_get(11)?,
-        started_at: row.try_get(12)?,
-        next_attempt_at: row.try_get(13)?,
-        epoch: row.try_get(14)?,
-        waited_ms: row.try_get(15)?,
-        worked_ms: row.try_get(16)?,
-        total_ms: row.try_get(17)?,
-        stuck: row.try_get::<_, Option<bool>>(18)?.unwrap_or(false),
+        summary: summary(row)?,
+        note: row.try_get("note")?,
+        commit_lsn: row.try_get::<_, Option<PgLsn>>("commit_lsn")?.map(|lsn| lsn.to_string()),
+        ordinal: row.try_get("ordinal")?,
+        xid: row.try_get("xid")?,
+        started_at: row.try_get("started_at")?,
+        next_attempt_at: row.try_get("next_attempt_at")?,
+        epoch: row.try_get("epoch")?,
+        waited_ms: row.try_get("waited_ms")?,
+        worked_ms: row.try_get("worked_ms")?,
+        total_ms: row.try_get("total_ms")?,
+        stuck: row.try_get::<_, Option<bool>>("is_stuck")?.unwrap_or(false),
         columns,
     })
-}
-
-/// The note of a job: the lines of `error_message` that begin with `note: `.
-fn note_of(error_message: &str) -> Option<String> {
-    let lines = error_message.lines().filter_map(|line| line.strip_prefix("note: "));
-    let lines: Vec<&str> = lines.collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 fn column(row: &Row) -> Result<ColumnChange, tokio_postgres::Error> {
@@ -134,20 +97,9 @@ fn column(row: &Row) -> Result<ColumnChange, tokio_postgres::Error> {
         text.map(|json| Image { json, is_cut: cut.unwrap_or(false) })
     };
     Ok(ColumnChange {
-        column: row.try_get(0)?,
-        old: image(row.try_get(1)?, row.try_get(2)?),
-        new: image(row.try_get(3)?, row.try_get(4)?),
-        changed: row.try_get::<_, Option<bool>>(5)?.unwrap_or(false),
+        column: row.try_get("key")?,
+        old: image(row.try_get("old")?, row.try_get("is_old_cut")?),
+        new: image(row.try_get("new")?, row.try_get("is_new_cut")?),
+        changed: row.try_get::<_, Option<bool>>("is_changed")?.unwrap_or(false),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::note_of;
-
-    #[test]
-    fn a_note_is_what_its_lines_say() {
-        assert_eq!(note_of("refused\nnote: a\nnote: b").as_deref(), Some("a\nb"));
-        assert_eq!(note_of("note").as_deref(), None);
-    }
 }

@@ -52,7 +52,8 @@ impl FailedJobAction {
     const fn statement(self) -> &'static str {
         match self {
             Self::Retry => {
-                "update public.elasticsearch_sync_queue q
+                "-- moves: failed -> pending
+                 update public.elasticsearch_sync_queue q
                  set status = 'pending', retry_count = 0, next_attempt_at = null,
                      processed_at = null, started_at = null, epoch = null
                  from chosen"

@@ -13,7 +13,7 @@ use super::error::RecordError;
 use crate::change::{Row, TableId};
 use crate::engine::document::definition::Definition;
 use crate::engine::document::shape::{Shapes, TableShape};
-use crate::engine::feed::render::read::{ReadError, Reader};
+use crate::engine::feed::render::read::{ReadError, RowReader};
 use crate::storage::queue::record_id::{derived_record_id, document_id};
 
 const NEWEST_KEY: &str = include_str!("newest_key.sql");
@@ -152,10 +152,10 @@ async fn row(
     table: TableId,
     parts: &[String],
 ) -> Result<Option<Row>, ReadError> {
-    let mut reader = Reader::new(Arc::clone(client), shapes.clone());
-    let mut view = reader.view().await?;
-    let found = view.by_key(table, &[parts.to_vec()]).await?;
-    view.close().await?;
+    let mut reader = RowReader::new(Arc::clone(client), shapes.clone());
+    let mut reads = reader.begin().await?;
+    let found = reads.by_key(table, &[parts.to_vec()]).await?;
+    reads.commit().await?;
     Ok(found.into_iter().next().map(|found| found.row))
 }
 

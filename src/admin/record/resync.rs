@@ -7,7 +7,6 @@ use crate::engine::document::definition::Definition;
 use crate::engine::feed::inspect;
 use crate::storage::audit::AuditRequest;
 use crate::storage::doing;
-use crate::storage::sql::RawUuid;
 
 /// The job that re-syncs a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +48,7 @@ async fn write(
             (table_name, operation, record_id, change_data)
         values ($1, 'UPDATE', $2, $3::text::jsonb) returning id";
     let data = key.change_data().to_string();
-    let row = operator.client.query_one(RESYNC, &[&table, &RawUuid(key.record_id), &data]).await;
+    let row = operator.client.query_one(RESYNC, &[&table, &key.record_id, &data]).await;
     let row = row.map_err(doing("write a job"))?;
     let id = row.try_get("id").map_err(doing("write a job"))?;
     Ok(ResyncJob { id })

@@ -144,7 +144,7 @@ mod tests {
 
     /// A server with one answer, which can be changed, and a count of how often it was asked.
     struct Server {
-        keys: Keys,
+        keys: JwtKeys,
         asked: Arc<AtomicUsize>,
         answer: Arc<std::sync::Mutex<String>>,
     }
@@ -193,7 +193,7 @@ mod tests {
         fn age(&self, by: Duration) {
             self.keys.change(|known| {
                 known.read_at = known.read_at.map(|at| at.checked_sub(by).unwrap());
-                known.looked_at = known.looked_at.map(|at| at.checked_sub(by).unwrap());
+                known.tried_at = known.tried_at.map(|at| at.checked_sub(by).unwrap());
             });
         }
     }

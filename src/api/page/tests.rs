@@ -32,13 +32,17 @@ fn shape(entry: &Value) -> BTreeMap<String, BTreeSet<String>> {
     };
     match entry {
         Value::String(text) => BTreeMap::from([(String::new(), named(text))]),
+        Value::Array(lines) => {
+            let lines = lines.iter().map(|line| line.as_str().expect("a line is text"));
+            BTreeMap::from([(String::new(), named(&lines.collect::<Vec<_>>().join(" ")))])
+        }
         Value::Object(forms) => {
             let form = |(name, text): (&String, &Value)| {
                 (name.clone(), named(text.as_str().expect("a form is text")))
             };
             forms.iter().map(form).collect()
         }
-        other => panic!("{other} is neither text nor plural forms"),
+        other => panic!("{other} is neither text, nor lines of text, nor plural forms"),
     }
 }
 
@@ -77,9 +81,8 @@ fn every_issue_has_a_text_in_both_languages() {
 #[test]
 fn every_word_that_is_asked_for_exists() {
     let english = catalogue("/assets/words.en.js");
-    let scripts =
-        FILES.iter().filter(|(route, kind, _)| *kind == SCRIPT && !route.contains("words."));
-    for (route, _, bytes) in scripts {
+    let scripts = FILES.iter().filter(|file| file.kind == SCRIPT && !file.route.contains("words."));
+    for PageSource { route, content: bytes, .. } in scripts {
         let text = std::str::from_utf8(bytes).unwrap();
         let pieces: Vec<&str> = text.split("t(\"").collect();
         for pair in pieces.windows(2) {
@@ -98,7 +101,7 @@ fn every_word_that_is_asked_for_exists() {
 fn every_file_of_the_page_is_served_and_nothing_is_inline() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/page");
     let mut served = BTreeSet::from(["mod.rs", "tests.rs", "vendor/README.md"].map(str::to_owned));
-    served.extend(FILES.iter().map(|(route, ..)| match *route {
+    served.extend(FILES.iter().map(|file| match file.route {
         "/" => "index.html".to_owned(),
         route => route.trim_start_matches("/assets/").to_owned(),
     }));
@@ -109,7 +112,8 @@ fn every_file_of_the_page_is_served_and_nothing_is_inline() {
             assert!(file.path().is_dir() || served.contains(&name), "{name} is not served");
         }
     }
-    for (route, kind, bytes) in FILES.iter().filter(|file| [HTML, CSS, SCRIPT].contains(&file.1)) {
+    let texts = FILES.iter().filter(|file| [HTML, CSS, SCRIPT].contains(&file.kind));
+    for PageSource { route, kind, content: bytes } in texts {
         let text = std::str::from_utf8(bytes).unwrap();
         for outside in ["https://", "url(//", "innerHTML", "document.write", "eval("] {
             let vendored = route.contains("/vendor/") && outside == "innerHTML";

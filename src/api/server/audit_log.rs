@@ -18,8 +18,8 @@ use super::request_id;
 use crate::admin::audited::{ACTIONS, EndedOperation, OperationObserver, Operator};
 use crate::api::auth::identity::Identity;
 use crate::api::state::ApiState;
+use crate::postgres::error::sentence;
 use crate::storage::audit::{self, Actor, AuditRequest, Outcome};
-use crate::telemetry::readiness::sentence;
 
 /// The database may take this long over one statement of an operation.
 const SETTINGS: &str = "set statement_timeout = '5s'; set lock_timeout = '2s'";

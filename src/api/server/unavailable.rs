@@ -10,8 +10,8 @@ use crate::admin::pool::PoolError;
 use crate::admin::record::error::RecordError;
 use crate::engine::feed::inspect::InspectError;
 use crate::engine::feed::render::read::ReadError;
+use crate::postgres::error::sentence;
 use crate::storage::QueueError;
-use crate::telemetry::readiness::sentence;
 
 impl From<&PoolError> for Problem {
     fn from(error: &PoolError) -> Self {
@@ -96,7 +96,7 @@ fn of_read(error: &ReadError) -> Problem {
     }
 }
 
-fn log(error: &dyn std::error::Error) {
+fn log(error: &(dyn std::error::Error + 'static)) {
     debug!(
         event = "database_unavailable",
         error = sentence(error),

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::error::TransactionError;
 use crate::change::{Columns, Row, TableId};
 use crate::engine::wal::pgoutput;
 use crate::engine::wal::pgoutput::{Tuple, Value};
-use crate::engine::wal::transaction::TransactionError;
 use crate::value::{self, Kind, Kinds};
 
 /// The configured tables. A table's place in the list is its [`TableId`].

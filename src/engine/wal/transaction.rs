@@ -10,8 +10,9 @@ use foldhash::HashMap;
 
 use crate::change::{Change, Lsn, Operation, Position};
 use crate::engine::wal::Captured;
+use crate::engine::wal::error::TransactionError;
 use crate::engine::wal::pgoutput;
-use crate::engine::wal::pgoutput::{Begin, DecodeError, Message, Old, Tuple};
+use crate::engine::wal::pgoutput::{Begin, Message, Old, Tuple};
 use crate::engine::wal::relation::{Altered, Shape, Tables, Taken};
 use crate::value::Kinds;
 
@@ -19,24 +20,6 @@ use crate::value::Kinds;
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 /// A scratch buffer larger than this is given back after its row.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
-
-/// The messages do not make transactions. Never the data's fault: the stream is not what it
-/// claims to be.
-#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum TransactionError {
-    #[error("the stream cannot be decoded: {0}")]
-    Decode(#[from] DecodeError),
-    #[error("a change names relation {0}, which the stream has not described")]
-    UnknownRelation(u32),
-    #[error("a row has {found} values, its relation {expected} columns")]
-    ColumnCount { expected: usize, found: usize },
-    #[error("a value is in binary format, which was not asked for")]
-    Binary,
-    #[error("message {0} came outside of a transaction")]
-    Outside(&'static str),
-    #[error("a transaction began inside another")]
-    Inside,
-}
 
 /// What a message meant for the position in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 //!
 //! Not here: creating or altering it; `migrate` and `check` print that SQL.
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::{Client, Error};
 
 use crate::postgres::{quote_identifier, quote_qualified};
@@ -35,18 +37,14 @@ const PUBLICATION: &str = "
     select pubinsert, pubupdate, pubdelete, pubtruncate, puballtables, pubviaroot
     from pg_catalog.pg_publication where pubname = $1";
 
-// Row filters and column lists came with 15, so they are read through jsonb.
-const PUBLISHED_TABLES: &str = "
-    select t.schemaname::text as schema, t.tablename::text as name,
-           coalesce(pg_catalog.to_jsonb(r) ->> 'prqual' is not null, false) as has_row_filter,
-           coalesce(pg_catalog.to_jsonb(r) ->> 'prattrs' is not null, false) as has_column_list
-    from pg_catalog.pg_publication_tables t
-    join pg_catalog.pg_publication p on p.pubname = t.pubname
-    join pg_catalog.pg_namespace n on n.nspname = t.schemaname
-    join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
-    left join pg_catalog.pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
-    where t.pubname = $1
-    order by 1, 2";
+const PUBLISHED_TABLES: &str = include_str!("publication_tables.sql");
+
+const IDENTITIES: &str = include_str!("publication_identities.sql");
+
+const HAS_SCHEMAS: &str = "select
+    pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') is not null as has_schemas";
+
+const SCHEMAS: &str = include_str!("publication_schemas.sql");
 
 /// Reads a publication; `None` where there is none of that name.
 ///
@@ -73,6 +71,30 @@ pub async fn inspect(client: &Client, name: &str) -> Result<Option<Publication>,
         });
     }
     Ok(Some(publication))
+}
+
+/// The identity of each published table by `schema.name`: another one means that the table, the
+/// publication or the table's place in it was made anew, or that other operations are published.
+///
+/// # Errors
+/// What the queries return.
+pub async fn identities(client: &Client, name: &str) -> Result<BTreeMap<String, String>, Error> {
+    let mut schemas = BTreeMap::new();
+    if client.query_one(HAS_SCHEMAS, &[]).await?.try_get("has_schemas")? {
+        for row in client.query(SCHEMAS, &[&name]).await? {
+            schemas.insert(row.try_get::<_, String>("schema")?, row.try_get::<_, u32>("member")?);
+        }
+    }
+    let mut identities = BTreeMap::new();
+    for row in client.query(IDENTITIES, &[&name]).await? {
+        let schema: &str = row.try_get("schema")?;
+        let own: Option<u32> = row.try_get("member")?;
+        let member = own.or_else(|| schemas.get(schema).copied()).unwrap_or(0);
+        let table: &str = row.try_get("table_and_publication")?;
+        let operations: &str = row.try_get("operations")?;
+        identities.insert(row.try_get("name")?, format!("{table}/{member}/{operations}"));
+    }
+    Ok(identities)
 }
 
 /// Something wrong with the publication: a sentence, and the SQL that mends it.

@@ -1,11 +1,14 @@
-//! The slot as the server sees it, and whether it is still the one that we know.
+//! The slot as the server sees it, and whether it is still the one whose position is stored.
 //!
-//! A slot that was lost, made anew or moved by somebody else has a gap that nothing tells of
-//! later, so [`compare`] runs at each start, and again after START_REPLICATION.
+//! Every statement on `pg_replication_slots` is here. A slot that was lost, made anew or moved by
+//! another client has a gap that nothing shows later, so [`compare`] runs at each start, and again
+//! after START_REPLICATION.
 //!
-//! Not here: creating it (`engine::wal::connection`), and where the stored identity is kept.
+//! Not here: the replication protocol (`engine::wal::connection`), and where the stored identity is
+//! kept.
 
-use tokio_postgres::{Client, Error};
+use tokio_postgres::types::PgLsn;
+use tokio_postgres::{Client, Error, GenericClient};
 
 use crate::change::Lsn;
 
@@ -23,8 +26,12 @@ pub struct SystemIdentity {
 pub struct SlotInfo {
     pub plugin: Option<String>,
     pub database: Option<String>,
-    /// Who reads it at present.
+    /// That database is the one of the session that asked.
+    pub is_of_this_database: bool,
+    pub is_active: bool,
+    /// The process that reads it at present.
     pub active_pid: Option<i32>,
+    /// Zero while the slot is being created.
     pub confirmed_flush: Lsn,
     pub restart_lsn: Lsn,
     /// `reserved`, `extended`, `unreserved` or `lost`.
@@ -35,19 +42,24 @@ pub struct SlotInfo {
     pub safe_wal_size: Option<i64>,
     /// Bytes of WAL that the server keeps for this slot.
     pub retained_bytes: u64,
+    /// Bytes of WAL between the server's end and what is acknowledged.
+    pub unconfirmed_bytes: u64,
     /// A slot of a standby that follows its primary's (PostgreSQL 17 and later).
     pub is_synced: bool,
 }
 
-// Columns that not every version has are read through jsonb.
-const INSPECT: &str = "
-    select s.plugin::text, s.database::text, s.active_pid,
-           s.confirmed_flush_lsn::text, s.restart_lsn::text, s.wal_status, s.safe_wal_size,
-           pg_catalog.to_jsonb(s) ->> 'invalidation_reason' as invalidation_reason,
-           coalesce((pg_catalog.to_jsonb(s) ->> 'synced')::boolean, false) as is_synced,
-           pg_catalog.pg_current_wal_lsn()::text as wal_lsn
-    from pg_catalog.pg_replication_slots s
-    where s.slot_name = $1";
+const INSPECT: &str = include_str!("slot.sql");
+
+const COUNT: &str = "select count(*) as slots from pg_catalog.pg_replication_slots";
+
+const TERMINATE_READER: &str =
+    "select active_pid as pid, pg_catalog.pg_terminate_backend(active_pid)
+    from pg_catalog.pg_replication_slots where slot_name = $1 and active_pid is not null";
+
+const CREATE: &str = "select pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')::text";
+
+const DROP: &str = "select pg_catalog.pg_drop_replication_slot(slot_name)
+    from pg_catalog.pg_replication_slots where slot_name = $1";
 
 /// Reads a slot; `None` where there is none of that name.
 ///
@@ -56,26 +68,64 @@ const INSPECT: &str = "
 pub async fn inspect(client: &Client, slot: &str) -> Result<Option<SlotInfo>, Error> {
     let Some(row) = client.query_opt(INSPECT, &[&slot]).await? else { return Ok(None) };
     let lsn = |column: &str| -> Result<Option<Lsn>, Error> {
-        let text: Option<&str> = row.try_get(column)?;
-        Ok(text.and_then(|text| text.parse().ok()))
+        let lsn: Option<PgLsn> = row.try_get(column)?;
+        Ok(lsn.map(|lsn| Lsn(lsn.into())))
     };
+    let confirmed_flush = lsn("confirmed_flush_lsn")?;
     let restart_lsn = lsn("restart_lsn")?;
-    let wal_lsn = lsn("wal_lsn")?.unwrap_or_default();
+    let wal_end = lsn("wal_lsn")?.unwrap_or_default();
+    let bytes_since = |lsn: Option<Lsn>| lsn.map_or(0, |lsn| wal_end.0.saturating_sub(lsn.0));
     Ok(Some(SlotInfo {
         plugin: row.try_get("plugin")?,
         database: row.try_get("database")?,
+        is_of_this_database: row.try_get("is_of_this_database")?,
+        is_active: row.try_get("is_active")?,
         active_pid: row.try_get("active_pid")?,
-        confirmed_flush: lsn("confirmed_flush_lsn")?.unwrap_or_default(),
+        confirmed_flush: confirmed_flush.unwrap_or_default(),
         restart_lsn: restart_lsn.unwrap_or_default(),
         wal_status: row.try_get("wal_status")?,
         invalidation_reason: row.try_get("invalidation_reason")?,
         safe_wal_size: row.try_get("safe_wal_size")?,
-        retained_bytes: restart_lsn.map_or(0, |restart| wal_lsn.0.saturating_sub(restart.0)),
+        retained_bytes: bytes_since(restart_lsn),
+        unconfirmed_bytes: bytes_since(confirmed_flush),
         is_synced: row.try_get("is_synced")?,
     }))
 }
 
-/// What we have stored about the slot and its cluster.
+/// How many slots the server has.
+///
+/// # Errors
+/// What the query returns.
+pub async fn count(client: &Client) -> Result<i64, Error> {
+    client.query_one(COUNT, &[]).await?.try_get("slots")
+}
+
+/// Creates a slot, which waits for transactions under way.
+///
+/// # Errors
+/// What the query returns.
+pub async fn create(client: &Client, slot: &str) -> Result<(), Error> {
+    client.query_one(CREATE, &[&slot]).await.map(drop)
+}
+
+/// Drops a slot; false where there is none.
+///
+/// # Errors
+/// What the query returns.
+pub async fn remove(client: &impl GenericClient, slot: &str) -> Result<bool, Error> {
+    client.execute(DROP, &[&slot]).await.map(|dropped| dropped > 0)
+}
+
+/// Ends the session that reads a slot; its process id, if there is one.
+///
+/// # Errors
+/// What the query returns.
+pub async fn terminate_reader(client: &Client, slot: &str) -> Result<Option<i32>, Error> {
+    let row = client.query_opt(TERMINATE_READER, &[&slot]).await?;
+    row.map(|row| row.try_get("pid")).transpose()
+}
+
+/// What is stored about the slot and its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredIdentity {
     pub system_identifier: String,
@@ -85,7 +135,7 @@ pub struct StoredIdentity {
     pub acknowledged: Lsn,
 }
 
-/// The slot is not, or no longer, the one that we know.
+/// The slot is not, or no longer, the one whose position is stored.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SlotError {
     #[error(
@@ -193,6 +243,8 @@ mod tests {
         SlotInfo {
             plugin: Some("pgoutput".to_owned()),
             database: Some("app".to_owned()),
+            is_of_this_database: true,
+            is_active: false,
             active_pid: None,
             confirmed_flush: Lsn(500),
             restart_lsn: Lsn(400),
@@ -200,6 +252,7 @@ mod tests {
             invalidation_reason: None,
             safe_wal_size: None,
             retained_bytes: 500,
+            unconfirmed_bytes: 400,
             is_synced: false,
         }
     }

@@ -49,21 +49,9 @@ pub struct TableInfo {
     pub has_row_security: bool,
 }
 
-const TABLE: &str = "
-    select c.oid, c.relkind::text, c.relreplident::text, c.relrowsecurity,
-           coalesce(k.condeferrable, false) as is_key_deferrable
-    from pg_catalog.pg_class c
-    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    left join pg_catalog.pg_constraint k on k.conrelid = c.oid and k.contype = 'p'
-    where n.nspname = $1 and c.relname = $2";
+const TABLE: &str = include_str!("table.sql");
 
-const KEY: &str = "
-    select a.attname::text, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod)
-    from pg_catalog.pg_index i
-    cross join lateral pg_catalog.unnest(i.indkey::int2[]) with ordinality as k(number, place)
-    join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-    where i.indrelid = $1 and i.indisprimary and k.place <= i.indnkeyatts
-    order by k.place";
+const KEY: &str = include_str!("table_key.sql");
 
 /// Reads a table; `None` where there is none of that name.
 ///
@@ -79,9 +67,9 @@ pub async fn inspect(
     let mut key = Vec::new();
     for column in client.query(KEY, &[&oid]).await? {
         key.push(KeyColumn {
-            name: column.try_get(0)?,
-            type_oid: column.try_get(1)?,
-            type_name: column.try_get(2)?,
+            name: column.try_get("name")?,
+            type_oid: column.try_get("type_oid")?,
+            type_name: column.try_get("type_name")?,
         });
     }
     Ok(Some(TableInfo {

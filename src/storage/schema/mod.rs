@@ -7,6 +7,7 @@
 //!
 //! Not here: the replication slot of a database that has no queue yet, which the first run makes.
 
+mod notes;
 mod original;
 mod publication;
 mod rights;
@@ -23,6 +24,7 @@ use tokio_postgres::error::SqlState;
 use super::queue::partitions;
 use super::{QueueError, doing};
 use crate::change::Lsn;
+use crate::postgres::{Disposition, Recovery};
 
 /// In the order in which they run; the place, counted from 1, is the version.
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -35,6 +37,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("source", include_str!("../../../migrations/0007_source.sql")),
     ("take_over", include_str!("../../../migrations/0008_take_over.sql")),
     ("audit", include_str!("../../../migrations/0009_audit.sql")),
+    ("note", include_str!("../../../migrations/0010_note.sql")),
 ];
 
 const FOUNDATION: &str = "create schema if not exists walferry;
@@ -186,11 +189,14 @@ pub enum MigrateError {
     Queue(#[from] QueueError),
 }
 
-impl MigrateError {
-    /// Whether waiting may help, unless an SQLSTATE says otherwise.
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Busy | Self::Migration { .. } | Self::Database { .. } | Self::Queue(_))
+impl Recovery for MigrateError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Migration { source, .. } | Self::Database { source, .. } => source.disposition(),
+            Self::Queue(error) => error.disposition(),
+            Self::Busy => Disposition::Retry,
+            _ => Disposition::Operator,
+        }
     }
 }
 
@@ -235,7 +241,10 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         publication::apply(client, &plan, &mut report).await?;
         let slot_created = take_over::make_slot(client, options).await?;
         let (taken, applied) = take_over::cut(client, options, slot_created).await?;
-        tracing::info!(event = "taken_over", lsn = %taken.at, "the original system is taken over; finished jobs follow");
+        tracing::info!(
+            event = "taken_over", lsn = %taken.at,
+            "the original system is taken over; finished jobs follow"
+        );
         report.applied = applied;
         report.taken_over = Some(TakenOver { slot_created, ..taken });
     } else {
@@ -247,6 +256,7 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         let taken = report.taken_over.get_or_insert(TakenOver { at, ..TakenOver::default() });
         take_over::finish(client, options, taken).await?;
     }
+    notes::finish(client).await?;
     if let Some(role) = &options.runtime_role {
         report.owners_changed = rights::hand_over(client, role).await?;
     }
@@ -259,16 +269,16 @@ async fn check_server(
     options: &MigrateOptions,
 ) -> Result<(), MigrateError> {
     let failed = |source| database("look at the database", source);
-    let query = "select current_setting('server_version_num')::int,
-        to_regclass('walferry.migration') is not null";
+    let query = "select current_setting('server_version_num')::int as version,
+        to_regclass('walferry.migration') is not null as is_prepared";
     let row = client.query_one(query, &[]).await.map_err(failed)?;
-    let (version, prepared) =
-        (row.try_get::<_, i32>(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+    let version: i32 = row.try_get("version").map_err(failed)?;
     if version < 140_000 {
         return Err(MigrateError::ServerTooOld(version / 10_000));
     }
-    if prepared {
-        let (found, known) = (applied(client).await?, known());
+    if row.try_get("is_prepared").map_err(failed)? {
+        let found = applied(client).await?;
+        let known = known();
         if found > known {
             return Err(MigrateError::Newer { found, known });
         }
@@ -285,17 +295,17 @@ fn known() -> i32 {
 
 async fn applied(client: &Client) -> Result<i32, MigrateError> {
     let failed = |source| database("read which migrations are applied", source);
-    let query = "select coalesce(max(version), 0) from walferry.migration";
+    let query = "select coalesce(max(version), 0) as version from walferry.migration";
     let row = client.query_one(query, &[]).await.map_err(failed)?;
-    row.try_get(0).map_err(failed)
+    row.try_get("version").map_err(failed)
 }
 
 async fn migrate(client: &Client) -> Result<Vec<&'static str>, MigrateError> {
     // `if not exists` would still ask for the right to create, which a runtime role lacks.
-    let founded = "select to_regclass('walferry.migration') is not null";
+    let founded = "select to_regclass('walferry.migration') is not null as is_founded";
     let failed = |source| database("create the schema walferry", source);
     let row = client.query_one(founded, &[]).await.map_err(failed)?;
-    if !row.try_get::<_, bool>(0).map_err(failed)? {
+    if !row.try_get::<_, bool>("is_founded").map_err(failed)? {
         client.batch_execute(FOUNDATION).await.map_err(failed)?;
     }
     let mut names = Vec::new();
@@ -315,7 +325,7 @@ async fn migrate(client: &Client) -> Result<Vec<&'static str>, MigrateError> {
     Ok(names)
 }
 
-/// Repeats a step while somebody's transaction is in its way.
+/// Repeats a step while another transaction is in its way.
 async fn patiently<F, T>(
     client: &Client,
     mut step: impl FnMut() -> F,

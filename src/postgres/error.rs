@@ -3,18 +3,28 @@
 //! No sentence made here holds a password, a query's parameters or a row's value: of errors about
 //! data (SQLSTATE classes 22 and 23) only the code is told, and `DETAIL` never is.
 
+use std::error::Error;
 use std::fmt;
 
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::ErrorFields;
 
+use crate::telemetry::error_chain;
+
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Trying again gives the same answer until somebody changes something.
-    Permanent,
-    /// It passes: wait and try again, for ever.
-    Transient,
+pub enum Disposition {
+    /// It passes: wait and try again, without an end.
+    Retry,
+    /// Another attempt gives the same answer until an operator changes something.
+    Operator,
+}
+
+/// An error that says what to do about it. Each module judges its own errors, here and nowhere
+/// else; `engine::run` only acts on the answer.
+pub trait Recovery: Error {
+    /// What to do about this error.
+    fn disposition(&self) -> Disposition;
 }
 
 /// SQLSTATEs that no waiting mends.
@@ -37,17 +47,16 @@ const PERMANENT: &[&str] = &[
     "08P01", // protocol_violation: a pooler, or no PostgreSQL at all
 ];
 
-/// What to do about a SQLSTATE. Unknown ones count as transient: waiting is safe, giving up is
-/// not.
-#[must_use]
-pub fn class_of(code: &str) -> Class {
-    if PERMANENT.contains(&code) { Class::Permanent } else { Class::Transient }
+/// What to do about a SQLSTATE. An unknown one is tried again: waiting is safe, giving up is not.
+fn of_sqlstate(code: &str) -> Disposition {
+    if PERMANENT.contains(&code) { Disposition::Operator } else { Disposition::Retry }
 }
 
-/// What to do about an error of a SQL session. Without a SQLSTATE it is the connection's.
-#[must_use]
-pub fn class(error: &tokio_postgres::Error) -> Class {
-    error.code().map_or(Class::Transient, |code| class_of(code.code()))
+impl Recovery for tokio_postgres::Error {
+    /// By its SQLSTATE; without one it is the connection that failed.
+    fn disposition(&self) -> Disposition {
+        self.code().map_or(Disposition::Retry, |code| of_sqlstate(code.code()))
+    }
 }
 
 /// The server goes down or is not up yet: let go of the replication connection soon, or a fast
@@ -57,24 +66,14 @@ pub fn is_shutdown(code: &str) -> bool {
     matches!(code, "57P01" | "57P02" | "57P03")
 }
 
-/// One sentence about an error of a SQL session, with its SQLSTATE and a remedy where there is
-/// one.
+/// An error and its causes as one sentence, each said once. Of the server's errors it says what
+/// [`ServerError`] does: no `DETAIL`, and a remedy where there is one.
 #[must_use]
-pub fn sentence(error: &tokio_postgres::Error) -> String {
-    if let Some(error) = error.as_db_error() {
-        return ServerError::new(error.code().code(), error.message()).to_string();
-    }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
+pub fn sentence(error: &(dyn Error + 'static)) -> String {
+    error_chain::sentence_with(error, |link| {
+        let server = link.downcast_ref::<tokio_postgres::Error>()?.as_db_error()?;
+        Some(ServerError::new(server.code().code(), server.message()).to_string())
+    })
 }
 
 /// An ErrorResponse: what it says, without its `DETAIL`.
@@ -84,7 +83,7 @@ pub struct ServerError {
     message: String,
 }
 
-impl std::error::Error for ServerError {}
+impl Error for ServerError {}
 
 impl ServerError {
     /// From a SQLSTATE and the server's message.
@@ -112,12 +111,6 @@ impl ServerError {
     #[must_use]
     pub fn code(&self) -> &str {
         &self.code
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn class(&self) -> Class {
-        if self.is_pooler() { Class::Permanent } else { class_of(&self.code) }
     }
 
     /// A pooler answers for the server: it has no replication, and hands one session to many.
@@ -168,6 +161,12 @@ impl ServerError {
     }
 }
 
+impl Recovery for ServerError {
+    fn disposition(&self) -> Disposition {
+        if self.is_pooler() { Disposition::Operator } else { of_sqlstate(&self.code) }
+    }
+}
+
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.code.starts_with("22") && self.code != "22023" || self.code.starts_with("23") {
@@ -188,10 +187,10 @@ mod tests {
     #[test]
     fn what_waiting_does_not_mend_is_permanent() {
         for code in ["28P01", "28000", "42704", "55000", "42501", "3D000", "58P01", "08P01"] {
-            assert_eq!(class_of(code), Class::Permanent, "{code}");
+            assert_eq!(of_sqlstate(code), Disposition::Operator, "{code}");
         }
         for code in ["57P01", "57P03", "53300", "55006", "08006", "08003", "40001", "XX000"] {
-            assert_eq!(class_of(code), Class::Transient, "{code}");
+            assert_eq!(of_sqlstate(code), Disposition::Retry, "{code}");
         }
     }
 
