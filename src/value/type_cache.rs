@@ -1,126 +1,73 @@
-//! What is known of each type: how the text of its values becomes JSON.
+//! A cache of the categories of types, by OID.
 //!
-//! Follows `json_categorize_type` of PostgreSQL's `jsonfuncs.c`: domains are looked through;
-//! six number types are numbers (`oid` is not); true arrays and row types nest; a user's type
-//! with a cast function to `json` is whatever that function returns; all else is a string.
+//! Built-in types are known without the catalog. User-defined types, and the row types of
+//! catalogs, are read from `pg_type`.
 //!
-//! Not here: the conversion itself.
+//! Not here: what a category means (`category`).
 
 use std::sync::Arc;
 
 use foldhash::HashMap;
-use postgres_types::{Kind as Class, Type};
+use postgres_types::{Kind as TypeClass, Type};
 
-/// Types below this OID come with PostgreSQL (`FirstNormalObjectId`).
+use super::category::{Attribute, JsonCategory};
+
+/// The lowest OID of a user-defined type (`FirstNormalObjectId` in PostgreSQL's `transam.h`).
 const USER_OID_MIN: u32 = 16_384;
-/// How deep types may nest in types before the text of the innermost is taken as a string.
+/// The nesting depth of types beyond which a type is opaque.
 const DEPTH_MAX: usize = 32;
 
-/// How the text of a type's values becomes JSON.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `t` and `f`.
-    Bool,
-    /// A JSON number; a string where it is not one (`NaN`, `Infinity`).
-    Number,
-    /// A string as it stands.
-    Text,
-    /// `timestamp`.
-    Timestamp,
-    /// `timestamp with time zone`.
-    Timestamptz,
-    /// `json`: any JSON text, which `jsonb` normalises.
-    Json,
-    /// `jsonb`: JSON text as PostgreSQL prints it.
-    Jsonb,
-    /// A true array.
-    Array {
-        /// Of its elements.
-        element: Arc<Self>,
-        /// The element type's `typdelim`.
-        delimiter: u8,
-    },
-    /// `int2vector`, `oidvector`: elements between spaces.
-    Vector(Arc<Self>),
-    /// A row type; without its dropped attributes.
-    Composite(Box<[Attribute]>),
-    /// `hstore`, whose cast to `json` gives an object of strings.
-    Hstore,
-    /// What `to_jsonb` gives cannot be known from the text. The text is kept as a string, and
-    /// each value is reported with this reason.
-    Opaque(&'static str),
-}
+const UNKNOWN_TYPE: &str = "its type is no longer in the catalog, so the text was kept";
+const CAST_TYPE: &str =
+    "its type has a cast to json, which only the server can run, so the text was kept";
 
-/// An attribute of a row type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attribute {
-    /// Its name as a JSON string, and a colon.
-    pub key: Box<[u8]>,
-    pub kind: Arc<Kind>,
-}
-
-impl Kind {
-    /// Whether the JSON of every value that `jsonb` accepts is what `to_jsonb` gives. Where it
-    /// is not, only the server can tell, so the row has to be read back.
-    #[must_use]
-    pub fn is_exact(&self) -> bool {
-        match self {
-            Self::Opaque(_) => false,
-            Self::Array { element, .. } | Self::Vector(element) => element.is_exact(),
-            Self::Composite(attributes) => attributes.iter().all(|a| a.kind.is_exact()),
-            _ => true,
-        }
-    }
-}
-
-/// Kinds by type OID. Built-in types are known from the start; a user's types, and row types of
-/// catalogs, after [`Kinds::load`].
+/// Categories by type OID.
 #[derive(Debug)]
-pub struct Kinds {
-    by_oid: HashMap<u32, Arc<Kind>>,
+pub struct TypeCache {
+    by_oid: HashMap<u32, Arc<JsonCategory>>,
 }
 
-impl Default for Kinds {
+impl Default for TypeCache {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Kinds {
-    /// Knows all built-in types that a column can have.
+impl TypeCache {
+    /// A cache of the built-in types that a column can have.
     #[must_use]
     pub fn new() -> Self {
-        let mut kinds = Self { by_oid: HashMap::default() };
+        let mut by_oid = HashMap::default();
         for oid in 1..USER_OID_MIN {
             let Some(built_in) = Type::from_oid(oid) else { continue };
-            if !matches!(built_in.kind(), Class::Pseudo) {
-                let kind = Arc::new(built_in_kind(&built_in));
-                kinds.by_oid.insert(oid, kind);
+            if !matches!(built_in.kind(), TypeClass::Pseudo) {
+                by_oid.insert(oid, Arc::new(JsonCategory::of_built_in(&built_in)));
             }
         }
-        kinds
+        Self { by_oid }
     }
 
-    /// The kind of a type; `None` until it is loaded.
+    /// The category of a type; `None` if it is not loaded.
     #[must_use]
-    pub fn get(&self, type_oid: u32) -> Option<Arc<Kind>> {
+    pub fn get(&self, type_oid: u32) -> Option<Arc<JsonCategory>> {
         self.by_oid.get(&type_oid).map(Arc::clone)
     }
 
-    /// Reads the types `oids` and all that they consist of from the catalog. Each of them is
-    /// known afterwards; a type that the catalog no longer has is [`Kind::Opaque`].
+    /// Reads the types `oids` and the types that they consist of from the catalog. All of `oids`
+    /// are cached afterwards. A type that the catalog does not contain is
+    /// [`JsonCategory::Opaque`].
     ///
-    /// A user's types are read anew each time, since a row type's attributes may have changed;
-    /// call it for the columns of every relation message.
+    /// User-defined types are read again by each call, because the attributes of a composite type
+    /// can change. Call it with the column types of every Relation message.
     ///
     /// # Errors
-    /// What the connection returns; the kinds stay as they were.
+    /// The error of the query. The cache is unchanged then.
     pub async fn load(
         &mut self,
         client: &tokio_postgres::Client,
         oids: &[u32],
     ) -> Result<(), tokio_postgres::Error> {
-        let mut found: HashMap<u32, Shape> = HashMap::default();
+        let mut found: HashMap<u32, CatalogType> = HashMap::default();
         let mut wanted = self.unknown(oids, &found);
         for _ in 0..DEPTH_MAX {
             if wanted.is_empty() {
@@ -128,9 +75,9 @@ impl Kinds {
             }
             let mut next = Vec::new();
             for row in client.query(DESCRIBE_TYPES, &[&wanted]).await? {
-                let shape = Shape::read(&row)?;
-                next.extend(shape.parts());
-                found.insert(row.try_get(0)?, shape);
+                let described = CatalogType::read(&row)?;
+                next.extend(described.parts());
+                found.insert(row.try_get("oid")?, described);
             }
             wanted = self.unknown(&next, &found);
         }
@@ -142,8 +89,8 @@ impl Kinds {
         Ok(())
     }
 
-    /// The OIDs that have to be read, each once.
-    fn unknown(&self, oids: &[u32], found: &HashMap<u32, Shape>) -> Vec<u32> {
+    /// The OIDs that must be read, without duplicates.
+    fn unknown(&self, oids: &[u32], found: &HashMap<u32, CatalogType>) -> Vec<u32> {
         let is_unknown = |oid: &u32| {
             (*oid >= USER_OID_MIN || !self.by_oid.contains_key(oid)) && !found.contains_key(oid)
         };
@@ -153,56 +100,43 @@ impl Kinds {
         unknown
     }
 
+    /// The category of a type. Adds it, and those of the types that it consists of, to `loaded`.
     fn resolve(
         &self,
         oid: u32,
-        found: &HashMap<u32, Shape>,
-        loaded: &mut HashMap<u32, Arc<Kind>>,
+        found: &HashMap<u32, CatalogType>,
+        loaded: &mut HashMap<u32, Arc<JsonCategory>>,
         depth: usize,
-    ) -> Arc<Kind> {
-        if let Some(kind) = loaded.get(&oid) {
-            return Arc::clone(kind);
+    ) -> Arc<JsonCategory> {
+        if let Some(category) = loaded.get(&oid) {
+            return Arc::clone(category);
         }
-        let Some(shape) = found.get(&oid).filter(|_| depth > 0) else {
+        let Some(described) = found.get(&oid).filter(|_| depth > 0) else {
             let known = if oid < USER_OID_MIN { self.get(oid) } else { None };
-            let kind = known.unwrap_or_else(|| Arc::new(Kind::Opaque(UNKNOWN_TYPE)));
-            loaded.insert(oid, Arc::clone(&kind));
-            return kind;
+            let category = known.unwrap_or_else(|| Arc::new(JsonCategory::Opaque(UNKNOWN_TYPE)));
+            loaded.insert(oid, Arc::clone(&category));
+            return category;
         };
         let mut inner = |oid| self.resolve(oid, found, loaded, depth - 1);
-        let kind = match shape {
-            Shape::Same(base) => inner(*base),
-            Shape::Array { element, delimiter } => {
-                Arc::new(Kind::Array { element: inner(*element), delimiter: *delimiter })
+        let category = match described {
+            CatalogType::Domain { base } => inner(*base),
+            CatalogType::Array { element, delimiter } => {
+                Arc::new(JsonCategory::Array { element: inner(*element), delimiter: *delimiter })
             }
-            Shape::Composite(attributes) => {
-                let attribute = |(name, oid): &(String, u32)| Attribute::new(name, inner(*oid));
-                Arc::new(Kind::Composite(attributes.iter().map(attribute).collect()))
+            CatalogType::Composite(attributes) => {
+                let attribute = |a: &CatalogAttribute| Attribute::new(&a.name, inner(a.type_oid));
+                Arc::new(JsonCategory::Composite(attributes.iter().map(attribute).collect()))
             }
-            Shape::Text => Arc::new(Kind::Text),
-            Shape::Hstore => Arc::new(Kind::Hstore),
-            Shape::Cast => Arc::new(Kind::Opaque(CAST_TYPE)),
+            CatalogType::Text => Arc::new(JsonCategory::Text),
+            CatalogType::Hstore => Arc::new(JsonCategory::Hstore),
+            CatalogType::Cast => Arc::new(JsonCategory::Opaque(CAST_TYPE)),
         };
-        loaded.insert(oid, Arc::clone(&kind));
-        kind
+        loaded.insert(oid, Arc::clone(&category));
+        category
     }
 }
 
-impl Attribute {
-    fn new(name: &str, kind: Arc<Kind>) -> Self {
-        let mut key = Vec::new();
-        super::string::write_string(name.as_bytes(), &mut key);
-        key.push(b':');
-        Self { key: key.into_boxed_slice(), kind }
-    }
-}
-
-const UNKNOWN_TYPE: &str = "its type is no longer in the catalog, so the text was kept";
-const CAST_TYPE: &str =
-    "its type has a cast to json, which only the server can run, so the text was kept";
-
-/// `$1`: OIDs. Columns: oid, class, base type, element type, delimiter, attribute names and
-/// types.
+/// `$1`: type OIDs.
 const DESCRIBE_TYPES: &str = "
     select t.oid,
            case
@@ -213,16 +147,17 @@ const DESCRIBE_TYPES: &str = "
                when k.castfunc is null then 'text'
                when p.proname = 'hstore_to_json' and t.typname = 'hstore' then 'hstore'
                else 'cast'
-           end,
-           t.typbasetype,
-           t.typelem,
-           (select e.typdelim::text from pg_catalog.pg_type e where e.oid = t.typelem),
+           end as class,
+           t.typbasetype as base_oid,
+           t.typelem as element_oid,
+           (select e.typdelim::text from pg_catalog.pg_type e
+            where e.oid = t.typelem) as delimiter,
            array(select a.attname::text from pg_catalog.pg_attribute a
                  where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-                 order by a.attnum),
+                 order by a.attnum) as attribute_names,
            array(select a.atttypid from pg_catalog.pg_attribute a
                  where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-                 order by a.attnum)
+                 order by a.attnum) as attribute_oids
     from pg_catalog.pg_type t
     left join pg_catalog.pg_cast k
         on k.castsource = t.oid and k.casttarget = 'pg_catalog.json'::pg_catalog.regtype
@@ -231,32 +166,44 @@ const DESCRIBE_TYPES: &str = "
     where t.oid = any($1)";
 
 /// A type as the catalog describes it.
-enum Shape {
-    /// A domain over this type.
-    Same(u32),
+enum CatalogType {
+    Domain {
+        base: u32,
+    },
     Array {
         element: u32,
         delimiter: u8,
     },
-    Composite(Vec<(String, u32)>),
+    Composite(Vec<CatalogAttribute>),
+    /// A type that `to_jsonb` represents by its text.
     Text,
     Hstore,
+    /// A type with another cast function to `json`.
     Cast,
 }
 
-impl Shape {
+struct CatalogAttribute {
+    name: String,
+    type_oid: u32,
+}
+
+impl CatalogType {
+    /// The type that a row of [`DESCRIBE_TYPES`] describes.
     fn read(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
-        let class: String = row.try_get(1)?;
+        let class: String = row.try_get("class")?;
         Ok(match class.as_str() {
-            "domain" => Self::Same(row.try_get(2)?),
+            "domain" => Self::Domain { base: row.try_get("base_oid")? },
             "array" => {
-                let delimiter: Option<String> = row.try_get(4)?;
-                let delimiter = delimiter.and_then(|text| text.bytes().next());
-                Self::Array { element: row.try_get(3)?, delimiter: delimiter.unwrap_or(b',') }
+                let text: Option<String> = row.try_get("delimiter")?;
+                let delimiter = text.and_then(|text| text.bytes().next()).unwrap_or(b',');
+                Self::Array { element: row.try_get("element_oid")?, delimiter }
             }
             "composite" => {
-                let (names, oids): (Vec<String>, Vec<u32>) = (row.try_get(5)?, row.try_get(6)?);
-                Self::Composite(names.into_iter().zip(oids).collect())
+                let names: Vec<String> = row.try_get("attribute_names")?;
+                let oids: Vec<u32> = row.try_get("attribute_oids")?;
+                let attributes = names.into_iter().zip(oids);
+                let attribute = |(name, type_oid)| CatalogAttribute { name, type_oid };
+                Self::Composite(attributes.map(attribute).collect())
             }
             "hstore" => Self::Hstore,
             "cast" => Self::Cast,
@@ -264,35 +211,12 @@ impl Shape {
         })
     }
 
-    /// The types that it consists of.
+    /// The OIDs of the types that it consists of.
     fn parts(&self) -> Vec<u32> {
         match self {
-            Self::Same(oid) | Self::Array { element: oid, .. } => vec![*oid],
-            Self::Composite(attributes) => attributes.iter().map(|(_, oid)| *oid).collect(),
+            Self::Domain { base: oid } | Self::Array { element: oid, .. } => vec![*oid],
+            Self::Composite(attributes) => attributes.iter().map(|a| a.type_oid).collect(),
             Self::Text | Self::Hstore | Self::Cast => Vec::new(),
         }
-    }
-}
-
-/// The kind of a type that comes with PostgreSQL.
-fn built_in_kind(built_in: &Type) -> Kind {
-    match *built_in {
-        Type::BOOL => Kind::Bool,
-        Type::INT2 | Type::INT4 | Type::INT8 | Type::FLOAT4 | Type::FLOAT8 | Type::NUMERIC => {
-            Kind::Number
-        }
-        Type::TIMESTAMP => Kind::Timestamp,
-        Type::TIMESTAMPTZ => Kind::Timestamptz,
-        Type::JSON => Kind::Json,
-        Type::JSONB => Kind::Jsonb,
-        Type::INT2_VECTOR => Kind::Vector(Arc::new(Kind::Number)),
-        Type::OID_VECTOR => Kind::Vector(Arc::new(Kind::Text)),
-        _ => match built_in.kind() {
-            Class::Array(element) => Kind::Array {
-                delimiter: if *element == Type::BOX { b';' } else { b',' },
-                element: Arc::new(built_in_kind(element)),
-            },
-            _ => Kind::Text,
-        },
     }
 }

@@ -21,7 +21,7 @@ use crate::change::{Columns, Lsn, Row, TableId};
 use crate::engine::document::shape::{Shapes, TableShape};
 use crate::postgres::quote_identifier as quote;
 use crate::postgres::{Disposition, Recovery};
-use crate::value::{self, Kinds};
+use crate::value::{self, TypeCache};
 
 /// The wait between two looks for a snapshot that shows all; doubles up to the second.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(1);
@@ -62,7 +62,7 @@ pub struct Found {
 pub struct Reader {
     client: Arc<Client>,
     shapes: Shapes,
-    kinds: Kinds,
+    kinds: TypeCache,
     columns: HashMap<TableId, Arc<Columns>>,
     statements: HashMap<String, Statement>,
     /// Locks before the snapshot: a rewriting ALTER TABLE that commits between the two would
@@ -82,7 +82,7 @@ impl Reader {
             ),
             client,
             shapes,
-            kinds: Kinds::new(),
+            kinds: TypeCache::new(),
             columns: HashMap::new(),
             statements: HashMap::new(),
             delivered: Delivered::default(),
