@@ -13,9 +13,9 @@ use super::{Context, Fault};
 use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
 use crate::change::{Lsn, TableId};
-use crate::engine::document::id::Command;
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed;
+use crate::engine::feed::action::SinkCommand;
 use crate::engine::feed::control::FeedControl;
 use crate::engine::feed::emit::Emitter;
 use crate::engine::feed::render::Renderer;
@@ -116,7 +116,7 @@ impl Indexing {
         self,
         loads: Vec<(TableId, LoadProgress)>,
         targets: &[Target],
-        commands: mpsc::Sender<Command>,
+        commands: mpsc::Sender<SinkCommand>,
     ) -> Feed {
         let Context { config, definition, metrics, operator_requests, .. } = self.context;
         let renderer = Renderer::new(
