@@ -70,10 +70,8 @@ async fn jobs_are_listed_by_page_and_filter() {
 
     for prefix in [Q, "/api/v1/ai-suggestions/queue"] {
         let first = get(&walferry, &format!("{prefix}/jobs")).await;
-        assert_eq!(
-            (&first["total"], &first["page"], &first["limit"]),
-            (&27.into(), &1.into(), &20.into())
-        );
+        let page = [&first["total"], &first["page"], &first["limit"]];
+        assert_eq!(page, [27, 1, 20]);
         let second = get(&walferry, &format!("{prefix}/jobs?page=2")).await;
         let mut all = ids(&first);
         all.extend(ids(&second));
@@ -113,7 +111,8 @@ async fn jobs_are_listed_by_page_and_filter() {
     }
 
     let newest = ids(&get(&walferry, &jobs).await)[0];
-    scene.sql(&format!("update profiles set rating = 4.5, email = 'other-canary@example.org' where id = '{ANN}'")).await;
+    let changed = "rating = 4.5, email = 'other-canary@example.org'";
+    scene.sql(&format!("update profiles set {changed} where id = '{ANN}'")).await;
     completed(&scene, 28).await;
     let change = ids(&get(&walferry, &format!("{jobs}?table=profiles")).await)[0];
     assert!(change > newest);

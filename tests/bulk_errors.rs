@@ -25,6 +25,7 @@ use walferry::engine::sink::ping::{PingError, auto_create_advice, ping};
 use walferry::engine::sink::state::{Index, Service, State};
 use walferry::engine::sink::verdict::{Outcome, ServiceFailure};
 use walferry::engine::sink::{Sink, SinkError, Target, run};
+use walferry::postgres::{Disposition, Recovery};
 
 use crate::support::faults::{Fault, Faults};
 use crate::support::launcher::free_port;
@@ -356,7 +357,7 @@ async fn trouble_with_the_service_fails_no_document() {
     settings.request_timeout = Duration::from_secs(2);
     let mut rig = Rig::on(Arc::new(Client::new(&settings).unwrap()), targets).await;
     let mut version = 0;
-    for (fault, trouble) in [
+    for (fault, failure) in [
         (Fault::Answer(429, BUSY), ServiceFailure::Overloaded),
         (Fault::Answer(503, ""), ServiceFailure::Unavailable),
         (Fault::Answer(502, "<html>"), ServiceFailure::Unavailable),
@@ -373,13 +374,13 @@ async fn trouble_with_the_service_fails_no_document() {
         version += 1;
         let mut service = rig.state.service();
         rig.act(LISTINGS, "a", version, Some(json!({ "price": version }))).await;
-        let down = |service: &Service| matches!(service, Service::Down { trouble: t, .. } if *t == trouble);
+        let down = |service: &Service| matches!(service, Service::Down { failure: t, .. } if *t == failure);
         drop(timeout(LIMIT, service.wait_for(down)).await.expect("it is down").unwrap());
         rig.act(PROFILES, "b", version, None).await;
         rig.settle_well(2).await;
         drop(timeout(LIMIT, service.wait_for(|s| *s == Service::Up)).await.unwrap().unwrap());
         assert_eq!(faults.remaining(), 0, "{fault:?}");
-        assert!(rig.state.retries(trouble) >= 2, "{fault:?}");
+        assert!(rig.state.retries(failure) >= 2, "{fault:?}");
         assert_eq!(rig.document(LISTINGS, "a").await, Some(json!({ "price": version })));
     }
     assert_eq!(rig.state.documents(Outcome::Superseded), 0, "the same version is no conflict");
@@ -442,7 +443,7 @@ async fn a_dead_node_is_left_alone_and_compression_is_understood() {
     let targets = loop {
         match prepare(&client, &specs(), preparation("nodes_")).await {
             Ok(targets) => break targets,
-            Err(error) => assert!(error.is_passing(), "{error}"),
+            Err(error) => assert_eq!(error.disposition(), Disposition::Retry, "{error}"),
         }
     };
     let mut rig = Rig::on(client, targets).await;
@@ -566,7 +567,7 @@ async fn a_ping_tells_what_is_wrong() {
         faults.script("/", [fault]);
         let error = ping(&client).await.unwrap_err();
         assert!(format!("{error:?}").starts_with(expected), "{error:?}");
-        assert_eq!(error.is_passing(), passing, "{error}");
+        assert_eq!(error.disposition() == Disposition::Retry, passing, "{error}");
     }
     faults.script("/_cluster/health", [Fault::Answer(200, r#"{"status":"red"}"#)]);
     let error = ping(&client).await.unwrap_err();

@@ -17,7 +17,8 @@ const ROWS: &str = "
         ('b0000000-0000-4000-8000-000000000003', 'b0000000-0000-4000-8000-000000000002', 'Akıllı', 'akilli');
     insert into listings (id, user_id, category_id, title, description, price, status, latitude, longitude)
     select ('c0000000-0000-4000-8000-00000000000' || n)::uuid,
-           'a0000000-0000-4000-8000-000000000001'::uuid, 'b0000000-0000-4000-8000-000000000003'::uuid, 'İlan ' || n, 'açıklama', 10.50,
+           'a0000000-0000-4000-8000-000000000001'::uuid, 'b0000000-0000-4000-8000-000000000003'::uuid,
+           'İlan ' || n, 'açıklama', 10.50,
            case n when 1 then 'active' else 'draft' end, 41, 29
     from generate_series(1, 2) n;";
 
@@ -44,7 +45,12 @@ async fn present_rows_are_loaded_and_changes_follow() {
         0,
         "no receipts for the load"
     );
-    scene.sql("update listings set price = 11 where status = 'active'; delete from listings where status = 'draft'").await;
+    scene
+        .sql(
+            "update listings set price = 11 where status = 'active';
+             delete from listings where status = 'draft'",
+        )
+        .await;
     scene.settled(ARRIVAL_MAX).await;
     scene.assert_true().await;
     assert_eq!(scene.number("select count(*) from elasticsearch_sync_queue").await, 2);

@@ -31,7 +31,10 @@ const CHANGES: &str = "
     delete from listings where title = 'Canarynew'";
 
 /// A reason that quotes what it could not parse, as Elasticsearch's do.
-const REFUSED: &str = r#"{"error":{"type":"document_parsing_exception","reason":"failed to parse field [price] of type [long] in document with id '1'. Preview of field's value: 'canarypreview'"},"status":400}"#;
+const REFUSED: &str = concat!(
+    r#"{"error":{"type":"document_parsing_exception","reason":"failed to parse field [price] of type "#,
+    r#"[long] in document with id '1'. Preview of field's value: 'canarypreview'"},"status":400}"#,
+);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_line_shows_a_row_and_each_has_its_code() {

@@ -131,7 +131,14 @@ async fn cards_and_filters(walk: &Walk) {
         browser.click(&selector).await;
         browser.wait(&format!("location.hash === '#/?status={card}'")).await;
         browser.wait(&format!("document.querySelector('{selector}[aria-current]')")).await;
-        browser.wait(&format!("[...document.querySelectorAll('tr[data-job] .badge')].length === {} && [...document.querySelectorAll('tr[data-job] .badge')].every((one) => one.dataset.status === '{card}')", count.min(20))).await;
+        let badges = "[...document.querySelectorAll('tr[data-job] .badge')]";
+        let rows = count.min(20);
+        browser
+            .wait(&format!(
+                "{badges}.length === {rows} \
+                 && {badges}.every((one) => one.dataset.status === '{card}')"
+            ))
+            .await;
     }
     for card in ["pending", "processing", "stuck"] {
         browser.click(&format!("[data-card={card}]")).await;

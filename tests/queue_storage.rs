@@ -527,7 +527,8 @@ async fn queries_use_their_indexes_and_only_the_days_they_need() {
         ),
         (
             "history",
-            "select * from elasticsearch_sync_queue where table_name = 'listings' and record_id = '00000000-0000-4000-8000-000000000001'",
+            "select * from elasticsearch_sync_queue where table_name = 'listings' \
+             and record_id = '00000000-0000-4000-8000-000000000001'",
         ),
     ] {
         plans.insert(name, plan(&queue.admin, query).await);

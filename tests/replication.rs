@@ -13,8 +13,8 @@ use walferry::config::{Database, SslMode};
 use walferry::engine::wal::{
     Captured, Ports, Replication, StreamError, StreamSettings, StreamStats, Tables, run,
 };
-use walferry::postgres::Class;
 use walferry::postgres::catalog::slot;
+use walferry::postgres::{Disposition, Recovery};
 
 use crate::support::{Postgres, Sql, eventually};
 
@@ -157,6 +157,6 @@ async fn a_publication_that_is_missing_is_an_error_and_not_a_silent_stream() {
     let (_server, sql, stream) = begin("nowhere", 0, 16).await;
     sql.run("insert into a values (1, 'x')").await;
     let error = stream.ended.await.unwrap().unwrap_err();
-    assert_eq!(error.class(), Class::Permanent, "{error}");
+    assert_eq!(error.disposition(), Disposition::Operator, "{error}");
     assert!(error.to_string().contains("walferry migrate"), "{error}");
 }

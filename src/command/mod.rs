@@ -24,6 +24,7 @@ mod token;
 
 use std::io::{self, Write};
 
+use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
 use crate::admin::jobs::filter::Filter;
@@ -38,7 +39,7 @@ use crate::postgres::{self, ConnectError, Session};
 use crate::storage::queue::maintain::MaintainError;
 use crate::storage::schema::MigrateError;
 
-pub use crate::telemetry::readiness::sentence;
+pub use crate::postgres::error::sentence;
 pub use arguments::{Arguments, Command};
 pub use healthcheck::HealthError;
 use jobs::FailedJobAction;
@@ -97,12 +98,23 @@ impl CommandError {
     }
 }
 
-/// Does what the command line asks.
+/// Does what the command line asks, and returns when it is done.
+///
+/// The runtime is entered here rather than in the binary: a future is compiled where it is awaited,
+/// and the binary would compile the whole program a second time.
 ///
 /// # Errors
 ///
 /// [`CommandError`], with its exit code.
-pub async fn run(arguments: Arguments, environment: &Strings) -> Result<(), CommandError> {
+pub fn run(
+    runtime: &Runtime,
+    arguments: Arguments,
+    environment: &Strings,
+) -> Result<(), CommandError> {
+    runtime.block_on(dispatch(arguments, environment))
+}
+
+async fn dispatch(arguments: Arguments, environment: &Strings) -> Result<(), CommandError> {
     let flags = arguments.flags();
     let load = |needs| config::load(&flags, environment, needs);
     match arguments.command {

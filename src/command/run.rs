@@ -28,7 +28,10 @@ pub(super) async fn run(
     let definition = Arc::new(parse::parse(config.definition.as_ref())?);
     let address = config.listen;
     if !address.ip().is_loopback() && !config.api.authenticates() {
-        tracing::warn!(event = "listening_openly", %address, "other machines can reach this server and nobody is asked who they are");
+        tracing::warn!(
+            event = "listening_openly", %address,
+            "other machines can reach this server and nobody is asked who they are"
+        );
     }
     let listener =
         TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;

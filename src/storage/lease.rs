@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Row};
 
 use super::{QueueError, doing};
-use crate::postgres::catalog;
+use crate::postgres::{Disposition, Recovery, catalog};
 
 /// How long a lease lasts unless renewed.
 pub const TERM: Duration = Duration::from_secs(4);
@@ -59,6 +59,15 @@ pub enum AcquireError {
     PredecessorStays { slot: String, pids: Vec<i32> },
     #[error(transparent)]
     Queue(#[from] QueueError),
+}
+
+impl Recovery for AcquireError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Held { .. } | Self::PredecessorStays { .. } => Disposition::Retry,
+            Self::Queue(error) => error.disposition(),
+        }
+    }
 }
 
 /// What all sessions of one epoch begin with. PostgreSQL cuts an `application_name` at 63 bytes,

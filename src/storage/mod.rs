@@ -19,6 +19,8 @@ pub(crate) mod sql;
 
 pub use sql::widen_xid;
 
+use crate::postgres::{Disposition, Recovery};
+
 /// A queue operation did not happen; its transaction, if any, is rolled back.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
@@ -39,6 +41,20 @@ pub enum QueueError {
         #[source]
         source: tokio_postgres::Error,
     },
+}
+
+impl Recovery for QueueError {
+    /// By the server's SQLSTATE. A lost lease and a position that does not advance end the run;
+    /// the next one starts from what is durable.
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Database { source, .. } => source.disposition(),
+            Self::LeaseLost { .. }
+            | Self::NoPosition { .. }
+            | Self::NotAdvancing { .. }
+            | Self::Refused { .. } => Disposition::Retry,
+        }
+    }
 }
 
 impl QueueError {

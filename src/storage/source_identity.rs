@@ -15,6 +15,7 @@ use super::lease::Lease;
 use super::leased_transaction::LeasedTransaction;
 use super::{QueueError, doing};
 use crate::postgres::catalog::publication;
+use crate::postgres::{Disposition, Recovery};
 
 const STORED: &str = "select table_name, identity from walferry.source where slot = $1";
 
@@ -34,6 +35,15 @@ pub enum SourceError {
     Changed { table: String, publication: String },
     #[error(transparent)]
     Queue(#[from] QueueError),
+}
+
+impl Recovery for SourceError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Changed { .. } => Disposition::Operator,
+            Self::Queue(error) => error.disposition(),
+        }
+    }
 }
 
 /// The configured tables with their identities, by `schema.name`.

@@ -4,8 +4,10 @@
 //!
 //! Not here: the answers that people get (`admin`, `api`).
 
+pub mod error_chain;
 pub mod http_client;
 pub mod log;
 pub mod metrics;
 pub mod readiness;
+pub mod throttle;
 pub mod trace;

@@ -3,11 +3,9 @@
 //! Not here: figures (`metrics`) and the HTTP answer (`api`).
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 /// What must be well for a change to reach Elasticsearch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,63 +144,9 @@ impl Default for Status {
     }
 }
 
-/// An error and its causes as one sentence, each said once.
-#[must_use]
-pub fn sentence(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// Says which of a stream of sentences are worth a line of the log: a new one at once, the same
-/// one again after [`Repeats::EVERY`].
-#[derive(Debug, Default)]
-pub struct Repeats {
-    last: Option<(String, Instant)>,
-    held_back: u32,
-}
-
-impl Repeats {
-    /// Between two lines that say the same.
-    pub const EVERY: Duration = Duration::from_secs(60);
-
-    /// Whether to say it now, and how often it was not said since it last was.
-    pub fn admit(&mut self, now: Instant, sentence: &str) -> Option<u32> {
-        let again = self.last.as_ref().is_some_and(|(said, at)| {
-            said == sentence && now.saturating_duration_since(*at) < Self::EVERY
-        });
-        if again {
-            self.held_back = self.held_back.saturating_add(1);
-            return None;
-        }
-        self.last = Some((sentence.to_owned(), now));
-        Some(std::mem::take(&mut self.held_back))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
-    use super::{Component, Repeats, Status, sentence};
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("could not open the box")]
-    struct Outer(#[source] std::num::ParseIntError);
-
-    #[test]
-    fn the_chain_is_printed_once() {
-        let error = Outer("x".parse::<u8>().unwrap_err());
-        assert_eq!(sentence(&error), "could not open the box: invalid digit found in string");
-    }
+    use super::{Component, Status};
 
     #[test]
     fn ready_when_nothing_is_missing() {
@@ -239,15 +183,5 @@ mod tests {
         assert_eq!(since(&status), first);
         status.ok(Component::Database, "");
         assert!(since(&status) >= first);
-    }
-
-    #[test]
-    fn what_repeats_is_said_once_a_minute() {
-        let (mut repeats, now) = (Repeats::default(), Instant::now());
-        assert_eq!(repeats.admit(now, "a"), Some(0));
-        assert_eq!(repeats.admit(now, "a"), None);
-        assert_eq!(repeats.admit(now, "b"), Some(1));
-        assert_eq!(repeats.admit(now, "b"), None);
-        assert_eq!(repeats.admit(now + Repeats::EVERY, "b"), Some(1));
     }
 }

@@ -37,7 +37,8 @@ impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "at {:.0}/s\n  commit to completed receipt: {}\n  commit to searchable: {}\n  {:.0} µs of CPU per change, peak {} MiB",
+            "at {:.0}/s\n  commit to completed receipt: {}\n  commit to searchable: {}\n  \
+             {:.0} µs of CPU per change, peak {} MiB",
             self.rate,
             spread(&self.completed),
             spread(&self.searchable),

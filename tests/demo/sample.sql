@@ -42,27 +42,35 @@ insert into demo.leaf values
    '{yüksek tavanlı,kurumsal kiracılı}', 25000, 180000),
   ('{Emlak,Arsa}', '{imarlı,tarla}', '{İmarlı Arsa,Zeytinlik,Bağ Evi Yapımına Uygun Arsa}',
    '{tapusu hazır,yola cepheli,takasa uygun}', 600000, 7800000),
-  ('{Vasıta,Otomobil,Sedan}', '{araba,binek}', '{Fiat Egea 1.4 Fire,Renault Megane 1.3 TCe,Toyota Corolla Hybrid,Volkswagen Passat 1.5 TSI}',
+  ('{Vasıta,Otomobil,Sedan}', '{araba,binek}',
+   '{Fiat Egea 1.4 Fire,Renault Megane 1.3 TCe,Toyota Corolla Hybrid,Volkswagen Passat 1.5 TSI}',
    '{hatasız boyasız,ilk sahibinden,servis bakımlı,değişensiz}', 620000, 1950000),
-  ('{Vasıta,Otomobil,Hatchback}', '{araba,binek}', '{Renault Clio 1.0 TCe,Hyundai i20 1.4 MPI,Opel Corsa 1.2,Ford Focus 1.5 TDCi}',
+  ('{Vasıta,Otomobil,Hatchback}', '{araba,binek}',
+   '{Renault Clio 1.0 TCe,Hyundai i20 1.4 MPI,Opel Corsa 1.2,Ford Focus 1.5 TDCi}',
    '{otomatik vites,düşük kilometrede,bayan sürücüden,takasa açık}', 540000, 1240000),
   ('{Vasıta,Otomobil,SUV}', '{arazi aracı,araba}', '{Dacia Duster 4x4,Nissan Qashqai 1.3,Togg T10X V2,Peugeot 3008 GT}',
    '{cam tavanlı,kış lastiği hediye,ekspertiz raporlu}', 980000, 2350000),
   ('{Vasıta,Motosiklet,Scooter}', '{motor,moped}', '{Honda PCX 125,Yamaha NMAX 155,Kuba Bluebird 50}',
    '{topcase hediyeli,kazasız,muayenesi yeni}', 42000, 210000),
-  ('{Elektronik,Telefon,Akıllı Telefon,iPhone}', '{cep telefonu,apple}', '{iPhone 13 128 GB,iPhone 14 Pro 256 GB,iPhone 15 128 GB,iPhone 12 64 GB}',
+  ('{Elektronik,Telefon,Akıllı Telefon,iPhone}', '{cep telefonu,apple}',
+   '{iPhone 13 128 GB,iPhone 14 Pro 256 GB,iPhone 15 128 GB,iPhone 12 64 GB}',
    '{pil sağlığı yüzde 92,kutulu faturalı,çiziksiz,kayıtlı cihaz}', 18500, 72000),
-  ('{Elektronik,Telefon,Akıllı Telefon,Samsung}', '{cep telefonu,android}', '{Galaxy S23 256 GB,Galaxy A54 128 GB,Galaxy S24 Ultra 512 GB}',
+  ('{Elektronik,Telefon,Akıllı Telefon,Samsung}', '{cep telefonu,android}',
+   '{Galaxy S23 256 GB,Galaxy A54 128 GB,Galaxy S24 Ultra 512 GB}',
    '{garantisi sürüyor,kılıf hediyeli,sıfır ayarında}', 9500, 61000),
-  ('{Elektronik,Bilgisayar,Dizüstü}', '{laptop,notebook}', '{MacBook Air M2,Lenovo ThinkPad X1 Carbon,Asus TUF Gaming F15,Monster Abra A5}',
+  ('{Elektronik,Bilgisayar,Dizüstü}', '{laptop,notebook}',
+   '{MacBook Air M2,Lenovo ThinkPad X1 Carbon,Asus TUF Gaming F15,Monster Abra A5}',
    '{16 GB RAM,kutusunda,pili yeni,çok az kullanıldı}', 15500, 64000),
   ('{Elektronik,Bilgisayar,Masaüstü}', '{pc,kasa}', '{Oyuncu Bilgisayarı RTX 4060,iMac 24 inç,Ofis Bilgisayarı i5}',
    '{monitör hediyeli,toplu satış,faturalı}', 7800, 58000),
-  ('{Ev ve Yaşam,Mobilya,Oturma Odası,Koltuk Takımı}', '{kanepe,salon}', '{Chester Koltuk Takımı,Köşe Koltuk,L Kanepe ve Berjer}',
+  ('{Ev ve Yaşam,Mobilya,Oturma Odası,Koltuk Takımı}', '{kanepe,salon}',
+   '{Chester Koltuk Takımı,Köşe Koltuk,L Kanepe ve Berjer}',
    '{nakliye dâhil,evcil hayvan girmemiş evden,kumaşı leke tutmaz}', 6500, 42000),
-  ('{Ev ve Yaşam,Mobilya,Yemek Odası}', '{masa,sandalye}', '{Masif Meşe Yemek Masası,6 Kişilik Masa Takımı,Ceviz Vitrin}',
+  ('{Ev ve Yaşam,Mobilya,Yemek Odası}', '{masa,sandalye}',
+   '{Masif Meşe Yemek Masası,6 Kişilik Masa Takımı,Ceviz Vitrin}',
    '{sökülüp teslim edilir,el yapımı,taşınma nedeniyle}', 3800, 29000),
-  ('{Ev ve Yaşam,Beyaz Eşya}', '{ev aletleri}', '{No-Frost Buzdolabı,9 kg Çamaşır Makinesi,Ankastre Set,Bulaşık Makinesi}',
+  ('{Ev ve Yaşam,Beyaz Eşya}', '{ev aletleri}',
+   '{No-Frost Buzdolabı,9 kg Çamaşır Makinesi,Ankastre Set,Bulaşık Makinesi}',
    '{A sınıfı,yetkili servis bakımlı,iki yıl garantili}', 4200, 31000),
   ('{Hobi,Müzik,Gitar}', '{enstrüman,çalgı}', '{Yamaha C40 Klasik Gitar,Fender Stratocaster,Akustik Gitar Seti}',
    '{kılıfı ve akort aleti hediye,teller yeni,başlangıç için ideal}', 2400, 46000),
@@ -101,12 +109,16 @@ insert into profiles (username, full_name, avatar_url, email, phone, bio, locati
 select demo.slug(first || ' ' || last) || n, first || ' ' || last,
        'https://cdn.example.com/avatar/' || n || '.jpg',
        demo.slug(first || ' ' || last) || n || '@example.com',
-       '+90 5' || (30 + n % 20) || ' ' || (100 + n * 7 % 900) || ' ' || lpad((n * 13 % 100)::text, 2, '0') || ' ' || lpad((n * 29 % 100)::text, 2, '0'),
-       demo.one_of('{"Yıllardır güvenle satıyorum.",Sorularınızı mesajla iletin.,Elden teslim ve kargo olur.,Takas düşünmüyorum.}'),
+       '+90 5' || (30 + n % 20) || ' ' || (100 + n * 7 % 900)
+         || ' ' || lpad((n * 13 % 100)::text, 2, '0') || ' ' || lpad((n * 29 % 100)::text, 2, '0'),
+       demo.one_of('{"Yıllardır güvenle satıyorum.",Sorularınızı mesajla iletin.,
+                     Elden teslim ve kargo olur.,Takas düşünmüyorum.}'),
        (select name from demo.city order by random() + n * 0 limit 1),
        round((3 + 2 * random())::numeric, 2), random() < 0.4
 from (
-  select n, demo.one_of('{Ayşe,Mehmet,Fatma,Mustafa,Zeynep,Emre,Elif,Hüseyin,Merve,Çağlar,Gülşah,Oğuz,İrem,Ümit,Şule}') as first,
+  select n,
+         demo.one_of('{Ayşe,Mehmet,Fatma,Mustafa,Zeynep,Emre,Elif,Hüseyin,Merve,Çağlar,Gülşah,Oğuz,İrem,Ümit,Şule}')
+           as first,
          demo.one_of('{Yılmaz,Kaya,Demir,Şahin,Çelik,Yıldız,Öztürk,Aydın,Arslan,Doğan,Kılıç,Güneş}') as last
   from generate_series(1, 80) n
 ) people;
@@ -120,9 +132,11 @@ declare
   note text;
   made uuid;
 begin
-  select * into strict leaf from demo.leaf where path[1:coalesce(array_length(wanted, 1), 0)] = wanted order by random() limit 1;
+  select * into strict leaf from demo.leaf where path[1:coalesce(array_length(wanted, 1), 0)] = wanted
+  order by random() limit 1;
   -- Half of all offers are in the three largest cities.
-  select * into strict place from demo.city order by random() * case when name in ('İstanbul', 'Ankara', 'İzmir') then 0.4 else 1 end limit 1;
+  select * into strict place from demo.city
+  order by random() * case when name in ('İstanbul', 'Ankara', 'İzmir') then 0.4 else 1 end limit 1;
   thing := demo.one_of(leaf.things);
   note := demo.one_of(leaf.notes);
   insert into listings (user_id, category_id, title, description, price, status, city, latitude, longitude,
@@ -130,14 +144,16 @@ begin
   select (select id from profiles order by random() limit 1),
          (select id from categories where slug = demo.slug(array_to_string(leaf.path, ' '))),
          thing || ', ' || note || ' – ' || demo.one_of(place.districts),
-         format('%s, %s. %s konumunda, %s ilanı. Fiyatta küçük bir pazarlık payı vardır; görmek isteyenler mesaj atabilir. %s',
+         format('%s, %s. %s konumunda, %s ilanı. Fiyatta küçük bir pazarlık payı vardır; '
+                'görmek isteyenler mesaj atabilir. %s',
                 thing, note, place.name, array_to_string(leaf.path, ' › '),
                 repeat('Ürün anlatıldığı gibidir, soru sormaktan çekinmeyin. ', 1 + (random() * 12)::int)),
          round((leaf.price_least + (leaf.price_most - leaf.price_least) * power(random(), 2)::numeric) / 50) * 50,
          first_status, place.name, place.latitude + (random() - 0.5) / 5, place.longitude + (random() - 0.5) / 5,
          jsonb_build_object('durum', demo.one_of('{sıfır,ikinci el,yenilenmiş}'), 'takas', random() < 0.3,
                             'kargo', demo.one_of('{alıcı öder,satıcı öder,elden teslim}')),
-         array[demo.slug(leaf.path[array_length(leaf.path, 1)]), demo.slug(place.name)] || case when random() < 0.3 then '{acil}' else '{}'::text[] end,
+         array[demo.slug(leaf.path[array_length(leaf.path, 1)]), demo.slug(place.name)]
+           || case when random() < 0.3 then '{acil}' else '{}'::text[] end,
          array['https://cdn.example.com/ilan/' || (random() * 100000)::int || '.jpg'],
          (random() * 900)::int, now() + interval '30 days'
   returning id into made;
@@ -147,7 +163,9 @@ end $$;
 do $$
 begin
   for n in 1 .. 640 loop
-    perform demo.new_listing((array['active', 'active', 'active', 'active', 'active', 'active', 'draft', 'inactive', 'sold'])[1 + n % 9]);
+    perform demo.new_listing((
+      array['active', 'active', 'active', 'active', 'active', 'active', 'draft', 'inactive', 'sold']
+    )[1 + n % 9]);
   end loop;
 end $$;
 
@@ -158,10 +176,12 @@ declare
 begin
   case
     when dice < 0.12 then
-      perform demo.new_listing(case when random() < 0.7 then 'active' else 'draft' end, case when random() < 0.3 then '{Emlak,Konut}'::text[] else '{}' end);
+      perform demo.new_listing(case when random() < 0.7 then 'active' else 'draft' end,
+                               case when random() < 0.3 then '{Emlak,Konut}'::text[] else '{}' end);
     when dice < 0.62 then -- a price moves by up to a tenth
       update listings set price = round(price * (0.9 + random()::numeric * 0.2) / 50) * 50, updated_at = now()
-      where id = (select id from listings where status = 'active' order by (city = 'İstanbul' and title ~ 'Daire' and random() < 0.5) desc, random() limit 1);
+      where id = (select id from listings where status = 'active'
+                  order by (city = 'İstanbul' and title ~ 'Daire' and random() < 0.5) desc, random() limit 1);
     when dice < 0.72 then -- published
       update listings set status = 'active', updated_at = now()
       where id = (select id from listings where status in ('draft', 'inactive') order by random() limit 1);
@@ -169,13 +189,18 @@ begin
       update listings set status = demo.one_of('{sold,inactive,expired}'), updated_at = now()
       where id = (select id from listings where status = 'active' order by random() limit 1);
     when dice < 0.95 then
-      delete from listings where id = (select id from listings where status in ('sold', 'expired') order by random() limit 1);
+      delete from listings
+      where id = (select id from listings where status in ('sold', 'expired') order by random() limit 1);
     when dice < 0.995 then -- a seller's profile, which is part of each of their listings
       update profiles set rating = least(5, greatest(1, round(rating + (random()::numeric - 0.5) / 5, 2))),
-             bio = demo.one_of('{"Hafta sonu da buradayım.",Hızlı kargo.,Fatura kesilir.,Sadece mesaj lütfen.}'), updated_at = now()
+             bio = demo.one_of('{"Hafta sonu da buradayım.",Hızlı kargo.,Fatura kesilir.,Sadece mesaj lütfen.}'),
+             updated_at = now()
       where id = (select id from profiles order by random() limit 1);
     else -- a category's name, which is part of every path below it
-      update categories set name = case when name like '% ve Fazlası' then left(name, -length(' ve Fazlası')) else name || ' ve Fazlası' end, updated_at = now()
+      update categories
+      set name = case when name like '% ve Fazlası' then left(name, -length(' ve Fazlası'))
+                 else name || ' ve Fazlası' end,
+          updated_at = now()
       where id = (select id from categories where parent_id is null or random() < 0.3 order by random() limit 1);
   end case;
 end $$;

@@ -17,7 +17,11 @@ $$
 begin
     insert into oracle.change (table_name, operation, record_id, change_data)
     select tg_table_name, tg_op,
-           case tg_op when 'TRUNCATE' then '00000000-0000-0000-0000-000000000000' when 'DELETE' then old.id else new.id end,
+           case tg_op
+               when 'TRUNCATE' then '00000000-0000-0000-0000-000000000000'
+               when 'DELETE' then old.id
+               else new.id
+           end,
            case tg_op
                when 'INSERT' then to_jsonb(new)
                when 'UPDATE' then jsonb_build_object('old', to_jsonb(old), 'new', to_jsonb(new))
@@ -32,7 +36,9 @@ $$;
 create function oracle.inputs(texts text[]) returns jsonb language sql as
 $$
     select coalesce(jsonb_agg(cleaned order by n), '[]')
-    from (select translate(t, chr(30) || chr(31), '') as cleaned, n from unnest(texts) with ordinality as u (t, n)) as inputs
+    from (
+        select translate(t, chr(30) || chr(31), '') as cleaned, n from unnest(texts) with ordinality as u (t, n)
+    ) as inputs
     where cleaned <> ''
 $$;
 

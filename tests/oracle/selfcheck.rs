@@ -41,7 +41,8 @@ async fn the_oracle_is_content_with_the_truth_and_finds_each_lie() {
     let lies = [
         ("delete from elasticsearch_sync_queue where id = 5", "has no job"),
         ("insert into elasticsearch_sync_queue (table_name, operation, record_id, change_data, commit_lsn)
-          select table_name, operation, record_id, change_data, 'F/0' from elasticsearch_sync_queue where id = 5", "was not made"),
+          select table_name, operation, record_id, change_data, 'F/0' from elasticsearch_sync_queue where id = 5",
+         "was not made"),
         ("update elasticsearch_sync_queue set operation = 'DELETE' where id = 5", "recorded as DELETE"),
         ("update elasticsearch_sync_queue set change_data = change_data - 'created_at' where id = 5", "created_at"),
         ("update listings set view_count = 0 where status = 'active'", ".view_count: expected"),

@@ -51,11 +51,9 @@ async fn one_unmappable_document_among_five_thousand_fails_alone_and_can_be_mend
     let neighbours = "select count(*) from elasticsearch_sync_queue
         where status = 'completed' and (retry_count <> 0 or error_message is not null)";
     assert_eq!(scene.number(neighbours).await, 0, "no neighbour has paid");
-    let error: String = scene
-        .bed
-        .sql
-        .value("select min(error_message) from elasticsearch_sync_queue where status = 'failed' and retry_count = 3", &[])
-        .await;
+    let failed = "select min(error_message) from elasticsearch_sync_queue
+        where status = 'failed' and retry_count = 3";
+    let error: String = scene.bed.sql.value(failed, &[]).await;
     let named = format!("{}/{one}: document_parsing_exception", scene.bed.index("listings"));
     assert!(error.starts_with(&named), "{error}");
     assert!(!error.contains("Ankara"), "no row value in an error: {error}");

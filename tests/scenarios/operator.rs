@@ -38,7 +38,8 @@ async fn pending_rows_of_others_are_processed() {
              insert into elasticsearch_sync_queue (table_name, operation, record_id, change_data, commit_lsn, ordinal)
              values ('profiles', 'UPDATE', 'a0000000-0000-4000-8000-000000000001', 'null', 'FFFFFFFF/FFFFFFF0', 9),
                 ('listings', 'UPDATE', '{one}', '{{}}', '0/10', null);
-             insert into elasticsearch_sync_queue (table_name, operation, record_id, change_data, created_at, retry_count)
+             insert into elasticsearch_sync_queue
+                (table_name, operation, record_id, change_data, created_at, retry_count)
              values ('listings', 'UPDATE', '{two}', '{{}}', 'infinity', 2147483647),
                 ('listings', 'UPDATE', '{two}', '{{}}', '-infinity', -2147483648);"
         ))

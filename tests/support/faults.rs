@@ -224,7 +224,8 @@ async fn play(stage: Arc<Stage>, mut stream: TcpStream) {
         Some(Fault::Reset) | None => stage.forward(&request, body).await,
     };
     let head = format!(
-        "HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n",
         answer.len()
     );
     drop(stream.write_all(&[head.into_bytes(), answer].concat()).await);

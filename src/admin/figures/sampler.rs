@@ -19,10 +19,12 @@ use crate::admin::figures::sample::Sample;
 use crate::admin::pool::{PoolError, in_time};
 use crate::change::Lsn;
 use crate::config::Database;
+use crate::postgres::error::sentence;
 use crate::postgres::{Session, connect};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::lag::seconds;
-use crate::telemetry::readiness::{Component, Repeats, Status, sentence};
+use crate::telemetry::readiness::{Component, Status};
+use crate::telemetry::throttle::Repeats;
 
 /// Between the beginnings of two looks.
 const APART: Duration = Duration::from_millis(20);

@@ -31,22 +31,30 @@ async function simple(path, content, good, bad) {
 }
 
 export const start = () => simple("queue/start", {}, () => ({ text: t("start.done") }), t("start.bad"));
-export const retryJob = (id) => simple(`queue/jobs/${id}/retry`, {}, () => ({ text: t("retry.one_done", { id: String(id) }) }), t("retry.one_bad", { id: String(id) }));
+export const retryJob = (id) => simple(
+  `queue/jobs/${id}/retry`, {},
+  () => ({ text: t("retry.one_done", { id: String(id) }) }),
+  t("retry.one_bad", { id: String(id) }));
 
 export const resync = (table, id) => simple(
   `records/${encodeURIComponent(table)}/${encodeURIComponent(id)}/resync`, {},
-  (answer) => ({ text: t("resync.done"), link: { href: jobLink(answer.job_id), text: t("resync.link", { id: String(answer.job_id) }) } }),
+  (answer) => ({
+    text: t("resync.done"),
+    link: { href: jobLink(answer.job_id), text: t("resync.link", { id: String(answer.job_id) }) },
+  }),
   t("resync.bad"));
 
 function Reason({ value, onInput }) {
   return html`<label class="field">${t("reason")}
-    <input name="reason" required minlength="3" maxlength="500" value=${value} autocomplete="off" onInput=${(e) => onInput(e.target.value)} />
+    <input name="reason" required minlength="3" maxlength="500" value=${value} autocomplete="off"
+      onInput=${(e) => onInput(e.target.value)} />
     <small>${t("reason.hint")}</small></label>`;
 }
 
 const Buttons = ({ busy, label, danger, off }) => html`<div class="buttons">
   <button type="button" class="act" onClick=${close}>${t("cancel")}</button>
-  <button type="submit" class="act ${danger ? "bad" : "main"}" disabled=${busy || off} data-confirm>${busy ? t("working") : label}</button></div>`;
+  <button type="submit" class="act ${danger ? "bad" : "main"}" disabled=${busy || off} data-confirm>
+    ${busy ? t("working") : label}</button></div>`;
 
 // Runs `call` on submit; the dialog stays with the error when it fails.
 function useSubmit(call) {
@@ -67,7 +75,8 @@ function useSubmit(call) {
 const Filter = ({ filter }) => {
   const parts = described(filter);
   return parts.length === 0 ? html`<p>${t("bulk.all_failed")}</p>`
-    : html`<p>${t("bulk.filter")}</p><${Facts} facts=${parts.map(([, label, value]) => [label, html`<span class="value">${value}</span>`])} />`;
+    : html`<p>${t("bulk.filter")}</p>
+      <${Facts} facts=${parts.map(([, label, value]) => [label, html`<span class="value">${value}</span>`])} />`;
 };
 
 // Retry or discard all failed jobs that match: a dry run counts, the count is sent along, and is checked there.
@@ -101,12 +110,15 @@ function Bulk({ verb, filter }) {
   return html`<${Dialog} title=${t(`${verb}.title`)} onClose=${close} danger=${discard}><form onSubmit=${submit}>
     <${Filter} filter=${filter} />
     ${matched === null && !error ? html`<${Loading} />` : null}
-    ${matched !== null ? html`<p class="count" role="status" data-matched=${String(matched)}>${t(`${verb}.count`, { count: matched })}</p>` : null}
-    ${changed ? html`<p class="box warn" role="alert">${t("bulk.changed", { before: changed[0], now: changed[1] })}</p>` : null}
+    ${matched !== null ? html`<p class="count" role="status" data-matched=${String(matched)}>
+      ${t(`${verb}.count`, { count: matched })}</p>` : null}
+    ${changed ? html`<p class="box warn" role="alert">
+      ${t("bulk.changed", { before: changed[0], now: changed[1] })}</p>` : null}
     <p>${t(`${verb}.means`)}</p>
     ${discard ? html`<${Reason} value=${reason} onInput=${setReason} />` : null}
     ${error ? html`<${ErrorBox} error=${error} />` : null}
-    <${Buttons} busy=${busy} danger=${discard} off=${!matched || (discard && reason.trim().length < 3)} label=${t(`${verb}.button`, { count: matched ?? 0 })} />
+    <${Buttons} busy=${busy} danger=${discard} off=${!matched || (discard && reason.trim().length < 3)}
+      label=${t(`${verb}.button`, { count: matched ?? 0 })} />
   </form><//>`;
 }
 
@@ -118,10 +130,12 @@ function DiscardJob({ id, back }) {
     close();
     if (back) location.hash = back;
   });
-  return html`<${Dialog} title=${t("discard.one_title", { id: String(id) })} onClose=${close} danger><form onSubmit=${submit}>
+  return html`<${Dialog} title=${t("discard.one_title", { id: String(id) })} onClose=${close} danger>
+  <form onSubmit=${submit}>
     <p>${t("discard.means")}</p><${Reason} value=${reason} onInput=${setReason} />
     ${error ? html`<${ErrorBox} error=${error} />` : null}
-    <${Buttons} busy=${busy} danger off=${reason.trim().length < 3} label=${t("discard.button", { count: 1 })} /></form><//>`;
+    <${Buttons} busy=${busy} danger off=${reason.trim().length < 3} label=${t("discard.button", { count: 1 })} />
+  </form><//>`;
 }
 
 function Stop() {
@@ -131,7 +145,8 @@ function Stop() {
     close();
   });
   const slot = state.overview?.slot;
-  const unfinished = state.overview?.stats ? Number(state.overview.stats.pending) + Number(state.overview.stats.processing) : null;
+  const unfinished = state.overview?.stats
+    ? Number(state.overview.stats.pending) + Number(state.overview.stats.processing) : null;
   return html`<${Dialog} title=${t("stop.title")} onClose=${close}><form onSubmit=${submit}>
     <p>${t("stop.means")}</p>
     <ul><li>${t("stop.kept")}</li><li>${t("stop.stale")}</li><li>${t("stop.grows")}</li></ul>
@@ -149,34 +164,48 @@ function Clear() {
   const word = t("clear.word");
   const { busy, error, submit } = useSubmit(async () => {
     const answer = await post("queue/clear");
-    const left = state.overview?.stats ? Number(state.overview.stats.pending) + Number(state.overview.stats.processing) : 0;
+    const left = state.overview?.stats
+      ? Number(state.overview.stats.pending) + Number(state.overview.stats.processing) : 0;
     const partly = /not all/i.test(answer.message ?? "");
-    notify({ kind: partly ? "info" : "good", text: t(partly ? "clear.partly" : "clear.done", { count: answer.cleared, left }) });
+    notify({
+      kind: partly ? "info" : "good",
+      text: t(partly ? "clear.partly" : "clear.done", { count: answer.cleared, left }),
+    });
     close();
   });
   const stats = state.overview?.stats;
   const count = (name) => (stats ? number(stats[name]) : "…");
   return html`<${Dialog} title=${t("clear.title")} onClose=${close} danger><form onSubmit=${submit}>
-    <p><strong>${t("clear.goes", { completed: count("completed"), failed: count("failed") })}</strong> ${t("clear.goes_more")}</p>
-    <p><strong>${t("clear.stays", { pending: count("pending"), processing: count("processing") })}</strong> ${t("clear.stays_more")}</p>
+    <p><strong>${t("clear.goes", { completed: count("completed"), failed: count("failed") })}</strong>
+      ${" "}${t("clear.goes_more")}</p>
+    <p><strong>${t("clear.stays", { pending: count("pending"), processing: count("processing") })}</strong>
+      ${" "}${t("clear.stays_more")}</p>
     <label class="field">${t("clear.type")} <${Code}>${word}<//>
-      <input name="typed" autocomplete="off" autocapitalize="off" spellcheck=${false} value=${typed} onInput=${(e) => setTyped(e.target.value)} /></label>
+      <input name="typed" autocomplete="off" autocapitalize="off" spellcheck=${false} value=${typed}
+        onInput=${(e) => setTyped(e.target.value)} /></label>
     ${error ? html`<${ErrorBox} error=${error} />` : null}
     <${Buttons} busy=${busy} danger off=${typed.trim() !== word} label=${t("clear.button")} /></form><//>`;
 }
 
-const KEYS = [["/", "search"], ["j", "down"], ["k", "up"], ["Enter", "open"], ["d", "open"], ["r", "retry"], ["p", "live"], ["?", "help"]];
+const KEYS = [
+  ["/", "search"], ["j", "down"], ["k", "up"], ["Enter", "open"], ["d", "open"],
+  ["r", "retry"], ["p", "live"], ["?", "help"],
+];
 
 function Help() {
   return html`<${Dialog} title=${t("keys.title")} onClose=${close}>
-    <dl class="keys">${KEYS.map(([key, what]) => html`<div><dt><kbd lang="en" translate="no">${key}</kbd></dt><dd>${t(`keys.${what}`)}</dd></div>`)}</dl>
+    <dl class="keys">${KEYS.map(([key, what]) => html`<div>
+      <dt><kbd lang="en" translate="no">${key}</kbd></dt><dd>${t(`keys.${what}`)}</dd></div>`)}</dl>
     <p>${t("keys.off_hint")}</p>
-    <div class="buttons"><button type="button" class="act main" autofocus onClick=${close}>${t("close")}</button></div><//>`;
+    <div class="buttons">
+      <button type="button" class="act main" autofocus onClick=${close}>${t("close")}</button></div><//>`;
 }
 
 export function Dialogs({ dialog }) {
   if (!dialog) return null;
-  if (dialog.kind === "retry" || dialog.kind === "discard") return html`<${Bulk} key=${dialog.kind} verb=${dialog.kind} filter=${dialog.filter} />`;
+  if (dialog.kind === "retry" || dialog.kind === "discard") {
+    return html`<${Bulk} key=${dialog.kind} verb=${dialog.kind} filter=${dialog.filter} />`;
+  }
   if (dialog.kind === "discard-job") return html`<${DiscardJob} id=${dialog.id} back=${dialog.back} />`;
   const kinds = { stop: Stop, clear: Clear, help: Help };
   return html`<${kinds[dialog.kind]} />`;
@@ -189,7 +218,14 @@ export function useChanges(look, key) {
     let changed = [];
     let fresh = 0;
     let missed = false;
-    const fire = () => { const told = { changed, fresh, missed }; timer = null; changed = []; fresh = 0; missed = false; look(told); };
+    const fire = () => {
+      const told = { changed, fresh, missed };
+      timer = null;
+      changed = [];
+      fresh = 0;
+      missed = false;
+      look(told);
+    };
     const later = (ms) => { timer ??= setTimeout(fire, ms); };
     const offJobs = onJobs((told) => {
       changed.push(...(told.changed_ids ?? []).map(String));

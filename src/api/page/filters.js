@@ -24,7 +24,9 @@ export function parameters(query) {
 // An operation touches failed jobs only, so the status is no part of its filter.
 export function operationFilter(query) {
   const filter = {};
-  for (const name of ["table", "operation", "record_id", "error", "since", "until"]) if (query[name]) filter[name] = query[name];
+  for (const name of ["table", "operation", "record_id", "error", "since", "until"]) {
+    if (query[name]) filter[name] = query[name];
+  }
   if (query.attempts_min) filter.attempts_min = Number(query.attempts_min);
   if (query.id) filter.ids = [Number(query.id)];
   return filter;

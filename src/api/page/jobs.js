@@ -47,7 +47,8 @@ async function refresh(query, { changed, fresh, missed }) {
   }
   if (jobs.length === 0 && answer.jobs.length > 0) return show(key, { answer, error: null });
   const newest = Math.max(0, ...[...shown].map(Number));
-  const unseen = answer.page > 1 ? 0 : answer.jobs.filter((job) => !shown.has(String(job.id)) && Number(job.id) > newest).length;
+  const unseen = answer.page > 1 ? 0
+    : answer.jobs.filter((job) => !shown.has(String(job.id)) && Number(job.id) > newest).length;
   // A page full of news: how many there are beyond it, only the stream tells, and only of all jobs.
   const full = unseen === answer.jobs.length && active(query).length === 0 && !missed;
   show(key, {
@@ -76,10 +77,12 @@ function Filters({ query }) {
     go(next);
   };
   const input = (name, more = {}) => html`<label class="field"><span>${t(`filter.${name}`)}</span>
-    <input name=${name} key=${`${name}=${query[name] ?? ""}`} defaultValue=${query[name] ?? ""} autocomplete="off" spellcheck=${false} ...${more} /></label>`;
+    <input name=${name} key=${`${name}=${query[name] ?? ""}`} defaultValue=${query[name] ?? ""}
+      autocomplete="off" spellcheck=${false} ...${more} /></label>`;
   const select = (name, choices, label) => html`<label class="field"><span>${t(`filter.${name}`)}</span>
     <select name=${name} value=${query[name] ?? ""} onChange=${(e) => change(name, e.target.value)}>
-      <option value="">${t("filter.any")}</option>${choices.map((one) => html`<option key=${one} value=${one}>${label(one)}</option>`)}</select></label>`;
+      <option value="">${t("filter.any")}</option>
+      ${choices.map((one) => html`<option key=${one} value=${one}>${label(one)}</option>`)}</select></label>`;
   return html`<form class="filters" role="search" aria-label=${t("filters")} onSubmit=${submit}>
     <div class="filter-row">
       ${input("record_id", { type: "search", id: "search", class: "search" })}
@@ -87,7 +90,8 @@ function Filters({ query }) {
       ${input("table", { class: "short" })}
       ${select("operation", OPERATIONS, (one) => one)}
       <div class="field-buttons"><button class="act main" type="submit">${t("filter.apply")}</button>
-      <button class="act" type="button" aria-expanded=${String(open)} aria-controls="more-filters" onClick=${() => setOpen(!open)}>${t(open ? "filter.less" : "filter.more")}</button></div>
+      <button class="act" type="button" aria-expanded=${String(open)} aria-controls="more-filters"
+        onClick=${() => setOpen(!open)}>${t(open ? "filter.less" : "filter.more")}</button></div>
     </div>
     <div class="filter-row" id="more-filters" hidden=${!open}>
       ${input("error")}${input("id", { inputmode: "numeric", class: "short" })}
@@ -95,9 +99,11 @@ function Filters({ query }) {
       ${input("since", { type: "datetime-local", step: 1, defaultValue: local(query.since) })}
       ${input("until", { type: "datetime-local", step: 1, defaultValue: local(query.until) })}
     </div>
-    ${active(query).length ? html`<ul class="chips" aria-label=${t("filters.active")}>${described(Object.fromEntries(active(query).map((name) => [name, query[name]]))).map(([name, label, value]) =>
+    ${active(query).length ? html`<ul class="chips" aria-label=${t("filters.active")}>
+      ${described(Object.fromEntries(active(query).map((name) => [name, query[name]]))).map(([name, label, value]) =>
       html`<li key=${name}><a class="chip" href=${jobsLink({ ...query, [name]: undefined, page: undefined })}>
-        ${label}: <b>${value}</b> <span aria-hidden="true">×</span><span class="unseen"> (${t("filter.remove")})</span></a></li>`)}
+        ${label}: <b>${value}</b> <span aria-hidden="true">×</span>
+        <span class="unseen"> (${t("filter.remove")})</span></a></li>`)}
       <li><a class="chip plain" href="#/">${t("filter.clear")}</a></li></ul>` : null}
   </form>`;
 }
@@ -105,19 +111,27 @@ function Filters({ query }) {
 const COLUMNS = ["id", "table", "operation", "record_id", "status", "created", "processed", "attempts", "error"];
 
 export function JobsTable({ jobs, gone = new Set(), label }) {
-  const cell = (name, content, more = "") => html`<td role="cell" class=${`cell-${name} ${more}`} data-label=${t(`column.${name}`)}>${content}</td>`;
+  const cell = (name, content, more = "") => html`<td role="cell" class=${`cell-${name} ${more}`}
+    data-label=${t(`column.${name}`)}>${content}</td>`;
   return html`<div class="table-wrap" role="region" aria-label=${label} tabindex="0"><table role="table" class="jobs">
-    <thead role="rowgroup"><tr role="row">${COLUMNS.map((name) => html`<th role="columnheader" scope="col" key=${name} class=${name === "attempts" ? "right" : ""}>${t(`column.${name}`)}</th>`)}</tr></thead>
-    <tbody role="rowgroup">${jobs.map((job) => html`<tr role="row" key=${String(job.id)} data-job=${String(job.id)} class=${gone.has(String(job.id)) ? "gone" : ""}>
+    <thead role="rowgroup"><tr role="row">${COLUMNS.map((name) => html`
+      <th role="columnheader" scope="col" key=${name} class=${name === "attempts" ? "right" : ""}>
+        ${t(`column.${name}`)}</th>`)}</tr></thead>
+    <tbody role="rowgroup">${jobs.map((job) => html`<tr role="row" key=${String(job.id)} data-job=${String(job.id)}
+        class=${gone.has(String(job.id)) ? "gone" : ""}>
       ${cell("id", html`<a class="row-link num" href=${jobLink(job.id)}>${String(job.id)}</a>`)}
       ${cell("table", html`<${Code}>${job.table_name}<//>`)}
       ${cell("operation", html`<${Operation} operation=${job.operation} />`)}
-      ${cell("record_id", html`<a class="code record" translate="no" href=${recordLink(job.table_name, job.record_id)}>${job.record_id}</a>`)}
-      ${cell("status", gone.has(String(job.id)) ? html`<span class="badge s-gone">${t("status.gone")}</span>` : html`<${Status} status=${job.status} />`)}
+      ${cell("record_id", html`<a class="code record" translate="no" href=${recordLink(job.table_name, job.record_id)}>
+        ${job.record_id}</a>`)}
+      ${cell("status", gone.has(String(job.id))
+        ? html`<span class="badge s-gone">${t("status.gone")}</span>` : html`<${Status} status=${job.status} />`)}
       ${cell("created", html`<${Time} iso=${job.created_at} />`, "nobreak")}
       ${cell("processed", html`<${Time} iso=${job.processed_at} />`, job.processed_at ? "nobreak" : "none")}
       ${cell("attempts", String(job.retry_count), "right num")}
-      ${cell("error", job.error_message ? html`<span class="error-text" lang="en" title=${job.error_message}>${job.error_message}</span>` : html`<span class="dim">–</span>`, job.error_message ? "" : "none")}
+      ${cell("error", job.error_message
+        ? html`<span class="error-text" lang="en" title=${job.error_message}>${job.error_message}</span>`
+        : html`<span class="dim">–</span>`, job.error_message ? "" : "none")}
     </tr>`)}</tbody></table></div>`;
 }
 
@@ -132,7 +146,8 @@ function useFailedCount(query, list, overview) {
   useEffect(() => {
     if (!needed) return undefined;
     const over = new AbortController();
-    const failed = { ...Object.fromEntries(active(query).map((name) => [name, query[name]])), status: "failed", limit: 1 };
+    const filters = Object.fromEntries(active(query).map((name) => [name, query[name]]));
+    const failed = { ...filters, status: "failed", limit: 1 };
     ask(() => get("queue/jobs", { parameters: failed, signal: over.signal }))
       .then((answer) => setAsked({ key, count: answer.total }), () => {});
     return () => over.abort();
@@ -146,9 +161,12 @@ function BulkActions({ query, list, overview }) {
   const { filter, count, filtered, applies } = useFailedCount(query, list, overview);
   if (!applies) return null;
   const because = count === null ? t("bulk.counting") : Number(count) === 0 ? t("bulk.none") : null;
-  const label = (verb) => (count === null ? t(`${verb}.short`) : t(filtered ? `${verb}.matching` : `${verb}.all`, { count }));
-  return html`<${Act} needs="operator" because=${because} data-act="retry" onAct=${() => openDialog({ kind: "retry", filter })}>${label("retry")}…<//>
-    <${Act} needs="operator" because=${because} kind="quiet-danger" data-act="discard" onAct=${() => openDialog({ kind: "discard", filter })}>${label("discard")}…<//>`;
+  const label = (verb) => (count === null
+    ? t(`${verb}.short`) : t(filtered ? `${verb}.matching` : `${verb}.all`, { count }));
+  return html`<${Act} needs="operator" because=${because} data-act="retry"
+      onAct=${() => openDialog({ kind: "retry", filter })}>${label("retry")}…<//>
+    <${Act} needs="operator" because=${because} kind="quiet-danger" data-act="discard"
+      onAct=${() => openDialog({ kind: "discard", filter })}>${label("discard")}…<//>`;
 }
 
 function Nothing({ query, overview }) {
@@ -156,9 +174,11 @@ function Nothing({ query, overview }) {
     const table = query.table;
     return html`<${Empty} title=${t("empty.filter")}><p>${t("empty.filter_more")}</p>
       <p class="row"><a class="act" href="#/">${t("filter.clear")}</a>
-      ${query.record_id && table ? html`<a class="act" href=${recordLink(table, query.record_id)}>${t("record.open")}</a>` : null}</p><//>`;
+      ${query.record_id && table
+        ? html`<a class="act" href=${recordLink(table, query.record_id)}>${t("record.open")}</a>` : null}</p><//>`;
   }
-  return html`<${Empty} title=${t("empty.none")}><p>${t(overview?.mode === "load" ? "empty.load" : "empty.none_more")}</p><//>`;
+  return html`<${Empty} title=${t("empty.none")}>
+    <p>${t(overview?.mode === "load" ? "empty.load" : "empty.none_more")}</p><//>`;
 }
 
 export function Jobs({ query, overview, actions }) {
@@ -173,14 +193,23 @@ export function Jobs({ query, overview, actions }) {
       <${BulkActions} query=${query} list=${list} overview=${overview} />${actions}</div>
     <${Filters} query=${query} />
     <div class="live-line" role="status" aria-live="polite">${list?.fresh > 0
-      ? html`<button type="button" class="pill" data-pill onClick=${() => (Number(query.page) > 1 ? go({ ...query, page: undefined }) : load(query))}>${t("jobs.new", { count: list.fresh })}</button>` : null}</div>
-    ${failure ? html`<${ErrorBox} error=${failure} title=${failure.status === 403 ? t("error.forbidden_title") : t("jobs.bad")} onRetry=${() => load(query)} />` : null}
+      ? html`<button type="button" class="pill" data-pill
+          onClick=${() => (Number(query.page) > 1 ? go({ ...query, page: undefined }) : load(query))}>
+        ${t("jobs.new", { count: list.fresh })}</button>` : null}</div>
+    ${failure ? html`<${ErrorBox} error=${failure} onRetry=${() => load(query)}
+      title=${failure.status === 403 ? t("error.forbidden_title") : t("jobs.bad")} />` : null}
     ${!answer && !failure ? html`<${Loading} />` : null}
     ${answer && answer.jobs.length === 0 && !failure ? html`<${Nothing} query=${query} overview=${overview} />` : null}
-    ${answer && answer.jobs.length > 0 ? html`<${JobsTable} jobs=${answer.jobs} gone=${list.gone} label=${t("jobs.table")} />
-      <div class="table-foot"><${Pager} page=${Number(answer.page)} limit=${Number(answer.limit)} total=${Number(answer.total)} estimate=${answer.total_is_estimate}
-        shown=${answer.jobs.length} link=${(page) => jobsLink({ ...query, page })} />
-      <label class="field inline"><span>${t("pager.limit")}</span><select value=${String(answer.limit)} onChange=${(e) => go({ ...query, limit: e.target.value, page: undefined })}>
-        ${LIMITS.map((one) => html`<option key=${one} value=${String(one)}>${one}</option>`)}</select></label></div>` : null}
+    ${answer && answer.jobs.length > 0 ? html`
+      <${JobsTable} jobs=${answer.jobs} gone=${list.gone} label=${t("jobs.table")} />
+      <div class="table-foot">
+      <${Pager} page=${Number(answer.page)} limit=${Number(answer.limit)} total=${Number(answer.total)}
+        estimate=${answer.total_is_estimate} shown=${answer.jobs.length}
+        link=${(page) => jobsLink({ ...query, page })} />
+      <label class="field inline"><span>${t("pager.limit")}</span>
+        <select value=${String(answer.limit)}
+          onChange=${(e) => go({ ...query, limit: e.target.value, page: undefined })}>
+        ${LIMITS.map((one) => html`<option key=${one} value=${String(one)}>${one}</option>`)}
+        </select></label></div>` : null}
   </section>`;
 }

@@ -20,8 +20,12 @@ function retryHere() {
   const { parts } = place();
   const id = parts[0] === "jobs" ? parts[1] : rowLink()?.closest("tr").dataset.job;
   if (!id) return;
-  const badge = (parts[0] === "jobs" ? document.querySelector("main .badge") : rowLink().closest("tr").querySelector(".badge"));
-  if (!may("operator")) return notify({ kind: "info", text: t("role.needed", { needed: t("role.operator"), yours: t(`role.${state.session?.identity?.role ?? "public"}`) }) });
+  const badge = (parts[0] === "jobs"
+    ? document.querySelector("main .badge") : rowLink().closest("tr").querySelector(".badge"));
+  if (!may("operator")) {
+    const yours = t(`role.${state.session?.identity?.role ?? "public"}`);
+    return notify({ kind: "info", text: t("role.needed", { needed: t("role.operator"), yours }) });
+  }
   if (badge?.dataset.status !== "failed") return notify({ kind: "info", text: t("job.not_failed") });
   retryJob(id);
 }
@@ -29,7 +33,8 @@ function retryHere() {
 const KEYS = {
   "/": () => {
     const field = document.getElementById("search");
-    if (field) field.focus(); else { location.hash = "#/"; setTimeout(() => document.getElementById("search")?.focus(), 150); }
+    if (field) field.focus();
+    else { location.hash = "#/"; setTimeout(() => document.getElementById("search")?.focus(), 150); }
   },
   j: () => move(1),
   k: () => move(-1),

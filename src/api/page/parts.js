@@ -5,7 +5,8 @@ import { dismiss, may, role, state } from "./store.js";
 import { duration, has, moment, number, t } from "./words.js";
 
 // A word of the database or of the API: never translated, never changed by the language's letters.
-export const Code = ({ children, ...more }) => html`<span class="code" translate="no" lang="en" ...${more}>${children}</span>`;
+export const Code = ({ children, ...more }) =>
+  html`<span class="code" translate="no" lang="en" ...${more}>${children}</span>`;
 
 export const Time = ({ iso, exact }) =>
   iso ? html`<time datetime=${iso} title=${iso}>${moment(iso, exact)}</time>` : html`<span class="dim">–</span>`;
@@ -13,9 +14,11 @@ export const Time = ({ iso, exact }) =>
 const GLYPHS = { pending: "◷", processing: "↻", completed: "✓", failed: "✕", stuck: "!" };
 
 export const Status = ({ status }) => html`<span class="badge s-${status}" data-status=${status}>
-  <span aria-hidden="true">${GLYPHS[status] ?? "·"}</span> ${has(`status.${status}`) ? t(`status.${status}`) : status}</span>`;
+  <span aria-hidden="true">${GLYPHS[status] ?? "·"}</span>
+  ${" "}${has(`status.${status}`) ? t(`status.${status}`) : status}</span>`;
 
-export const Operation = ({ operation }) => html`<${Code} class="code op op-${String(operation).toLowerCase()}">${operation}<//>`;
+export const Operation = ({ operation }) =>
+  html`<${Code} class="code op op-${String(operation).toLowerCase()}">${operation}<//>`;
 
 export const recordLink = (table, id) => `#/records/${encodeURIComponent(table)}/${encodeURIComponent(id)}`;
 export const jobLink = (id) => `#/jobs/${encodeURIComponent(String(id))}`;
@@ -34,13 +37,15 @@ export function ErrorBox({ error, onRetry, title }) {
   return html`<div class="box bad" role="alert">
     <p><strong>${title ?? t("error.title")}</strong> ${known ? t(`error.${code}`) : ""}</p>
     ${error.detail && error.status !== 0 ? html`<p lang="en" class="quoted">${error.detail}</p>` : null}
-    ${(error.more?.errors ?? []).map((one) => html`<p lang="en"><${Code}>${one.field}<//>: ${one.reason}${one.allowed ? ` (${one.allowed})` : ""}</p>`)}
+    ${(error.more?.errors ?? []).map((one) => html`<p lang="en">
+      <${Code}>${one.field}<//>: ${one.reason}${one.allowed ? ` (${one.allowed})` : ""}</p>`)}
     ${error.requestId ? html`<p class="dim">${t("error.request")} <${Code}>${error.requestId}<//></p>` : null}
     ${onRetry ? html`<button type="button" class="act" onClick=${onRetry}>${t("error.again")}</button>` : null}
   </div>`;
 }
 
-export const Empty = ({ title, children }) => html`<div class="empty"><p class="empty-title">${title}</p>${children}</div>`;
+export const Empty = ({ title, children }) =>
+  html`<div class="empty"><p class="empty-title">${title}</p>${children}</div>`;
 export const Loading = () => html`<p class="loading" role="status">${t("loading")}</p>`;
 
 // Links, so that a page of the list can be opened and shared.
@@ -70,8 +75,10 @@ export function Dialog({ title, onClose, danger, children }) {
     return () => { dialog.close(); before?.isConnected && before.focus(); };
   }, []);
   const environment = state.session?.environment;
-  return html`<dialog ref=${ref} class=${danger ? "danger" : ""} aria-labelledby="dialog-title" onCancel=${(e) => { e.preventDefault(); onClose(); }}>
-    ${environment ? html`<p class="dialog-environment ${isProduction(environment) ? "production" : ""}">${environment}</p>` : null}
+  return html`<dialog ref=${ref} class=${danger ? "danger" : ""} aria-labelledby="dialog-title"
+      onCancel=${(e) => { e.preventDefault(); onClose(); }}>
+    ${environment ? html`<p class="dialog-environment ${isProduction(environment) ? "production" : ""}">
+      ${environment}</p>` : null}
     <h2 id="dialog-title">${title}</h2>${children}</dialog>`;
 }
 
@@ -82,7 +89,8 @@ export function Notices({ notices }) {
     <div role="status" aria-live="polite">${notices.map((one) => html`<div key=${one.id} class="notice ${one.kind}">
       <div>${one.error ? html`<${ErrorBox} error=${one.error} title=${one.text} />` : html`<p>${one.text}</p>`}
         ${one.link ? html`<a href=${one.link.href}>${one.link.text}</a>` : null}
-        ${one.more ? html`<button type="button" class="act" onClick=${() => { dismiss(one.id); one.more.act(); }}>${one.more.text}</button>` : null}</div>
+        ${one.more ? html`<button type="button" class="act" onClick=${() => { dismiss(one.id); one.more.act(); }}>
+          ${one.more.text}</button>` : null}</div>
       <button type="button" class="close" aria-label=${t("dismiss")} onClick=${() => dismiss(one.id)}>×</button>
     </div>`)}</div></div>`;
 }
@@ -90,7 +98,8 @@ export function Notices({ notices }) {
 // Any JSON value. Text stays text: nothing of the data is ever markup.
 export function Value({ value }) {
   if (value === null || value === undefined) return html`<${Code} class="code null">null<//>`;
-  if (typeof value === "string") return value === "" ? html`<span class="dim">${t("value.empty")}</span>` : html`<span class="value" dir="auto">${value}</span>`;
+  if (value === "") return html`<span class="dim">${t("value.empty")}</span>`;
+  if (typeof value === "string") return html`<span class="value" dir="auto">${value}</span>`;
   return html`<${Code} class="code value">${text(value)}<//>`;
 }
 

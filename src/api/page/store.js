@@ -118,7 +118,8 @@ export function setLive(live) {
 function saw(told) {
   const at = Date.now();
   const known = Boolean(told.stats);
-  const overview = known ? told : { ...told, stats: state.overview?.stats ?? null, slot: state.overview?.slot ?? null };
+  const overview = known ? told
+    : { ...told, stats: state.overview?.stats ?? null, slot: state.overview?.slot ?? null };
   if (!known) return set({ overview, figures: false, linkError: null });
   const headroom = state.headroom.filter((one) => at - one.at < 300_000);
   if (overview.slot && overview.slot.safe_bytes !== null) headroom.push({ at, safe: Number(overview.slot.safe_bytes) });
@@ -165,7 +166,8 @@ async function poll(signal) {
     tellJobs({ missed: true });
   } catch (error) {
     if (signal.aborted) return;
-    set({ link: "down", linkError: error instanceof ApiError ? error : new ApiError({ code: "unexpected", detail: String(error) }) });
+    const linkError = error instanceof ApiError ? error : new ApiError({ code: "unexpected", detail: String(error) });
+    set({ link: "down", linkError });
   }
 }
 
@@ -195,7 +197,8 @@ setInterval(() => {
 
 export function setTheme(theme) {
   keep("theme", theme);
-  if (theme === "auto") delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = theme;
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
   set({ theme });
 }
 
@@ -217,7 +220,9 @@ export const dismiss = (id) => set({ notices: state.notices.filter((one) => one.
 
 export function place() {
   const [path, search = ""] = location.hash.replace(/^#/, "").split("?");
-  const parts = path.split("/").filter(Boolean).map((part) => { try { return decodeURIComponent(part); } catch { return part; } });
+  const parts = path.split("/").filter(Boolean).map((part) => {
+    try { return decodeURIComponent(part); } catch { return part; }
+  });
   return { parts, query: Object.fromEntries(new URLSearchParams(search)) };
 }
 addEventListener("hashchange", () => set({ dialog: null }));

@@ -32,13 +32,17 @@ fn shape(entry: &Value) -> BTreeMap<String, BTreeSet<String>> {
     };
     match entry {
         Value::String(text) => BTreeMap::from([(String::new(), named(text))]),
+        Value::Array(lines) => {
+            let lines = lines.iter().map(|line| line.as_str().expect("a line is text"));
+            BTreeMap::from([(String::new(), named(&lines.collect::<Vec<_>>().join(" ")))])
+        }
         Value::Object(forms) => {
             let form = |(name, text): (&String, &Value)| {
                 (name.clone(), named(text.as_str().expect("a form is text")))
             };
             forms.iter().map(form).collect()
         }
-        other => panic!("{other} is neither text nor plural forms"),
+        other => panic!("{other} is neither text, nor lines of text, nor plural forms"),
     }
 }
 

@@ -1,4 +1,5 @@
-// The page's words. What follows `export default` is JSON; a test compares the catalogues.
+// The page's words. What follows `export default` is JSON; a test compares the catalogues. An entry is a text, a text
+// on several lines, or a text for each plural form.
 export default {
   "title": "walferry: jobs of the queue",
   "nav": "Main",
@@ -86,15 +87,27 @@ export default {
   "advice.load_unfinished": "Wait for the first load; its progress is in the log.",
   "issue.nothing_fed": "Mode:",
   "advice.nothing_fed": "Wait; if it stays, see walferry’s log.",
-  "issue.indexing_stopped": {"one": "Indexing was stopped by an operator; {count} job waits.", "other": "Indexing was stopped by an operator; {count} jobs wait."},
+  "issue.indexing_stopped": {
+    "one": "Indexing was stopped by an operator; {count} job waits.",
+    "other": "Indexing was stopped by an operator; {count} jobs wait."
+  },
   "advice.indexing_stopped": "Start it again when it is time.",
-  "issue.nothing_finished": {"one": "Nothing has been finished for {seconds} s, and {count} job waits.", "other": "Nothing has been finished for {seconds} s, and {count} jobs wait."},
+  "issue.nothing_finished": {
+    "one": "Nothing has been finished for {seconds} s, and {count} job waits.",
+    "other": "Nothing has been finished for {seconds} s, and {count} jobs wait."
+  },
   "advice.nothing_finished": "See the components for what is down, and walferry’s log.",
-  "issue.stuck_jobs": {"one": "{count} job has been processing for more than 30 s.", "other": "{count} jobs have been processing for more than 30 s."},
+  "issue.stuck_jobs": {
+    "one": "{count} job has been processing for more than 30 s.",
+    "other": "{count} jobs have been processing for more than 30 s."
+  },
   "advice.stuck_jobs": "They are reset every 15 s; “Retry failed” does it now.",
   "issue.error_rate_high": "{count} of {total} jobs failed.",
   "advice.error_rate_high": "Read the errors of the failed jobs, mend their cause, then retry.",
-  "issue.changes_late": {"one": "The oldest unfinished change was committed {seconds} s ago; {count} job waits.", "other": "The oldest unfinished change was committed {seconds} s ago; {count} jobs wait."},
+  "issue.changes_late": {
+    "one": "The oldest unfinished change was committed {seconds} s ago; {count} job waits.",
+    "other": "The oldest unfinished change was committed {seconds} s ago; {count} jobs wait."
+  },
   "advice.changes_late": "If the number falls, wait; else see whether Elasticsearch is slow or refuses.",
   "issue.slot_missing": "The replication slot does not exist: changes are not being kept for walferry.",
   "advice.slot_missing": "Start `walferry run`, which makes it; if it was dropped, `walferry rebuild`.",
@@ -188,10 +201,14 @@ export default {
   "retry.matching": {"one": "Retry {count} matching", "other": "Retry {count} matching"},
   "retry.title": "Retry failed jobs",
   "retry.count": {"one": "{count} failed job will be retried.", "other": "{count} failed jobs will be retried."},
-  "retry.means": "Each becomes pending and is indexed from its row as it is now, so an old job never overwrites newer values.",
+  "retry.means":
+    "Each becomes pending and is indexed from its row as it is now, so an old job never overwrites newer values.",
   "retry.button": {"one": "Retry {count} job", "other": "Retry {count} jobs"},
   "retry.done": {"one": "{count} job is pending again.", "other": "{count} jobs are pending again."},
-  "retry.partly": {"one": "{count} job is pending again; {left} still are failed.", "other": "{count} jobs are pending again; {left} still are failed."},
+  "retry.partly": {
+    "one": "{count} job is pending again; {left} still are failed.",
+    "other": "{count} jobs are pending again; {left} still are failed."
+  },
   "retry.one_done": "Job {id} is pending again.",
   "retry.one_bad": "Job {id} was not retried.",
   "discard": "Discard",
@@ -201,10 +218,16 @@ export default {
   "discard.title": "Discard failed jobs",
   "discard.one_title": "Discard job {id}",
   "discard.count": {"one": "{count} failed job will be discarded.", "other": "{count} failed jobs will be discarded."},
-  "discard.means": "A discarded job is deleted for good and its change is never indexed by it. Row and document stay as they are. The reason is kept in the audit.",
+  "discard.means": [
+    "A discarded job is deleted for good and its change is never indexed by it.",
+    "Row and document stay as they are. The reason is kept in the audit."
+  ],
   "discard.button": {"one": "Discard {count} job", "other": "Discard {count} jobs"},
   "discard.done": {"one": "{count} job is discarded.", "other": "{count} jobs are discarded."},
-  "discard.partly": {"one": "{count} job is discarded; {left} are left.", "other": "{count} jobs are discarded; {left} are left."},
+  "discard.partly": {
+    "one": "{count} job is discarded; {left} are left.",
+    "other": "{count} jobs are discarded; {left} are left."
+  },
   "discard.one_done": "Job {id} is discarded.",
   "reason": "Reason",
   "reason.hint": "3 to 500 characters; kept in the audit.",
@@ -220,7 +243,8 @@ export default {
   "stop": "Stop",
   "stop.title": "Stop indexing",
   "stop.means": "Until somebody starts it again:",
-  "stop.kept": "WAL goes on being captured into the queue, so no change is lost and the slot does not fill up because of this.",
+  "stop.kept":
+    "WAL goes on being captured into the queue, so no change is lost and the slot does not fill up because of this.",
   "stop.stale": "The indices stand still: searches show older and older values.",
   "stop.grows": "Pending jobs pile up in PostgreSQL and are worked off after the start.",
   "stop.unfinished": "Unfinished jobs now",
@@ -236,8 +260,14 @@ export default {
   "clear.stays_more": "Your tables, the documents in Elasticsearch and the audit are not touched.",
   "clear.type": "To confirm, type",
   "clear.button": "Clear finished jobs",
-  "clear.done": {"one": "{count} finished job is deleted; {left} unfinished stay.", "other": "{count} finished jobs are deleted; {left} unfinished stay."},
-  "clear.partly": {"one": "{count} finished job is deleted so far; there are more, clear again.", "other": "{count} finished jobs are deleted so far; there are more, clear again."},
+  "clear.done": {
+    "one": "{count} finished job is deleted; {left} unfinished stay.",
+    "other": "{count} finished jobs are deleted; {left} unfinished stay."
+  },
+  "clear.partly": {
+    "one": "{count} finished job is deleted so far; there are more, clear again.",
+    "other": "{count} finished jobs are deleted so far; there are more, clear again."
+  },
   "job.title": "Job",
   "job.facts": "Facts",
   "job.started": "Started",
@@ -272,7 +302,10 @@ export default {
   "record.history": "History",
   "record.no_jobs": "No job tells of this record",
   "record.all_jobs": {"one": "{count} job in all", "other": "{count} jobs in all"},
-  "record.unfinished": {"one": "{count} job of this record is unfinished, so differences may be gone in a moment.", "other": "{count} jobs of this record are unfinished, so differences may be gone in a moment."},
+  "record.unfinished": {
+    "one": "{count} job of this record is unfinished, so differences may be gone in a moment.",
+    "other": "{count} jobs of this record are unfinished, so differences may be gone in a moment."
+  },
   "record.differs": "Elasticsearch differs from PostgreSQL. Re-sync repairs it.",
   "record.same": "Elasticsearch holds exactly what PostgreSQL says.",
   "record.unknown": "They can’t be compared.",

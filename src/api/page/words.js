@@ -15,9 +15,11 @@ export function setLanguage(name) {
 
 export function has(key) { return key in CATALOGUES[language()]; }
 
-// `count` among the values chooses the plural. Numbers are written as the language writes them.
+// `count` among the values chooses the plural. Numbers are written as the language writes them. A long text stands in
+// the catalogue as a list of its lines.
 export function t(key, values = {}) {
   let found = CATALOGUES[language()][key] ?? en[key] ?? key;
+  if (Array.isArray(found)) found = found.join(" ");
   if (typeof found === "object") found = found[plural(values.count)] ?? found.other;
   return found.replace(/\{(\w+)\}/g, (whole, name) => {
     const value = values[name];
@@ -37,15 +39,19 @@ const plural = (count) => made("PluralRules").select(Number(count));
 
 export function number(value, digits = 1) {
   const integral = value instanceof Exact && /^-?\d+$/.test(value.source);
-  return made("NumberFormat", { maximumFractionDigits: digits }).format(integral ? BigInt(value.source) : Number(value));
+  const exact = integral ? BigInt(value.source) : Number(value);
+  return made("NumberFormat", { maximumFractionDigits: digits }).format(exact);
 }
 
-export const percent = (ratio) => made("NumberFormat", { style: "percent", maximumFractionDigits: 2 }).format(Number(ratio));
+export const percent = (ratio) =>
+  made("NumberFormat", { style: "percent", maximumFractionDigits: 2 }).format(Number(ratio));
 
 export function moment(iso, exact = false) {
   const at = new Date(iso);
   if (Number.isNaN(at.getTime())) return String(iso);
-  const options = { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" };
+  const options = {
+    year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
+  };
   const today = at.toDateString() === new Date().toDateString();
   if (!exact && at.getFullYear() === new Date().getFullYear()) delete options.year;
   if (!exact && today) { delete options.month; delete options.day; }
@@ -55,8 +61,10 @@ export function moment(iso, exact = false) {
 
 export const clock = (ms) => made("DateTimeFormat", { timeStyle: "medium" }).format(ms);
 
-const unit = (value, name, digits = 0) =>
-  made("NumberFormat", { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: digits }).format(value);
+const unit = (value, name, digits = 0) => {
+  const options = { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: digits };
+  return made("NumberFormat", options).format(value);
+};
 
 export function duration(ms) {
   ms = Math.max(0, Number(ms));

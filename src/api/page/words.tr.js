@@ -1,4 +1,5 @@
-// The page's words. What follows `export default` is JSON; a test compares the catalogues.
+// The page's words. What follows `export default` is JSON; a test compares the catalogues. An entry is a text, a text
+// on several lines, or a text for each plural form.
 export default {
   "title": "walferry: kuyruktaki işler",
   "nav": "Ana gezinme",
@@ -48,7 +49,8 @@ export default {
   "banner.trying": "Yeniden deneniyor…",
   "banner.paused_live": "Canlı güncelleme duraklatıldı: sayfa değişmez, walferry çalışmaya devam eder.",
   "banner.stopped": "İndeksleme durduruldu.",
-  "banner.stopped_more": "Bir operatör durdurdu. Değişiklikler bekleyen iş olarak yakalanmaya devam ediyor; hiçbiri kaybolmaz.",
+  "banner.stopped_more":
+    "Bir operatör durdurdu. Değişiklikler bekleyen iş olarak yakalanmaya devam ediyor; hiçbiri kaybolmaz.",
   "banner.starting": "Henüz hiçbir şey indekslenmiyor: walferry başlıyor. Neyin eksik olduğu bileşenlerde yazılı.",
   "banner.source": "PostgreSQL yanıt vermiyor, bu yüzden sayılar yok.",
   "freshness.unknown": "PostgreSQL olmadan bilinemez.",
@@ -71,7 +73,8 @@ export default {
   "health.time": "Ortalama süre {time}",
   "health.last": "Son işlenme:",
   "issue.figures_unreadable": "Kuyruğun sayıları okunamıyor:",
-  "advice.figures_unreadable": "PostgreSQL çalışıyor ve ulaşılabiliyor mu, bakın; `walferry check` neyin bozuk olduğunu söyler.",
+  "advice.figures_unreadable":
+    "PostgreSQL çalışıyor ve ulaşılabiliyor mu, bakın; `walferry check` neyin bozuk olduğunu söyler.",
   "issue.standby": "Bu örnek yedekte bekliyor: slotu başka bir örnek okuyor.",
   "advice.standby": "Öbür örneğe bakın; o bitince bu örnek işi devralır.",
   "issue.database_down": "PostgreSQL sorunlu:",
@@ -86,22 +89,35 @@ export default {
   "advice.load_unfinished": "İlk yüklemeyi bekleyin; ilerleyişi günlükte yazar.",
   "issue.nothing_fed": "Elasticsearch’e bir şey aktarılmıyor:",
   "advice.nothing_fed": "Bekleyin; sürerse walferry’nin günlüğüne bakın.",
-  "issue.indexing_stopped": {"one": "İndekslemeyi bir operatör durdurdu; {count} iş bekliyor.", "other": "İndekslemeyi bir operatör durdurdu; {count} iş bekliyor."},
+  "issue.indexing_stopped": {
+    "one": "İndekslemeyi bir operatör durdurdu; {count} iş bekliyor.",
+    "other": "İndekslemeyi bir operatör durdurdu; {count} iş bekliyor."
+  },
   "advice.indexing_stopped": "Zamanı gelince yeniden başlatın.",
-  "issue.nothing_finished": {"one": "{seconds} saniyedir hiçbir iş bitmedi; {count} iş bekliyor.", "other": "{seconds} saniyedir hiçbir iş bitmedi; {count} iş bekliyor."},
+  "issue.nothing_finished": {
+    "one": "{seconds} saniyedir hiçbir iş bitmedi; {count} iş bekliyor.",
+    "other": "{seconds} saniyedir hiçbir iş bitmedi; {count} iş bekliyor."
+  },
   "advice.nothing_finished": "Neyin çalışmadığını görmek için bileşenlere ve walferry’nin günlüğüne bakın.",
-  "issue.stuck_jobs": {"one": "{count} iş 30 saniyeden uzun süredir işleniyor.", "other": "{count} iş 30 saniyeden uzun süredir işleniyor."},
+  "issue.stuck_jobs": {
+    "one": "{count} iş 30 saniyeden uzun süredir işleniyor.",
+    "other": "{count} iş 30 saniyeden uzun süredir işleniyor."
+  },
   "advice.stuck_jobs": "15 saniyede bir sıfırlanırlar; “Başarısızları yeniden dene” bunu hemen yapar.",
   "issue.error_rate_high": "{total} işin {count} tanesi başarısız.",
   "advice.error_rate_high": "Başarısız işlerin hatalarını okuyun, nedeni giderin, sonra yeniden deneyin.",
-  "issue.changes_late": {"one": "En eski bitmemiş değişiklik {seconds} saniye önce yapıldı; {count} iş bekliyor.", "other": "En eski bitmemiş değişiklik {seconds} saniye önce yapıldı; {count} iş bekliyor."},
+  "issue.changes_late": {
+    "one": "En eski bitmemiş değişiklik {seconds} saniye önce yapıldı; {count} iş bekliyor.",
+    "other": "En eski bitmemiş değişiklik {seconds} saniye önce yapıldı; {count} iş bekliyor."
+  },
   "advice.changes_late": "Sayı azalıyorsa bekleyin; azalmıyorsa Elasticsearch yavaş mı, reddediyor mu, bakın.",
   "issue.slot_missing": "Replikasyon slotu yok: değişiklikler walferry için saklanmıyor.",
   "advice.slot_missing": "Slotu oluşturan `walferry run` komutunu başlatın; slot silindiyse `walferry rebuild`.",
   "issue.slot_refused": "walferry’nin rolü replikasyon slotlarına bakamıyor: tuttukları WAL izlenmiyor.",
   "advice.slot_refused": "walferry’nin rolüne pg_catalog.pg_replication_slots üzerinde select yetkisi verin.",
   "issue.slot_lost": "Replikasyon slotu WAL yitirdi: eksik değişiklikler var.",
-  "advice.slot_lost": "Bütün satırları yeniden yükleyen `walferry rebuild --yes` komutunu çalıştırın, sonra yeniden başlatın.",
+  "advice.slot_lost":
+    "Bütün satırları yeniden yükleyen `walferry rebuild --yes` komutunu çalıştırın, sonra yeniden başlatın.",
   "issue.slot_unreserved": "Replikasyon slotu bir sonraki checkpoint’te WAL yitirmek üzere.",
   "advice.slot_unreserved": "walferry’nin şimdi yetişmesini sağlayın ya da max_slot_wal_keep_size değerini yükseltin.",
   "issue.slot_headroom_low": "Slot {retained_mib} MiB WAL tutuyor; yitirilmesine {safe_mib} MiB kaldı.",
@@ -188,10 +204,16 @@ export default {
   "retry.matching": {"one": "Eşleşen {count} işi yeniden dene", "other": "Eşleşen {count} işi yeniden dene"},
   "retry.title": "Başarısız işleri yeniden dene",
   "retry.count": {"one": "{count} başarısız iş yeniden denenecek.", "other": "{count} başarısız iş yeniden denenecek."},
-  "retry.means": "Her biri bekleyen olur ve satırın şu anki hâlinden indekslenir; böylece eski bir iş yeni değerlerin üstüne yazmaz.",
+  "retry.means": [
+    "Her biri bekleyen olur ve satırın şu anki hâlinden indekslenir;",
+    "böylece eski bir iş yeni değerlerin üstüne yazmaz."
+  ],
   "retry.button": {"one": "{count} işi yeniden dene", "other": "{count} işi yeniden dene"},
   "retry.done": {"one": "{count} iş yeniden bekliyor.", "other": "{count} iş yeniden bekliyor."},
-  "retry.partly": {"one": "{count} iş yeniden bekliyor; {left} iş hâlâ başarısız.", "other": "{count} iş yeniden bekliyor; {left} iş hâlâ başarısız."},
+  "retry.partly": {
+    "one": "{count} iş yeniden bekliyor; {left} iş hâlâ başarısız.",
+    "other": "{count} iş yeniden bekliyor; {left} iş hâlâ başarısız."
+  },
   "retry.one_done": "{id} numaralı iş yeniden bekliyor.",
   "retry.one_bad": "{id} numaralı iş yeniden denenemedi.",
   "discard": "Sil",
@@ -201,7 +223,10 @@ export default {
   "discard.title": "Başarısız işleri sil",
   "discard.one_title": "{id} numaralı işi sil",
   "discard.count": {"one": "{count} başarısız iş silinecek.", "other": "{count} başarısız iş silinecek."},
-  "discard.means": "Silinen iş geri gelmez ve değişikliği bu işle indekslenmez. Satır ve belge olduğu gibi kalır. Gerekçe denetim kaydında saklanır.",
+  "discard.means": [
+    "Silinen iş geri gelmez ve değişikliği bu işle indekslenmez.",
+    "Satır ve belge olduğu gibi kalır. Gerekçe denetim kaydında saklanır."
+  ],
   "discard.button": {"one": "{count} işi sil", "other": "{count} işi sil"},
   "discard.done": {"one": "{count} iş silindi.", "other": "{count} iş silindi."},
   "discard.partly": {"one": "{count} iş silindi; {left} iş kaldı.", "other": "{count} iş silindi; {left} iş kaldı."},
@@ -236,8 +261,14 @@ export default {
   "clear.stays_more": "Tablolarınıza, Elasticsearch’teki belgelere ve denetim kaydına dokunulmaz.",
   "clear.type": "Onaylamak için yazın:",
   "clear.button": "Bitmiş işleri temizle",
-  "clear.done": {"one": "{count} bitmiş iş silindi; {left} bitmemiş iş kaldı.", "other": "{count} bitmiş iş silindi; {left} bitmemiş iş kaldı."},
-  "clear.partly": {"one": "Şimdiye dek {count} bitmiş iş silindi; daha var, yeniden temizleyin.", "other": "Şimdiye dek {count} bitmiş iş silindi; daha var, yeniden temizleyin."},
+  "clear.done": {
+    "one": "{count} bitmiş iş silindi; {left} bitmemiş iş kaldı.",
+    "other": "{count} bitmiş iş silindi; {left} bitmemiş iş kaldı."
+  },
+  "clear.partly": {
+    "one": "Şimdiye dek {count} bitmiş iş silindi; daha var, yeniden temizleyin.",
+    "other": "Şimdiye dek {count} bitmiş iş silindi; daha var, yeniden temizleyin."
+  },
   "job.title": "İş",
   "job.facts": "Bilgiler",
   "job.started": "Başlama",
@@ -272,7 +303,10 @@ export default {
   "record.history": "Geçmiş",
   "record.no_jobs": "Bu kayıtla ilgili iş yok",
   "record.all_jobs": {"one": "Toplam {count} iş", "other": "Toplam {count} iş"},
-  "record.unfinished": {"one": "Bu kaydın {count} işi bitmemiş; farklar birazdan kapanabilir.", "other": "Bu kaydın {count} işi bitmemiş; farklar birazdan kapanabilir."},
+  "record.unfinished": {
+    "one": "Bu kaydın {count} işi bitmemiş; farklar birazdan kapanabilir.",
+    "other": "Bu kaydın {count} işi bitmemiş; farklar birazdan kapanabilir."
+  },
   "record.differs": "Elasticsearch, PostgreSQL’den farklı. Yeniden eşitlemek düzeltir.",
   "record.same": "Elasticsearch, PostgreSQL ile birebir aynı.",
   "record.unknown": "Karşılaştırılamıyor.",

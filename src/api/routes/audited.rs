@@ -16,9 +16,9 @@ use crate::admin::pool::{DedicatedSession, PoolError, in_time};
 use crate::api::auth::{Identity, authorize};
 use crate::api::server::request_id;
 use crate::api::{Problem, State};
+use crate::postgres::error::sentence;
 use crate::storage::audit;
 use crate::storage::audit::{Actor, AuditRequest, Outcome};
-use crate::telemetry::readiness::sentence;
 
 /// The database may take this long over one statement of an operation.
 const SETTINGS: &str = "set statement_timeout = '5s'; set lock_timeout = '2s'";

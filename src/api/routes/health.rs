@@ -184,7 +184,7 @@ async fn test(state: &State) -> (Tested, Duration) {
             Ok(Err(PingError::Red { ping })) => {
                 Err(format!("cluster {} is red: some documents have no node", ping.cluster_name))
             }
-            Ok(Err(error)) => Err(crate::telemetry::readiness::sentence(&error)),
+            Ok(Err(error)) => Err(crate::postgres::error::sentence(&error)),
             Err(_) => Err("Elasticsearch does not answer within 3 s".to_owned()),
         },
     };
@@ -261,7 +261,10 @@ mod tests {
             status: Some("green".to_owned()),
             latency_ms: milliseconds(Duration::from_micros(3500)),
         };
-        let expected = r#"{"success":true,"message":"Elasticsearch connection successful","version":"9.5.3","cluster_name":"shop","status":"green","latencyMs":3.5}"#;
+        let expected = concat!(
+            r#"{"success":true,"message":"Elasticsearch connection successful","version":"9.5.3","#,
+            r#""cluster_name":"shop","status":"green","latencyMs":3.5}"#,
+        );
         assert_eq!(serde_json::to_string(&tested).unwrap(), expected);
     }
 

@@ -278,7 +278,11 @@ mod tests {
         };
         let jobs =
             Jobs { jobs: vec![job], total: 150, page: 1, limit: 20, total_is_estimate: false };
-        let expected = r#"{"jobs":[{"id":123,"table_name":"listings","operation":"INSERT","record_id":"uuid-here","status":"completed","created_at":"2025-08-26T10:25:00Z","processed_at":"2025-08-26T10:25:05Z","retry_count":0,"error_message":null}],"total":150,"page":1,"limit":20}"#;
+        let expected = concat!(
+            r#"{"jobs":[{"id":123,"table_name":"listings","operation":"INSERT","record_id":"uuid-here","#,
+            r#""status":"completed","created_at":"2025-08-26T10:25:00Z","processed_at":"2025-08-26T10:25:05Z","#,
+            r#""retry_count":0,"error_message":null}],"total":150,"page":1,"limit":20}"#,
+        );
         assert_eq!(serde_json::to_string(&jobs).unwrap(), expected);
     }
 

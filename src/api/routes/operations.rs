@@ -168,7 +168,8 @@ pub(in crate::api) async fn clear(
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Cleared>, Problem> {
     to_the_end(async move {
-        let trail = AuditedOperation::begin(&state, who, AuditRequest { action: "clear", ..AuditRequest::default() }).await?;
+        let request = AuditRequest { action: "clear", ..AuditRequest::default() };
+        let trail = AuditedOperation::begin(&state, who, request).await?;
         let client = &trail.own.session.client;
         let cleared = async {
             let done = operations::clear(client, TIME_MAX).await?;

@@ -169,7 +169,10 @@ mod tests {
             stuck_jobs: 0,
             error_rate: 0.02,
         };
-        let expected = r#"{"status":"healthy","issues":[],"recommendations":[],"details":[],"stuckJobs":0,"errorRate":0.02}"#;
+        let expected = concat!(
+            r#"{"status":"healthy","issues":[],"recommendations":[],"details":[],"#,
+            r#""stuckJobs":0,"errorRate":0.02}"#,
+        );
         assert_eq!(serde_json::to_string(&health).unwrap(), expected);
     }
 }

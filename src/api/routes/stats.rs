@@ -13,8 +13,8 @@ use tracing::debug;
 
 use crate::admin::figures::sample::Counts;
 use crate::api::{PoolError, Problem, State};
+use crate::postgres::error::sentence;
 use crate::storage::QueueError;
-use crate::telemetry::readiness::sentence;
 
 /// The body of `GET stats`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -118,7 +118,10 @@ mod tests {
             avg_processing_time: milliseconds(1250.0),
             last_processed_at: None,
         };
-        let expected = r#"{"total":7,"pending":1,"processing":2,"completed":3,"failed":1,"stuck":0,"avgProcessingTime":1250,"lastProcessedAt":null}"#;
+        let expected = concat!(
+            r#"{"total":7,"pending":1,"processing":2,"completed":3,"failed":1,"stuck":0,"#,
+            r#""avgProcessingTime":1250,"lastProcessedAt":null}"#,
+        );
         assert_eq!(serde_json::to_string(&stats).unwrap(), expected);
     }
 

@@ -9,7 +9,7 @@ use crate::ack::batch::{LoadedChunk, PendingBatch};
 use crate::storage::queue::settle::SettleCounts;
 use crate::telemetry::metrics::pipeline::Latencies;
 use crate::telemetry::metrics::{Metrics, Stage};
-use crate::telemetry::readiness::Repeats;
+use crate::telemetry::throttle::Repeats;
 
 /// See the module's documentation.
 #[derive(Debug)]

@@ -233,7 +233,10 @@ mod tests {
         add(
             "profiles",
             "u1",
-            r#"{"id":"u1","username":"ayşe","full_name":"Ayşe","avatar_url":null,"email":"x@y","phone":"5","bio":"b","location":"İzmir","rating":4.50,"is_verified":true}"#,
+            concat!(
+                r#"{"id":"u1","username":"ayşe","full_name":"Ayşe","avatar_url":null,"email":"x@y","phone":"5","#,
+                r#""bio":"b","location":"İzmir","rating":4.50,"is_verified":true}"#,
+            ),
         );
         add("categories", "c1", r#"{"id":"c1","parent_id":null,"name":"Ev","slug":"ev"}"#);
         add(
@@ -271,10 +274,17 @@ mod tests {
         check(
             "listings",
             0,
-            r#"{"id":"l1","user_id":"u1","category_id":"c2","price":1.50,"status":"active","latitude":41.0,"longitude":29}"#,
-            Some(
-                r#"{"id":"l1","user_id":"u1","category_id":"c2","price":1.50,"status":"active","latitude":41.0,"longitude":29,"location":{"lat":41.0,"lon":29},"seller":{"id":"u1","username":"ayşe","full_name":"Ayşe","avatar_url":null,"location":"İzmir","rating":4.50,"is_verified":true},"category":{"id":"c2","name":"Mobilya","slug":"mobilya","path":["Ev","Mobilya"]}}"#,
+            concat!(
+                r#"{"id":"l1","user_id":"u1","category_id":"c2","price":1.50,"status":"active","#,
+                r#""latitude":41.0,"longitude":29}"#,
             ),
+            Some(concat!(
+                r#"{"id":"l1","user_id":"u1","category_id":"c2","price":1.50,"status":"active","#,
+                r#""latitude":41.0,"longitude":29,"location":{"lat":41.0,"lon":29},"#,
+                r#""seller":{"id":"u1","username":"ayşe","full_name":"Ayşe","avatar_url":null,"#,
+                r#""location":"İzmir","rating":4.50,"is_verified":true},"#,
+                r#""category":{"id":"c2","name":"Mobilya","slug":"mobilya","path":["Ev","Mobilya"]}}"#,
+            )),
         );
     }
 
@@ -361,7 +371,10 @@ mod tests {
     fn no_index_shows_a_private_column() {
         let definition = parse::parse(None).unwrap();
         let rows = rows(&definition);
-        let private = r#"{"id":"u1","user_id":"u1","category_id":"c2","status":"active","is_active":true,"email":"SECRET","phone":"SECRET"}"#;
+        let private = concat!(
+            r#"{"id":"u1","user_id":"u1","category_id":"c2","status":"active","is_active":true,"#,
+            r#""email":"SECRET","phone":"SECRET"}"#,
+        );
         for id in definition.sources() {
             // A listing's or category's own columns are all public, whatever their names.
             if definition.tables[usize::from(definition.source(id).table.0)].name == "profiles" {
@@ -439,18 +452,20 @@ mod tests {
             "ai_suggestions",
             0,
             r#"{"id":"c2","name":"Mobilya","is_active":true,"keywords":["koltuk",null,"",  "çekyat"]}"#,
-            Some(
-                r#"{"kind":"category","text":"Mobilya","category_id":"c2","path":["Ev","Mobilya"],"suggest":{"input":["Mobilya","koltuk","çekyat"],"weight":10}}"#,
-            ),
+            Some(concat!(
+                r#"{"kind":"category","text":"Mobilya","category_id":"c2","path":["Ev","Mobilya"],"#,
+                r#""suggest":{"input":["Mobilya","koltuk","çekyat"],"weight":10}}"#,
+            )),
         );
         check("ai_suggestions", 0, r#"{"id":"c2","name":"M","is_active":false}"#, None);
         check(
             "ai_suggestions",
             1,
             r#"{"id":"l1","title":"Koltuk","status":"active","category_id":"c1","tags":[]}"#,
-            Some(
-                r#"{"kind":"listing","text":"Koltuk","category_id":"c1","path":["Ev"],"suggest":{"input":["Koltuk"],"weight":1}}"#,
-            ),
+            Some(concat!(
+                r#"{"kind":"listing","text":"Koltuk","category_id":"c1","path":["Ev"],"#,
+                r#""suggest":{"input":["Koltuk"],"weight":1}}"#,
+            )),
         );
     }
 }

@@ -430,7 +430,8 @@ mod tests {
         let apart = |one: &str, two: &str| {
             let one_of = |prefix: &str| {
                 format!(
-                    "table='a'\nid_prefix='{prefix}'\nfilter={{field='k',term='t'}}\nfield=[{{name='k',constant='t'}}]\n"
+                    "table='a'\nid_prefix='{prefix}'\nfilter={{field='k',term='t'}}\n\
+                     field=[{{name='k',constant='t'}}]\n"
                 )
             };
             format!(

@@ -330,7 +330,10 @@ mod tests {
 
     #[test]
     fn only_what_is_shown_is_rewritten() {
-        let seller = r#"{"id":"u","username":"x","full_name":"y","avatar_url":null,"location":null,"rating":1,"is_verified":true,"bio":"1"}"#;
+        let seller = concat!(
+            r#"{"id":"u","username":"x","full_name":"y","avatar_url":null,"location":null,"#,
+            r#""rating":1,"is_verified":true,"bio":"1"}"#,
+        );
         check_dependents("profiles", Some(seller), Some(seller), &[]);
         check_dependents(
             "profiles",

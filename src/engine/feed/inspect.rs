@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 use crate::engine::document::definition::{Definition, FieldValue};
 use crate::engine::document::shape::{ColumnType, Shapes, TableShape};
 use crate::postgres::catalog::table;
+use crate::postgres::{Disposition, Recovery};
 use crate::storage::queue::record_id::{TableKey, TableKeys};
 
 /// The tables are not as they are declared.
@@ -16,6 +17,15 @@ pub enum InspectError {
     Missing { table: String },
     #[error("could not read the catalog")]
     Catalog(#[from] tokio_postgres::Error),
+}
+
+impl Recovery for InspectError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Missing { .. } => Disposition::Operator,
+            Self::Catalog(source) => source.disposition(),
+        }
+    }
 }
 
 /// What the catalog says of the configured tables.

@@ -113,7 +113,10 @@ mod tests {
         };
         check(r#"{"defaults":{"action":{"auto_create_index":"true"}}}"#, Some("true"));
         check(
-            r#"{"persistent":{"action":{"auto_create_index":"false"}},"defaults":{"action":{"auto_create_index":"true"}}}"#,
+            concat!(
+                r#"{"persistent":{"action":{"auto_create_index":"false"}},"#,
+                r#""defaults":{"action":{"auto_create_index":"true"}}}"#,
+            ),
             Some("false"),
         );
         check("{}", None);

@@ -15,6 +15,7 @@ use std::fmt;
 use tokio_postgres::Client;
 
 use crate::config::Config;
+use crate::postgres::{Disposition, Recovery};
 
 pub use elasticsearch::gather as gather_elasticsearch;
 pub use evaluate::{evaluate, evaluate_elasticsearch};
@@ -66,6 +67,15 @@ pub enum EnvironmentError {
     Fault { what: String, why: String, remedy: String },
     #[error(transparent)]
     Gather(#[from] GatherError),
+}
+
+impl Recovery for EnvironmentError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Fault { .. } => Disposition::Operator,
+            Self::Gather(error) => error.source.disposition(),
+        }
+    }
 }
 
 /// Looks for faults of PostgreSQL that waiting does not mend, before the pipeline begins.

@@ -5,7 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::engine::document::parse::DefinitionError;
-use crate::postgres::{Class, fault};
+use crate::postgres::error::sentence;
+use crate::postgres::{Disposition, Recovery};
 
 /// Why walferry stops for good.
 #[derive(Debug, thiserror::Error)]
@@ -48,48 +49,23 @@ pub(super) enum Fault {
     Permanent(RunError),
 }
 
-impl Fault {
-    pub(super) fn permanent(error: &dyn Error) -> Self {
-        Self::Permanent(RunError::Environment(chain(error)))
-    }
-
-    pub(super) fn passing(error: &dyn Error) -> Self {
-        Self::Passing(chain(error))
-    }
-
-    /// By the SQLSTATE that is at the bottom of it, if there is one; passing otherwise.
-    pub(super) fn judge(error: &(dyn Error + 'static)) -> Self {
-        let mut cause = Some(error);
-        while let Some(current) = cause {
-            if let Some(source) = current.downcast_ref::<tokio_postgres::Error>()
-                && source.as_db_error().is_some()
-                && fault::class(source) == Class::Permanent
-            {
-                return Self::permanent(error);
-            }
-            cause = current.source();
+impl<E: Recovery + 'static> From<E> for Fault {
+    fn from(error: E) -> Self {
+        match error.disposition() {
+            Disposition::Retry => Self::Passing(sentence(&error)),
+            Disposition::Operator => Self::Permanent(RunError::Environment(sentence(&error))),
         }
-        Self::passing(error)
     }
 }
 
-/// The sentence of an error and of each of its causes, once.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(current) = cause {
-        let sentence = match current.downcast_ref::<tokio_postgres::Error>() {
-            Some(source) => fault::sentence(source),
-            None => current.to_string(),
-        };
-        if !text.contains(&sentence) {
-            text.push_str(": ");
-            text.push_str(&sentence);
-        }
-        if current.is::<tokio_postgres::Error>() {
-            break;
-        }
-        cause = current.source();
+impl Fault {
+    /// Needs an operator, whatever the error.
+    pub(super) fn permanent(error: &(dyn Error + 'static)) -> Self {
+        Self::Permanent(RunError::Environment(sentence(error)))
     }
-    text
+
+    /// May pass, whatever the error.
+    pub(super) fn passing(error: &(dyn Error + 'static)) -> Self {
+        Self::Passing(sentence(error))
+    }
 }

@@ -13,14 +13,18 @@ use super::{Context, Fault};
 use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
 use crate::change::{Lsn, TableId};
-use crate::engine::document::build::Builder;
+use crate::engine::document::id::Command;
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed;
+use crate::engine::feed::control::FeedControl;
 use crate::engine::feed::emit::Emitter;
-use crate::engine::feed::render::ahead::ReadAhead;
-use crate::engine::feed::render::cache::Cache;
-use crate::engine::feed::render::read::Reader;
-use crate::engine::feed::{Feed, Mode};
+use crate::engine::feed::render::Renderer;
+use crate::engine::feed::render::read::RowReader;
+use crate::engine::feed::render::stored::StoredReadAhead;
+use crate::engine::feed::source::external::ExternalPosition;
+use crate::engine::feed::source::load::FirstLoad;
+use crate::engine::feed::source::table::JobSource;
+use crate::engine::feed::{Feed, FeedCore, Mode};
 use crate::engine::recorder::LiveRequest;
 use crate::engine::sink;
 use crate::engine::sink::index;
@@ -36,8 +40,6 @@ use crate::telemetry::readiness::{Component, Status};
 
 /// Actions on their way to the sink; their bytes are bounded by themselves.
 const COMMANDS_MAX: usize = 4096;
-/// Jobs claimed from the table at once.
-const CLAIM_MAX: u32 = 500;
 /// How often it is looked whether the first load has settled.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Between two attempts to prepare Elasticsearch.
@@ -67,23 +69,24 @@ pub(super) struct Indexing {
 }
 
 pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
-    let Indexing { context, state, .. } = &indexing;
-    let elasticsearch = client::Client::new(&context.config.elasticsearch);
+    let config = Arc::clone(&indexing.context.config);
+    let elasticsearch = client::Client::new(&config.elasticsearch);
     let elasticsearch = Arc::new(elasticsearch.map_err(|error| Fault::permanent(&error))?);
     let targets = tokio::select! {
         () = indexing.stop.cancelled() => return Ok(()),
         targets = prepare(&indexing, &elasticsearch) => targets?,
     };
-    context.status.ok(Component::Indices, "ready");
+    indexing.context.status.ok(Component::Indices, "ready");
     let loads = loads(&indexing, &targets).await?;
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
-    let limits = &context.config.limits;
-    let refresh = context.config.elasticsearch.refresh;
+    let refresh = config.elasticsearch.refresh;
+    let state = Arc::clone(&indexing.state);
     let sink =
-        Sink::new(Arc::clone(&elasticsearch), targets.clone(), limits, refresh, Arc::clone(state));
+        Sink::new(Arc::clone(&elasticsearch), targets.clone(), &config.limits, refresh, state);
     let caught_up = indexing.caught_up.subscribe();
     let give_up = CancellationToken::new();
     let sink = sink::run(sink, received, indexing.settled.clone(), caught_up, give_up.clone());
+    let sink = async { sink.await.map_err(Fault::from) };
     let mode = indexing.mode.subscribe();
     let swap = Swap::new(&indexing, &elasticsearch, &targets);
     let stop = indexing.stop.clone();
@@ -93,48 +96,57 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
             swapped = swap.when_loaded(mode) => swapped,
         }
     };
-    let poke = Arc::clone(&context.operator_requests.feed);
-    let metrics = context.metrics.pipeline.clone();
-    let feed = Feed {
-        definition: Arc::clone(&context.definition),
-        shapes: indexing.shapes.clone(),
-        bases: targets.iter().map(|target| target.base).collect(),
-        builder: Builder::default(),
-        reader: Reader::new(Arc::clone(&indexing.reader), indexing.shapes.clone()),
-        cache: Cache::default(),
-        ahead: ReadAhead::starting_at(indexing.settlement.read_ahead_lsn),
-        emitter: Emitter::new(commands, indexing.settled.clone(), limits.actions_bytes_max),
-        claims: indexing.claims,
-        loads,
-        control: Arc::clone(&indexing.control),
-        lease: indexing.lease.clone(),
-        stored_horizon: indexing.settlement.read_ahead_lsn,
-        claim_max: CLAIM_MAX,
-        requests: indexing.requests,
-        mode: indexing.mode,
-        caught_up: indexing.caught_up,
-        halted: indexing.halted,
-        poke,
-        alive: indexing.alive,
-        fed: indexing.stored.recorded,
-        place: indexing.stored.recorded,
-        unplaced_since: None,
-        careful: false,
-        stop: indexing.stop,
-        metrics,
-    };
-    drop(indexing.settled);
     let service = indexing.state.service();
+    let feed = indexing.into_feed(loads, &targets, commands);
     let feed = async {
-        feed::run(feed).await.map_err(|error| Fault::judge(&error))?;
+        feed::run(feed).await?;
         // What waits for Elasticsearch to come back is the next start's.
         if matches!(*service.borrow(), state::Service::Down { .. }) {
             give_up.cancel();
         }
         Ok(())
     };
-    let sink = async { sink.await.map_err(|error| Fault::judge(&error)) };
     tokio::try_join!(feed, sink, swap).map(drop)
+}
+
+impl Indexing {
+    /// The feed of this run. Everything else that this half of the run holds is dropped, so that
+    /// the checkpoint ends after the feed and the sink.
+    fn into_feed(
+        self,
+        loads: Vec<(TableId, LoadProgress)>,
+        targets: &[Target],
+        commands: mpsc::Sender<Command>,
+    ) -> Feed {
+        let Context { config, definition, metrics, operator_requests, .. } = self.context;
+        let renderer = Renderer::new(
+            definition,
+            self.shapes.clone(),
+            targets.iter().map(|target| target.base).collect(),
+            RowReader::new(self.reader, self.shapes),
+            StoredReadAhead::new(
+                Arc::clone(&self.control),
+                self.lease,
+                self.settlement.read_ahead_lsn,
+            ),
+        );
+        let emitter = Emitter::new(commands, self.settled, config.limits.actions_bytes_max);
+        let control = FeedControl::new(
+            self.mode,
+            self.caught_up,
+            self.halted,
+            self.requests,
+            operator_requests.feed,
+            self.stop,
+        );
+        let recorded = self.stored.recorded;
+        let external = ExternalPosition::new(Arc::clone(&self.control), recorded);
+        Feed::new(
+            FeedCore::new(renderer, emitter, control, metrics.pipeline),
+            FirstLoad::new(loads, self.control),
+            JobSource::new(self.claims, self.alive, external, recorded),
+        )
+    }
 }
 
 /// Indices, mappings and aliases, as soon as Elasticsearch lets us.
@@ -154,7 +166,7 @@ async fn prepare(
         })
         .collect();
     let replaces = take_over_state::replaces_indices(&indexing.control, &indexing.lease.slot).await;
-    let replaces_original = replaces.map_err(|error| Fault::judge(&error))?;
+    let replaces_original = replaces?;
     let mut told = String::new();
     loop {
         let preparation = Preparation {
@@ -200,18 +212,10 @@ async fn attempt(
     preparation: Preparation<'_>,
     mode: &watch::Sender<Mode>,
 ) -> Result<Vec<Target>, Fault> {
-    ping::ping(elasticsearch).await.map_err(|error| match error.is_passing() {
-        true => Fault::passing(&error),
-        false => Fault::permanent(&error),
-    })?;
+    ping::ping(elasticsearch).await?;
     // A busy cluster takes its time over aliases: the stream waits rather than run ahead.
     mode.send_replace(Mode::Preparing);
-    index::prepare(elasticsearch, specs, preparation).await.map_err(|error| {
-        match error.is_passing() {
-            true => Fault::passing(&error),
-            false => Fault::permanent(&error),
-        }
-    })
+    Ok(index::prepare(elasticsearch, specs, preparation).await?)
 }
 
 /// Which tables are still to be loaded into the indices that are there now.
@@ -221,7 +225,7 @@ async fn loads(
 ) -> Result<Vec<(TableId, LoadProgress)>, Fault> {
     let definition = &indexing.context.definition;
     let known = load_progress::read(&indexing.control, &indexing.lease.slot).await;
-    let known = known.map_err(|error| Fault::judge(&error))?;
+    let known = known?;
     let (mut unfinished, mut begun) = (Vec::new(), Vec::new());
     for (number, declared) in (0_u16..).zip(&definition.tables) {
         let table = TableId(number);
@@ -262,7 +266,7 @@ async fn loads(
         }
     }
     let stored = load_progress::begin(&indexing.control, &indexing.lease, &begun).await;
-    stored.map_err(|error| Fault::judge(&error))?;
+    stored?;
     Ok(unfinished)
 }
 
@@ -270,7 +274,7 @@ async fn loads(
 async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
     let sql = "select greatest(c.reltuples, 0)::bigint as rows from pg_catalog.pg_class c
         where c.oid = pg_catalog.to_regclass($1)";
-    let row = client.query_opt(sql, &[&table]).await.map_err(|error| Fault::judge(&error))?;
+    let row = client.query_opt(sql, &[&table]).await?;
     Ok(row.map_or(0, |row| row.get("rows")))
 }
 
@@ -305,8 +309,7 @@ impl Swap {
         }
         // The last chunks have been sent; searches must not be led to an index without them.
         loop {
-            let loads =
-                load_progress::read(&control, &slot).await.map_err(|error| Fault::judge(&error))?;
+            let loads = load_progress::read(&control, &slot).await?;
             let ours = |uuid: &String| targets.iter().any(|target| target.uuid == *uuid);
             if loads.iter().all(|load| load.done || !load.index_uuids.iter().all(ours)) {
                 break;
@@ -315,11 +318,14 @@ impl Swap {
         }
         while let Err(error) = index::swap_read_aliases(&elasticsearch, &targets).await {
             status.fault(Component::Load, format!("loaded, but searches do not see it: {error}"));
-            tracing::warn!(event = "aliases_not_swapped", error = %error, "could not point the aliases to the new indices yet");
+            tracing::warn!(
+                event = "aliases_not_swapped", error = %error,
+                "could not point the aliases to the new indices yet"
+            );
             tokio::time::sleep(PREPARE_AGAIN).await;
         }
         let noted = take_over_state::note_replaced(&control, &slot).await;
-        noted.map_err(|error| Fault::judge(&error))?;
+        noted?;
         status.ok(Component::Load, "done");
         loaded.send_replace(true);
         Ok(())

@@ -20,7 +20,8 @@ use crate::config::Config;
 use crate::engine::document::definition::Definition;
 use crate::engine::supervisor::requests::OperatorRequests;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readiness::{Component, Repeats, Status};
+use crate::telemetry::readiness::{Component, Status};
+use crate::telemetry::throttle::Repeats;
 use fault::Fault;
 pub use fault::RunError;
 

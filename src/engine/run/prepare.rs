@@ -12,15 +12,13 @@ use crate::change::Lsn;
 use crate::engine::document::definition::Definition;
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed::inspect;
-use crate::engine::feed::inspect::InspectError;
 use crate::engine::preflight;
-use crate::engine::preflight::EnvironmentError;
 use crate::engine::supervisor::upkeep;
 use crate::engine::wal::{Replication, ReplicationStream};
 use crate::postgres::catalog::slot;
 use crate::postgres::catalog::slot::StoredIdentity;
 use crate::postgres::catalog::slot::SystemIdentity;
-use crate::postgres::{self, Class, Closed};
+use crate::postgres::{self, Closed};
 use crate::storage::lease;
 use crate::storage::lease::{AcquireError, Lease};
 use crate::storage::position;
@@ -28,7 +26,7 @@ use crate::storage::position::{Settlement, StoredPosition};
 use crate::storage::queue::record_id::TableKeys;
 use crate::storage::schema;
 use crate::storage::schema::MigrateOptions;
-use crate::storage::source_identity::{Source, SourceError};
+use crate::storage::source_identity::Source;
 use crate::telemetry::readiness::Component;
 
 /// A standby looks for the lease this often.
@@ -74,12 +72,7 @@ pub(super) async fn connect(
     context: &Context,
     application_name: &str,
 ) -> Result<postgres::Session, Fault> {
-    postgres::connect(&context.config.database, application_name).await.map_err(|error| match error
-        .class()
-    {
-        Class::Permanent => Fault::permanent(&error),
-        Class::Transient => Fault::passing(&error),
-    })
+    Ok(postgres::connect(&context.config.database, application_name).await?)
 }
 
 pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
@@ -93,27 +86,26 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let lease = take_lease(context, &control).await?;
     let rename = "select pg_catalog.set_config('application_name', $1, false)";
     let name = lease.application_name("control");
-    control.execute(rename, &[&name]).await.map_err(|error| Fault::judge(&error))?;
+    control.execute(rename, &[&name]).await?;
     let mut beside = JoinSet::new();
     let renewal = upkeep::renew(Arc::clone(&control), lease.clone());
-    beside.spawn(async move { renewal.await.map_err(|error| Fault::judge(&error)) });
+    beside.spawn(async move { renewal.await.map_err(Fault::from) });
     let (shapes, keys) = shapes(&control, &context.definition).await?;
 
     let replication =
         Replication::connect(&config.database, &lease.application_name("stream")).await;
-    let mut replication = replication.map_err(|error| replication_fault(context, &error))?;
+    let mut replication = replication.map_err(|error| replication_fault(context, error))?;
     let system = replication.identify_system().await;
-    let system = system.map_err(|error| replication_fault(context, &error))?;
+    let system = system.map_err(|error| replication_fault(context, error))?;
     let Recognised { stored, settlement, anew } =
         recognise(context, &control, &lease, &mut replication, &system).await?;
     let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
     let tables = tables(&context.definition);
-    let source = Source::recognise(&control, &lease, &config.publication, &tables, anew).await;
-    let source = source.map_err(|error| source_fault(&error))?;
+    let source = Source::recognise(&control, &lease, &config.publication, &tables, anew).await?;
     let stream = replication.start(&config.slot, start, &config.publication).await;
-    let stream = stream.map_err(|error| replication_fault(context, &error))?;
+    let stream = stream.map_err(|error| replication_fault(context, error))?;
     // Once more, now that nobody else can read the slot.
-    let actual = slot::inspect(&control, &config.slot).await.map_err(|e| Fault::judge(&e))?;
+    let actual = slot::inspect(&control, &config.slot).await?;
     slot::compare(&config.slot, &identity(&stored, start), &system, actual.as_ref())
         .map_err(|error| Fault::permanent(&error))?;
     let confirmed = actual.map_or(start, |slot| slot.confirmed_flush);
@@ -135,13 +127,6 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     })
 }
 
-pub(super) fn source_fault(error: &SourceError) -> Fault {
-    match error {
-        SourceError::Changed { .. } => Fault::permanent(error),
-        SourceError::Queue(_) => Fault::judge(error),
-    }
-}
-
 fn note(context: &Context, component: Component, fault: &Fault) {
     context.status.fault(component, fault.to_string());
 }
@@ -153,9 +138,9 @@ async fn migrate_virgin(context: &Context, control: &Client) -> Result<(), Fault
         and pg_catalog.to_regclass('public.elasticsearch_sync_queue') is null
         and not exists (select from pg_catalog.pg_publication where pubname = $1)";
     let row = control.query_one(sql, &[&context.config.publication]).await;
-    let is_virgin: bool = row.map_err(|error| Fault::judge(&error))?.get(0);
+    let is_virgin: bool = row?.get(0);
     let settings = "show wal_level";
-    let row = control.query_one(settings, &[]).await.map_err(|error| Fault::judge(&error))?;
+    let row = control.query_one(settings, &[]).await?;
     if !is_virgin || row.get::<_, &str>(0) != "logical" {
         return Ok(());
     }
@@ -170,12 +155,9 @@ async fn migrate_virgin(context: &Context, control: &Client) -> Result<(), Fault
         runtime_role: None,
     };
     let report = schema::run(control, &options).await;
-    report.map_err(|error| match Fault::judge(&error) {
-        Fault::Passing(_) if !error.is_passing() => Fault::permanent(&error),
-        fault => fault,
-    })?;
+    report?;
     let reset = control.batch_execute("reset lock_timeout; reset client_min_messages").await;
-    reset.map_err(|error| Fault::judge(&error))
+    Ok(reset?)
 }
 
 fn tables(definition: &Definition) -> Vec<(String, String)> {
@@ -184,11 +166,7 @@ fn tables(definition: &Definition) -> Vec<(String, String)> {
 
 async fn environment(context: &Context, control: &Client) -> Result<(), Fault> {
     let tables = tables(&context.definition);
-    match preflight::environment(control, &context.config, &tables).await {
-        Ok(()) => Ok(()),
-        Err(error @ EnvironmentError::Fault { .. }) => Err(Fault::permanent(&error)),
-        Err(error @ EnvironmentError::Gather(_)) => Err(Fault::judge(&error)),
-    }
+    Ok(preflight::environment(control, &context.config, &tables).await?)
 }
 
 /// Waits as a standby until the lease is free.
@@ -207,17 +185,14 @@ async fn take_lease(context: &Context, control: &Client) -> Result<Lease, Fault>
                 }
                 tokio::time::sleep(STANDBY_EVERY).await;
             }
-            Err(error) => return Err(Fault::judge(&error)),
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
-fn replication_fault(context: &Context, error: &crate::engine::wal::ReplicationError) -> Fault {
+fn replication_fault(context: &Context, error: crate::engine::wal::ReplicationError) -> Fault {
     context.metrics.source.failed(error.failure());
-    match error.class() {
-        Class::Permanent => Fault::permanent(error),
-        Class::Transient => Fault::passing(error),
-    }
+    Fault::from(error)
 }
 
 fn identity(stored: &StoredPosition, acknowledged: Lsn) -> StoredIdentity {
@@ -244,19 +219,18 @@ async fn recognise(
     replication: &mut Replication,
     system: &SystemIdentity,
 ) -> Result<Recognised, Fault> {
-    let judge = |error: &(dyn std::error::Error + 'static)| Fault::judge(error);
     let name = &context.config.slot;
-    let stored = position::load(control, name).await.map_err(|e| judge(&e))?;
-    let actual = slot::inspect(control, name).await.map_err(|e| judge(&e))?;
+    let stored = position::load(control, name).await?;
+    let actual = slot::inspect(control, name).await?;
     // A rebuild leaves nothing of the position but the generation.
     if let Some(stored) = stored.clone().filter(|stored| stored.recorded_end_lsn > Lsn(0)) {
-        let settlement = position::load_settlement(control, name).await.map_err(|e| judge(&e))?;
+        let settlement = position::load_settlement(control, name).await?;
         let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
         slot::compare(name, &identity(&stored, start), system, actual.as_ref())
             .map_err(|error| Fault::permanent(&error))?;
         return Ok(Recognised { stored, settlement, anew: false });
     }
-    if let Some(other) = position::other_slot(control, name).await.map_err(|e| judge(&e))? {
+    if let Some(other) = position::other_slot(control, name).await? {
         return Err(Fault::Permanent(RunError::Environment(format!(
             "this database's queue is fed from slot {other}, and a second slot would write every \
              change again; set WALFERRY_SLOT={other}, or give that slot up: stop its walferry, \
@@ -277,7 +251,7 @@ async fn recognise(
             );
             context.status.fault(Component::Slot, "creating; waits for transactions under way");
             let created = replication.create_slot(name).await;
-            created.map_err(|error| replication_fault(context, &error))?
+            created.map_err(|error| replication_fault(context, error))?
         }
     };
     let stored = StoredPosition {
@@ -288,13 +262,13 @@ async fn recognise(
         recorded_end_lsn: start,
     };
     let settlement = Settlement { settled_lsn: start, read_ahead_lsn: Lsn(0) };
-    position::store(control, lease, &stored, settlement).await.map_err(|e| judge(&e))?;
+    position::store(control, lease, &stored, settlement).await?;
     Ok(Recognised { stored, settlement, anew: true })
 }
 
 async fn flushed(control: &Client) -> Result<Lsn, Fault> {
     let row = control.query_one("select pg_catalog.pg_current_wal_flush_lsn()::text", &[]).await;
-    let text: String = row.map_err(|error| Fault::judge(&error))?.get(0);
+    let text: String = row?.get(0);
     text.parse().map_err(|error: crate::change::ParseLsnError| Fault::passing(&error))
 }
 
@@ -303,11 +277,6 @@ async fn shapes(
     client: &Client,
     definition: &Definition,
 ) -> Result<(Shapes, Arc<TableKeys>), Fault> {
-    match inspect::shapes(client, definition).await {
-        Ok((shapes, keys)) => Ok((shapes, Arc::new(keys))),
-        Err(InspectError::Catalog(error)) => Err(Fault::judge(&error)),
-        Err(error @ InspectError::Missing { .. }) => {
-            Err(Fault::Permanent(RunError::Environment(error.to_string())))
-        }
-    }
+    let (shapes, keys) = inspect::shapes(client, definition).await?;
+    Ok((shapes, Arc::new(keys)))
 }

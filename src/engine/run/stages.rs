@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::indexing::{self, Indexing};
-use super::prepare::{Prepared, source_fault};
+use super::prepare::Prepared;
 use super::stores::Stores;
 use super::{Context, Fault};
 use crate::ack::in_flight::InFlight;
@@ -23,14 +23,13 @@ use crate::engine::recorder::{Counters, LiveRequest, Recorder};
 use crate::engine::sink::state::State;
 use crate::engine::supervisor;
 use crate::engine::supervisor::retention_guard::{RetentionGuard, default_limit};
-use crate::engine::supervisor::{Supervisor, SupervisorError, rescue, upkeep};
+use crate::engine::supervisor::{Supervisor, rescue, upkeep};
 use crate::engine::wal;
 use crate::engine::wal::{Captured, StreamSettings, StreamStats, Tables};
-use crate::postgres::Class;
 use crate::storage::control;
+use crate::storage::lease;
 use crate::storage::queue::record;
 use crate::storage::queue::rescue::Rescuer;
-use crate::storage::{QueueError, lease};
 use crate::telemetry::metrics;
 use crate::telemetry::readiness::Component;
 
@@ -89,7 +88,7 @@ pub(super) async fn run(
     shutdown: &CancellationToken,
 ) -> Result<(), Fault> {
     let indexing = control::indexing(&prepared.control, &prepared.lease.slot).await;
-    let channels = Channels::new(&prepared, !indexing.map_err(judge)?);
+    let channels = Channels::new(&prepared, !indexing?);
     let (tokens, wal_end) = (Tokens::default(), prepared.wal_end);
     let (control, lease) = (Arc::clone(&prepared.control), prepared.lease.clone());
     let mut tasks = spawn(context, &mut prepared, &channels, &tokens).await?;
@@ -223,11 +222,11 @@ async fn spawn(
 
     let recorder = recorder(context, channels, stores.storage, (changes, live_requests));
     let stop = tokens.stop.clone();
-    tasks.flow.spawn(async move { recorder::run(recorder, stop).await.map_err(judge) });
+    tasks.flow.spawn(async move { recorder::run(recorder, stop).await.map_err(Fault::from) });
     let (settler, progress) = (stores.settler, channels.progress.clone());
     let telling = checkpoint::SettlementMetrics::new(&context.metrics, &context.tables);
     tasks.flow.spawn(async move {
-        checkpoint::run(settler, pending_batches, progress, telling).await.map_err(judge)
+        checkpoint::run(settler, pending_batches, progress, telling).await.map_err(Fault::from)
     });
     let state = State::telling(context.indices.to_vec(), context.metrics.sink.clone());
     let state = Arc::new(state);
@@ -265,12 +264,9 @@ async fn spawn(
     spawn_stream(context, prepared, ports, &mut tasks.stream)?;
     let supervisor = supervisor(context, prepared, channels, (state, stats)).await?;
     let close = tokens.close.clone();
-    tasks.beside.spawn(async move {
-        supervisor::run(supervisor, close).await.map_err(|error| match &error {
-            SupervisorError::Source(source) => source_fault(source),
-            _ => Fault::judge(&error),
-        })
-    });
+    tasks
+        .beside
+        .spawn(async move { supervisor::run(supervisor, close).await.map_err(Fault::from) });
     spawn_duties(context, prepared, channels, stores.rescuer, &mut tasks.beside);
     Ok(tasks)
 }
@@ -310,7 +306,7 @@ fn spawn_duties(
     let (alive, operator_requests) = (channels.alive.clone(), context.operator_requests.clone());
     let told = context.metrics.queue.clone();
     tasks.spawn(async move {
-        rescue::run(rescuer, alive, operator_requests, told).await.map_err(judge)
+        rescue::run(rescuer, alive, operator_requests, told).await.map_err(Fault::from)
     });
     let retention = context.config.queue.completed_retention;
     let maintain =
@@ -349,10 +345,6 @@ async fn supervisor(
     })
 }
 
-pub(super) fn judge(error: QueueError) -> Fault {
-    Fault::judge(&error)
-}
-
 fn spawn_stream(
     context: &Context,
     prepared: &mut Prepared,
@@ -366,12 +358,8 @@ fn spawn_stream(
         settings.idle_step = 0;
     }
     let stream = prepared.stream.take().ok_or_else(|| Fault::Passing("no stream".to_owned()))?;
-    tasks.spawn(async move {
-        wal::run(stream, tables, settings, ports).await.map_err(|error| match error.class() {
-            Class::Permanent => Fault::permanent(&error),
-            Class::Transient => Fault::passing(&error),
-        })
-    });
+    tasks
+        .spawn(async move { wal::run(stream, tables, settings, ports).await.map_err(Fault::from) });
     Ok(())
 }
 
@@ -381,7 +369,7 @@ async fn retained_max(context: &Context, control: &tokio_postgres::Client) -> Re
     }
     let sql = "select s.setting::bigint as mib from pg_catalog.pg_settings s
         where s.name = 'max_slot_wal_keep_size'";
-    let row = control.query_one(sql, &[]).await.map_err(|error| Fault::judge(&error))?;
+    let row = control.query_one(sql, &[]).await?;
     Ok(default_limit(row.get("mib")))
 }
 

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use super::prepare::Prepared;
-use super::stages::judge;
 use super::{Context, Fault};
 use crate::storage::queue::claim::Claimer;
 use crate::storage::queue::record;
@@ -28,8 +27,8 @@ impl Stores {
         let xid_reference = xid_reference(&prepared.control).await?;
         let client = prepared.session(context, "claim").await?;
         let claims = Claimer::new(client, &prepared.lease, Arc::clone(&prepared.keys)).await;
-        let mut claims = claims.map_err(judge)?;
-        let orphans = claims.reset_orphans().await.map_err(judge)?;
+        let mut claims = claims?;
+        let orphans = claims.reset_orphans().await?;
         if orphans > 0 {
             tracing::info!(
                 event = "orphans_reset",
@@ -42,12 +41,12 @@ impl Stores {
         let storage = record::Recorder::new(client, &prepared.lease, keys, xid_reference).await;
         let client = prepared.session(context, "settle").await?;
         let policy = policy(context);
-        let settler = Settler::new(client, &prepared.lease, policy).await.map_err(judge)?;
+        let settler = Settler::new(client, &prepared.lease, policy).await?;
         let client = prepared.session(context, "rescue").await?;
-        let rescuer = Rescuer::new(client, &prepared.lease, policy).await.map_err(judge)?;
+        let rescuer = Rescuer::new(client, &prepared.lease, policy).await?;
         Ok(Self {
             claims,
-            storage: storage.map_err(judge)?,
+            storage: storage?,
             settler,
             rescuer,
             reader: Arc::new(prepared.session(context, "read").await?),
@@ -67,7 +66,7 @@ fn policy(context: &Context) -> RetryPolicy {
 
 async fn xid_reference(control: &tokio_postgres::Client) -> Result<u64, Fault> {
     let sql = "select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text";
-    let row = control.query_one(sql, &[]).await.map_err(|error| Fault::judge(&error))?;
+    let row = control.query_one(sql, &[]).await?;
     let text: String = row.get(0);
     text.parse().map_err(|error: std::num::ParseIntError| Fault::passing(&error))
 }

@@ -43,13 +43,13 @@ impl CircuitBreaker {
         self == Self::Open
     }
 
-    /// When a closed gate may be tried.
+    /// When a closed breaker may be tried.
     #[must_use]
     pub fn due(self) -> Option<Instant> {
         if let Self::Waiting { until, .. } = self { Some(until) } else { None }
     }
 
-    /// ServiceFailure: closes the gate. Several requests that fail together count once.
+    /// The service failed: opens the breaker. Several requests that fail together count once.
     pub fn close(&mut self, now: Instant, wait: impl FnOnce(u32) -> Duration) {
         let attempts = match *self {
             Self::Open => 1,
@@ -133,30 +133,30 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_counts_trouble_once_per_try() {
+    fn a_breaker_counts_failures_once_per_try() {
         let now = Instant::now();
         let second = Duration::from_secs(1);
-        let mut gate = CircuitBreaker::Open;
-        gate.close(now, |attempts| second * attempts);
-        gate.close(now, |attempts| second * attempts);
-        assert_eq!(gate, CircuitBreaker::Waiting { attempts: 1, until: now + second });
-        assert!(!gate.try_now(now));
-        assert!(gate.try_now(now + second));
-        assert!(!gate.try_now(now + second));
-        gate.close(now, |attempts| second * attempts);
-        assert_eq!(gate.due(), Some(now + 2 * second));
+        let mut breaker = CircuitBreaker::Open;
+        breaker.close(now, |attempts| second * attempts);
+        breaker.close(now, |attempts| second * attempts);
+        assert_eq!(breaker, CircuitBreaker::Waiting { attempts: 1, until: now + second });
+        assert!(!breaker.try_now(now));
+        assert!(breaker.try_now(now + second));
+        assert!(!breaker.try_now(now + second));
+        breaker.close(now, |attempts| second * attempts);
+        assert_eq!(breaker.due(), Some(now + 2 * second));
     }
 
     #[test]
     fn overload_halves_and_health_restores() {
-        let mut pace = AdaptiveConcurrency::new(1000, 4);
+        let mut concurrency = AdaptiveConcurrency::new(1000, 4);
         for _ in 0..20 {
-            pace.overloaded();
+            concurrency.overloaded();
         }
-        assert_eq!((pace.actions(), pace.in_flight()), (16, 1));
+        assert_eq!((concurrency.actions(), concurrency.in_flight()), (16, 1));
         for _ in 0..20 {
-            pace.well();
+            concurrency.well();
         }
-        assert_eq!((pace.actions(), pace.in_flight()), (1000, 4));
+        assert_eq!((concurrency.actions(), concurrency.in_flight()), (1000, 4));
     }
 }

@@ -218,13 +218,13 @@ mod tests {
         for text in refused {
             assert!(!text.contains("secret") && !text.contains("9999"), "{text}");
         }
-        for (fixture, trouble) in [
+        for (fixture, failure) in [
             ("write_block.json", ServiceFailure::Blocked),
             ("flood_stage.json", ServiceFailure::Blocked),
             ("closed.json", ServiceFailure::Blocked),
         ] {
             for verdict in items(fixture, &[Index, Delete]) {
-                assert!(matches!(&verdict, Verdict::Stop(t, _) if *t == trouble), "{verdict:?}");
+                assert!(matches!(&verdict, Verdict::Stop(t, _) if *t == failure), "{verdict:?}");
             }
         }
         let verdicts = items("missing_alias.json", &[Index, Index]);

@@ -14,6 +14,7 @@ use super::Target;
 use super::bulk::{Item, Lines, parse, parse_refusal};
 use super::client::{Answer, Client, NoAnswer, Verb};
 use super::index::{Presence, presence};
+use super::refusal::service_failure;
 use super::verdict::{Cause, ServiceFailure};
 use crate::engine::document::id::{Action, IndexId};
 
@@ -54,7 +55,7 @@ impl Answered {
             Self::Items(_) => "answered",
             Self::TooLarge => "too_large",
             Self::Refused(_) => "refused",
-            Self::Fault(trouble, _) => trouble.label(),
+            Self::Fault(failure, _) => failure.label(),
             Self::Missing(..) => ServiceFailure::Missing.label(),
         }
     }
@@ -106,7 +107,7 @@ impl BulkSender {
         let bytes = body.len();
         match self.client.send_bulk(&self.path, body).await {
             Ok(answer) => (sort(actions, &answer), bytes),
-            Err(error) => (Answered::Fault(error.trouble, error.to_string()), bytes),
+            Err(error) => (Answered::Fault(error.failure, error.to_string()), bytes),
         }
     }
 
@@ -141,7 +142,7 @@ impl BulkSender {
         match self.check(index).await {
             Ok(Presence::There) => None,
             Ok(Presence::Missing(reason)) => Some(Answered::Missing(index, reason)),
-            Err((trouble, reason)) => Some(Answered::Fault(trouble, reason)),
+            Err((failure, reason)) => Some(Answered::Fault(failure, reason)),
         }
     }
 
@@ -172,28 +173,8 @@ fn sort(actions: &[Action], answer: &Answer) -> Answered {
 }
 
 fn fault(answer: &Answer) -> Answered {
-    let (trouble, reason) = trouble(answer);
-    Answered::Fault(trouble, reason)
-}
-
-/// What an answer that is no success says of the service.
-#[must_use]
-pub fn trouble(answer: &Answer) -> (ServiceFailure, String) {
-    let status = answer.status;
-    let trouble = match status {
-        401 | 403 => ServiceFailure::NotAuthorised,
-        408 => ServiceFailure::Timeout,
-        429 => ServiceFailure::Overloaded,
-        500..=599 => ServiceFailure::Unavailable,
-        _ => ServiceFailure::NotUnderstood,
-    };
-    let cause = parse_refusal(&answer.body).map(|c| format!(": {}", c.sentence()));
-    let word = if trouble == ServiceFailure::NotAuthorised {
-        "not authorised; check the credentials and privileges, "
-    } else {
-        ""
-    };
-    (trouble, format!("{word}status {status}{}", cause.unwrap_or_default()))
+    let (failure, reason) = service_failure(answer);
+    Answered::Fault(failure, reason)
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub enum ClientError {
 pub struct NoAnswer {
     pub node: String,
     /// [`ServiceFailure::Timeout`] or [`ServiceFailure::Connection`].
-    pub trouble: ServiceFailure,
+    pub failure: ServiceFailure,
     /// The innermost causes, without credentials: they are never part of a node's URL.
     pub reason: String,
 }
@@ -289,7 +289,7 @@ fn gzip(body: &[u8]) -> Bytes {
 }
 
 fn no_answer(node: &str, error: &elasticsearch::Error) -> NoAnswer {
-    let trouble =
+    let failure =
         if error.is_timeout() { ServiceFailure::Timeout } else { ServiceFailure::Connection };
     let mut reason = error.to_string();
     let mut cause = error.source();
@@ -301,5 +301,5 @@ fn no_answer(node: &str, error: &elasticsearch::Error) -> NoAnswer {
         }
         cause = inner.source();
     }
-    NoAnswer { node: node.to_owned(), trouble, reason }
+    NoAnswer { node: node.to_owned(), failure, reason }
 }

@@ -9,10 +9,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Target;
-use super::bulk_request::trouble;
 use super::client::{Answer, Client, NoAnswer, Verb};
+use super::refusal::service_failure;
 use super::verdict::ServiceFailure;
 use crate::change::Lsn;
+use crate::postgres::{Disposition, Recovery};
 
 /// One index of the definition.
 #[derive(Clone, Debug)]
@@ -49,8 +50,8 @@ pub enum IndexError {
     #[error("Elasticsearch would not {what}: {reason}")]
     Refused {
         what: String,
-        /// Tells passing troubles from lasting ones.
-        trouble: ServiceFailure,
+        /// Decides the disposition.
+        failure: ServiceFailure,
         reason: String,
     },
     #[error(
@@ -78,21 +79,23 @@ pub enum IndexError {
     },
 }
 
-impl IndexError {
-    /// Whether waiting may help.
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
+impl Recovery for IndexError {
+    fn disposition(&self) -> Disposition {
         match self {
-            Self::NoAnswer(_) => true,
-            Self::Refused { trouble, .. } => {
-                matches!(
-                    trouble,
-                    ServiceFailure::Unavailable
-                        | ServiceFailure::Overloaded
-                        | ServiceFailure::Timeout
-                )
+            Self::NoAnswer(_) => Disposition::Retry,
+            Self::Refused { failure, .. } => match failure {
+                ServiceFailure::Unavailable
+                | ServiceFailure::Overloaded
+                | ServiceFailure::Timeout => Disposition::Retry,
+                ServiceFailure::Connection
+                | ServiceFailure::NotAuthorised
+                | ServiceFailure::NotUnderstood
+                | ServiceFailure::Blocked
+                | ServiceFailure::Missing => Disposition::Operator,
+            },
+            Self::NameTaken { .. } | Self::NotOurs { .. } | Self::OtherHistory { .. } => {
+                Disposition::Operator
             }
-            _ => false,
         }
     }
 }
@@ -179,8 +182,8 @@ pub async fn presence(
 ) -> Result<Presence, (ServiceFailure, String)> {
     let Target { concrete, write_alias, uuid, .. } = target;
     let found = read_index(client, concrete).await.map_err(|error| match error {
-        IndexError::NoAnswer(error) => (error.trouble, error.to_string()),
-        IndexError::Refused { trouble, ref reason, .. } => (trouble, reason.clone()),
+        IndexError::NoAnswer(error) => (error.failure, error.to_string()),
+        IndexError::Refused { failure, ref reason, .. } => (failure, reason.clone()),
         error => (ServiceFailure::NotUnderstood, error.to_string()),
     })?;
     let sentence = match found {
@@ -356,8 +359,8 @@ fn accept(answer: Answer, what: impl FnOnce() -> String) -> Result<Answer, Index
     if answer.is_success() {
         return Ok(answer);
     }
-    let (trouble, reason) = trouble(&answer);
-    Err(IndexError::Refused { what: what(), trouble, reason })
+    let (failure, reason) = service_failure(&answer);
+    Err(IndexError::Refused { what: what(), failure, reason })
 }
 
 fn read<T: for<'de> Deserialize<'de>>(
@@ -366,7 +369,7 @@ fn read<T: for<'de> Deserialize<'de>>(
 ) -> Result<T, IndexError> {
     serde_json::from_slice(&answer.body).map_err(|error| IndexError::Refused {
         what: what(),
-        trouble: ServiceFailure::NotUnderstood,
+        failure: ServiceFailure::NotUnderstood,
         reason: error.to_string(),
     })
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::backoff::Backoff;
-use super::bulk_request::trouble;
 use super::client::{Answer, Client, NoAnswer, Verb};
+use super::refusal::service_failure;
 use super::verdict::ServiceFailure;
 
 /// Ids in one page.
@@ -155,7 +155,7 @@ fn expect(answer: Answer) -> Result<Answer, Fault> {
     if answer.is_success() {
         return Ok(answer);
     }
-    match trouble(&answer) {
+    match service_failure(&answer) {
         // A point in time that has lapsed is a 404, and so is an index that is not there yet.
         (ServiceFailure::NotUnderstood, reason) if answer.status != 404 => {
             Err(Fault::Lasting(reason))

@@ -14,6 +14,7 @@ pub mod listing;
 pub mod pending;
 pub mod ping;
 pub mod refresh;
+mod refusal;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -38,6 +39,7 @@ use crate::ack::batch::{JobAck, PendingBatch};
 use crate::change::Lsn;
 use crate::config::{Limits, Refresh};
 use crate::engine::document::id::{Command, IndexId};
+use crate::postgres::{Disposition, Recovery};
 use crate::telemetry::trace;
 
 /// Commands taken in at once.
@@ -63,7 +65,7 @@ pub struct Target {
 /// Why the sink cannot go on. What is wrong with the service is none of these.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    #[error("the checkpoint does not take settled batches any more")]
+    #[error("the checkpoint does not take settled tickets any more")]
     CheckpointGone,
     #[error(transparent)]
     Listing(#[from] ListingError),
@@ -71,11 +73,17 @@ pub enum SinkError {
     Died(#[from] JoinError),
 }
 
+impl Recovery for SinkError {
+    fn disposition(&self) -> Disposition {
+        Disposition::Retry
+    }
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Sink {
-    post: Arc<BulkSender>,
-    schedule: Dispatcher,
+    sender: Arc<BulkSender>,
+    dispatcher: Dispatcher,
     refresher: Refresher,
     state: Arc<State>,
     under_way: JoinSet<Finished>,
@@ -103,8 +111,8 @@ impl Sink {
     ) -> Self {
         let names = targets.iter().map(|target| target.name.clone()).collect();
         Self {
-            post: Arc::new(BulkSender::new(client, targets)),
-            schedule: Dispatcher::new(names, limits, Arc::clone(&state)),
+            sender: Arc::new(BulkSender::new(client, targets)),
+            dispatcher: Dispatcher::new(names, limits, Arc::clone(&state)),
             refresher: Refresher::new(refresh),
             state,
             under_way: JoinSet::new(),
@@ -118,7 +126,7 @@ impl Sink {
 ///
 /// # Errors
 ///
-/// See [`SinkError`]. ServiceFailure with Elasticsearch is waited out, and told by the [`State`].
+/// See [`SinkError`]. A failure of Elasticsearch is waited out and shown by the [`State`].
 pub async fn run(
     mut sink: Sink,
     mut commands: mpsc::Receiver<Command>,
@@ -158,16 +166,16 @@ impl Sink {
     /// Starts all that can be done now.
     fn dispatch(&mut self, caught_up: bool) {
         let now = Instant::now();
-        while let Some(errand) = self.schedule.next(now) {
-            let post = Arc::clone(&self.post);
-            match errand {
+        while let Some(dispatch) = self.dispatcher.next(now) {
+            let sender = Arc::clone(&self.sender);
+            match dispatch {
                 Dispatch::Send(bulk) => self.under_way.spawn(async move {
                     let batches = bulk
                         .actions
                         .iter()
                         .flat_map(|action| action.jobs.iter().map(JobAck::batch));
                     let span = trace::bulk(batches, bulk.actions.len(), bulk.attempts);
-                    let (answered, bytes) = post.bulk(&bulk.actions).await;
+                    let (answered, bytes) = sender.bulk(&bulk.actions).await;
                     let known = matches!(answered, Answered::Items(_));
                     trace::bulk_ended(&span, bytes, answered.label(), known);
                     drop(span);
@@ -175,20 +183,20 @@ impl Sink {
                 }),
                 Dispatch::Check(index) => self
                     .under_way
-                    .spawn(async move { Finished::Check(index, post.check(index).await) }),
+                    .spawn(async move { Finished::Check(index, sender.check(index).await) }),
                 Dispatch::Ping => self.under_way.spawn(async move {
-                    let found = ping::ping(post.client()).await;
-                    let found = found.map_err(|error| (error.trouble(), error.to_string()));
+                    let found = ping::ping(sender.client()).await;
+                    let found = found.map_err(|error| (error.failure(), error.to_string()));
                     Finished::Ping(found.map(drop))
                 }),
             };
         }
-        self.refresher.written(self.schedule.take_written());
+        self.refresher.written(self.dispatcher.take_written());
         if let Some(indices) = self.refresher.start(now, caught_up) {
-            let post = Arc::clone(&self.post);
+            let sender = Arc::clone(&self.sender);
             self.state.count_refresh();
             self.under_way.spawn(async move {
-                if let Err(error) = post.refresh(&indices).await {
+                if let Err(error) = sender.refresh(&indices).await {
                     tracing::debug!(%error, "could not refresh");
                 }
                 Finished::Refresh
@@ -203,21 +211,22 @@ impl Sink {
                 let documents = u32::try_from(bulk.actions.len()).unwrap_or(u32::MAX);
                 let took = now.saturating_duration_since(bulk.sent_at);
                 self.state.count_bulk(answered.label(), BulkSize { documents, bytes }, took);
-                self.schedule.answered(now, bulk, answered);
+                self.dispatcher.answered(now, bulk, answered);
             }
-            Finished::Check(index, found) => self.schedule.checked(now, index, found),
-            Finished::Ping(found) => self.schedule.pinged(now, found),
+            Finished::Check(index, found) => self.dispatcher.checked(now, index, found),
+            Finished::Ping(found) => self.dispatcher.pinged(now, found),
             Finished::Refresh => self.refresher.finished(),
         }
     }
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Act(action) => self.schedule.push(action),
+            Command::Act(action) => self.dispatcher.push(action),
             Command::Enumerate { index, filter, pages } => {
-                let post = Arc::clone(&self.post);
+                let sender = Arc::clone(&self.sender);
                 self.listings.spawn(async move {
-                    listing::list(post.client(), &post.target(index).concrete, filter, pages).await
+                    listing::list(sender.client(), &sender.target(index).concrete, filter, pages)
+                        .await
                 });
             }
         }
@@ -227,20 +236,20 @@ impl Sink {
         &mut self,
         settled: &mpsc::Sender<Arc<PendingBatch>>,
     ) -> Result<(), SinkError> {
-        for pending in self.schedule.take_settled() {
+        for pending in self.dispatcher.take_settled() {
             settled.send(pending).await.map_err(|_| SinkError::CheckpointGone)?;
         }
         Ok(())
     }
 
     fn due(&self, caught_up: bool) -> Option<Instant> {
-        [self.schedule.due(), self.refresher.due(caught_up)].into_iter().flatten().min()
+        [self.dispatcher.due(), self.refresher.due(caught_up)].into_iter().flatten().min()
     }
 
     fn is_finished(&self, more: bool, stopping: bool) -> bool {
         if stopping {
-            return !more && self.schedule.is_stuck();
+            return !more && self.dispatcher.is_stuck();
         }
-        !more && self.schedule.is_empty() && self.listings.is_empty()
+        !more && self.dispatcher.is_empty() && self.listings.is_empty()
     }
 }

@@ -4,9 +4,10 @@
 
 use serde::Deserialize;
 
-use super::bulk_request::trouble;
 use super::client::{Client, NoAnswer, Verb};
+use super::refusal::service_failure;
 use super::verdict::ServiceFailure;
+use crate::postgres::{Disposition, Recovery};
 
 /// The oldest Elasticsearch that is worked with.
 const VERSION_MIN: u32 = 8;
@@ -29,10 +30,15 @@ pub enum PingError {
     NoAnswer(#[from] NoAnswer),
     #[error("Elasticsearch is not ready: {reason}")]
     NotReady { reason: String },
-    #[error("Elasticsearch cluster {} is red: some documents have no node; see GET /_cluster/allocation/explain", ping.cluster_name)]
+    #[error(
+        "Elasticsearch cluster {} is red: some documents have no node; \
+         see GET /_cluster/allocation/explain",
+        ping.cluster_name
+    )]
     Red { ping: Ping },
     #[error(
-        "Elasticsearch refuses walferry's credentials ({reason}); set ELASTICSEARCH_URL's user and password, or the API key"
+        "Elasticsearch refuses walferry's credentials ({reason}); set ELASTICSEARCH_URL's user and \
+         password, or the API key"
     )]
     NotAuthorised { reason: String },
     #[error(
@@ -43,18 +49,23 @@ pub enum PingError {
     TooOld { product: &'static str, version: String, min: u32 },
 }
 
-impl PingError {
-    /// Whether waiting may help.
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
-        matches!(self, Self::NoAnswer(_) | Self::NotReady { .. } | Self::Red { .. })
+impl Recovery for PingError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::NoAnswer(_) | Self::NotReady { .. } | Self::Red { .. } => Disposition::Retry,
+            Self::NotAuthorised { .. } | Self::NotElasticsearch { .. } | Self::TooOld { .. } => {
+                Disposition::Operator
+            }
+        }
     }
+}
 
+impl PingError {
     /// As the sink's state has it.
     #[must_use]
-    pub fn trouble(&self) -> ServiceFailure {
+    pub fn failure(&self) -> ServiceFailure {
         match self {
-            Self::NoAnswer(error) => error.trouble,
+            Self::NoAnswer(error) => error.failure,
             Self::NotReady { .. } | Self::Red { .. } => ServiceFailure::Unavailable,
             Self::NotAuthorised { .. } => ServiceFailure::NotAuthorised,
             Self::NotElasticsearch { .. } | Self::TooOld { .. } => ServiceFailure::NotUnderstood,
@@ -78,7 +89,7 @@ pub async fn ping(client: &Client) -> Result<Ping, PingError> {
     let status = match serde_json::from_slice::<Health>(&answer.body) {
         Ok(health) if answer.is_success() => health.status,
         _ if answer.status == 403 => "unknown".to_owned(),
-        _ => return Err(PingError::NotReady { reason: trouble(&answer).1 }),
+        _ => return Err(PingError::NotReady { reason: service_failure(&answer).1 }),
     };
     let ping = Ping { version, cluster_name, status };
     if ping.status == "red" { Err(PingError::Red { ping }) } else { Ok(ping) }
@@ -88,8 +99,8 @@ pub async fn ping(client: &Client) -> Result<Ping, PingError> {
 async fn identify(client: &Client) -> Result<(String, String), PingError> {
     let answer = client.send(Verb::Get, "/", None).await?;
     if !answer.is_success() {
-        let (trouble, reason) = trouble(&answer);
-        return Err(match trouble {
+        let (failure, reason) = service_failure(&answer);
+        return Err(match failure {
             ServiceFailure::NotAuthorised => PingError::NotAuthorised { reason },
             ServiceFailure::NotUnderstood => PingError::NotElasticsearch { reason },
             _ => PingError::NotReady { reason },
@@ -141,7 +152,7 @@ pub async fn auto_create_advice(
                 &filter_path=*.action.auto_create_index";
     let answer = client.send(Verb::Get, path, None).await?;
     if !answer.is_success() {
-        return Err(PingError::NotReady { reason: trouble(&answer).1 });
+        return Err(PingError::NotReady { reason: service_failure(&answer).1 });
     }
     let found: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let value = ["transient", "persistent", "defaults"]

@@ -24,7 +24,7 @@ pub enum Service {
         since: Instant,
         /// For people.
         since_time: SystemTime,
-        trouble: ServiceFailure,
+        failure: ServiceFailure,
         reason: String,
     },
 }
@@ -125,8 +125,8 @@ impl State {
 
     /// Documents sent again, or held, for this reason.
     #[must_use]
-    pub fn retries(&self, trouble: ServiceFailure) -> u64 {
-        self.retries[trouble as usize].load(Ordering::Relaxed)
+    pub fn retries(&self, failure: ServiceFailure) -> u64 {
+        self.retries[failure as usize].load(Ordering::Relaxed)
     }
 
     /// Refreshes asked for.
@@ -147,7 +147,7 @@ impl State {
         });
     }
 
-    pub(super) fn down(&self, now: Instant, trouble: ServiceFailure, reason: String) {
+    pub(super) fn down(&self, now: Instant, failure: ServiceFailure, reason: String) {
         self.metrics.set_up(false);
         let (mut since, mut since_time) = (now, SystemTime::now());
         self.service.send_modify(|service| {
@@ -160,7 +160,7 @@ impl State {
                     "Elasticsearch takes nothing; trying again"
                 );
             }
-            *service = Service::Down { since, since_time, trouble, reason };
+            *service = Service::Down { since, since_time, failure, reason };
         });
     }
 
@@ -216,9 +216,9 @@ impl State {
         }
     }
 
-    pub(super) fn count_retries(&self, trouble: ServiceFailure, documents: usize) {
-        self.retries[trouble as usize].fetch_add(documents as u64, Ordering::Relaxed);
-        self.metrics.retries(trouble.label(), documents as u64);
+    pub(super) fn count_retries(&self, failure: ServiceFailure, documents: usize) {
+        self.retries[failure as usize].fetch_add(documents as u64, Ordering::Relaxed);
+        self.metrics.retries(failure.label(), documents as u64);
     }
 
     pub(super) fn count_bulk(&self, outcome: &'static str, bulk: BulkSize, took: Duration) {

@@ -262,8 +262,8 @@ mod tests {
     fn each_status_has_one_meaning() {
         use Kind::{Delete, Index};
         let done = Verdict::Done;
-        let retry = |trouble, text: &str| Verdict::Retry(trouble, text.to_owned());
-        let stop = |trouble, text: &str| Verdict::Stop(trouble, text.to_owned());
+        let retry = |failure, text: &str| Verdict::Retry(failure, text.to_owned());
+        let stop = |failure, text: &str| Verdict::Stop(failure, text.to_owned());
         check(Index, 201, "", &done(Outcome::Indexed));
         check(Index, 200, "", &done(Outcome::Indexed));
         check(Delete, 200, "", &done(Outcome::Deleted));
@@ -328,11 +328,13 @@ mod tests {
     fn reasons_keep_names_and_lose_values() {
         let check = |reason, expected| assert_eq!(without_values(reason), expected);
         check(
-            "[1:6] failed to parse field [d] of type [date] in document with id 'p1'. Preview of field's value: 'secret'",
+            "[1:6] failed to parse field [d] of type [date] in document with id 'p1'. \
+             Preview of field's value: 'secret'",
             "[1:6] failed to parse field [d] of type [date] in document with id 'p1'",
         );
         check(
-            "[1:6] failed to parse: Illegal input [secret] UTF-16 codepoint [0x1f] at position 6 is a reserved character",
+            "[1:6] failed to parse: Illegal input [secret] UTF-16 codepoint [0x1f] at position 6 \
+             is a reserved character",
             "[1:6] failed to parse: Illegal input … UTF-16 codepoint … at position 6 is a reserved character",
         );
         check(

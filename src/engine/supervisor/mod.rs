@@ -26,6 +26,7 @@ use crate::engine::sink::state::{Index, Service, State};
 use crate::engine::supervisor::requests::OperatorRequests;
 use crate::engine::supervisor::retention_guard::{RetentionGuard, SINK_DOWN_MAX};
 use crate::engine::wal::StreamStats;
+use crate::postgres::{Disposition, Recovery};
 use crate::storage::control;
 use crate::storage::lease::Lease;
 use crate::storage::source_identity::{Source, SourceError};
@@ -45,6 +46,16 @@ pub enum SupervisorError {
     Source(#[from] SourceError),
     #[error("could not read how much WAL the slot retains")]
     Retained(#[source] tokio_postgres::Error),
+}
+
+impl Recovery for SupervisorError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Queue(error) => error.disposition(),
+            Self::Source(error) => error.disposition(),
+            Self::Retained(source) => source.disposition(),
+        }
+    }
 }
 
 /// What the duties work with.

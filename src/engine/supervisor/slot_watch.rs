@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::{Supervisor, SupervisorError};
 use crate::postgres::catalog;
-use crate::postgres::catalog::slot::SlotInfo;
+use crate::postgres::catalog::slot::ReplicationSlot;
 use crate::telemetry::metrics::lag::{Look, Seen, seconds};
 use crate::telemetry::metrics::slot::Figures;
 
@@ -77,7 +77,7 @@ impl Supervisor {
         if !std::mem::replace(&mut self.refused, true) {
             tracing::warn!(
                 event = "slot_statistics_refused",
-                error = crate::postgres::fault::sentence(&error),
+                error = crate::postgres::error::sentence(&error),
                 "the slot's figures are not to be had; grant select on \
                  pg_catalog.pg_replication_slots and pg_catalog.pg_stat_replication_slots to \
                  walferry's role"
@@ -87,7 +87,7 @@ impl Supervisor {
     }
 }
 
-fn figures(slot: SlotInfo) -> Figures {
+fn figures(slot: ReplicationSlot) -> Figures {
     Figures {
         active: slot.is_active,
         wal_status: slot.wal_status,

@@ -12,7 +12,7 @@ use postgres_protocol::authentication::sasl::{
 use postgres_protocol::message::backend::AUTHENTICATION_TAG;
 use postgres_protocol::message::frontend;
 
-use crate::engine::wal::connection::ReplicationError;
+use super::error::ReplicationError;
 use crate::engine::wal::wire::Wire;
 
 /// Who we are.

@@ -18,78 +18,17 @@ use tokio::time::timeout;
 use crate::change::Lsn;
 use crate::config::Database;
 use crate::engine::wal::authentication::{Credentials, authenticate};
+use crate::engine::wal::error::ReplicationError;
 use crate::engine::wal::open::{Target, open, targets};
 use crate::engine::wal::wire::Wire;
 use crate::postgres::catalog::slot::SystemIdentity;
-use crate::postgres::{Class, ServerError, TlsError, fault, quote_identifier, startup_options};
+use crate::postgres::{quote_identifier, startup_options};
 
 /// CopyBothResponse, which only replication has.
 const COPY_BOTH_RESPONSE_TAG: u8 = b'W';
 /// Our `wal_sender_timeout` where the server has none: else it would keep the slot for a dead
 /// client until TCP gives up.
 const SENDER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
-
-/// The replication connection failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplicationError {
-    #[error("{0}")]
-    Server(#[from] ServerError),
-    #[error("the replication connection failed: {0}")]
-    Io(#[from] std::io::Error),
-    #[error("PostgreSQL closed the replication connection")]
-    Closed,
-    #[error("no answer on the replication connection within {0:?}; check host, port and firewall")]
-    Timeout(Duration),
-    #[error("PostgreSQL asks for a password and none is set; put one into DATABASE_URL")]
-    PasswordMissing,
-    #[error(
-        "PostgreSQL asks for authentication method {0}, which walferry has not; \
-         use scram-sha-256 in pg_hba.conf"
-    )]
-    Authentication(u32),
-    #[error("PostgreSQL does not offer TLS; set ssl = on there, or sslmode=disable here")]
-    TlsRefused,
-    #[error("the TLS handshake failed: {0}; check sslmode and sslrootcert")]
-    Handshake(String),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error("{0} is a standby; connect to the primary")]
-    Standby(String),
-    #[error(
-        "PostgreSQL does not find the publication and goes on without its changes; run \
-         `walferry migrate` to create it, then `walferry rebuild`"
-    )]
-    PublicationSkipped,
-    #[error("unexpected message instead of {0}; is there a pooler in between? connect directly")]
-    Unexpected(&'static str),
-    #[error("a message of {0} bytes is more than PostgreSQL sends")]
-    TooLarge(usize),
-}
-
-impl ReplicationError {
-    /// What to do about it.
-    #[must_use]
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Server(error) => error.class(),
-            Self::Io(_) | Self::Closed | Self::Timeout(_) | Self::Standby(_) => Class::Transient,
-            Self::PasswordMissing
-            | Self::Authentication(_)
-            | Self::TlsRefused
-            | Self::Handshake(_)
-            | Self::Tls(_)
-            | Self::PublicationSkipped
-            | Self::Unexpected(_)
-            | Self::TooLarge(_) => Class::Permanent,
-        }
-    }
-
-    /// The server goes down or is not up yet ([`fault::is_shutdown`]).
-    #[must_use]
-    pub fn is_shutdown(&self) -> bool {
-        matches!(self, Self::Server(error) if fault::is_shutdown(error.code()))
-    }
-}
 
 /// A replication session that takes commands.
 pub struct Replication {

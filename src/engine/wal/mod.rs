@@ -14,7 +14,7 @@
 
 mod authentication;
 pub mod connection;
-mod failure;
+pub mod error;
 mod feedback;
 mod open;
 pub mod pgoutput;
@@ -24,10 +24,11 @@ pub mod stream;
 pub mod transaction;
 mod wire;
 
-pub use connection::{Replication, ReplicationError, ReplicationStream};
+pub use connection::{Replication, ReplicationStream};
+pub use error::{ReplicationError, StreamError};
 pub use relation::Tables;
 pub use stats::StreamStats;
-pub use stream::{Ports, StreamError, StreamSettings, run};
+pub use stream::{Ports, StreamSettings, run};
 
 use crate::change::{Change, Lsn};
 

@@ -13,8 +13,8 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio_postgres::config::Host;
 use tokio_rustls::TlsConnector;
 
+use super::error::ReplicationError;
 use crate::config::{Database, SslMode};
-use crate::engine::wal::connection::ReplicationError;
 use crate::engine::wal::wire::Socket;
 use crate::postgres::{client_config, end_point_hash};
 

@@ -20,19 +20,22 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::error::ReplicationError;
+use super::error::TransactionError;
 use crate::change::Lsn;
 use crate::engine::wal::Captured;
-use crate::engine::wal::connection::{ReplicationError, ReplicationStream};
+use crate::engine::wal::connection::ReplicationStream;
+use crate::engine::wal::error::StreamError;
 use crate::engine::wal::feedback::{Progress, StatusTimer};
 use crate::engine::wal::pgoutput;
 use crate::engine::wal::pgoutput::{Message, Reader, Relation};
 use crate::engine::wal::relation::Tables;
 use crate::engine::wal::stats::StreamStats;
-use crate::engine::wal::transaction::{Assembler, Step, TransactionError};
-use crate::postgres::{Class, fault};
+use crate::engine::wal::transaction::{Assembler, Step};
+use crate::postgres::error;
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::source::Received;
-use crate::value::Kinds;
+use crate::value::TypeCache;
 
 /// From a reply-requested to the reply, at most: many requests get one reply.
 const REPLY_WITHIN: Duration = Duration::from_millis(100);
@@ -74,31 +77,6 @@ pub struct Ports {
     pub metrics: metrics::Source,
 }
 
-/// The stream ended other than by shutdown.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    #[error(transparent)]
-    Replication(#[from] ReplicationError),
-    #[error("{0}; this is a defect, please report it")]
-    Transaction(#[from] TransactionError),
-    #[error("cannot look up a column's type: {0}")]
-    Kinds(String),
-    #[error("PostgreSQL was silent for {0:?} although asked; the network or the server is gone")]
-    Silent(Duration),
-}
-
-impl StreamError {
-    /// What to do about it.
-    #[must_use]
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Replication(error) => error.class(),
-            Self::Transaction(_) => Class::Permanent,
-            Self::Kinds(_) | Self::Silent(_) => Class::Transient,
-        }
-    }
-}
-
 /// Streams until shutdown, which closes the connection in good order.
 ///
 /// # Errors
@@ -127,7 +105,7 @@ pub async fn run(
         settings,
         ports,
         assembler: Assembler::new(tables),
-        kinds: Kinds::new(),
+        kinds: TypeCache::new(),
         chunk: Chunk::default(),
         emitted: start,
         heard_at: now,
@@ -193,7 +171,7 @@ struct StreamLoop {
     settings: StreamSettings,
     ports: Ports,
     assembler: Assembler,
-    kinds: Kinds,
+    kinds: TypeCache,
     chunk: Chunk,
     /// The last position handed out: a commit's end, or an idle mark.
     emitted: Lsn,
@@ -322,7 +300,10 @@ impl StreamLoop {
         if !self.assembler.is_configured(relation) {
             let table = format!("{}.{}", relation.schema, relation.name);
             if !self.skipped.contains(&table) {
-                warn!(event = "table_not_configured", %table, "table is published but not configured, its changes are skipped");
+                warn!(
+                    event = "table_not_configured", %table,
+                    "table is published but not configured, its changes are skipped"
+                );
                 self.skipped.insert(table);
             }
             return Ok(());
@@ -333,7 +314,7 @@ impl StreamLoop {
         loop {
             tokio::select! {
                 loaded = &mut loading => {
-                    return loaded.map_err(|error| StreamError::Kinds(fault::sentence(&error)));
+                    return loaded.map_err(|error| StreamError::Kinds(error::sentence(&error)));
                 }
                 () = sleep_until(self.link.schedule.due_at()) => self.link.feed_back().await?,
             }

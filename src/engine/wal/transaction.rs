@@ -10,33 +10,16 @@ use foldhash::HashMap;
 
 use crate::change::{Change, Lsn, Operation, Position};
 use crate::engine::wal::Captured;
+use crate::engine::wal::error::TransactionError;
 use crate::engine::wal::pgoutput;
-use crate::engine::wal::pgoutput::{Begin, DecodeError, Message, Old, Tuple};
+use crate::engine::wal::pgoutput::{Begin, Message, Old, Tuple};
 use crate::engine::wal::relation::{Altered, Shape, Tables, Taken};
-use crate::value::Kinds;
+use crate::value::TypeCache;
 
 /// 2000-01-01 UTC, PostgreSQL's epoch, in microseconds since 1970.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 /// A scratch buffer larger than this is given back after its row.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
-
-/// The messages do not make transactions. Never the data's fault: the stream is not what it
-/// claims to be.
-#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum TransactionError {
-    #[error("the stream cannot be decoded: {0}")]
-    Decode(#[from] DecodeError),
-    #[error("a change names relation {0}, which the stream has not described")]
-    UnknownRelation(u32),
-    #[error("a row has {found} values, its relation {expected} columns")]
-    ColumnCount { expected: usize, found: usize },
-    #[error("a value is in binary format, which was not asked for")]
-    Binary,
-    #[error("message {0} came outside of a transaction")]
-    Outside(&'static str),
-    #[error("a transaction began inside another")]
-    Inside,
-}
 
 /// What a message meant for the position in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +97,7 @@ impl Assembler {
     pub fn apply(
         &mut self,
         message: &Message<'_>,
-        kinds: &Kinds,
+        kinds: &TypeCache,
         out: &mut Vec<Captured>,
     ) -> Result<Step, TransactionError> {
         match message {
@@ -259,7 +242,7 @@ mod tests {
 
     /// One line for each thing captured; `=` and a step for transactions that are not ours.
     fn lines(tables: &[&str]) -> Vec<String> {
-        let (mut assembler, kinds) = (assembler(tables), Kinds::new());
+        let (mut assembler, kinds) = (assembler(tables), TypeCache::new());
         let mut lines = Vec::new();
         for bytes in messages() {
             let mut out = Vec::new();
@@ -330,7 +313,7 @@ passed 0/102BA660"#;
 
     #[test]
     fn the_commits_time_is_unix_time() {
-        let (mut assembler, kinds) = (assembler(&["plain"]), Kinds::new());
+        let (mut assembler, kinds) = (assembler(&["plain"]), TypeCache::new());
         let mut out = Vec::new();
         for bytes in messages().iter().take(4) {
             let message = pgoutput::decode(bytes).unwrap();
@@ -344,7 +327,7 @@ passed 0/102BA660"#;
     #[test]
     fn messages_that_do_not_fit_are_errors() {
         fn check(messages: &[Message<'_>], expected: &str) {
-            let (mut assembler, kinds) = (assembler(&["plain"]), Kinds::new());
+            let (mut assembler, kinds) = (assembler(&["plain"]), TypeCache::new());
             let mut out = Vec::new();
             let found = messages
                 .iter()

@@ -9,10 +9,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::backend::{ERROR_RESPONSE_TAG, Header, NOTICE_RESPONSE_TAG};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::engine::wal::connection::ReplicationError;
+use super::error::ReplicationError;
 use crate::postgres::ServerError;
 
-/// AuditRequest of the buffer before each read.
+/// Room in the buffer before each read.
 const READ_BYTES: usize = 64 * 1024;
 /// PostgreSQL allocates at most 1 GiB for a message.
 const FRAME_BYTES_MAX: usize = 1 << 30;

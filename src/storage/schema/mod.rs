@@ -24,6 +24,7 @@ use tokio_postgres::error::SqlState;
 use super::queue::partitions;
 use super::{QueueError, doing};
 use crate::change::Lsn;
+use crate::postgres::{Disposition, Recovery};
 
 /// In the order in which they run; the place, counted from 1, is the version.
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -183,11 +184,14 @@ pub enum MigrateError {
     Queue(#[from] QueueError),
 }
 
-impl MigrateError {
-    /// Whether waiting may help, unless an SQLSTATE says otherwise.
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Busy | Self::Migration { .. } | Self::Database { .. } | Self::Queue(_))
+impl Recovery for MigrateError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Migration { source, .. } | Self::Database { source, .. } => source.disposition(),
+            Self::Queue(error) => error.disposition(),
+            Self::Busy => Disposition::Retry,
+            _ => Disposition::Operator,
+        }
     }
 }
 
@@ -232,7 +236,10 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         publication::apply(client, &plan, &mut report).await?;
         let slot_created = take_over::make_slot(client, options).await?;
         let (taken, applied) = take_over::cut(client, options, slot_created).await?;
-        tracing::info!(event = "taken_over", lsn = %taken.at, "the original system is taken over; finished jobs follow");
+        tracing::info!(
+            event = "taken_over", lsn = %taken.at,
+            "the original system is taken over; finished jobs follow"
+        );
         report.applied = applied;
         report.taken_over = Some(TakenOver { slot_created, ..taken });
     } else {

@@ -27,7 +27,7 @@ use super::{FOUNDATION, MIGRATIONS, MigrateError, MigrateOptions, TakenOver};
 use super::{database, original, patiently, quoted};
 use crate::change::Lsn;
 use crate::postgres::catalog::slot;
-use crate::postgres::catalog::slot::SlotInfo;
+use crate::postgres::catalog::slot::ReplicationSlot;
 use crate::storage::queue::partitions;
 use crate::storage::sql::lsn;
 
@@ -153,7 +153,10 @@ pub(super) async fn cut(
     let outcome = try_often(client, options).await;
     if outcome.is_err() && slot_made {
         if let Err(error) = slot::remove(client, &options.slot).await {
-            tracing::warn!(event = "slot_stays", slot = options.slot, %error, "the slot stays; it keeps WAL until dropped");
+            tracing::warn!(
+                event = "slot_stays", slot = options.slot, %error,
+                "the slot stays; it keeps WAL until dropped"
+            );
         }
     }
     outcome
@@ -252,7 +255,7 @@ async fn try_cut(
 }
 
 /// Whether the slot has every change that commits after `taken`.
-fn has_all_after(slot: &SlotInfo, taken: Lsn) -> bool {
+fn has_all_after(slot: &ReplicationSlot, taken: Lsn) -> bool {
     slot.plugin.as_deref() == Some("pgoutput")
         && slot.is_of_this_database
         && slot.confirmed_flush > Lsn(0)

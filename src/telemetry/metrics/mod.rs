@@ -10,21 +10,22 @@ pub mod http;
 pub mod lag;
 pub mod log;
 pub mod pipeline;
+mod process;
 pub mod queue;
 mod registration;
 pub mod sink;
 pub mod slot;
 pub mod source;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use prometheus::core::Collector;
-use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, Registry, TextEncoder};
 
 pub use http::Http;
 pub use pipeline::{Mode, Pipeline, Stage};
 pub use queue::Queue;
+pub use registration::MetricDescription;
 pub use sink::Sink;
 pub use slot::Slot;
 pub use source::Source;
@@ -35,6 +36,7 @@ use registration::Registration;
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
+    descriptions: Arc<[MetricDescription]>,
     pub pipeline: Pipeline,
     pub source: Source,
     pub slot: Slot,
@@ -48,7 +50,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let add = Registration(&registry);
+        let add = Registration::new(&registry);
         let build = add.gauges("build_info", "What runs; always 1.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         log::register(&add);
@@ -59,8 +61,15 @@ impl Metrics {
             sink: Sink::new(&add),
             queue: Queue::new(&add),
             http: Http::new(&add),
+            descriptions: add.into_descriptions().into(),
             registry,
         }
+    }
+
+    /// Every metric of walferry's own, whether it has a sample or not.
+    #[must_use]
+    pub fn descriptions(&self) -> &[MetricDescription] {
+        &self.descriptions
     }
 
     /// Makes the series of the configured tables and indices, so that a first increment is seen
@@ -107,7 +116,7 @@ impl Metrics {
         self.pipeline.refresh(lag::seconds(SystemTime::now()));
         let mut families = self.registry.gather();
         // The process' own figures have names that every dashboard knows, so no prefix.
-        families.extend(ProcessCollector::for_self().collect());
+        families.extend(process::gather());
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text).expect("a Vec takes what is written");
         String::from_utf8(text).expect("the text format is UTF-8")

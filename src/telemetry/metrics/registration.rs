@@ -1,6 +1,9 @@
 //! Puts metrics into the registry under the common prefix.
 
+use std::cell::RefCell;
+
 use prometheus::core::Collector;
+use prometheus::proto::MetricType;
 use prometheus::{
     Counter, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry,
@@ -17,9 +20,32 @@ pub(super) const COUNTS: &[f64] =
 pub(super) const SIZES: &[f64] =
     &[1024.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
 
-pub(super) struct Registration<'a>(pub(super) &'a Registry);
+/// A metric as it is declared, with or without samples.
+#[derive(Clone, Debug)]
+pub struct MetricDescription {
+    /// With the prefix.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    pub labels: Vec<String>,
+    pub help: String,
+}
 
-impl Registration<'_> {
+pub(super) struct Registration<'a> {
+    registry: &'a Registry,
+    made: RefCell<Vec<MetricDescription>>,
+}
+
+impl<'a> Registration<'a> {
+    pub(super) const fn new(registry: &'a Registry) -> Self {
+        Self { registry, made: RefCell::new(Vec::new()) }
+    }
+
+    /// Every metric that was registered, in the order of registration.
+    pub(super) fn into_descriptions(self) -> Vec<MetricDescription> {
+        self.made.into_inner()
+    }
+
     pub(super) fn counter(&self, name: &'static str, help: &'static str) -> IntCounter {
         self.add(IntCounter::with_opts(options(name, help)))
     }
@@ -90,10 +116,27 @@ impl Registration<'_> {
 
     pub(super) fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
         let collector = made.expect("names and labels in these files are valid");
-        let registered = self.0.register(Box::new(collector.clone()));
+        let registered = self.registry.register(Box::new(collector.clone()));
         registered.expect("names in these files differ");
+        self.made.borrow_mut().extend(descriptions(&collector));
         collector
     }
+}
+
+fn descriptions(collector: &impl Collector) -> Vec<MetricDescription> {
+    let families = collector.collect();
+    let described = collector.desc().into_iter().zip(&families);
+    let describe = described.map(|(desc, family)| MetricDescription {
+        name: desc.fq_name.clone(),
+        kind: match family.get_field_type() {
+            MetricType::COUNTER => "counter",
+            MetricType::HISTOGRAM => "histogram",
+            _ => "gauge",
+        },
+        labels: desc.variable_labels.clone(),
+        help: desc.help.clone(),
+    });
+    describe.collect()
 }
 
 /// A gauge without a sample while its value is not known.

@@ -25,8 +25,8 @@ struct Tally {
     stop: Option<(ServiceFailure, String)>,
     too_much: Vec<Action>,
     too_much_reason: String,
-    troubled: Vec<Action>,
-    trouble: Option<(ServiceFailure, String)>,
+    to_retry: Vec<Action>,
+    failure: Option<(ServiceFailure, String)>,
 }
 
 impl Dispatcher {
@@ -46,7 +46,7 @@ impl Dispatcher {
                 self.well(now);
                 self.narrow(now, bulk, &cause.sentence());
             }
-            Answered::Fault(trouble, reason) => self.fault(now, bulk, trouble, reason),
+            Answered::Fault(failure, reason) => self.fault(now, bulk, failure, reason),
             Answered::Missing(index, reason) => {
                 self.well(now);
                 self.stop(now, index, ServiceFailure::Missing, reason);
@@ -62,7 +62,7 @@ impl Dispatcher {
         if !self.service.is_open() {
             self.service = CircuitBreaker::Open;
             self.state.circuit(Circuit::Closed);
-            self.pieces.iter_mut().for_each(|piece| piece.not_before = now);
+            self.retries.iter_mut().for_each(|retry| retry.not_before = now);
             self.state.up();
         }
     }
@@ -86,22 +86,22 @@ impl Dispatcher {
                     tally.too_much.push(action);
                     tally.too_much_reason = reason;
                 }
-                Verdict::Retry(trouble, reason) => {
-                    tally.troubled.push(action);
-                    tally.trouble = Some((trouble, reason));
+                Verdict::Retry(failure, reason) => {
+                    tally.to_retry.push(action);
+                    tally.failure = Some((failure, reason));
                 }
-                Verdict::Stop(trouble, reason) => {
-                    self.state.count_retries(trouble, 1);
+                Verdict::Stop(failure, reason) => {
+                    self.state.count_retries(failure, 1);
                     self.batch.give_back(action);
-                    tally.stop = Some((trouble, reason));
+                    tally.stop = Some((failure, reason));
                 }
             }
         }
-        let overloaded = |t: &Tally| matches!(t.trouble, Some((ServiceFailure::Overloaded, _)));
+        let overloaded = |t: &Tally| matches!(t.failure, Some((ServiceFailure::Overloaded, _)));
         if tallies.iter().any(overloaded) {
-            self.pace.overloaded();
+            self.concurrency.overloaded();
         } else {
-            self.pace.well();
+            self.concurrency.well();
         }
         for (index, mut tally) in (0..).map(IndexId).zip(tallies) {
             for (outcome, documents) in Outcome::ALL.into_iter().zip(tally.done) {
@@ -128,56 +128,56 @@ impl Dispatcher {
     /// An index that took some documents is open; one that took none because of the service
     /// closes, unless these documents are known to be in trouble on their own.
     fn conclude(&mut self, now: Instant, index: IndexId, tally: Tally, attempts: u32) {
-        if let Some((trouble, reason)) = &tally.trouble {
-            self.state.count_retries(*trouble, tally.troubled.len());
-            if attempts >= ALONE_MAX && tally.troubled.len() == 1 && self.is_open(index) {
+        if let Some((failure, reason)) = &tally.failure {
+            self.state.count_retries(*failure, tally.to_retry.len());
+            if attempts >= ALONE_MAX && tally.to_retry.len() == 1 && self.is_open(index) {
                 let sentence =
                     format!("refused {attempts} times while others were taken: {reason}");
-                for action in tally.troubled {
+                for action in tally.to_retry {
                     self.batch.release(&action.document);
                     self.refuse(action, &sentence);
                 }
-            } else if tally.troubled.len() > 1
+            } else if tally.to_retry.len() > 1
                 && attempts > 0
                 && attempts.is_multiple_of(HALVED_AFTER)
             {
                 let not_before = now + PIECE.delay(attempts, fastrand::f64());
-                self.put_back(tally.troubled, attempts + 1, not_before, true);
+                self.put_back(tally.to_retry, attempts + 1, not_before, true);
             } else if tally.well || attempts > 0 {
                 let attempts = attempts + 1;
                 let not_before = now + PIECE.delay(attempts, fastrand::f64());
-                self.pieces.push(RetryBatch { actions: tally.troubled, attempts, not_before });
+                self.retries.push(RetryBatch { actions: tally.to_retry, attempts, not_before });
             } else {
-                self.stop(now, index, *trouble, reason.clone());
-                self.give_back(tally.troubled);
+                self.stop(now, index, *failure, reason.clone());
+                self.give_back(tally.to_retry);
             }
         }
-        if let Some((trouble, reason)) = tally.stop {
-            self.stop(now, index, trouble, reason);
+        if let Some((failure, reason)) = tally.stop {
+            self.stop(now, index, failure, reason);
         } else if tally.well {
             self.open(index);
         }
     }
 
-    fn fault(&mut self, now: Instant, bulk: Bulk, trouble: ServiceFailure, reason: String) {
-        self.state.count_retries(trouble, bulk.actions.len());
-        if trouble == ServiceFailure::Overloaded {
-            self.pace.overloaded();
+    fn fault(&mut self, now: Instant, bulk: Bulk, failure: ServiceFailure, reason: String) {
+        self.state.count_retries(failure, bulk.actions.len());
+        if failure == ServiceFailure::Overloaded {
+            self.concurrency.overloaded();
         }
         // While others are answered, it is this request that is in trouble.
         let alone = self.service.is_open() && self.answered_at.is_some_and(|at| at > bulk.sent_at);
         if !alone {
-            self.down(now, trouble, reason);
+            self.down(now, failure, reason);
         }
         if let Some(index) = bulk.trying {
-            self.lanes[usize::from(index.0)].gate.close(now, index_wait);
+            self.lanes[usize::from(index.0)].breaker.close(now, index_wait);
             self.give_back(bulk.actions);
             return;
         }
         let attempts = bulk.attempts + 1;
         let not_before = now + PIECE.delay(attempts, fastrand::f64());
         let halve =
-            attempts.is_multiple_of(HALVED_AFTER) && (alone || trouble == ServiceFailure::Timeout);
+            attempts.is_multiple_of(HALVED_AFTER) && (alone || failure == ServiceFailure::Timeout);
         self.put_back(bulk.actions, attempts, not_before, halve);
     }
 
@@ -204,9 +204,9 @@ impl Dispatcher {
     ) {
         if halve && actions.len() > 1 {
             let half = actions.split_off(actions.len() / 2);
-            self.pieces.push(RetryBatch { actions: half, attempts, not_before });
+            self.retries.push(RetryBatch { actions: half, attempts, not_before });
         }
-        self.pieces.push(RetryBatch { actions, attempts, not_before });
+        self.retries.push(RetryBatch { actions, attempts, not_before });
     }
 
     fn done(&mut self, action: Action, outcome: Outcome) {

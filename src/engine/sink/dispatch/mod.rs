@@ -56,8 +56,8 @@ pub struct Dispatcher {
     lanes: Vec<Lane>,
     service: CircuitBreaker,
     /// Requests to be sent again as they are. Their documents count as in flight.
-    pieces: Vec<RetryBatch>,
-    pace: AdaptiveConcurrency,
+    retries: Vec<RetryBatch>,
+    concurrency: AdaptiveConcurrency,
     bytes_max: usize,
     in_flight: usize,
     /// The index that came first in the last bulk.
@@ -72,7 +72,7 @@ pub struct Dispatcher {
 
 #[derive(Debug)]
 struct Lane {
-    gate: CircuitBreaker,
+    breaker: CircuitBreaker,
     missing: bool,
 }
 
@@ -87,14 +87,17 @@ impl Dispatcher {
     #[must_use]
     pub fn new(names: Vec<String>, limits: &Limits, state: Arc<State>) -> Self {
         let index_count = names.len();
-        let lane = || Lane { gate: CircuitBreaker::Open, missing: false };
+        let lane = || Lane { breaker: CircuitBreaker::Open, missing: false };
         Self {
             names,
             batch: PendingActions::new(index_count),
             lanes: std::iter::repeat_with(lane).take(index_count).collect(),
             service: CircuitBreaker::Open,
-            pieces: Vec::new(),
-            pace: AdaptiveConcurrency::new(limits.bulk_actions_max, limits.bulks_in_flight_max),
+            retries: Vec::new(),
+            concurrency: AdaptiveConcurrency::new(
+                limits.bulk_actions_max,
+                limits.bulks_in_flight_max,
+            ),
             bytes_max: limits.bulk_bytes_max,
             in_flight: 0,
             turn: 0,
@@ -151,14 +154,14 @@ impl Dispatcher {
         if !trying && let Some(index) = self.missing_due(now) {
             return Some(Dispatch::Check(index));
         }
-        if !trying && self.in_flight >= self.pace.in_flight() {
+        if !trying && self.in_flight >= self.concurrency.in_flight() {
             return None;
         }
         let bulk = self.next_piece(now, now).or_else(|| self.next_try(now));
         let bulk = bulk.or_else(|| self.next_fresh(now));
         // A service is tried with what there is, even before its time; what hangs comes last.
         let bulk = bulk.or_else(|| {
-            let soonest = self.pieces.iter().map(|piece| piece.not_before).min()?;
+            let soonest = self.retries.iter().map(|retry| retry.not_before).min()?;
             if trying { self.next_piece(now, soonest) } else { None }
         });
         let Some(bulk) = bulk else {
@@ -177,14 +180,14 @@ impl Dispatcher {
         if !self.service.is_open() {
             return self.service.due();
         }
-        let spare = self.in_flight < self.pace.in_flight();
+        let spare = self.in_flight < self.concurrency.in_flight();
         let lanes = (0..).map(IndexId).zip(&self.lanes).filter_map(|(index, lane)| {
             let useful = lane.missing || spare && self.batch.ready(index) > 0;
-            lane.gate.due().filter(|_| useful)
+            lane.breaker.due().filter(|_| useful)
         });
-        let pieces = self.pieces.iter().map(|piece| piece.not_before).filter(|_| spare);
+        let retries = self.retries.iter().map(|retry| retry.not_before).filter(|_| spare);
         let silence = self.asked_at.filter(|_| self.in_flight == 0).map(|at| at + SILENCE_MAX);
-        lanes.chain(pieces).chain(silence).min()
+        lanes.chain(retries).chain(silence).min()
     }
 
     /// What a look at a missing index changes.
@@ -197,7 +200,7 @@ impl Dispatcher {
         match found {
             Ok(Presence::There) => self.open(index),
             Ok(Presence::Missing(reason)) => self.stop(now, index, ServiceFailure::Missing, reason),
-            Err(_) => self.lanes[usize::from(index.0)].gate.close(now, index_wait),
+            Err(_) => self.lanes[usize::from(index.0)].breaker.close(now, index_wait),
         }
     }
 
@@ -205,7 +208,7 @@ impl Dispatcher {
     pub fn pinged(&mut self, now: Instant, found: Result<(), (ServiceFailure, String)>) {
         match found {
             Ok(()) => self.well(now),
-            Err((trouble, reason)) => self.down(now, trouble, reason),
+            Err((failure, reason)) => self.down(now, failure, reason),
         }
     }
 
@@ -222,8 +225,8 @@ impl Dispatcher {
     /// A piece whose time has come by then.
     fn next_piece(&mut self, now: Instant, by: Instant) -> Option<Bulk> {
         loop {
-            let at = self.pieces.iter().position(|piece| piece.not_before <= by)?;
-            let RetryBatch { actions, attempts, .. } = self.pieces.swap_remove(at);
+            let at = self.retries.iter().position(|retry| retry.not_before <= by)?;
+            let RetryBatch { actions, attempts, .. } = self.retries.swap_remove(at);
             let (mut open, closed): (Vec<_>, Vec<_>) =
                 actions.into_iter().partition(|action| self.is_open(action.document.index));
             self.give_back(closed);
@@ -236,11 +239,13 @@ impl Dispatcher {
 
     fn next_try(&mut self, now: Instant) -> Option<Bulk> {
         for (index, lane) in (0..).map(IndexId).zip(&mut self.lanes) {
-            if lane.missing || self.batch.ready(index) == 0 || !lane.gate.try_now(now) {
+            if lane.missing || self.batch.ready(index) == 0 || !lane.breaker.try_now(now) {
                 continue;
             }
-            let mut room =
-                Room { actions: TRY_ACTIONS_MAX.min(self.pace.actions()), bytes: self.bytes_max };
+            let mut room = Room {
+                actions: TRY_ACTIONS_MAX.min(self.concurrency.actions()),
+                bytes: self.bytes_max,
+            };
             let mut actions = Vec::new();
             self.batch.take(index, &mut actions, &mut room);
             return Some(Bulk { actions, attempts: 0, sent_at: now, trying: Some(index) });
@@ -254,13 +259,13 @@ impl Dispatcher {
         if count == 0 {
             return None;
         }
-        let mut room = Room { actions: self.pace.actions(), bytes: self.bytes_max };
+        let mut room = Room { actions: self.concurrency.actions(), bytes: self.bytes_max };
         let mut actions = Vec::with_capacity(count.min(room.actions));
         // Each index is first in its turn, so that a busy one does not starve the others.
         self.turn = (self.turn + 1) % self.lanes.len();
         for step in 0..self.lanes.len() {
             let at = (self.turn + step) % self.lanes.len();
-            if self.lanes[at].gate.is_open() {
+            if self.lanes[at].breaker.is_open() {
                 self.batch.take(index_id(at), &mut actions, &mut room);
             }
         }
@@ -268,18 +273,18 @@ impl Dispatcher {
     }
 
     fn missing_due(&mut self, now: Instant) -> Option<IndexId> {
-        let due = |lane: &mut Lane| lane.missing && lane.gate.try_now(now);
+        let due = |lane: &mut Lane| lane.missing && lane.breaker.try_now(now);
         self.lanes.iter_mut().position(due).map(index_id)
     }
 
     /// Ready actions of the open indices.
     fn fresh(&self) -> usize {
-        let open = (0..).map(IndexId).zip(&self.lanes).filter(|(_, lane)| lane.gate.is_open());
+        let open = (0..).map(IndexId).zip(&self.lanes).filter(|(_, lane)| lane.breaker.is_open());
         open.map(|(index, _)| self.batch.ready(index)).sum()
     }
 
     fn is_open(&self, index: IndexId) -> bool {
-        self.lanes[usize::from(index.0)].gate.is_open()
+        self.lanes[usize::from(index.0)].breaker.is_open()
     }
 
     fn give_back(&mut self, actions: Vec<Action>) {
@@ -296,24 +301,24 @@ impl Dispatcher {
         self.settled.extend(failed);
     }
 
-    fn down(&mut self, now: Instant, trouble: ServiceFailure, reason: String) {
+    fn down(&mut self, now: Instant, failure: ServiceFailure, reason: String) {
         self.service.close(now, |attempts| SERVICE.delay(attempts, fastrand::f64()));
         self.state.circuit(Circuit::Open);
-        self.state.down(now, trouble, reason);
+        self.state.down(now, failure, reason);
     }
 
     fn open(&mut self, index: IndexId) {
         let lane = &mut self.lanes[usize::from(index.0)];
-        if !lane.gate.is_open() {
-            *lane = Lane { gate: CircuitBreaker::Open, missing: false };
+        if !lane.breaker.is_open() {
+            *lane = Lane { breaker: CircuitBreaker::Open, missing: false };
             self.state.open(index);
         }
     }
 
-    fn stop(&mut self, now: Instant, index: IndexId, trouble: ServiceFailure, reason: String) {
+    fn stop(&mut self, now: Instant, index: IndexId, failure: ServiceFailure, reason: String) {
         let lane = &mut self.lanes[usize::from(index.0)];
-        lane.missing = trouble == ServiceFailure::Missing;
-        lane.gate.close(now, index_wait);
+        lane.missing = failure == ServiceFailure::Missing;
+        lane.breaker.close(now, index_wait);
         self.state.close(index, lane.missing, reason);
     }
 
@@ -342,7 +347,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     struct Bench {
-        schedule: Dispatcher,
+        dispatcher: Dispatcher,
         state: Arc<State>,
         now: Instant,
     }
@@ -360,32 +365,32 @@ mod tests {
         };
         let state = Arc::new(State::new(2));
         let names = vec!["a".to_owned(), "b".to_owned()];
-        let schedule = Dispatcher::new(names, &limits, Arc::clone(&state));
-        Bench { schedule, state, now: Instant::now() }
+        let dispatcher = Dispatcher::new(names, &limits, Arc::clone(&state));
+        Bench { dispatcher, state, now: Instant::now() }
     }
 
     impl Bench {
         fn push(&mut self, index: u16, ids: &str) {
             for id in ids.split(' ') {
-                self.schedule.push(action(index, id, 1, Some("{}")));
+                self.dispatcher.push(action(index, id, 1, Some("{}")));
             }
         }
 
         fn send(&mut self) -> Bulk {
-            match self.schedule.next(self.now) {
+            match self.dispatcher.next(self.now) {
                 Some(Dispatch::Send(bulk)) => bulk,
                 other => panic!("not a bulk: {other:?}"),
             }
         }
 
         fn nothing(&mut self) {
-            let errand = self.schedule.next(self.now);
-            assert!(errand.is_none(), "{errand:?}");
+            let dispatch = self.dispatcher.next(self.now);
+            assert!(dispatch.is_none(), "{dispatch:?}");
         }
 
         /// Jumps to when something is due.
         fn wait(&mut self) {
-            self.now = self.schedule.due().expect("something is due").max(self.now);
+            self.now = self.dispatcher.due().expect("something is due").max(self.now);
         }
 
         fn answer(&mut self, bulk: Bulk, statuses: &[(u16, &str)]) {
@@ -396,7 +401,7 @@ mod tests {
             };
             self.now += MS;
             let items = statuses.iter().map(item).collect();
-            self.schedule.answered(self.now, bulk, Answered::Items(items));
+            self.dispatcher.answered(self.now, bulk, Answered::Items(items));
         }
 
         /// Indexing pressure: with `huge` in it, a bulk never fits.
@@ -414,16 +419,16 @@ mod tests {
             let items =
                 bulk.actions.iter().map(|_| Item { status, error: error.clone() }).collect();
             self.now += MS;
-            self.schedule.answered(self.now, bulk, Answered::Items(items));
+            self.dispatcher.answered(self.now, bulk, Answered::Items(items));
         }
 
-        fn fail(&mut self, bulk: Bulk, trouble: ServiceFailure) {
+        fn fail(&mut self, bulk: Bulk, failure: ServiceFailure) {
             self.now += MS;
-            self.schedule.answered(self.now, bulk, Answered::Fault(trouble, "why".to_owned()));
+            self.dispatcher.answered(self.now, bulk, Answered::Fault(failure, "why".to_owned()));
         }
 
         fn settled(&mut self) -> (usize, Vec<String>) {
-            let pending_batches = self.schedule.take_settled();
+            let pending_batches = self.dispatcher.take_settled();
             let failures = pending_batches.iter().flat_map(|pending| pending.take_failures());
             (pending_batches.len(), failures.map(|failure| failure.error).collect())
         }
@@ -450,7 +455,7 @@ mod tests {
         bench.answer(third, &[(200, ""), (201, ""), (201, "")]);
         assert_eq!(bench.settled(), (5, vec![]));
         assert_eq!(bench.state.documents(Outcome::Superseded), 1);
-        assert_eq!(bench.schedule.take_written().collect::<Vec<_>>(), [IndexId(0), IndexId(1)]);
+        assert_eq!(bench.dispatcher.take_written().collect::<Vec<_>>(), [IndexId(0), IndexId(1)]);
     }
 
     #[test]
@@ -461,7 +466,7 @@ mod tests {
         bench.answer(bulk, &[(201, ""), (400, "document_parsing_exception"), (201, "")]);
         let (count, failures) = bench.settled();
         assert_eq!((count, failures), (3, vec!["a/y: document_parsing_exception".to_owned()]));
-        assert!(bench.schedule.is_empty());
+        assert!(bench.dispatcher.is_empty());
     }
 
     #[test]
@@ -472,7 +477,7 @@ mod tests {
         bench.answer(bulk, &[(201, ""), (429, "es_rejected_execution_exception"), (503, "")]);
         assert_eq!(bench.settled(), (1, vec![]));
         bench.nothing();
-        bench.schedule.push(action(0, "y", 7, None));
+        bench.dispatcher.push(action(0, "y", 7, None));
         bench.wait();
         let again = bench.send();
         assert_eq!(ids(&again), "y z");
@@ -508,19 +513,19 @@ mod tests {
     #[test]
     fn a_service_with_nothing_to_send_is_pinged() {
         let mut bench = bench(8, 2);
-        bench.schedule.pinged(bench.now, Err((ServiceFailure::Timeout, "why".to_owned())));
+        bench.dispatcher.pinged(bench.now, Err((ServiceFailure::Timeout, "why".to_owned())));
         bench.nothing();
         bench.wait();
-        assert!(matches!(bench.schedule.next(bench.now), Some(Dispatch::Ping)));
+        assert!(matches!(bench.dispatcher.next(bench.now), Some(Dispatch::Ping)));
         bench.nothing();
-        bench.schedule.pinged(bench.now, Ok(()));
+        bench.dispatcher.pinged(bench.now, Ok(()));
         // And again once it has been idle for a while, so that its end does not go unnoticed.
-        assert_eq!(bench.schedule.due(), Some(bench.now + SILENCE_MAX));
+        assert_eq!(bench.dispatcher.due(), Some(bench.now + SILENCE_MAX));
         bench.nothing();
         bench.now += SILENCE_MAX;
-        assert!(matches!(bench.schedule.next(bench.now), Some(Dispatch::Ping)));
+        assert!(matches!(bench.dispatcher.next(bench.now), Some(Dispatch::Ping)));
         bench.nothing();
-        assert_eq!(bench.schedule.due(), Some(bench.now + SILENCE_MAX));
+        assert_eq!(bench.dispatcher.due(), Some(bench.now + SILENCE_MAX));
     }
 
     #[test]
@@ -528,7 +533,7 @@ mod tests {
         let mut bench = bench(8, 2);
         bench.push(0, "a b huge c");
         let mut sent = Vec::new();
-        while let Some(Dispatch::Send(bulk)) = bench.schedule.next(bench.now) {
+        while let Some(Dispatch::Send(bulk)) = bench.dispatcher.next(bench.now) {
             sent.push(ids(&bulk));
             bench.answer_pressed(bulk, "huge");
         }
@@ -581,9 +586,9 @@ mod tests {
         bench.nothing();
         for found in [Presence::Missing("gone".to_owned()), Presence::There] {
             bench.wait();
-            assert!(matches!(bench.schedule.next(bench.now), Some(Dispatch::Check(IndexId(0)))));
+            assert!(matches!(bench.dispatcher.next(bench.now), Some(Dispatch::Check(IndexId(0)))));
             bench.nothing();
-            bench.schedule.checked(bench.now, IndexId(0), Ok(found));
+            bench.dispatcher.checked(bench.now, IndexId(0), Ok(found));
         }
         assert_eq!(ids(&bench.send()), "x");
     }
@@ -595,7 +600,7 @@ mod tests {
         bench.push(1, "y");
         let bulk = bench.send();
         let missing = Answered::Missing(IndexId(0), "gone".to_owned());
-        bench.schedule.answered(bench.now, bulk, missing);
+        bench.dispatcher.answered(bench.now, bulk, missing);
         assert_eq!(ids(&bench.send()), "y");
     }
 
@@ -605,10 +610,10 @@ mod tests {
             let mut bench = bench(8, 1);
             let names = ["bad", "b", "c", "d", "e", "f", "g", "h"];
             bench.push(0, &names[..size].join(" "));
-            while !bench.schedule.is_empty() {
+            while !bench.dispatcher.is_empty() {
                 let bulk = bench.send();
                 if bulk.actions.iter().any(|a| &*a.document.id == "bad") {
-                    bench.schedule.answered(bench.now, bulk, Answered::TooLarge);
+                    bench.dispatcher.answered(bench.now, bulk, Answered::TooLarge);
                 } else {
                     let count = bulk.actions.len();
                     bench.answer(bulk, &vec![(201, ""); count]);
@@ -628,7 +633,7 @@ mod tests {
         for round in 0..40 {
             let good = format!("g{round}");
             bench.push(1, &good);
-            while let Some(Dispatch::Send(bulk)) = bench.schedule.next(bench.now) {
+            while let Some(Dispatch::Send(bulk)) = bench.dispatcher.next(bench.now) {
                 if bulk.actions.iter().any(|a| &*a.document.id == "bad") {
                     bench.fail(bulk, ServiceFailure::Timeout);
                 } else {
@@ -640,13 +645,13 @@ mod tests {
             bench.wait();
         }
         assert!(done >= 40, "{done}");
-        assert!(bench.schedule.batch.len() <= 2, "only the one that hangs is left");
+        assert!(bench.dispatcher.batch.len() <= 2, "only the one that hangs is left");
     }
 
     #[test]
     fn what_cannot_be_sent_fails_at_once() {
         let mut bench = bench(8, 2);
-        bench.schedule.push(action(0, "", 1, None));
+        bench.dispatcher.push(action(0, "", 1, None));
         bench.nothing();
         assert_eq!(bench.settled(), (1, vec!["a/: the document's id is empty".to_owned()]));
     }

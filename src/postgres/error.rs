@@ -1,23 +1,33 @@
-//! What an error of PostgreSQL means for what happens next: try again, or stop and say why.
+//! Errors of PostgreSQL: their sentences, and whether another attempt can succeed.
 //!
-//! No sentence made here holds a password, a query's parameters or a row's value: of errors about
-//! data (SQLSTATE classes 22 and 23) only the code is told, and `DETAIL` never is.
+//! No sentence contains a password, a query parameter or a row value. Of errors about data
+//! (SQLSTATE classes 22 and 23), the sentence contains the code only. `DETAIL` is never used.
 
+use std::error::Error;
 use std::fmt;
 
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::ErrorFields;
 
-/// What to do about an error.
+use crate::telemetry::error_chain;
+
+/// How an error is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Trying again gives the same answer until somebody changes something.
-    Permanent,
-    /// It passes: wait and try again, for ever.
-    Transient,
+pub enum Disposition {
+    /// The error is transient: the operation is repeated, without a limit.
+    Retry,
+    /// Another attempt fails in the same way until an operator changes something.
+    Operator,
 }
 
-/// SQLSTATEs that no waiting mends.
+/// An error that defines how it is handled. Each module implements this for its own errors;
+/// `engine::run` acts on the result.
+pub trait Recovery: Error {
+    /// How this error is handled.
+    fn disposition(&self) -> Disposition;
+}
+
+/// The SQLSTATEs that need an operator (PostgreSQL, "PostgreSQL Error Codes").
 const PERMANENT: &[&str] = &[
     "28000", // invalid_authorization_specification: pg_hba.conf, no such role, not a replication role
     "28P01", // invalid_password
@@ -37,66 +47,57 @@ const PERMANENT: &[&str] = &[
     "08P01", // protocol_violation: a pooler, or no PostgreSQL at all
 ];
 
-/// What to do about a SQLSTATE. Unknown ones count as transient: waiting is safe, giving up is
-/// not.
-#[must_use]
-pub fn class_of(code: &str) -> Class {
-    if PERMANENT.contains(&code) { Class::Permanent } else { Class::Transient }
+/// How a SQLSTATE is handled. An unknown one counts as transient, because waiting loses nothing.
+fn of_sqlstate(code: &str) -> Disposition {
+    if PERMANENT.contains(&code) { Disposition::Operator } else { Disposition::Retry }
 }
 
-/// What to do about an error of a SQL session. Without a SQLSTATE it is the connection's.
-#[must_use]
-pub fn class(error: &tokio_postgres::Error) -> Class {
-    error.code().map_or(Class::Transient, |code| class_of(code.code()))
+impl Recovery for tokio_postgres::Error {
+    /// By the SQLSTATE. An error without one is a failure of the connection, which is transient.
+    fn disposition(&self) -> Disposition {
+        self.code().map_or(Disposition::Retry, |code| of_sqlstate(code.code()))
+    }
 }
 
-/// The server goes down or is not up yet: let go of the replication connection soon, or a fast
-/// shutdown waits for it.
+/// True if the SQLSTATE reports that the server is shutting down or starting up. The replication
+/// connection is closed then, because a fast shutdown waits for it.
 #[must_use]
 pub fn is_shutdown(code: &str) -> bool {
     matches!(code, "57P01" | "57P02" | "57P03")
 }
 
-/// One sentence about an error of a SQL session, with its SQLSTATE and a remedy where there is
-/// one.
+/// An error and its causes as one sentence, without repetitions. Errors of the server are printed
+/// as [`ServerError`]: without `DETAIL`, and with a remedy if one is known.
 #[must_use]
-pub fn sentence(error: &tokio_postgres::Error) -> String {
-    if let Some(error) = error.as_db_error() {
-        return ServerError::new(error.code().code(), error.message()).to_string();
-    }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
+pub fn sentence(error: &(dyn Error + 'static)) -> String {
+    error_chain::sentence_with(error, |link| {
+        let server = link.downcast_ref::<tokio_postgres::Error>()?.as_db_error()?;
+        Some(ServerError::new(server.code().code(), server.message()).to_string())
+    })
 }
 
-/// An ErrorResponse: what it says, without its `DETAIL`.
+/// An ErrorResponse of the server, without its `DETAIL` (protocol section "Error and Notice
+/// Message Fields").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerError {
     code: String,
     message: String,
 }
 
-impl std::error::Error for ServerError {}
+impl Error for ServerError {}
 
 impl ServerError {
-    /// From a SQLSTATE and the server's message.
+    /// An error with a SQLSTATE and the server's primary message.
     #[must_use]
     pub fn new(code: &str, message: &str) -> Self {
         Self { code: code.to_owned(), message: message.to_owned() }
     }
 
-    /// From the fields of an ErrorResponse; what is missing is empty.
+    /// An error from the fields of an ErrorResponse. A missing field is empty.
     #[must_use]
     pub fn from_fields(mut fields: ErrorFields<'_>) -> Self {
-        let (mut code, mut message) = (String::new(), String::new());
+        let mut code = String::new();
+        let mut message = String::new();
         while let Ok(Some(field)) = fields.next() {
             let value = || String::from_utf8_lossy(field.value_bytes()).into_owned();
             match field.type_() {
@@ -114,13 +115,7 @@ impl ServerError {
         &self.code
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn class(&self) -> Class {
-        if self.is_pooler() { Class::Permanent } else { class_of(&self.code) }
-    }
-
-    /// A pooler answers for the server: it has no replication, and hands one session to many.
+    /// True if a connection pooler sent the error. Poolers do not support replication.
     #[must_use]
     pub fn is_pooler(&self) -> bool {
         let text = self.message.to_ascii_lowercase();
@@ -131,6 +126,7 @@ impl ServerError {
             || (self.code == "08P01" && text.contains("replication"))
     }
 
+    /// The action that an operator can take, as the end of a sentence.
     fn remedy(&self) -> Option<&'static str> {
         if self.is_pooler() {
             return Some("connect directly to PostgreSQL, not through a pooler");
@@ -168,6 +164,12 @@ impl ServerError {
     }
 }
 
+impl Recovery for ServerError {
+    fn disposition(&self) -> Disposition {
+        if self.is_pooler() { Disposition::Operator } else { of_sqlstate(&self.code) }
+    }
+}
+
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.code.starts_with("22") && self.code != "22023" || self.code.starts_with("23") {
@@ -186,12 +188,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waiting_does_not_mend_is_permanent() {
+    fn errors_that_need_an_operator_are_permanent() {
         for code in ["28P01", "28000", "42704", "55000", "42501", "3D000", "58P01", "08P01"] {
-            assert_eq!(class_of(code), Class::Permanent, "{code}");
+            assert_eq!(of_sqlstate(code), Disposition::Operator, "{code}");
         }
         for code in ["57P01", "57P03", "53300", "55006", "08006", "08003", "40001", "XX000"] {
-            assert_eq!(class_of(code), Class::Transient, "{code}");
+            assert_eq!(of_sqlstate(code), Disposition::Retry, "{code}");
         }
     }
 
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_of_a_row_is_told() {
+    fn a_sentence_contains_no_row_value() {
         check(
             "22P02",
             "invalid input syntax for type integer: \"secret\"",

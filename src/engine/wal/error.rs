@@ -1,0 +1,141 @@
+//! What can fail on the way from the slot's bytes to changes, and what is to be done about it.
+//!
+//! Not here: the waits between attempts (`engine::run`), and the counter of failures
+//! (`telemetry::metrics::source`).
+
+use std::time::Duration;
+
+use super::pgoutput::DecodeError;
+use crate::postgres::{Disposition, Recovery, ServerError, TlsError, error};
+use crate::telemetry::metrics::source::Failure;
+
+/// The replication connection failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicationError {
+    #[error("{0}")]
+    Server(#[from] ServerError),
+    #[error("the replication connection failed: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("PostgreSQL closed the replication connection")]
+    Closed,
+    #[error("no answer on the replication connection within {0:?}; check host, port and firewall")]
+    Timeout(Duration),
+    #[error("PostgreSQL asks for a password and none is set; put one into DATABASE_URL")]
+    PasswordMissing,
+    #[error(
+        "PostgreSQL asks for authentication method {0}, which walferry has not; \
+         use scram-sha-256 in pg_hba.conf"
+    )]
+    Authentication(u32),
+    #[error("PostgreSQL does not offer TLS; set ssl = on there, or sslmode=disable here")]
+    TlsRefused,
+    #[error("the TLS handshake failed: {0}; check sslmode and sslrootcert")]
+    Handshake(String),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("{0} is a standby; connect to the primary")]
+    Standby(String),
+    #[error(
+        "PostgreSQL does not find the publication and goes on without its changes; run \
+         `walferry migrate` to create it, then `walferry rebuild`"
+    )]
+    PublicationSkipped,
+    #[error("unexpected message instead of {0}; is there a pooler in between? connect directly")]
+    Unexpected(&'static str),
+    #[error("a message of {0} bytes is more than PostgreSQL sends")]
+    TooLarge(usize),
+}
+
+impl Recovery for ReplicationError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Server(error) => error.disposition(),
+            Self::Io(_) | Self::Closed | Self::Timeout(_) | Self::Standby(_) => Disposition::Retry,
+            Self::PasswordMissing
+            | Self::Authentication(_)
+            | Self::TlsRefused
+            | Self::Handshake(_)
+            | Self::Tls(_)
+            | Self::PublicationSkipped
+            | Self::Unexpected(_)
+            | Self::TooLarge(_) => Disposition::Operator,
+        }
+    }
+}
+
+impl ReplicationError {
+    /// The server goes down or is not up yet ([`error::is_shutdown`]).
+    #[must_use]
+    pub fn is_shutdown(&self) -> bool {
+        matches!(self, Self::Server(error) if error::is_shutdown(error.code()))
+    }
+
+    /// The label under which it is counted.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Io(_) | Self::Closed | Self::Timeout(_) => Failure::Connection,
+            Self::Server(_) | Self::Standby(_) | Self::PublicationSkipped => Failure::Server,
+            Self::PasswordMissing
+            | Self::Authentication(_)
+            | Self::TlsRefused
+            | Self::Handshake(_)
+            | Self::Tls(_) => Failure::Refused,
+            Self::Unexpected(_) | Self::TooLarge(_) => Failure::Protocol,
+        }
+    }
+}
+
+/// The messages do not make transactions. Never the data's fault: the stream is not what it
+/// claims to be.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TransactionError {
+    #[error("the stream cannot be decoded: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("a change names relation {0}, which the stream has not described")]
+    UnknownRelation(u32),
+    #[error("a row has {found} values, its relation {expected} columns")]
+    ColumnCount { expected: usize, found: usize },
+    #[error("a value is in binary format, which was not asked for")]
+    Binary,
+    #[error("message {0} came outside of a transaction")]
+    Outside(&'static str),
+    #[error("a transaction began inside another")]
+    Inside,
+}
+
+/// The stream ended other than by shutdown.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
+    #[error("{0}; this is a defect, please report it")]
+    Transaction(#[from] TransactionError),
+    #[error("cannot look up a column's type: {0}")]
+    Kinds(String),
+    #[error("PostgreSQL was silent for {0:?} although asked; the network or the server is gone")]
+    Silent(Duration),
+}
+
+impl Recovery for StreamError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Replication(error) => error.disposition(),
+            Self::Transaction(_) => Disposition::Operator,
+            Self::Kinds(_) | Self::Silent(_) => Disposition::Retry,
+        }
+    }
+}
+
+impl StreamError {
+    /// The label under which it is counted.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Replication(error) => error.failure(),
+            Self::Silent(_) => Failure::Connection,
+            Self::Kinds(_) => Failure::Server,
+            Self::Transaction(_) => Failure::Protocol,
+        }
+    }
+}
