@@ -46,7 +46,7 @@ pub struct Counts {
     pub processing: i64,
     pub completed: i64,
     pub failed: i64,
-    /// `processing` for longer than 30 s. Only the oldest 10,000 are looked at: that many are bad
+    /// `processing` for longer than 30 s. Only the oldest 10,000 are read: that many are bad
     /// enough, and the answer must not wait.
     pub stuck: i64,
     /// Milliseconds from a change's commit to its job's end.
@@ -77,7 +77,7 @@ pub enum SlotState {
     Known(Slot),
     /// There is no such slot.
     Missing,
-    /// walferry's role may not look.
+    /// walferry's role may not read slots.
     Refused,
 }
 
@@ -157,7 +157,7 @@ pub async fn read(client: &Client, slot: &str) -> Result<Sample, QueueError> {
     rest_of(&row, counts, state).map_err(doing(reading))
 }
 
-/// A role that may not look at slots costs these figures and nothing else.
+/// A role that may not read slots costs these figures and nothing else.
 async fn slot_state(client: &Client, slot: &str) -> Result<SlotState, QueueError> {
     match catalog::slot::inspect(client, slot).await {
         Ok(Some(found)) => Ok(SlotState::Known(Slot {

@@ -1,6 +1,6 @@
 //! Which jobs are meant: conditions that must all hold, as SQL with parameters. Pure.
 //!
-//! Not here: what is done with the jobs (`look`, `operate`).
+//! Not here: what is done with the jobs (`list`, `operations`).
 
 use std::time::SystemTime;
 

@@ -1,8 +1,8 @@
-//! Looks at jobs, for people: lists, single jobs, a record's history. Never `change_data` whole.
+//! Lists of jobs for people, such as a record's history. Never `change_data` whole.
 //!
-//! Every look is bounded: by an index, a limit, or the session's `statement_timeout`.
+//! Every query is bounded: by an index, a limit, or the session's `statement_timeout`.
 //!
-//! Not here: changing anything (`operate`).
+//! Not here: changing anything (`operations`).
 
 use tokio_postgres::{Client, Row};
 
@@ -52,7 +52,7 @@ pub async fn jobs(
     let conditions = filter.conditions(tables);
     let (from, where_) = ("public.elasticsearch_sync_queue", &conditions.sql);
     let (skip, take, window) = (conditions.after(1), conditions.after(2), conditions.after(3));
-    // Which rows are looked at; the newest of them are shown.
+    // Which rows are read; the newest of them are shown.
     let inner = match filter.status {
         _ if filter.is_narrow() => format!("where {where_} limit {window}"),
         Some(Status::Completed) => {
