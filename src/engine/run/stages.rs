@@ -19,13 +19,13 @@ use crate::engine::checkpoint;
 use crate::engine::checkpoint::Progress;
 use crate::engine::feed::Mode;
 use crate::engine::recorder;
-use crate::engine::recorder::{Counters, LiveRequest, Recorder};
+use crate::engine::recorder::{Recorder, RecorderChannels, RecorderMetrics};
 use crate::engine::sink::state::State;
 use crate::engine::supervisor;
 use crate::engine::supervisor::retention_guard::{RetentionGuard, default_limit};
 use crate::engine::supervisor::{Supervisor, SupervisorError, rescue, upkeep};
 use crate::engine::wal;
-use crate::engine::wal::{Captured, StreamSettings, StreamStats, Tables};
+use crate::engine::wal::{StreamSettings, StreamStats, Tables};
 use crate::postgres::Class;
 use crate::storage::control;
 use crate::storage::queue::record;
@@ -221,7 +221,15 @@ async fn spawn(
     };
     let stores = Stores::open(context, prepared).await?;
 
-    let recorder = recorder(context, channels, stores.storage, (changes, live_requests));
+    let recorder_channels = RecorderChannels {
+        changes,
+        requests: live_requests,
+        recorded_end: channels.recorded_end.clone(),
+        capture_only: channels.capture_only.subscribe(),
+        mode: channels.mode.subscribe(),
+        progress: channels.progress.subscribe(),
+    };
+    let recorder = recorder(context, stores.storage, recorder_channels, channels.alive.clone());
     let stop = tokens.stop.clone();
     tasks.flow.spawn(async move { recorder::run(recorder, stop).await.map_err(judge) });
     let (settler, progress) = (stores.settler, channels.progress.clone());
@@ -275,28 +283,14 @@ async fn spawn(
     Ok(tasks)
 }
 
-/// What writes the jobs.
 fn recorder(
     context: &Context,
-    channels: &Channels,
     storage: record::Recorder,
-    (changes, requests): (mpsc::Receiver<Vec<Captured>>, mpsc::Receiver<LiveRequest>),
+    channels: RecorderChannels,
+    in_flight: InFlight,
 ) -> Recorder {
-    Recorder {
-        recorded: storage.recorded(),
-        storage,
-        limits: context.config.limits.clone(),
-        recorded_end: channels.recorded_end.clone(),
-        changes,
-        requests,
-        capture_only: channels.capture_only.subscribe(),
-        mode: channels.mode.subscribe(),
-        alive: channels.alive.clone(),
-        progress: channels.progress.subscribe(),
-        stalled: false,
-        metrics: context.metrics.pipeline.clone(),
-        counters: Counters::new(&context.metrics.source, &context.tables),
-    }
+    let metrics = RecorderMetrics::new(&context.metrics, &context.tables);
+    Recorder::new(storage, &context.config.limits, channels, in_flight, metrics)
 }
 
 /// Duties that wait for nothing in the flow.
