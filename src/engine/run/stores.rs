@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::prepare::Prepared;
-use super::stages::judge;
+use super::spawn::judge;
 use super::{Context, Fault};
 use crate::storage::queue::claim::Claimer;
 use crate::storage::queue::record;
