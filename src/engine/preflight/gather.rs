@@ -16,7 +16,7 @@ use super::facts::{
 use crate::change::Lsn;
 use crate::config::Config;
 use crate::postgres::catalog::slot;
-use crate::postgres::catalog::slot::SlotInfo;
+use crate::postgres::catalog::slot::ReplicationSlot;
 use crate::storage::sql::{bigint, lsn};
 
 /// The session failed while looking.
@@ -123,7 +123,7 @@ pub async fn gather(
 async fn stored(
     client: &Client,
     name: &str,
-    slot: Option<&SlotInfo>,
+    slot: Option<&ReplicationSlot>,
 ) -> Result<StoredFacts, tokio_postgres::Error> {
     let Some(row) = client.query_opt(STORED, &[&name]).await? else {
         return Ok(StoredFacts::default());
@@ -137,7 +137,7 @@ async fn stored(
     })
 }
 
-fn slot_facts(slot: &SlotInfo) -> SlotFacts {
+fn slot_facts(slot: &ReplicationSlot) -> SlotFacts {
     SlotFacts {
         plugin: slot.plugin.clone().unwrap_or_default(),
         database: slot.database.clone().unwrap_or_default(),

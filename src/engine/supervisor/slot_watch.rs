@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::{Supervisor, SupervisorError};
 use crate::postgres::catalog;
-use crate::postgres::catalog::slot::SlotInfo;
+use crate::postgres::catalog::slot::ReplicationSlot;
 use crate::telemetry::metrics::lag::{Look, Seen, seconds};
 use crate::telemetry::metrics::slot::Figures;
 
@@ -87,7 +87,7 @@ impl Supervisor {
     }
 }
 
-fn figures(slot: SlotInfo) -> Figures {
+fn figures(slot: ReplicationSlot) -> Figures {
     Figures {
         active: slot.is_active,
         wal_status: slot.wal_status,

@@ -12,19 +12,24 @@ use tokio_postgres::{Client, Error, GenericClient};
 
 use crate::change::Lsn;
 
-/// Which cluster this is, and where it stands.
+/// The identity of a database cluster, as `IDENTIFY_SYSTEM` returns it (protocol section
+/// "Streaming Replication Protocol").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemIdentity {
+    /// The unique identifier of the cluster.
     pub system_identifier: String,
+    /// The current timeline.
     pub timeline: u32,
-    /// The flushed end of the WAL.
+    /// The current WAL flush location.
     pub wal_end: Lsn,
 }
 
-/// A row of `pg_replication_slots`.
+/// A row of `pg_replication_slots` (PostgreSQL, "System Views").
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotInfo {
+pub struct ReplicationSlot {
+    /// The output plugin; `None` for a physical slot.
     pub plugin: Option<String>,
+    /// The database of a logical slot.
     pub database: Option<String>,
     /// That database is the one of the session that asked.
     pub is_of_this_database: bool,
@@ -33,14 +38,16 @@ pub struct SlotInfo {
     pub active_pid: Option<i32>,
     /// Zero while the slot is being created.
     pub confirmed_flush: Lsn,
+    /// The oldest WAL that the slot may still need; zero if unknown.
     pub restart_lsn: Lsn,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
-    /// PostgreSQL 17 and later.
+    /// Why the slot was invalidated. PostgreSQL 17 and later.
     pub invalidation_reason: Option<String>,
-    /// Bytes that may be written before the slot is in danger; `None` where that is unlimited.
+    /// The WAL in bytes that can be written before the slot can be lost; `None` if
+    /// `max_slot_wal_keep_size` is unlimited.
     pub safe_wal_size: Option<i64>,
-    /// Bytes of WAL that the server keeps for this slot.
+    /// The WAL in bytes from `restart_lsn` to the current write location.
     pub retained_bytes: u64,
     /// Bytes of WAL between the server's end and what is acknowledged.
     pub unconfirmed_bytes: u64,
@@ -61,11 +68,11 @@ const CREATE: &str = "select pg_catalog.pg_create_logical_replication_slot($1, '
 const DROP: &str = "select pg_catalog.pg_drop_replication_slot(slot_name)
     from pg_catalog.pg_replication_slots where slot_name = $1";
 
-/// Reads a slot; `None` where there is none of that name.
+/// Reads a slot; `None` if it does not exist.
 ///
 /// # Errors
-/// What the query returns.
-pub async fn inspect(client: &Client, slot: &str) -> Result<Option<SlotInfo>, Error> {
+/// The error of the query.
+pub async fn inspect(client: &Client, slot: &str) -> Result<Option<ReplicationSlot>, Error> {
     let Some(row) = client.query_opt(INSPECT, &[&slot]).await? else { return Ok(None) };
     let lsn = |column: &str| -> Result<Option<Lsn>, Error> {
         let lsn: Option<PgLsn> = row.try_get(column)?;
@@ -75,7 +82,7 @@ pub async fn inspect(client: &Client, slot: &str) -> Result<Option<SlotInfo>, Er
     let restart_lsn = lsn("restart_lsn")?;
     let wal_end = lsn("wal_lsn")?.unwrap_or_default();
     let bytes_since = |lsn: Option<Lsn>| lsn.map_or(0, |lsn| wal_end.0.saturating_sub(lsn.0));
-    Ok(Some(SlotInfo {
+    Ok(Some(ReplicationSlot {
         plugin: row.try_get("plugin")?,
         database: row.try_get("database")?,
         is_of_this_database: row.try_get("is_of_this_database")?,
@@ -128,10 +135,13 @@ pub async fn terminate_reader(client: &Client, slot: &str) -> Result<Option<i32>
 /// What is stored about the slot and its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredIdentity {
+    /// The unique identifier of the cluster.
     pub system_identifier: String,
+    /// The timeline.
     pub timeline: u32,
-    /// The highest LSN that was ever allowed to be acknowledged; the slot's consistent point at
-    /// first. The slot can be behind it (a crash of the server rewinds it), never ahead.
+    /// The highest LSN that walferry was allowed to confirm, at first the slot's consistent
+    /// point. The slot's own position can be lower (a crash of the server resets it to the last
+    /// checkpoint), but not higher.
     pub acknowledged: Lsn,
 }
 
@@ -175,24 +185,25 @@ pub enum SlotError {
     OtherTimeline { found: u32, stored: u32 },
 }
 
-/// Whether the stream can go on where we stopped.
+/// Checks that streaming can continue at the stored position.
 ///
 /// # Errors
-/// [`SlotError`], where going on would leave a gap or mix two histories. None of them passes by
-/// waiting.
+/// [`SlotError`] if streaming would skip changes or mix two histories. All of these need an
+/// operator; waiting does not help.
 pub fn compare(
     slot: &str,
     stored: &StoredIdentity,
     system: &SystemIdentity,
-    actual: Option<&SlotInfo>,
+    actual: Option<&ReplicationSlot>,
 ) -> Result<(), SlotError> {
     if stored.system_identifier != system.system_identifier {
-        let (found, stored) = (system.system_identifier.clone(), stored.system_identifier.clone());
-        return Err(SlotError::OtherSystem { found, stored });
+        return Err(SlotError::OtherSystem {
+            found: system.system_identifier.clone(),
+            stored: stored.system_identifier.clone(),
+        });
     }
     if stored.timeline != system.timeline {
-        let (found, stored) = (system.timeline, stored.timeline);
-        return Err(SlotError::OtherTimeline { found, stored });
+        return Err(SlotError::OtherTimeline { found: system.timeline, stored: stored.timeline });
     }
     let actual = actual.ok_or_else(|| SlotError::Missing { slot: slot.to_owned() })?;
     usable(slot, actual)?;
@@ -206,11 +217,11 @@ pub fn compare(
     Ok(())
 }
 
-/// Whether the slot can be read at all: ours by its plugin, and not invalidated.
+/// Checks that the slot uses the plugin `pgoutput` and is not invalidated.
 ///
 /// # Errors
 /// [`SlotError::Foreign`], [`SlotError::Lost`].
-pub fn usable(slot: &str, actual: &SlotInfo) -> Result<(), SlotError> {
+pub fn usable(slot: &str, actual: &ReplicationSlot) -> Result<(), SlotError> {
     if actual.plugin.as_deref() != Some("pgoutput") {
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
         return Err(SlotError::Foreign {
@@ -239,8 +250,8 @@ mod tests {
         StoredIdentity { system_identifier: "7".to_owned(), timeline: 1, acknowledged: Lsn(500) }
     }
 
-    fn slot() -> SlotInfo {
-        SlotInfo {
+    fn slot() -> ReplicationSlot {
+        ReplicationSlot {
             plugin: Some("pgoutput".to_owned()),
             database: Some("app".to_owned()),
             is_of_this_database: true,
@@ -257,7 +268,7 @@ mod tests {
         }
     }
 
-    fn check(system: &SystemIdentity, slot: Option<&SlotInfo>, expected: Result<(), &str>) {
+    fn check(system: &SystemIdentity, slot: Option<&ReplicationSlot>, expected: Result<(), &str>) {
         let found = compare("s", &stored(), system, slot).map_err(|error| error.to_string());
         match (&found, expected) {
             (Ok(()), Ok(())) => {}
@@ -267,26 +278,27 @@ mod tests {
     }
 
     #[test]
-    fn the_slot_we_know_may_be_behind_but_not_ahead() {
+    fn the_slot_may_be_behind_the_stored_position_but_not_ahead() {
         check(&system(), Some(&slot()), Ok(()));
-        check(&system(), Some(&SlotInfo { confirmed_flush: Lsn(300), ..slot() }), Ok(()));
-        let ahead = SlotInfo { confirmed_flush: Lsn(501), ..slot() };
+        check(&system(), Some(&ReplicationSlot { confirmed_flush: Lsn(300), ..slot() }), Ok(()));
+        let ahead = ReplicationSlot { confirmed_flush: Lsn(501), ..slot() };
         check(&system(), Some(&ahead), Err("confirmed up to 0/1F5, but only 0/1F4"));
     }
 
     #[test]
-    fn a_slot_that_is_gone_lost_or_foreign_is_refused() {
+    fn a_missing_lost_or_foreign_slot_is_refused() {
         check(&system(), None, Err("does not exist"));
-        let lost = SlotInfo { wal_status: Some("lost".to_owned()), ..slot() };
+        let lost = ReplicationSlot { wal_status: Some("lost".to_owned()), ..slot() };
         check(&system(), Some(&lost), Err("wal_status is lost"));
-        let idle = SlotInfo { invalidation_reason: Some("idle_timeout".to_owned()), ..slot() };
+        let idle =
+            ReplicationSlot { invalidation_reason: Some("idle_timeout".to_owned()), ..slot() };
         check(&system(), Some(&idle), Err("idle_timeout"));
-        let foreign = SlotInfo { plugin: Some("wal2json".to_owned()), ..slot() };
+        let foreign = ReplicationSlot { plugin: Some("wal2json".to_owned()), ..slot() };
         check(&system(), Some(&foreign), Err("plugin wal2json"));
     }
 
     #[test]
-    fn another_history_is_refused_before_the_slot_is_looked_at() {
+    fn another_history_is_refused_before_the_slot_is_checked() {
         let other = SystemIdentity { system_identifier: "8".to_owned(), ..system() };
         check(&other, None, Err("another PostgreSQL cluster"));
         let restored = SystemIdentity { timeline: 2, ..system() };

@@ -15,7 +15,7 @@ use crate::change::{Lsn, Row, TableId};
 use crate::engine::document::definition::{Definition, SourceId};
 use crate::engine::document::id::DocumentId;
 use crate::engine::document::route;
-use crate::engine::document::route::{Keys as _, RequiredRow};
+use crate::engine::document::route::{RequiredRow, RowKeys as _};
 use crate::engine::document::{build, plain};
 use crate::engine::feed::{FeedError, JobChange};
 
