@@ -45,7 +45,7 @@ fn definition() -> NamedTempFile {
     file
 }
 
-/// A bed whose walferry has a definition of its own.
+/// A scene with a definition of its own.
 struct Shop {
     scene: Scene,
     file: NamedTempFile,
@@ -109,7 +109,7 @@ async fn a_record_with_any_key_is_resynced_at_the_terminal_and_over_http() {
     let country = shop.record_id("countries").await;
     let rate = shop.record_id("rates").await;
 
-    let told = "renders the record's documents anew from its row";
+    let written = "renders the record's documents anew from its row";
     for (table, id, name) in [
         ("countries", "TR", "TR"),
         ("countries", "TR", country.as_str()),
@@ -119,7 +119,7 @@ async fn a_record_with_any_key_is_resynced_at_the_terminal_and_over_http() {
         ("rates", "TR|2024", rate.as_str()),
     ] {
         shop.mends(table, id, async || {
-            shop.says(&["resync", table, name], 0, told).await;
+            shop.says(&["resync", table, name], 0, written).await;
         })
         .await;
     }

@@ -23,7 +23,7 @@ pub(crate) fn token_entry(name: &str, role: Role, text: &str) -> String {
     format!("{name}:{}:{}", role.as_str(), token::hash(text).unwrap())
 }
 
-/// A server, most often one whose PostgreSQL is not there.
+/// A server, most often one without a PostgreSQL behind it.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     status: Status,

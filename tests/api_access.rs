@@ -22,7 +22,7 @@ const SECRET: &str = "a-secret-of-more-than-thirty-two-bytes";
 const ISSUER: &str = "https://auth.example";
 const ORIGIN: &str = "https://admin.example.com";
 
-/// A server that asks who somebody is, and a token and a JWT for each role.
+/// A server with authentication, and a token and a JWT for each role.
 struct Guarded {
     server: Server,
     http: Client,
@@ -30,7 +30,7 @@ struct Guarded {
     expired: String,
 }
 
-/// What somebody shows.
+/// A credential.
 #[derive(Clone, Debug)]
 enum Shown {
     Nothing,

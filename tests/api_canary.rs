@@ -1,5 +1,5 @@
-//! Secrets and private values, put wherever there is a place for them, and then looked for in all
-//! that walferry says: its log, its answers, its metrics.
+//! Secrets and private values, put in every place for them, and then searched for in all that
+//! walferry writes: its log, its answers, its metrics.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const ROW: &str = "
 const CHANGE: &str = "
     update profiles set email = 'canary-new@secret.example', phone = 'canary-new', full_name = 'A.'";
 
-/// Everything that is said to whoever shows `token`.
+/// All answers to a client with `token`.
 async fn said(http: &Client, base: &str, token: Option<&str>, ids: &[i64]) -> String {
     let mut all = String::new();
     for route in routes() {
@@ -58,11 +58,11 @@ async fn said(http: &Client, base: &str, token: Option<&str>, ids: &[i64]) -> St
 }
 
 #[track_caller]
-fn assert_silent(whose: &str, text: &str) {
-    assert!(!text.is_empty(), "{whose} says something");
+fn assert_silent(source: &str, text: &str) {
+    assert!(!text.is_empty(), "{source} says something");
     let found: Vec<&str> =
         text.lines().filter(|line| line.to_lowercase().contains(CANARY)).collect();
-    assert!(found.is_empty(), "{whose}: {found:#?}");
+    assert!(found.is_empty(), "{source}: {found:#?}");
 }
 
 #[tokio::test]
@@ -92,9 +92,9 @@ async fn no_secret_and_no_private_value_is_told_to_anybody() {
     let ids = jobs["jobs"].as_array().unwrap().iter().filter_map(|job| job["id"].as_i64());
     let ids: Vec<i64> = ids.chain([999_999_999]).collect();
     assert!(ids.len() > 1, "{jobs}");
-    let told = said(&http, &base, Some(&good), &ids).await;
-    assert!(told.contains("masked"), "the change of a private column is shown as one");
-    assert_silent("an answer to an admin", &told);
+    let answers = said(&http, &base, Some(&good), &ids).await;
+    assert!(answers.contains("masked"), "the change of a private column is shown as one");
+    assert_silent("an answer to an admin", &answers);
     for wrong in [None, Some("wf_canary_wrong"), Some("canary.canary.canary")] {
         assert_silent("a refusal", &said(&http, &base, wrong, &[1]).await);
     }

@@ -1,7 +1,7 @@
 //! Operations and their entries in the audit log.
 //!
 //! An operation is written to the audit log before it begins and again when it ends. One that
-//! cannot be written is not done; one whose process dies stays `started`.
+//! cannot be written is not done. When the process dies, its entry stays `started`.
 //!
 //! Not here: the operations (`jobs::operations`, `record::resync`), the table (`storage::audit`).
 
@@ -74,7 +74,7 @@ impl AffectedRows for () {
 }
 
 impl Operator {
-    /// An operator whose name is already known.
+    /// An operator with a name that is already known.
     pub fn new(
         client: Arc<Client>,
         actor: Actor,

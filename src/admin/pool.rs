@@ -93,7 +93,7 @@ impl Pool {
         }))
     }
 
-    /// A shared connection, whose statements may take 2 s.
+    /// A shared connection. Its statements may take 2 s.
     ///
     /// # Errors
     ///

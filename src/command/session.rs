@@ -11,7 +11,7 @@ pub(super) async fn connect(config: &Config) -> Result<Session, ConnectError> {
     postgres::connect(&config.database, "walferry").await
 }
 
-/// The tables that the definition reads from and whose changes are published.
+/// The tables of the definition.
 pub(super) fn tables(config: &Config) -> Result<Vec<TableName>, DefinitionError> {
     let definition = parse::parse(config.definition.as_ref())?;
     Ok(definition.tables.into_iter().map(|table| (table.schema, table.name)).collect())

@@ -43,7 +43,7 @@ pub struct RecordView {
     /// The row as it is now; null if there is none.
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     row: Option<Fields>,
-    /// Columns whose values are not shown.
+    /// Columns with values that are not shown.
     masked: Vec<String>,
     /// Jobs of the record that are pending or processing.
     unfinished: i64,

@@ -18,7 +18,7 @@ const LEEWAY: Duration = Duration::from_secs(30);
 const SECONDS_MAX: f64 = 253_402_300_799.0;
 const NAME_CHARS_MAX: usize = 200;
 
-/// The claims of a token whose signature is right.
+/// The claims of a token with a valid signature.
 #[derive(Debug)]
 pub(super) struct Claims(pub(super) Map<String, Value>);
 

@@ -16,7 +16,7 @@ use super::claims::Claims;
 use super::key_set::{Algorithm, KeyMaterial, PublicKey};
 use super::refusal::AuthRefusal;
 
-/// A token whose signature has not been verified.
+/// A token before its signature is verified.
 #[derive(Debug)]
 pub(super) struct Unverified<'a> {
     pub(super) algorithm: Algorithm,
