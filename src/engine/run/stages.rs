@@ -20,7 +20,7 @@ use crate::engine::checkpoint::Progress;
 use crate::engine::feed::Mode;
 use crate::engine::recorder;
 use crate::engine::recorder::{Counters, LiveRequest, Recorder};
-use crate::engine::sink::state::State;
+use crate::engine::sink::state::SinkState;
 use crate::engine::supervisor;
 use crate::engine::supervisor::retention_guard::{RetentionGuard, default_limit};
 use crate::engine::supervisor::{Supervisor, rescue, upkeep};
@@ -228,7 +228,7 @@ async fn spawn(
     tasks.flow.spawn(async move {
         checkpoint::run(settler, pending_batches, progress, telling).await.map_err(Fault::from)
     });
-    let state = State::telling(context.indices.to_vec(), context.metrics.sink.clone());
+    let state = SinkState::with_metrics(context.indices.to_vec(), context.metrics.sink.clone());
     let state = Arc::new(state);
     let indexing = Indexing {
         context: context.clone(),
@@ -321,7 +321,7 @@ async fn supervisor(
     context: &Context,
     prepared: &Prepared,
     channels: &Channels,
-    (state, stream): (Arc<State>, Arc<StreamStats>),
+    (state, stream): (Arc<SinkState>, Arc<StreamStats>),
 ) -> Result<Supervisor, Fault> {
     Ok(Supervisor {
         client: Arc::clone(&prepared.control),
