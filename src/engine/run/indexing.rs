@@ -48,7 +48,7 @@ const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 /// What indexing starts with.
 pub(super) struct Indexing {
     pub context: Context,
-    pub state: Arc<state::State>,
+    pub state: Arc<state::SinkState>,
     pub lease: Lease,
     pub stored: StoredPosition,
     pub settlement: Settlement,
@@ -101,7 +101,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let feed = async {
         feed::run(feed).await?;
         // What waits for Elasticsearch to come back is the next start's.
-        if matches!(*service.borrow(), state::Service::Down { .. }) {
+        if matches!(*service.borrow(), state::ServiceStatus::Down { .. }) {
             give_up.cancel();
         }
         Ok(())
