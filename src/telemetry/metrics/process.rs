@@ -140,6 +140,8 @@ mod tests {
         let families = gather();
         let names: Vec<&str> = families.iter().map(MetricFamily::name).collect();
         assert_eq!(names.len(), 7, "{names:?}");
-        assert!(families.iter().skip(1).all(|one| one.get_metric()[0].get_gauge().value() > 0.0));
+        assert!(
+            families.iter().skip(1).all(|one| one.get_metric()[0].get_gauge().get_value() > 0.0)
+        );
     }
 }
