@@ -16,7 +16,8 @@ use walferry::ack::batch::{BatchDescriptor, CreatedBetween, JobKey, PendingBatch
 use walferry::ack::job_set::JobSet;
 use walferry::change::Lsn;
 use walferry::config::{self, Authentication, Limits, Refresh};
-use walferry::engine::document::id::{Action, Command, DocumentId, IndexId};
+use walferry::engine::document::id::{DocumentId, IndexId};
+use walferry::engine::feed::action::{Action, SinkCommand};
 use walferry::engine::sink::client::Client;
 use walferry::engine::sink::index::{
     IndexError, IndexSpec, Preparation, prepare, swap_read_aliases,
@@ -40,7 +41,7 @@ struct Rig {
     elasticsearch: Elasticsearch,
     targets: Vec<Target>,
     state: Arc<State>,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<SinkCommand>,
     settled: mpsc::Receiver<Arc<PendingBatch>>,
     caught_up: watch::Sender<bool>,
     shutdown: CancellationToken,
@@ -152,7 +153,7 @@ impl Rig {
             jobs: std::iter::once(job).collect(),
             room: None,
         };
-        self.commands.send(Command::Act(action)).await.expect("the sink runs");
+        self.commands.send(SinkCommand::Act(action)).await.expect("the sink runs");
         sequence
     }
 
@@ -468,7 +469,7 @@ async fn ids_are_listed_in_pages() {
         [(None, 2500), (Some(("kind".to_owned(), "category".to_owned())), 500)]
     {
         let (pages, mut ids) = mpsc::channel(1);
-        let command = Command::Enumerate { index: IndexId(LISTINGS), filter, pages };
+        let command = SinkCommand::Enumerate { index: IndexId(LISTINGS), filter, pages };
         rig.commands.send(command).await.unwrap();
         let mut listed = std::collections::BTreeSet::new();
         while let Some(page) = timeout(LIMIT, ids.recv()).await.unwrap() {
@@ -477,7 +478,7 @@ async fn ids_are_listed_in_pages() {
         assert_eq!(listed.len(), expected);
     }
     let (pages, mut ids) = mpsc::channel(1);
-    let command = Command::Enumerate { index: IndexId(PROFILES), filter: None, pages };
+    let command = SinkCommand::Enumerate { index: IndexId(PROFILES), filter: None, pages };
     rig.commands.send(command).await.unwrap();
     assert_eq!(timeout(LIMIT, ids.recv()).await.unwrap(), None);
     rig.finish().await;

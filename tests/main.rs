@@ -32,5 +32,6 @@ mod support;
 mod take_over;
 #[cfg(feature = "otlp")]
 mod traces;
+mod upgrade;
 mod values;
 mod workload;

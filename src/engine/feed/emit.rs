@@ -1,4 +1,7 @@
-//! Actions out, batches numbered: the feed's only way to the sink.
+//! The feed's only way to the sink: it numbers the batches and sends their actions.
+//!
+//! Not here: what an action contains (`feed::render`), and the order of actions on one document
+//! (`sink::pending`).
 
 use std::sync::Arc;
 
@@ -12,8 +15,9 @@ use crate::ack::batch::{
 };
 use crate::ack::in_flight::InFlightGuard;
 use crate::ack::job_set::JobSet;
-use crate::change::Lsn;
-use crate::engine::document::id::{Action, Command, DocumentId, IndexId};
+use crate::change::{Change, Lsn};
+use crate::engine::document::id::{DocumentId, IndexId};
+use crate::engine::feed::action::{Action, SinkCommand};
 use crate::postgres::{Disposition, Recovery};
 
 /// Actions are weighed in units of this many bytes.
@@ -30,9 +34,9 @@ impl Recovery for StageGone {
     }
 }
 
-/// See the module's documentation.
+/// Numbers the batches and sends their actions.
 pub struct Emitter {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<SinkCommand>,
     settled: mpsc::Sender<Arc<PendingBatch>>,
     /// Room for actions that have no verdict yet, in units.
     room: Arc<Semaphore>,
@@ -40,24 +44,55 @@ pub struct Emitter {
     sequence: u64,
 }
 
-/// What a new batch stands for; its number is given here.
-pub struct NewTicket {
+/// What a new batch consists of; [`Emitter::open`] gives it its number.
+pub struct NewBatch {
     pub extent: JobSet,
     pub created: CreatedBetween,
     pub end_lsn: Option<Lsn>,
     pub loaded: Option<LoadedChunk>,
     pub commits: Commits,
-    /// Keeps the jobs on the list of the living.
+    /// Keeps the jobs in flight until the batch is dropped.
     pub hold: Option<InFlightGuard>,
-    /// The batch that it stands for.
-    pub batch: Span,
+    /// The trace span of the batch.
+    pub span: Span,
+}
+
+impl NewBatch {
+    /// The jobs of these changes.
+    pub fn of_jobs<'a>(
+        extent: JobSet,
+        changes: impl Iterator<Item = &'a Change> + Clone,
+        span: Span,
+    ) -> Self {
+        Self {
+            extent,
+            created: CreatedBetween::of(changes.clone()),
+            commits: Commits::of(changes),
+            span,
+            ..Self::without_jobs()
+        }
+    }
+
+    /// No jobs: a batch that keeps its place in the order of settlement.
+    #[must_use]
+    pub fn without_jobs() -> Self {
+        Self {
+            extent: JobSet::None,
+            created: CreatedBetween::default(),
+            end_lsn: None,
+            loaded: None,
+            commits: Commits::default(),
+            hold: None,
+            span: Span::none(),
+        }
+    }
 }
 
 impl Emitter {
     /// `bytes_max` bounds the actions between the feed and their verdicts.
     #[must_use]
     pub fn new(
-        commands: mpsc::Sender<Command>,
+        commands: mpsc::Sender<SinkCommand>,
         settled: mpsc::Sender<Arc<PendingBatch>>,
         bytes_max: usize,
     ) -> Self {
@@ -67,15 +102,15 @@ impl Emitter {
     }
 
     /// Opens the next batch. Batches settle in the order in which they are opened here.
-    pub fn open(&mut self, new: NewTicket) -> Arc<PendingBatch> {
+    pub fn open(&mut self, new: NewBatch) -> Arc<PendingBatch> {
         let sequence = self.sequence;
         self.sequence += 1;
-        let NewTicket { extent, created, end_lsn, loaded, commits, hold, batch } = new;
+        let NewBatch { extent, created, end_lsn, loaded, commits, hold, span } = new;
         let descriptor = BatchDescriptor { sequence, extent, created, end_lsn, loaded };
-        PendingBatch::open_held(descriptor, commits, hold, batch)
+        PendingBatch::open_held(descriptor, commits, hold, span)
     }
 
-    /// Drops the feed's own hold of a batch: all its actions have been made.
+    /// Returns the feed's own reference to a batch: all its actions have been sent.
     ///
     /// # Errors
     /// [`StageGone`].
@@ -86,7 +121,7 @@ impl Emitter {
         Ok(())
     }
 
-    /// Hands on a batch whose last reference has come back.
+    /// Sends a batch to the checkpoint whose last reference has been returned.
     ///
     /// # Errors
     /// [`StageGone`].
@@ -94,7 +129,7 @@ impl Emitter {
         self.settled.send(pending).await.map_err(|_| StageGone("checkpoint"))
     }
 
-    /// Jobs that need no action are done.
+    /// Settles jobs that need no action.
     ///
     /// # Errors
     /// [`StageGone`].
@@ -111,7 +146,7 @@ impl Emitter {
     ///
     /// # Errors
     /// [`StageGone`].
-    pub async fn act(
+    pub async fn send(
         &self,
         document: DocumentId,
         body: Option<Bytes>,
@@ -123,7 +158,7 @@ impl Emitter {
         let units = units.clamp(1, self.units);
         let room = Arc::clone(&self.room).acquire_many_owned(units).await;
         action.room = Some(room.expect("the feed never closes its own semaphore"));
-        self.commands.send(Command::Act(action)).await.map_err(|_| StageGone("sink"))
+        self.commands.send(SinkCommand::Act(action)).await.map_err(|_| StageGone("sink"))
     }
 
     /// Waits until every action sent so far has its verdict.
@@ -142,7 +177,7 @@ impl Emitter {
         filter: Option<(String, String)>,
     ) -> Result<mpsc::Receiver<Vec<String>>, StageGone> {
         let (pages, receiver) = mpsc::channel(1);
-        let command = Command::Enumerate { index, filter, pages };
+        let command = SinkCommand::Enumerate { index, filter, pages };
         self.commands.send(command).await.map_err(|_| StageGone("sink"))?;
         Ok(receiver)
     }

@@ -367,10 +367,10 @@ async fn retained_max(context: &Context, control: &tokio_postgres::Client) -> Re
     if let Some(bytes) = context.config.limits.retained_wal_bytes_max {
         return Ok(bytes);
     }
-    let sql = "select s.setting::bigint from pg_catalog.pg_settings s
+    let sql = "select s.setting::bigint as mib from pg_catalog.pg_settings s
         where s.name = 'max_slot_wal_keep_size'";
     let row = control.query_one(sql, &[]).await?;
-    Ok(default_limit(row.get(0)))
+    Ok(default_limit(row.get("mib")))
 }
 
 impl From<Mode> for metrics::Mode {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::Target;
 use super::verdict::{Cause, Kind};
-use crate::engine::document::id::Action;
+use crate::engine::feed::action::Action;
 
 /// Bytes of an action's metadata line, its id aside, about.
 const LINE_BYTES: usize = 160;

@@ -16,7 +16,8 @@ use super::client::{Answer, Client, NoAnswer, Verb};
 use super::index::{Presence, presence};
 use super::refusal::service_failure;
 use super::verdict::{Cause, ServiceFailure};
-use crate::engine::document::id::{Action, IndexId};
+use crate::engine::document::id::IndexId;
+use crate::engine::feed::action::Action;
 
 /// How long an index that was seen counts as there.
 const SEEN_FOR: Duration = Duration::from_secs(1);

@@ -38,7 +38,8 @@ use self::verdict::ServiceFailure;
 use crate::ack::batch::{JobAck, PendingBatch};
 use crate::change::Lsn;
 use crate::config::{Limits, Refresh};
-use crate::engine::document::id::{Command, IndexId};
+use crate::engine::document::id::IndexId;
+use crate::engine::feed::action::SinkCommand;
 use crate::postgres::{Disposition, Recovery};
 use crate::telemetry::trace;
 
@@ -129,7 +130,7 @@ impl Sink {
 /// See [`SinkError`]. A failure of Elasticsearch is waited out and shown by the [`State`].
 pub async fn run(
     mut sink: Sink,
-    mut commands: mpsc::Receiver<Command>,
+    mut commands: mpsc::Receiver<SinkCommand>,
     settled: mpsc::Sender<Arc<PendingBatch>>,
     mut caught_up: watch::Receiver<bool>,
     shutdown: CancellationToken,
@@ -219,10 +220,10 @@ impl Sink {
         }
     }
 
-    fn take(&mut self, command: Command) {
+    fn take(&mut self, command: SinkCommand) {
         match command {
-            Command::Act(action) => self.dispatcher.push(action),
-            Command::Enumerate { index, filter, pages } => {
+            SinkCommand::Act(action) => self.dispatcher.push(action),
+            SinkCommand::Enumerate { index, filter, pages } => {
                 let sender = Arc::clone(&self.sender);
                 self.listings.spawn(async move {
                     listing::list(sender.client(), &sender.target(index).concrete, filter, pages)

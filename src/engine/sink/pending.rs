@@ -11,7 +11,8 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::bulk::wire_size;
-use crate::engine::document::id::{Action, DocumentId, IndexId};
+use crate::engine::document::id::{DocumentId, IndexId};
+use crate::engine::feed::action::Action;
 
 /// Every action between its arrival and its verdict, but for the bodies in flight.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use tokio::time::Instant;
 
 use super::{Dispatcher, PIECE, RetryBatch, index_wait};
 use crate::ack::batch::JobAck;
-use crate::engine::document::id::{Action, IndexId};
+use crate::engine::document::id::IndexId;
+use crate::engine::feed::action::Action;
 use crate::engine::sink::backoff::CircuitBreaker;
 use crate::engine::sink::bulk::{Item, kind};
 use crate::engine::sink::bulk_request::{Answered, Bulk};

@@ -22,7 +22,8 @@ use super::state::{Circuit, State};
 use super::verdict::{Outcome, ServiceFailure};
 use crate::ack::batch::PendingBatch;
 use crate::config::Limits;
-use crate::engine::document::id::{Action, IndexId};
+use crate::engine::document::id::IndexId;
+use crate::engine::feed::action::Action;
 
 /// Between tries of a service that is down.
 const SERVICE: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) };
