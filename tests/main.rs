@@ -30,6 +30,8 @@ mod scenarios;
 mod scene;
 mod support;
 mod take_over;
+#[cfg(feature = "otlp")]
 mod traces;
+mod upgrade;
 mod values;
 mod workload;

@@ -84,13 +84,13 @@ async fn what_a_cursor_has_passed_and_what_is_not_on_the_stream_is_due() {
     let mut claimer = queue.claimer().await;
     let jobs = claimer.due(Some(at(8, 0)), 10).await.unwrap();
     let found: Vec<(bool, Position)> =
-        jobs.iter().map(|job| (job.foreign, job.change.position)).collect();
+        jobs.iter().map(|job| (job.external, job.change.position)).collect();
     assert_eq!(found, [(false, at(8, 0))]);
-    assert!(claimer.any_unplaced().await.unwrap());
-    let jobs = claimer.unplaced(10).await.unwrap();
+    assert!(claimer.any_without_position().await.unwrap());
+    let jobs = claimer.without_position(10).await.unwrap();
     assert_eq!(jobs.len(), 2, "a position that was never recorded is nobody's: {jobs:?}");
-    assert!(jobs.iter().all(|job| job.foreign));
-    assert!(!claimer.any_unplaced().await.unwrap());
+    assert!(jobs.iter().all(|job| job.external));
+    assert!(!claimer.any_without_position().await.unwrap());
     let unknown = "select status || ': ' || error_message from elasticsearch_sync_queue
         where table_name = 'nowhere'";
     assert_eq!(
@@ -197,7 +197,7 @@ async fn rows_edited_by_hand_and_rows_that_somebody_holds_halt_nothing() {
     // Neither way waits for the row that is held.
     assert!(claimer.claim(Position::default(), None, 10).await.unwrap().is_empty());
     assert!(claimer.due(None, 10).await.unwrap().is_empty());
-    let jobs = claimer.unplaced(10).await.unwrap();
+    let jobs = claimer.without_position(10).await.unwrap();
     assert_eq!(jobs.len(), 4);
     let mut settler = queue.settler().await;
     for job in &jobs {

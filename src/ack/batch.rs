@@ -18,10 +18,21 @@ use crate::change::Micros;
 use crate::change::{Change, Lsn, Position, TableId};
 
 /// Rows' commit times in microseconds since 1970, so that partitions can be pruned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CreatedBetween {
     pub min: i64,
     pub max: i64,
+}
+
+impl CreatedBetween {
+    /// The first and the last commit time of these changes; zero where there are none.
+    pub fn of<'a>(changes: impl Iterator<Item = &'a Change>) -> Self {
+        changes
+            .map(|change| change.committed_at)
+            .map(|at| Self { min: at, max: at })
+            .reduce(|a, b| Self { min: a.min.min(b.min), max: a.max.max(b.max) })
+            .unwrap_or_default()
+    }
 }
 
 /// What stands in the order of settlement.

@@ -121,8 +121,9 @@ fn write_text(text: &[u8], out: &mut Vec<u8>) -> Option<Substitution> {
 fn substitute(text: &[u8], reason: &'static str, out: &mut Vec<u8>) -> Substitution {
     if text.len() > STRING_MAX {
         let hash = Sha256::digest(text);
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         let length = text.len();
-        write_string(format!("{length} bytes, SHA-256 {hash:x}").as_bytes(), out);
+        write_string(format!("{length} bytes, SHA-256 {hash}").as_bytes(), out);
     } else {
         write_string(text, out);
     }

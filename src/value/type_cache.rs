@@ -136,34 +136,7 @@ impl TypeCache {
     }
 }
 
-/// `$1`: type OIDs.
-const DESCRIBE_TYPES: &str = "
-    select t.oid,
-           case
-               when t.typtype = 'd' then 'domain'
-               when t.typtype = 'c' then 'composite'
-               when t.typelem <> 0 and t.typlen = -1
-                   and t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc then 'array'
-               when k.castfunc is null then 'text'
-               when p.proname = 'hstore_to_json' and t.typname = 'hstore' then 'hstore'
-               else 'cast'
-           end as class,
-           t.typbasetype as base_oid,
-           t.typelem as element_oid,
-           (select e.typdelim::text from pg_catalog.pg_type e
-            where e.oid = t.typelem) as delimiter,
-           array(select a.attname::text from pg_catalog.pg_attribute a
-                 where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-                 order by a.attnum) as attribute_names,
-           array(select a.atttypid from pg_catalog.pg_attribute a
-                 where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-                 order by a.attnum) as attribute_oids
-    from pg_catalog.pg_type t
-    left join pg_catalog.pg_cast k
-        on k.castsource = t.oid and k.casttarget = 'pg_catalog.json'::pg_catalog.regtype
-        and k.castmethod = 'f' and t.oid >= 16384
-    left join pg_catalog.pg_proc p on p.oid = k.castfunc
-    where t.oid = any($1)";
+const DESCRIBE_TYPES: &str = include_str!("type_cache.sql");
 
 /// A type as the catalog describes it.
 enum CatalogType {
@@ -192,15 +165,15 @@ impl CatalogType {
     fn read(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
         let class: String = row.try_get("class")?;
         Ok(match class.as_str() {
-            "domain" => Self::Domain { base: row.try_get("base_oid")? },
+            "domain" => Self::Domain { base: row.try_get("typbasetype")? },
             "array" => {
                 let text: Option<String> = row.try_get("delimiter")?;
                 let delimiter = text.and_then(|text| text.bytes().next()).unwrap_or(b',');
-                Self::Array { element: row.try_get("element_oid")?, delimiter }
+                Self::Array { element: row.try_get("typelem")?, delimiter }
             }
             "composite" => {
                 let names: Vec<String> = row.try_get("attribute_names")?;
-                let oids: Vec<u32> = row.try_get("attribute_oids")?;
+                let oids: Vec<u32> = row.try_get("attribute_types")?;
                 let attributes = names.into_iter().zip(oids);
                 let attribute = |(name, type_oid)| CatalogAttribute { name, type_oid };
                 Self::Composite(attributes.map(attribute).collect())

@@ -8,7 +8,6 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::storage::queue::status::Status;
-use crate::storage::sql::RawUuid;
 
 /// Which jobs are meant; all conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,10 +39,8 @@ pub const STATUSES: [(&str, (Option<Status>, bool)); 5] = [
     ("stuck", (None, true)),
 ];
 
-/// A job `processing` for longer is stuck. Rows that something else put there have no
-/// `started_at`.
-pub(crate) const STUCK: &str = "q.status = 'processing'
-    and coalesce(q.started_at, q.created_at) < now() - interval '30 s'";
+/// A job `processing` for longer than 30 s is stuck.
+const STUCK: &str = "walferry.is_stuck(q.status, q.started_at, q.created_at)";
 
 /// Conditions on `q`, joined by `and`, and their parameters.
 pub(crate) struct Conditions<'a> {
@@ -102,7 +99,7 @@ impl Filter {
             (None, None) => {}
         }
         if let Some(id) = self.record_id {
-            add("q.record_id =", Box::new(RawUuid(id)), "");
+            add("q.record_id =", Box::new(id), "");
         }
         if let Some(operation) = &self.operation {
             add("q.operation =", Box::new(operation), "");

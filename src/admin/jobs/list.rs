@@ -27,10 +27,9 @@ pub struct Shown {
 }
 
 /// The columns of [`Shown`], of `q`.
-pub(super) const COLUMNS: &str = "q.id, q.table_name, q.operation, q.record_id::text, q.status,
-    coalesce(q.retry_count, 0), q.error_message,
-    to_char(q.created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
-    to_char(q.processed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')";
+const COLUMNS: &str = "q.id, q.table_name, q.operation, q.record_id::text as record_id, q.status,
+    coalesce(q.retry_count, 0) as retry_count, q.error_message,
+    walferry.iso(q.created_at) as created_at, walferry.iso(q.processed_at) as processed_at";
 
 /// Ids follow the order of commit but for jobs that something else inserted; within so many of
 /// the newest, a list is in the order of `created_at` whatever the ids say.
@@ -86,26 +85,26 @@ pub async fn jobs(
 pub async fn count(client: &Client, filter: &Filter, tables: &[String]) -> Result<i64, QueueError> {
     let conditions = filter.conditions(tables);
     let sql = format!(
-        "select count(*) from (select 1 from public.elasticsearch_sync_queue q
+        "select count(*) as jobs from (select 1 from public.elasticsearch_sync_queue q
          where {} limit {}) counted",
         conditions.sql,
         conditions.after(1)
     );
     let parameters = conditions.with(&[&COUNT_MAX]);
     let row = client.query_one(&sql, &parameters).await.map_err(doing("count jobs"))?;
-    row.try_get(0).map_err(doing("count jobs"))
+    row.try_get("jobs").map_err(doing("count jobs"))
 }
 
 pub(super) fn shown(row: &Row) -> Result<Shown, tokio_postgres::Error> {
     Ok(Shown {
-        id: row.try_get(0)?,
-        table_name: row.try_get(1)?,
-        operation: row.try_get(2)?,
-        record_id: row.try_get(3)?,
-        status: row.try_get(4)?,
-        retry_count: row.try_get(5)?,
-        error_message: row.try_get(6)?,
-        created_at: row.try_get(7)?,
-        processed_at: row.try_get(8)?,
+        id: row.try_get("id")?,
+        table_name: row.try_get("table_name")?,
+        operation: row.try_get("operation")?,
+        record_id: row.try_get("record_id")?,
+        status: row.try_get("status")?,
+        retry_count: row.try_get("retry_count")?,
+        error_message: row.try_get("error_message")?,
+        created_at: row.try_get("created_at")?,
+        processed_at: row.try_get("processed_at")?,
     })
 }

@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 use super::filter::Filter;
 use crate::storage::queue::status::Status;
-use crate::storage::sql::RawUuid;
 use crate::storage::{QueueError, doing};
 
 /// Jobs moved or deleted by one statement.
@@ -31,11 +30,13 @@ pub async fn count_failed(
 ) -> Result<u64, QueueError> {
     let filter = failed(filter);
     let conditions = filter.conditions(tables);
-    let sql =
-        format!("select count(*) from public.elasticsearch_sync_queue q where {}", conditions.sql);
+    let sql = format!(
+        "select count(*) as jobs from public.elasticsearch_sync_queue q where {}",
+        conditions.sql
+    );
     let row = client.query_one(&sql, &conditions.with(&[])).await;
     let row = row.map_err(doing("count failed jobs"))?;
-    row.try_get(0).map(crate::storage::sql::count).map_err(doing("count failed jobs"))
+    row.try_get("jobs").map(crate::storage::sql::count).map_err(doing("count failed jobs"))
 }
 
 fn failed(filter: &Filter) -> Filter {
@@ -75,7 +76,8 @@ pub async fn retry(
     tables: &[String],
     time_max: Duration,
 ) -> Result<Done, PartialFailure> {
-    const RETRY: &str = "update public.elasticsearch_sync_queue q
+    const RETRY: &str = "-- moves: failed -> pending
+        update public.elasticsearch_sync_queue q
         set status = 'pending', retry_count = 0, next_attempt_at = null, processed_at = null,
             started_at = null, epoch = null
         from chosen";
@@ -136,8 +138,8 @@ pub async fn resync(
     const RESYNC: &str = "insert into public.elasticsearch_sync_queue
             (table_name, operation, record_id, change_data)
         values ($1, 'UPDATE', $2, $3::text::jsonb) returning id";
-    let row = client.query_one(RESYNC, &[&table, &RawUuid(record_id), &change_data]).await;
-    row.map_err(doing("write a job"))?.try_get(0).map_err(doing("write a job"))
+    let row = client.query_one(RESYNC, &[&table, &record_id, &change_data]).await;
+    row.map_err(doing("write a job"))?.try_get("id").map_err(doing("write a job"))
 }
 
 /// Deletes finished jobs, `completed` and `failed`, some thousands at a time. What is `pending` or
@@ -185,8 +187,8 @@ async fn repeated(
 /// # Errors
 /// [`QueueError::Database`].
 pub async fn unfinished(client: &Client) -> Result<u64, QueueError> {
-    const COUNT: &str = "select pending_jobs + processing_jobs
+    const COUNT: &str = "select pending_jobs + processing_jobs as jobs
         from public.get_elasticsearch_queue_stats()";
     let row = client.query_one(COUNT, &[]).await.map_err(doing("count unfinished jobs"))?;
-    row.try_get(0).map(crate::storage::sql::count).map_err(doing("count unfinished jobs"))
+    row.try_get("jobs").map(crate::storage::sql::count).map_err(doing("count unfinished jobs"))
 }

@@ -214,15 +214,7 @@ fn notes(detail: &Detail, is_update: bool) -> Vec<String> {
         notes
             .push("the old row is not known: the table's replica identity was not FULL".to_owned());
     }
-    notes.extend(
-        detail
-            .shown
-            .error_message
-            .iter()
-            .flat_map(|message| message.lines())
-            .filter_map(|line| line.strip_prefix("note: "))
-            .map(str::to_owned),
-    );
+    notes.extend(detail.note.clone());
     notes
 }
 

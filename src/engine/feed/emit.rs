@@ -1,4 +1,7 @@
-//! Actions out, batches numbered: the feed's only way to the sink.
+//! The feed's only way to the sink: it numbers the batches and sends their actions.
+//!
+//! Not here: what an action contains (`feed::render`), and the order of actions on one document
+//! (`sink::pending`).
 
 use std::sync::Arc;
 
@@ -12,7 +15,7 @@ use crate::ack::batch::{
 };
 use crate::ack::in_flight::InFlightGuard;
 use crate::ack::job_set::JobSet;
-use crate::change::Lsn;
+use crate::change::{Change, Lsn};
 use crate::engine::document::id::{Action, Command, DocumentId, IndexId};
 use crate::postgres::{Disposition, Recovery};
 
@@ -30,7 +33,7 @@ impl Recovery for StageGone {
     }
 }
 
-/// See the module's documentation.
+/// Numbers the batches and sends their actions.
 pub struct Emitter {
     commands: mpsc::Sender<Command>,
     settled: mpsc::Sender<Arc<PendingBatch>>,
@@ -40,17 +43,48 @@ pub struct Emitter {
     sequence: u64,
 }
 
-/// What a new batch stands for; its number is given here.
-pub struct NewTicket {
+/// What a new batch consists of; [`Emitter::open`] gives it its number.
+pub struct NewBatch {
     pub extent: JobSet,
     pub created: CreatedBetween,
     pub end_lsn: Option<Lsn>,
     pub loaded: Option<LoadedChunk>,
     pub commits: Commits,
-    /// Keeps the jobs on the list of the living.
+    /// Keeps the jobs in flight until the batch is dropped.
     pub hold: Option<InFlightGuard>,
-    /// The batch that it stands for.
-    pub batch: Span,
+    /// The trace span of the batch.
+    pub span: Span,
+}
+
+impl NewBatch {
+    /// The jobs of these changes.
+    pub fn of_jobs<'a>(
+        extent: JobSet,
+        changes: impl Iterator<Item = &'a Change> + Clone,
+        span: Span,
+    ) -> Self {
+        Self {
+            extent,
+            created: CreatedBetween::of(changes.clone()),
+            commits: Commits::of(changes),
+            span,
+            ..Self::without_jobs()
+        }
+    }
+
+    /// No jobs: a batch that keeps its place in the order of settlement.
+    #[must_use]
+    pub fn without_jobs() -> Self {
+        Self {
+            extent: JobSet::None,
+            created: CreatedBetween::default(),
+            end_lsn: None,
+            loaded: None,
+            commits: Commits::default(),
+            hold: None,
+            span: Span::none(),
+        }
+    }
 }
 
 impl Emitter {
@@ -67,15 +101,15 @@ impl Emitter {
     }
 
     /// Opens the next batch. Batches settle in the order in which they are opened here.
-    pub fn open(&mut self, new: NewTicket) -> Arc<PendingBatch> {
+    pub fn open(&mut self, new: NewBatch) -> Arc<PendingBatch> {
         let sequence = self.sequence;
         self.sequence += 1;
-        let NewTicket { extent, created, end_lsn, loaded, commits, hold, batch } = new;
+        let NewBatch { extent, created, end_lsn, loaded, commits, hold, span } = new;
         let descriptor = BatchDescriptor { sequence, extent, created, end_lsn, loaded };
-        PendingBatch::open_held(descriptor, commits, hold, batch)
+        PendingBatch::open_held(descriptor, commits, hold, span)
     }
 
-    /// Drops the feed's own hold of a batch: all its actions have been made.
+    /// Returns the feed's own reference to a batch: all its actions have been sent.
     ///
     /// # Errors
     /// [`StageGone`].
@@ -86,7 +120,7 @@ impl Emitter {
         Ok(())
     }
 
-    /// Hands on a batch whose last reference has come back.
+    /// Sends a batch to the checkpoint whose last reference has been returned.
     ///
     /// # Errors
     /// [`StageGone`].
@@ -94,7 +128,7 @@ impl Emitter {
         self.settled.send(pending).await.map_err(|_| StageGone("checkpoint"))
     }
 
-    /// Jobs that need no action are done.
+    /// Settles jobs that need no action.
     ///
     /// # Errors
     /// [`StageGone`].
@@ -111,7 +145,7 @@ impl Emitter {
     ///
     /// # Errors
     /// [`StageGone`].
-    pub async fn act(
+    pub async fn send(
         &self,
         document: DocumentId,
         body: Option<Bytes>,

@@ -1,12 +1,13 @@
-//! Decides what the documents stage works on, and renders it: the one task that sends actions.
+//! Decides which jobs the run works on, and renders them: the one task that sends actions.
 //!
-//! Work comes from one feed at a time: the first load, the table (unfinished jobs in the order of
-//! commit, rendered by reads), or live (what the recorder has just written). Because one task
-//! renders everything in one order, an action is never older than one sent before it for the same
-//! document.
+//! Jobs come from one source at a time: the first load, the queue table (unfinished jobs in the
+//! order of commit, rendered by reads), or the stream (what the recorder has just written).
+//! Because one task renders everything in one order, an action is never older than an action sent
+//! before it for the same document.
 //!
 //! Not here: writing jobs (`recorder`), sending documents (`sink`), their fate (`checkpoint`).
 
+pub mod control;
 pub mod emit;
 pub mod inspect;
 pub mod render;
@@ -14,36 +15,24 @@ pub mod source;
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
-use tokio_postgres::Client;
-use tokio_util::sync::CancellationToken;
 
-use crate::ack::batch::JobKey;
-use crate::ack::in_flight::InFlight;
-use crate::change::{Change, Lsn, Position, TableId};
-use crate::engine::document::build::Builder;
-use crate::engine::document::definition::{Definition, SourceId};
-use crate::engine::document::id::version;
-use crate::engine::document::shape::Shapes;
-use crate::engine::feed::render::ahead::ReadAhead;
-use crate::engine::feed::render::cache::Cache;
-use crate::engine::feed::render::read::{ReadError, Reader};
+use crate::ack::batch::{JobKey, PendingBatch};
+use crate::change::Change;
 pub use crate::engine::recorder::FeedMode as Mode;
-use crate::engine::recorder::LiveRequest;
 use crate::postgres::{Disposition, Recovery};
 use crate::storage::QueueError;
-use crate::storage::lease::Lease;
-use crate::storage::load_progress::LoadProgress;
-use crate::storage::position;
-use crate::storage::queue::claim::Claimer;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Stage};
+use crate::telemetry::trace;
+use control::FeedControl;
 use emit::{Emitter, StageGone};
+use render::read::ReadError;
+use render::{BatchOutput, Escaping, Renderer, RowsFrom};
+use source::live;
+use source::load::FirstLoad;
+use source::table::JobSource;
 
-/// The read-ahead LSN is stored this far ahead, so that the store is rare.
-const HORIZON_STEP: u64 = 4 << 20;
-
-/// The feed cannot go on; the run ends.
+/// The feed cannot continue; the run ends.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
     #[error(transparent)]
@@ -64,101 +53,82 @@ impl Recovery for FeedError {
     }
 }
 
-/// One change with the job that stands for it.
+/// One change, and the job that records it.
 #[derive(Debug)]
-pub struct Work {
+pub struct JobChange {
     pub change: Change,
     pub job: JobKey,
 }
 
-/// See the module's documentation.
-pub struct Feed {
-    pub definition: Arc<Definition>,
-    pub shapes: Shapes,
-    /// The base LSN of versions, by index.
-    pub bases: Vec<Lsn>,
-    pub builder: Builder,
-    pub reader: Reader,
-    pub cache: Cache,
-    pub ahead: ReadAhead,
-    pub emitter: Emitter,
-    pub claims: Claimer,
-    pub loads: Vec<(TableId, LoadProgress)>,
-    /// For single statements under the lease.
-    pub control: Arc<Client>,
-    pub lease: Lease,
-    /// The read-ahead LSN as stored.
-    pub stored_horizon: Lsn,
-    /// Jobs claimed from the table at once.
-    pub claim_max: u32,
-    pub requests: mpsc::Sender<LiveRequest>,
-    pub mode: watch::Sender<Mode>,
-    pub caught_up: watch::Sender<bool>,
-    /// An operator has halted indexing: begin nothing.
-    pub halted: watch::Receiver<bool>,
-    /// Somebody has left work in the table.
-    pub poke: Arc<Notify>,
-    pub alive: InFlight,
-    /// The last change that any feed of this run has worked on, or that was recorded before it.
-    pub fed: Position,
-    /// Where jobs without a place go.
-    pub place: Position,
-    /// Since when no place could be had for them.
-    pub unplaced_since: Option<Instant>,
-    /// Documents are looked through for what Elasticsearch's parser refuses.
-    pub careful: bool,
-    /// Take up no more work; what has been begun is finished.
-    pub stop: CancellationToken,
-    pub metrics: metrics::Pipeline,
+/// What every source works with: rendering, sending, and the control plane.
+pub struct FeedCore {
+    renderer: Renderer,
+    emitter: Emitter,
+    control: FeedControl,
+    metrics: metrics::Pipeline,
 }
 
-/// Runs until told to stop, or until the recorder ends.
-///
-/// # Errors
-/// [`FeedError`], which ends the run.
-pub async fn run(mut feed: Feed) -> Result<(), FeedError> {
-    if !feed.loads.is_empty() {
-        feed.mode.send_replace(Mode::Load);
-        feed.load_all().await?;
+impl FeedCore {
+    #[must_use]
+    pub fn new(
+        renderer: Renderer,
+        emitter: Emitter,
+        control: FeedControl,
+        metrics: metrics::Pipeline,
+    ) -> Self {
+        Self { renderer, emitter, control, metrics }
     }
-    while !feed.stop.is_cancelled() {
-        feed.mode.send_replace(Mode::Table);
-        feed.cache.clear();
-        let Some(live) = feed.finish_table().await? else { return Ok(()) };
-        feed.mode.send_replace(Mode::Live);
-        feed.cache.clear();
-        feed.follow(live).await?;
-        feed.caught_up.send_replace(false);
+
+    /// Renders the changes of a batch in order and sends their actions.
+    async fn render(
+        &mut self,
+        pending: &Arc<PendingBatch>,
+        changes: &[JobChange],
+        rows: RowsFrom,
+        escaping: Escaping,
+    ) -> Result<(), FeedError> {
+        let began = Instant::now();
+        let span = trace::stage(Stage::Render, pending.batch());
+        let output = BatchOutput { emitter: &self.emitter, pending, escaping };
+        self.renderer.render(output, changes, rows).await?;
+        drop(span);
+        self.metrics.stage(Stage::Render, began.elapsed());
+        Ok(())
     }
-    Ok(())
+}
+
+/// The sources of the run, in the order in which they are worked through.
+pub struct Feed {
+    core: FeedCore,
+    load: FirstLoad,
+    jobs: JobSource,
 }
 
 impl Feed {
-    fn base(&self, source: SourceId) -> Lsn {
-        self.bases[usize::from(source.index.0)]
+    #[must_use]
+    pub fn new(core: FeedCore, load: FirstLoad, jobs: JobSource) -> Self {
+        Self { core, load, jobs }
     }
+}
 
-    /// `None`: below the index's base, something newer is there.
-    fn version(&self, source: SourceId, position: Position) -> Option<u64> {
-        version(position, self.base(source))
+/// Runs until the run stops, or until the recorder ends.
+///
+/// # Errors
+/// [`FeedError`], which ends the run.
+pub async fn run(feed: Feed) -> Result<(), FeedError> {
+    let Feed { mut core, load, mut jobs } = feed;
+    if !load.is_done() {
+        core.control.set_mode(Mode::Load);
+        load.run(&mut core).await?;
     }
-
-    /// Waits while indexing is halted; false when told to stop.
-    async fn may_go_on(&mut self) -> bool {
-        let halted = self.halted.wait_for(|halted| !*halted);
-        tokio::select! {
-            () = self.stop.cancelled() => false,
-            going = halted => going.is_ok(),
-        }
+    while !core.control.is_stopped() {
+        core.control.set_mode(Mode::Table);
+        core.renderer.forget_rows();
+        let Some(live) = jobs.finish(&mut core).await? else { return Ok(()) };
+        core.control.set_mode(Mode::Live);
+        core.renderer.forget_rows();
+        live::follow(live, &mut core, &mut jobs).await?;
+        core.control.set_caught_up(false);
     }
-
-    /// Stores that reads have seen up to here, before anything rendered by them is sent.
-    async fn store_horizon(&mut self, horizon: Lsn) -> Result<(), FeedError> {
-        if horizon > self.stored_horizon {
-            let ahead = Lsn(horizon.0 + HORIZON_STEP);
-            position::raise_read_ahead(&self.control, &self.lease, ahead).await?;
-            self.stored_horizon = ahead;
-        }
-        Ok(())
-    }
+    Ok(())
 }

@@ -13,14 +13,18 @@ use super::{Context, Fault};
 use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
 use crate::change::{Lsn, TableId};
-use crate::engine::document::build::Builder;
+use crate::engine::document::id::Command;
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed;
+use crate::engine::feed::control::FeedControl;
 use crate::engine::feed::emit::Emitter;
-use crate::engine::feed::render::ahead::ReadAhead;
-use crate::engine::feed::render::cache::Cache;
-use crate::engine::feed::render::read::Reader;
-use crate::engine::feed::{Feed, Mode};
+use crate::engine::feed::render::Renderer;
+use crate::engine::feed::render::read::RowReader;
+use crate::engine::feed::render::stored::StoredReadAhead;
+use crate::engine::feed::source::external::ExternalPosition;
+use crate::engine::feed::source::load::FirstLoad;
+use crate::engine::feed::source::table::JobSource;
+use crate::engine::feed::{Feed, FeedCore, Mode};
 use crate::engine::recorder::LiveRequest;
 use crate::engine::sink;
 use crate::engine::sink::index;
@@ -36,8 +40,6 @@ use crate::telemetry::readiness::{Component, Status};
 
 /// Actions on their way to the sink; their bytes are bounded by themselves.
 const COMMANDS_MAX: usize = 4096;
-/// Jobs claimed from the table at once.
-const CLAIM_MAX: u32 = 500;
 /// How often it is looked whether the first load has settled.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Between two attempts to prepare Elasticsearch.
@@ -67,23 +69,24 @@ pub(super) struct Indexing {
 }
 
 pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
-    let Indexing { context, state, .. } = &indexing;
-    let elasticsearch = client::Client::new(&context.config.elasticsearch);
+    let config = Arc::clone(&indexing.context.config);
+    let elasticsearch = client::Client::new(&config.elasticsearch);
     let elasticsearch = Arc::new(elasticsearch.map_err(|error| Fault::permanent(&error))?);
     let targets = tokio::select! {
         () = indexing.stop.cancelled() => return Ok(()),
         targets = prepare(&indexing, &elasticsearch) => targets?,
     };
-    context.status.ok(Component::Indices, "ready");
+    indexing.context.status.ok(Component::Indices, "ready");
     let loads = loads(&indexing, &targets).await?;
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
-    let limits = &context.config.limits;
-    let refresh = context.config.elasticsearch.refresh;
+    let refresh = config.elasticsearch.refresh;
+    let state = Arc::clone(&indexing.state);
     let sink =
-        Sink::new(Arc::clone(&elasticsearch), targets.clone(), limits, refresh, Arc::clone(state));
+        Sink::new(Arc::clone(&elasticsearch), targets.clone(), &config.limits, refresh, state);
     let caught_up = indexing.caught_up.subscribe();
     let give_up = CancellationToken::new();
     let sink = sink::run(sink, received, indexing.settled.clone(), caught_up, give_up.clone());
+    let sink = async { sink.await.map_err(Fault::from) };
     let mode = indexing.mode.subscribe();
     let swap = Swap::new(&indexing, &elasticsearch, &targets);
     let stop = indexing.stop.clone();
@@ -93,38 +96,8 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
             swapped = swap.when_loaded(mode) => swapped,
         }
     };
-    let poke = Arc::clone(&context.operator_requests.feed);
-    let metrics = context.metrics.pipeline.clone();
-    let feed = Feed {
-        definition: Arc::clone(&context.definition),
-        shapes: indexing.shapes.clone(),
-        bases: targets.iter().map(|target| target.base).collect(),
-        builder: Builder::default(),
-        reader: Reader::new(Arc::clone(&indexing.reader), indexing.shapes.clone()),
-        cache: Cache::default(),
-        ahead: ReadAhead::starting_at(indexing.settlement.read_ahead_lsn),
-        emitter: Emitter::new(commands, indexing.settled.clone(), limits.actions_bytes_max),
-        claims: indexing.claims,
-        loads,
-        control: Arc::clone(&indexing.control),
-        lease: indexing.lease.clone(),
-        stored_horizon: indexing.settlement.read_ahead_lsn,
-        claim_max: CLAIM_MAX,
-        requests: indexing.requests,
-        mode: indexing.mode,
-        caught_up: indexing.caught_up,
-        halted: indexing.halted,
-        poke,
-        alive: indexing.alive,
-        fed: indexing.stored.recorded,
-        place: indexing.stored.recorded,
-        unplaced_since: None,
-        careful: false,
-        stop: indexing.stop,
-        metrics,
-    };
-    drop(indexing.settled);
     let service = indexing.state.service();
+    let feed = indexing.into_feed(loads, &targets, commands);
     let feed = async {
         feed::run(feed).await?;
         // What waits for Elasticsearch to come back is the next start's.
@@ -133,8 +106,47 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
         }
         Ok(())
     };
-    let sink = async { sink.await.map_err(Fault::from) };
     tokio::try_join!(feed, sink, swap).map(drop)
+}
+
+impl Indexing {
+    /// The feed of this run. Everything else that this half of the run holds is dropped, so that
+    /// the checkpoint ends after the feed and the sink.
+    fn into_feed(
+        self,
+        loads: Vec<(TableId, LoadProgress)>,
+        targets: &[Target],
+        commands: mpsc::Sender<Command>,
+    ) -> Feed {
+        let Context { config, definition, metrics, operator_requests, .. } = self.context;
+        let renderer = Renderer::new(
+            definition,
+            self.shapes.clone(),
+            targets.iter().map(|target| target.base).collect(),
+            RowReader::new(self.reader, self.shapes),
+            StoredReadAhead::new(
+                Arc::clone(&self.control),
+                self.lease,
+                self.settlement.read_ahead_lsn,
+            ),
+        );
+        let emitter = Emitter::new(commands, self.settled, config.limits.actions_bytes_max);
+        let control = FeedControl::new(
+            self.mode,
+            self.caught_up,
+            self.halted,
+            self.requests,
+            operator_requests.feed,
+            self.stop,
+        );
+        let recorded = self.stored.recorded;
+        let external = ExternalPosition::new(Arc::clone(&self.control), recorded);
+        Feed::new(
+            FeedCore::new(renderer, emitter, control, metrics.pipeline),
+            FirstLoad::new(loads, self.control),
+            JobSource::new(self.claims, self.alive, external, recorded),
+        )
+    }
 }
 
 /// Indices, mappings and aliases, as soon as Elasticsearch lets us.

@@ -1,8 +1,9 @@
-//! Reads of PostgreSQL's system catalogs: replication slots and tables.
+//! Reads of PostgreSQL's system catalogs: replication slots, tables and publications.
 //!
 //! Not here: the catalog reads of `migrate` (`storage::schema`) and of `check`
 //! (`engine::preflight`), and the columns of streamed rows, which Relation messages define
 //! (`engine::wal::relation`).
 
+pub mod publication;
 pub mod slot;
 pub mod table;

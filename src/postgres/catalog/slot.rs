@@ -1,13 +1,14 @@
 //! The replication slot in `pg_replication_slots`, and its comparison with the stored position.
 //!
-//! A slot that was invalidated, created again or advanced by another client skips changes, and
-//! the stream does not report the gap. Therefore [`compare`] runs at each start and again after
-//! `START_REPLICATION`.
+//! Every statement on `pg_replication_slots` is here. A slot that was invalidated, created again
+//! or advanced by another client skips changes, and the stream does not report the gap. Therefore
+//! [`compare`] runs at each start and again after `START_REPLICATION`.
 //!
-//! Not here: creating the slot (`engine::wal::connection`) and storing the position
+//! Not here: the replication protocol (`engine::wal::connection`) and storing the position
 //! (`storage::position`).
 
-use tokio_postgres::{Client, Error};
+use tokio_postgres::types::PgLsn;
+use tokio_postgres::{Client, Error, GenericClient};
 
 use crate::change::Lsn;
 
@@ -30,9 +31,13 @@ pub struct ReplicationSlot {
     pub plugin: Option<String>,
     /// The database of a logical slot.
     pub database: Option<String>,
-    /// The process id of the session that streams from the slot.
+    /// True if that is the database of the session.
+    pub is_of_this_database: bool,
+    /// True if a session streams from the slot.
+    pub is_active: bool,
+    /// The process id of that session.
     pub active_pid: Option<i32>,
-    /// The position up to which the client confirmed changes; zero if unknown.
+    /// The position up to which the client confirmed changes; zero while the slot is created.
     pub confirmed_flush: Lsn,
     /// The oldest WAL that the slot may still need; zero if unknown.
     pub restart_lsn: Lsn,
@@ -45,20 +50,25 @@ pub struct ReplicationSlot {
     pub safe_wal_size: Option<i64>,
     /// The WAL in bytes from `restart_lsn` to the current write location.
     pub retained_bytes: u64,
+    /// The WAL in bytes from `confirmed_flush` to the current write location.
+    pub unconfirmed_bytes: u64,
     /// True for a slot of a standby that is synchronised from the primary. PostgreSQL 17 and
     /// later.
     pub is_synced: bool,
 }
 
-// Columns that some supported versions lack are read through jsonb. `$1`: the slot's name.
-const INSPECT: &str = "
-    select s.plugin::text, s.database::text, s.active_pid,
-           s.confirmed_flush_lsn::text, s.restart_lsn::text, s.wal_status, s.safe_wal_size,
-           pg_catalog.to_jsonb(s) ->> 'invalidation_reason' as invalidation_reason,
-           coalesce((pg_catalog.to_jsonb(s) ->> 'synced')::boolean, false) as is_synced,
-           pg_catalog.pg_current_wal_lsn()::text as wal_lsn
-    from pg_catalog.pg_replication_slots s
-    where s.slot_name = $1";
+const INSPECT: &str = include_str!("slot.sql");
+
+const COUNT: &str = "select count(*) as slots from pg_catalog.pg_replication_slots";
+
+const TERMINATE_READER: &str =
+    "select active_pid as pid, pg_catalog.pg_terminate_backend(active_pid)
+    from pg_catalog.pg_replication_slots where slot_name = $1 and active_pid is not null";
+
+const CREATE: &str = "select pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')::text";
+
+const DROP: &str = "select pg_catalog.pg_drop_replication_slot(slot_name)
+    from pg_catalog.pg_replication_slots where slot_name = $1";
 
 /// Reads a slot; `None` if it does not exist.
 ///
@@ -67,23 +77,62 @@ const INSPECT: &str = "
 pub async fn inspect(client: &Client, slot: &str) -> Result<Option<ReplicationSlot>, Error> {
     let Some(row) = client.query_opt(INSPECT, &[&slot]).await? else { return Ok(None) };
     let lsn = |column: &str| -> Result<Option<Lsn>, Error> {
-        let text: Option<&str> = row.try_get(column)?;
-        Ok(text.and_then(|text| text.parse().ok()))
+        let lsn: Option<PgLsn> = row.try_get(column)?;
+        Ok(lsn.map(|lsn| Lsn(lsn.into())))
     };
+    let confirmed_flush = lsn("confirmed_flush_lsn")?;
     let restart_lsn = lsn("restart_lsn")?;
-    let wal_lsn = lsn("wal_lsn")?.unwrap_or_default();
+    let wal_end = lsn("wal_lsn")?.unwrap_or_default();
+    let bytes_since = |lsn: Option<Lsn>| lsn.map_or(0, |lsn| wal_end.0.saturating_sub(lsn.0));
     Ok(Some(ReplicationSlot {
         plugin: row.try_get("plugin")?,
         database: row.try_get("database")?,
+        is_of_this_database: row.try_get("is_of_this_database")?,
+        is_active: row.try_get("is_active")?,
         active_pid: row.try_get("active_pid")?,
-        confirmed_flush: lsn("confirmed_flush_lsn")?.unwrap_or_default(),
+        confirmed_flush: confirmed_flush.unwrap_or_default(),
         restart_lsn: restart_lsn.unwrap_or_default(),
         wal_status: row.try_get("wal_status")?,
         invalidation_reason: row.try_get("invalidation_reason")?,
         safe_wal_size: row.try_get("safe_wal_size")?,
-        retained_bytes: restart_lsn.map_or(0, |restart| wal_lsn.0.saturating_sub(restart.0)),
+        retained_bytes: bytes_since(restart_lsn),
+        unconfirmed_bytes: bytes_since(confirmed_flush),
         is_synced: row.try_get("is_synced")?,
     }))
+}
+
+/// The number of slots of the server.
+///
+/// # Errors
+/// The error of the query.
+pub async fn count(client: &Client) -> Result<i64, Error> {
+    client.query_one(COUNT, &[]).await?.try_get("slots")
+}
+
+/// Creates a logical slot for `pgoutput`. The function waits for all transactions that run at the
+/// time of the call.
+///
+/// # Errors
+/// The error of the query.
+pub async fn create(client: &Client, slot: &str) -> Result<(), Error> {
+    client.query_one(CREATE, &[&slot]).await.map(drop)
+}
+
+/// Drops a slot; returns false if it does not exist.
+///
+/// # Errors
+/// The error of the query.
+pub async fn remove(client: &impl GenericClient, slot: &str) -> Result<bool, Error> {
+    client.execute(DROP, &[&slot]).await.map(|dropped| dropped > 0)
+}
+
+/// Terminates the session that streams from a slot; returns its process id, if there is one.
+///
+/// # Errors
+/// The error of the query.
+pub async fn terminate_reader(client: &Client, slot: &str) -> Result<Option<i32>, Error> {
+    let row = client.query_opt(TERMINATE_READER, &[&slot]).await?;
+    row.map(|row| row.try_get("pid")).transpose()
 }
 
 /// The cluster and the position that walferry has stored.
@@ -208,6 +257,8 @@ mod tests {
         ReplicationSlot {
             plugin: Some("pgoutput".to_owned()),
             database: Some("app".to_owned()),
+            is_of_this_database: true,
+            is_active: false,
             active_pid: None,
             confirmed_flush: Lsn(500),
             restart_lsn: Lsn(400),
@@ -215,6 +266,7 @@ mod tests {
             invalidation_reason: None,
             safe_wal_size: None,
             retained_bytes: 500,
+            unconfirmed_bytes: 400,
             is_synced: false,
         }
     }

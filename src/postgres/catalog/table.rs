@@ -59,24 +59,9 @@ pub struct CatalogTable {
     pub has_row_security: bool,
 }
 
-// `$1`: schema, `$2`: table name.
-const TABLE: &str = "
-    select c.oid, c.relkind::text, c.relreplident::text, c.relrowsecurity,
-           coalesce(k.condeferrable, false) as is_key_deferrable
-    from pg_catalog.pg_class c
-    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    left join pg_catalog.pg_constraint k on k.conrelid = c.oid and k.contype = 'p'
-    where n.nspname = $1 and c.relname = $2";
+const TABLE: &str = include_str!("table.sql");
 
-// `$1`: the table's OID.
-const KEY: &str = "
-    select a.attname::text as name, a.atttypid as type_oid,
-           pg_catalog.format_type(a.atttypid, a.atttypmod) as type_name
-    from pg_catalog.pg_index i
-    cross join lateral pg_catalog.unnest(i.indkey::int2[]) with ordinality as k(number, place)
-    join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-    where i.indrelid = $1 and i.indisprimary and k.place <= i.indnkeyatts
-    order by k.place";
+const KEY: &str = include_str!("table_key.sql");
 
 /// Reads a table; `None` if it does not exist.
 ///

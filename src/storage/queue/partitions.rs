@@ -44,8 +44,9 @@ pub async fn make(client: &Client, days_ahead: i32) -> Result<i32, QueueError> {
 
 async fn try_make(client: &Client, days_ahead: i32) -> Result<i32, tokio_postgres::Error> {
     client.batch_execute("begin; set local lock_timeout = '2s'").await?;
-    let row = client.query_one("select walferry.make_partitions($1)", &[&days_ahead]).await?;
-    let made = row.try_get(0)?;
+    let row =
+        client.query_one("select walferry.make_partitions($1) as made", &[&days_ahead]).await?;
+    let made = row.try_get("made")?;
     client.batch_execute("commit").await?;
     Ok(made)
 }

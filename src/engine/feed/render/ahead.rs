@@ -1,8 +1,8 @@
 //! Which documents were rendered from rows that may be ahead of the stream.
 //!
 //! A read sees rows as they are now. Until the stream has passed the server's insert LSN at the
-//! time of the read (its horizon), an image from the stream may be older than what was sent, so
-//! every action on that document is rendered by a read as well. Pure.
+//! time of the read (its snapshot LSN), an image from the stream may be older than what was sent,
+//! so every action on that document is rendered by a read as well. Pure.
 
 use foldhash::HashMap;
 
@@ -12,39 +12,39 @@ use crate::engine::document::id::DocumentId;
 /// How many documents are remembered one by one; past it, all count as read ahead.
 const DOCUMENTS_MAX: usize = 65_536;
 
-/// See the module's documentation.
+/// The documents, each with the snapshot LSN of the newest read.
 #[derive(Debug, Default)]
 pub struct ReadAhead {
     /// Everything at or below is rendered by reads, whichever document it is.
     all_until: Lsn,
     documents: HashMap<DocumentId, Lsn>,
-    /// The highest horizon among `documents`.
+    /// The highest snapshot LSN among `documents`.
     highest: Lsn,
 }
 
 impl ReadAhead {
-    /// What a new run knows: the stored horizon of those before it.
+    /// What a new run knows: the stored read-ahead LSN of earlier runs.
     #[must_use]
     pub fn starting_at(stored: Lsn) -> Self {
         Self { all_until: stored, ..Self::default() }
     }
 
-    /// One document was rendered by a read with this horizon.
-    pub fn note(&mut self, document: &DocumentId, horizon: Lsn) {
-        if horizon <= self.all_until {
+    /// One document was rendered by a read with this snapshot LSN.
+    pub fn note(&mut self, document: &DocumentId, snapshot_lsn: Lsn) {
+        if snapshot_lsn <= self.all_until {
             return;
         }
         if self.documents.len() >= DOCUMENTS_MAX {
-            self.note_all(self.highest.max(horizon));
+            self.note_all(self.highest.max(snapshot_lsn));
             return;
         }
-        self.highest = self.highest.max(horizon);
-        self.documents.insert(document.clone(), horizon);
+        self.highest = self.highest.max(snapshot_lsn);
+        self.documents.insert(document.clone(), snapshot_lsn);
     }
 
-    /// Any document may have been rendered by a read with this horizon.
-    pub fn note_all(&mut self, horizon: Lsn) {
-        self.all_until = self.all_until.max(horizon).max(self.highest);
+    /// Any document may have been rendered by a read with this snapshot LSN.
+    pub fn note_all(&mut self, snapshot_lsn: Lsn) {
+        self.all_until = self.all_until.max(snapshot_lsn).max(self.highest);
         self.documents.clear();
         self.highest = Lsn(0);
     }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_covered_up_to_its_horizon() {
+    fn a_document_is_covered_up_to_its_snapshot_lsn() {
         let mut ahead = ReadAhead::default();
         ahead.note(&document("a"), Lsn(100));
         assert!(ahead.covers(&document("a"), Lsn(100)));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stream_passing_the_highest_horizon_forgets_all() {
+    fn the_stream_passing_the_highest_snapshot_lsn_forgets_all() {
         let mut ahead = ReadAhead::default();
         ahead.note(&document("a"), Lsn(100));
         ahead.note(&document("b"), Lsn(200));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_run_starts_with_the_stored_horizon() {
+    fn a_new_run_starts_with_the_stored_lsn() {
         let ahead = ReadAhead::starting_at(Lsn(70));
         assert!(ahead.covers(&document("x"), Lsn(70)));
         assert!(!ahead.covers(&document("x"), Lsn(71)));

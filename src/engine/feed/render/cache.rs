@@ -2,9 +2,9 @@
 //!
 //! An entry comes from a read only, never from an image of the stream: so each entry's states
 //! never go back, however far ahead of the stream its read was. The stream changes an entry
-//! once it is past the read's horizon; before that it cannot tell which of the two is newer, and
-//! drops the entry for a new read. Valid while every change passes through the feed's hands;
-//! cleared whenever that ends. Pure.
+//! once it is past the snapshot LSN of the read. Before that the newer of the two is unknown, and
+//! the entry is dropped for a new read. The cache is valid while every change passes through the
+//! feed, and is cleared when that ends. Pure.
 
 use foldhash::HashMap;
 
@@ -18,34 +18,34 @@ const BYTES_MAX: usize = 8 << 20;
 struct Entry {
     /// `None`: there is no such row.
     row: Option<Row>,
-    horizon: Lsn,
+    snapshot_lsn: Lsn,
 }
 
-/// See the module's documentation.
+/// Rows by table and key text.
 #[derive(Debug, Default)]
-pub struct Cache {
+pub struct RowCache {
     tables: HashMap<TableId, HashMap<String, Entry>>,
     bytes: usize,
 }
 
-impl Cache {
+impl RowCache {
     /// Whether a read is needed to know this row.
     #[must_use]
     pub fn knows(&self, table: TableId, key: &str) -> bool {
         self.tables.get(&table).is_some_and(|rows| rows.contains_key(key))
     }
 
-    /// What a read with this horizon found.
-    pub fn insert(&mut self, table: TableId, key: String, row: Option<Row>, horizon: Lsn) {
+    /// Adds what a read with this snapshot LSN found.
+    pub fn insert(&mut self, table: TableId, key: String, row: Option<Row>, snapshot_lsn: Lsn) {
         self.bytes += row.as_ref().map_or(0, Row::size) + key.len();
-        self.tables.entry(table).or_default().insert(key, Entry { row, horizon });
+        self.tables.entry(table).or_default().insert(key, Entry { row, snapshot_lsn });
     }
 
-    /// The stream says that the row is now `row`; `None` if it is gone.
+    /// The stream changed the row to `row`; `None` if it deleted it.
     pub fn apply(&mut self, table: TableId, key: &str, row: Option<&Row>, commit_lsn: Lsn) {
         let Some(rows) = self.tables.get_mut(&table) else { return };
         let Some(entry) = rows.get_mut(key) else { return };
-        if commit_lsn <= entry.horizon {
+        if commit_lsn <= entry.snapshot_lsn {
             rows.remove(key);
         } else {
             entry.row = row.cloned();
@@ -71,13 +71,14 @@ impl Cache {
         }
     }
 
+    /// Forgets every row.
     pub fn clear(&mut self) {
         self.tables.clear();
         self.bytes = 0;
     }
 }
 
-impl Embedded for Cache {
+impl Embedded for RowCache {
     fn row(&self, table: TableId, key: &str) -> Option<&Row> {
         self.tables.get(&table)?.get(key)?.row.as_ref()
     }
@@ -93,20 +94,20 @@ mod tests {
         Row::parse(&format!(r#"{{"n":{n}}}"#), None).unwrap()
     }
 
-    fn shown(cache: &Cache) -> Option<&str> {
+    fn shown(cache: &RowCache) -> Option<&str> {
         cache.row(TABLE, "k").and_then(|r| std::str::from_utf8(r.get("n")?).ok())
     }
 
     #[test]
     fn the_stream_adds_nothing_by_itself() {
-        let mut cache = Cache::default();
+        let mut cache = RowCache::default();
         cache.apply(TABLE, "k", Some(&row(1)), Lsn(5));
         assert!(!cache.knows(TABLE, "k"));
     }
 
     #[test]
-    fn past_its_horizon_an_entry_follows_the_stream() {
-        let mut cache = Cache::default();
+    fn past_its_snapshot_lsn_an_entry_follows_the_stream() {
+        let mut cache = RowCache::default();
         cache.insert(TABLE, "k".to_owned(), Some(row(1)), Lsn(10));
         cache.apply(TABLE, "k", Some(&row(2)), Lsn(11));
         assert_eq!(shown(&cache), Some("2"));
@@ -116,8 +117,8 @@ mod tests {
     }
 
     #[test]
-    fn up_to_its_horizon_a_change_asks_for_a_new_read() {
-        let mut cache = Cache::default();
+    fn up_to_its_snapshot_lsn_a_change_asks_for_a_new_read() {
+        let mut cache = RowCache::default();
         cache.insert(TABLE, "k".to_owned(), Some(row(3)), Lsn(10));
         cache.apply(TABLE, "k", Some(&row(2)), Lsn(10));
         assert!(!cache.knows(TABLE, "k"));

@@ -2,72 +2,82 @@
 //!
 //! A renamed category is shown by its listings, and by those of every category below it; a
 //! profile by its listings. The rows that show it are read as they are now and sent under the
-//! version of the change that caused it, chunk by chunk, before any later change is looked at.
+//! version of the change that caused it, chunk by chunk, before any later change is rendered.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::read::Found;
-use super::render::embed;
-use crate::ack::batch::{JobKey, PendingBatch};
+use super::execute::embed;
+use super::read::{KeyedRow, Referring};
+use super::{BatchOutput, Renderer};
+use crate::ack::batch::JobKey;
 use crate::change::{Position, TableId};
 use crate::engine::document::build;
 use crate::engine::document::definition::{Dependent, SourceId};
 use crate::engine::document::id::DocumentId;
 use crate::engine::document::route;
-use crate::engine::feed::{Feed, FeedError};
+use crate::engine::feed::FeedError;
 
 /// Rows rewritten per read.
 const ROWS_MAX: i64 = 500;
 
-/// Changes of one table whose dependents are rewritten in one go: the values that the dependents
-/// refer to, each with its causes.
-#[derive(Debug, Default)]
-pub(in crate::engine::feed) struct Causes {
-    /// Referred value → the changes that caused it.
-    pub values: HashMap<String, Vec<(Position, JobKey)>>,
+/// A change that rewrites documents, and its job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cause {
+    pub position: Position,
+    pub job: JobKey,
 }
 
-/// Fan-outs of one batch, grouped by what depends how.
-#[derive(Debug, Default)]
-pub(in crate::engine::feed) struct Fanouts {
-    groups: Vec<(TableId, Dependent, Causes)>,
+/// The values that dependent rows refer to, each with the changes that caused it.
+type Causes = HashMap<String, Vec<Cause>>;
+
+/// Changes of one table whose dependents are rewritten together.
+#[derive(Debug)]
+struct Fanout {
+    changed: TableId,
+    dependent: Dependent,
+    causes: Causes,
 }
+
+/// Fan-outs of one batch, grouped by the dependent rows and their reference.
+#[derive(Debug, Default)]
+pub(super) struct Fanouts(Vec<Fanout>);
 
 impl Fanouts {
     /// Adds a change of a row that `dependent` rows show by this key.
-    pub(in crate::engine::feed) fn add(
+    pub(super) fn add(
         &mut self,
         changed: TableId,
         dependent: &Dependent,
         key: String,
-        cause: (Position, JobKey),
+        cause: Cause,
     ) {
-        let place = self.groups.iter().position(|(t, d, _)| *t == changed && d == dependent);
-        let place = place.unwrap_or_else(|| {
-            self.groups.push((changed, dependent.clone(), Causes::default()));
-            self.groups.len() - 1
+        let same = |group: &Fanout| group.changed == changed && group.dependent == *dependent;
+        let index = self.0.iter().position(same).unwrap_or_else(|| {
+            let dependent = dependent.clone();
+            self.0.push(Fanout { changed, dependent, causes: Causes::default() });
+            self.0.len() - 1
         });
-        self.groups[place].2.values.entry(key).or_default().push(cause);
+        self.0[index].causes.entry(key).or_default().push(cause);
     }
 }
 
-impl Feed {
+impl Renderer {
     /// Rewrites all dependents of a batch.
-    pub(in crate::engine::feed) async fn fan_out(
+    pub(super) async fn fan_out(
         &mut self,
-        pending: &Arc<PendingBatch>,
+        output: BatchOutput<'_>,
         fanouts: Fanouts,
     ) -> Result<(), FeedError> {
-        for (changed, dependent, causes) in fanouts.groups {
+        for Fanout { changed, dependent, causes } in fanouts.0 {
             let causes = if dependent.path {
                 self.below(changed, &dependent, causes).await?
             } else {
                 causes
             };
-            self.rewrite(pending, &dependent, &causes).await?;
+            self.rewrite(output, &dependent, &causes).await?;
         }
         Ok(())
     }
@@ -86,35 +96,35 @@ impl Feed {
         let by_own_key =
             dependent.table == changed && own_key.is_some_and(|key| key.name == dependent.by);
         let mut spread = Causes::default();
-        let mut view = self.reader.view().await?;
-        for (key, list) in causes.values {
-            for below in view.descendants(changed, &parent, std::slice::from_ref(&key)).await? {
+        let mut reads = self.reader.begin().await?;
+        for (key, list) in causes {
+            for below in reads.descendants(changed, &parent, std::slice::from_ref(&key)).await? {
                 // The row itself has its own step in the plan.
                 if by_own_key && below == key {
                     continue;
                 }
-                spread.values.entry(below).or_default().extend(list.iter().copied());
+                spread.entry(below).or_default().extend(list.iter().copied());
             }
         }
-        view.close().await?;
+        reads.commit().await?;
         Ok(spread)
     }
 
     async fn rewrite(
         &mut self,
-        pending: &Arc<PendingBatch>,
+        output: BatchOutput<'_>,
         dependent: &Dependent,
         causes: &Causes,
     ) -> Result<(), FeedError> {
-        let values: Vec<String> = causes.values.keys().cloned().collect();
+        let values: Vec<String> = causes.keys().cloned().collect();
         let mut after: Option<Vec<String>> = None;
         while !values.is_empty() {
             let chunk = self.rows_that_show(dependent, Some(&values), after.as_deref()).await?;
             for found in &chunk {
                 let value = found.row.text(&dependent.by).unwrap_or_default();
-                let Some(list) = causes.values.get(&value) else { continue };
+                let Some(list) = causes.get(&value) else { continue };
                 for source in &dependent.sources {
-                    self.rewrite_one(pending, *source, found, list).await?;
+                    self.rewrite_one(output, *source, found, list).await?;
                 }
             }
             let Some(last) = chunk.last() else { return Ok(()) };
@@ -124,11 +134,11 @@ impl Feed {
     }
 
     /// Rewrites every row that shows any row of a truncated table.
-    pub(in crate::engine::feed) async fn rewrite_all(
+    pub(super) async fn rewrite_all(
         &mut self,
-        pending: &Arc<PendingBatch>,
+        output: BatchOutput<'_>,
         truncated: TableId,
-        cause: (Position, JobKey),
+        cause: Cause,
     ) -> Result<(), FeedError> {
         let definition = Arc::clone(&self.definition);
         for dependent in definition.dependents_of(truncated) {
@@ -137,7 +147,7 @@ impl Feed {
                 let chunk = self.rows_that_show(dependent, None, after.as_deref()).await?;
                 for found in &chunk {
                     for source in &dependent.sources {
-                        self.rewrite_one(pending, *source, found, &[cause]).await?;
+                        self.rewrite_one(output, *source, found, &[cause]).await?;
                     }
                 }
                 let Some(last) = chunk.last() else { break };
@@ -147,21 +157,24 @@ impl Feed {
         Ok(())
     }
 
-    /// The next rows of a dependent table, with what their documents embed in the cache, and
-    /// noted as read ahead. `None` for the values means all rows.
+    /// The next rows of a dependent table. The rows that their documents embed are cached, and the
+    /// documents count as read ahead. `None` for the values means all rows.
     async fn rows_that_show(
         &mut self,
         dependent: &Dependent,
         values: Option<&[String]>,
         after: Option<&[String]>,
-    ) -> Result<Vec<Found>, FeedError> {
+    ) -> Result<Vec<KeyedRow>, FeedError> {
         self.cache.trim();
-        let mut view = self.reader.view().await?;
-        let horizon = view.horizon();
+        let mut reads = self.reader.begin().await?;
+        let snapshot_lsn = reads.snapshot_lsn();
         let table = dependent.table;
         let found = match values {
-            Some(values) => view.referring(table, (&dependent.by, values), after, ROWS_MAX).await?,
-            None => view.after(table, after, ROWS_MAX).await?,
+            Some(values) => {
+                let referring = Referring { column: &dependent.by, values };
+                reads.referring(table, referring, after, ROWS_MAX).await?
+            }
+            None => reads.after(table, after, ROWS_MAX).await?,
         };
         let mut needs = Vec::new();
         for row in &found {
@@ -169,32 +182,33 @@ impl Feed {
                 route::needs(&self.definition, *source, &row.row, &mut needs);
             }
         }
-        embed(&mut view, &self.definition, &mut self.cache, &needs).await?;
-        view.close().await?;
+        embed(&mut reads, &self.definition, &mut self.cache, &needs).await?;
+        reads.commit().await?;
         let documents: Vec<DocumentId> = found
             .iter()
             .flat_map(|row| dependent.sources.iter().map(move |source| (*source, row)))
             .map(|(source, row)| self.definition.document(source, &row.key))
             .collect();
-        self.rendered_by_read(&documents, horizon).await?;
+        self.rendered_by_read(&documents, snapshot_lsn).await?;
         Ok(found)
     }
 
     async fn rewrite_one(
         &mut self,
-        pending: &Arc<PendingBatch>,
+        output: BatchOutput<'_>,
         source: SourceId,
-        found: &Found,
-        causes: &[(Position, JobKey)],
+        found: &KeyedRow,
+        causes: &[Cause],
     ) -> Result<(), FeedError> {
         if !build::included(self.definition.source(source), &found.row) {
             return Ok(());
         }
-        let jobs: SmallVec<_> = causes.iter().map(|(_, job)| pending.reference(*job)).collect();
-        let highest = causes.iter().map(|(position, _)| *position).max().unwrap_or_default();
+        let jobs: SmallVec<_> =
+            causes.iter().map(|cause| output.pending.reference(cause.job)).collect();
+        let highest = causes.iter().map(|cause| cause.position).max().unwrap_or_default();
         match self.version(source, highest) {
-            Some(version) => self.send_row(source, found, version, jobs).await,
-            None => Ok(self.emitter.done(jobs).await?),
+            Some(version) => self.send_row(output, source, found, version, jobs).await,
+            None => Ok(output.emitter.done(jobs).await?),
         }
     }
 }

@@ -1,12 +1,11 @@
 //! Reads present rows, in snapshots that are far enough.
 //!
-//! Each [`View`] is one `repeatable read` transaction whose snapshot shows every transaction
-//! that the stream has delivered, and which knows its horizon: the server's insert LSN taken
+//! Each [`ReadTransaction`] is one `repeatable read` transaction whose snapshot shows every
+//! transaction that the stream has delivered. Its snapshot LSN is the server's insert LSN, taken
 //! after the snapshot. Values come as text, by each type's output function, and become JSON in
 //! the same way as those of the stream; so a value that `to_jsonb` refuses can be read too.
 //!
-//! Not here: what is read and why (`engine::feed::render::plan`, `engine::feed::render::fanout`,
-//! `engine::feed::source::load`).
+//! Not here: what is read and why (`plan`, `fanout`, `chunk`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,9 +22,9 @@ use crate::postgres::quote_identifier as quote;
 use crate::postgres::{Disposition, Recovery};
 use crate::value::{self, TypeCache};
 
-/// The wait between two looks for a snapshot that shows all; doubles up to the second.
-const LOOK_AGAIN_MIN: Duration = Duration::from_millis(1);
-const LOOK_AGAIN_MAX: Duration = Duration::from_millis(100);
+/// The wait between two attempts at a snapshot that shows all; doubles up to `RETRY_MAX`.
+const RETRY_MIN: Duration = Duration::from_millis(1);
+const RETRY_MAX: Duration = Duration::from_millis(100);
 
 /// A read failed.
 #[derive(Debug, thiserror::Error)]
@@ -53,13 +52,20 @@ impl Recovery for ReadError {
 
 /// A row with its key's text, as [`TableShape::key_text`] makes it.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct KeyedRow {
     pub key: String,
     pub row: Row,
 }
 
-/// Opens [`View`]s on one session of its own.
-pub struct Reader {
+/// Rows whose `column` has one of the values.
+#[derive(Clone, Copy, Debug)]
+pub struct Referring<'a> {
+    pub column: &'a str,
+    pub values: &'a [String],
+}
+
+/// Opens [`ReadTransaction`]s on one session of its own.
+pub struct RowReader {
     client: Arc<Client>,
     shapes: Shapes,
     kinds: TypeCache,
@@ -68,10 +74,10 @@ pub struct Reader {
     /// Locks before the snapshot: a rewriting ALTER TABLE that commits between the two would
     /// leave the snapshot an empty table (PostgreSQL manual, "Caveats" of MVCC).
     begin: String,
-    pub delivered: Delivered,
+    delivered: Delivered,
 }
 
-impl Reader {
+impl RowReader {
     #[must_use]
     pub fn new(client: Arc<Client>, shapes: Shapes) -> Self {
         let tables: Vec<String> = shapes.iter().map(TableShape::qualified).collect();
@@ -89,12 +95,12 @@ impl Reader {
         }
     }
 
-    /// Opens a view once a snapshot shows all that was delivered; waits for as long as it takes.
+    /// Begins a transaction whose snapshot shows everything delivered; waits for as long as it takes.
     ///
     /// # Errors
-    /// [`ReadError`] where the session is of no use any more.
-    pub async fn view(&mut self) -> Result<View<'_>, ReadError> {
-        let mut wait = LOOK_AGAIN_MIN;
+    /// [`ReadError`] where the session is broken.
+    pub async fn begin(&mut self) -> Result<ReadTransaction<'_>, ReadError> {
+        let mut wait = RETRY_MIN;
         loop {
             self.execute(&self.begin).await?;
             let row = self
@@ -106,23 +112,36 @@ impl Reader {
                 )
                 .await
                 .map_err(ReadError::Open)?;
-            let (snapshot, horizon): (String, String) = (row.get(0), row.get(1));
+            let snapshot: String = row.get(0);
+            let snapshot_lsn: String = row.get(1);
             let snapshot =
                 Snapshot::parse(&snapshot).ok_or_else(|| ReadError::Unreadable(snapshot))?;
-            let horizon: Lsn = horizon.parse().map_err(|_| ReadError::Unreadable(horizon))?;
+            let snapshot_lsn: Lsn =
+                snapshot_lsn.parse().map_err(|_| ReadError::Unreadable(snapshot_lsn))?;
             if self.delivered.all_in(&snapshot) {
-                return Ok(View { reader: self, snapshot, horizon });
+                return Ok(ReadTransaction { reader: self, snapshot, snapshot_lsn });
             }
             self.execute("rollback").await?;
             tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LOOK_AGAIN_MAX);
+            wait = (wait * 2).min(RETRY_MAX);
         }
+    }
+
+    /// The stream delivered this transaction: every later snapshot must show it.
+    pub fn delivered(&mut self, xid: u32) {
+        self.delivered.note(xid);
+    }
+
+    /// How many delivered transactions are remembered.
+    #[must_use]
+    pub fn delivered_count(&self) -> usize {
+        self.delivered.len()
     }
 
     /// Forgets the delivered transactions that a snapshot shows by now. Waits for none.
     ///
     /// # Errors
-    /// [`ReadError`] where the session is of no use any more.
+    /// [`ReadError`] where the session is broken.
     pub async fn prune(&mut self) -> Result<(), ReadError> {
         let sql = "select pg_catalog.pg_current_snapshot()::text";
         let row = self.client.query_one(sql, &[]).await.map_err(ReadError::Open)?;
@@ -137,19 +156,19 @@ impl Reader {
     }
 }
 
-/// One read transaction. Close it with [`View::close`]; the next [`Reader::view`] closes one that
-/// was dropped by an error, since that ends the run.
-pub struct View<'a> {
-    reader: &'a mut Reader,
+/// One read transaction, ended by [`ReadTransaction::commit`]. A transaction that an error drops
+/// stays open on its session; the error ends the run, and the session with it.
+pub struct ReadTransaction<'a> {
+    reader: &'a mut RowReader,
     snapshot: Snapshot,
-    horizon: Lsn,
+    snapshot_lsn: Lsn,
 }
 
-impl View<'_> {
+impl ReadTransaction<'_> {
     /// Every row read here is no newer than this, and no older than what was delivered.
     #[must_use]
-    pub fn horizon(&self) -> Lsn {
-        self.horizon
+    pub fn snapshot_lsn(&self) -> Lsn {
+        self.snapshot_lsn
     }
 
     #[must_use]
@@ -161,7 +180,7 @@ impl View<'_> {
     ///
     /// # Errors
     /// [`ReadError::Open`] where the session is broken.
-    pub async fn close(self) -> Result<(), ReadError> {
+    pub async fn commit(self) -> Result<(), ReadError> {
         self.reader.execute("commit").await
     }
 
@@ -173,7 +192,7 @@ impl View<'_> {
         &mut self,
         table: TableId,
         keys: &[Vec<String>],
-    ) -> Result<Vec<Found>, ReadError> {
+    ) -> Result<Vec<KeyedRow>, ReadError> {
         let shape = self.shape(table);
         let (condition, count) = shape.key_is_any();
         let columns: Vec<Vec<&str>> = (0..count)
@@ -193,7 +212,7 @@ impl View<'_> {
         table: TableId,
         after: Option<&[String]>,
         limit: i64,
-    ) -> Result<Vec<Found>, ReadError> {
+    ) -> Result<Vec<KeyedRow>, ReadError> {
         let shape = self.shape(table);
         let order = shape.key_order();
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&limit];
@@ -214,10 +233,11 @@ impl View<'_> {
     pub async fn referring(
         &mut self,
         table: TableId,
-        (column, values): (&str, &[String]),
+        referring: Referring<'_>,
         after: Option<&[String]>,
         limit: i64,
-    ) -> Result<Vec<Found>, ReadError> {
+    ) -> Result<Vec<KeyedRow>, ReadError> {
+        let Referring { column, values } = referring;
         let shape = self.shape(table);
         let order = shape.key_order();
         let kind = shape.column_type(column).unwrap_or("text");
@@ -268,7 +288,7 @@ impl View<'_> {
         table: TableId,
         tail: &str,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Found>, ReadError> {
+    ) -> Result<Vec<KeyedRow>, ReadError> {
         let shape = self.shape(table);
         let label = shape.label();
         let columns = self.present_columns(&label, &shape).await?;
@@ -287,7 +307,7 @@ impl View<'_> {
         for row in &found {
             let texts = (0..columns.len()).map(|i| row.get::<_, Option<&str>>(i));
             let row = self.reader.object(&shared, &columns, texts);
-            rows.push(Found { key: shape.key_text(&row), row });
+            rows.push(KeyedRow { key: shape.key_text(&row), row });
         }
         Ok(rows)
     }
@@ -336,7 +356,7 @@ impl View<'_> {
     }
 }
 
-impl Reader {
+impl RowReader {
     /// One allocation of column names for all rows of the same shape.
     fn share(&mut self, table: TableId, names: Vec<String>) -> Arc<Columns> {
         match self.columns.get(&table) {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use tokio_postgres::Client;
 
-use super::cache::Cache;
-use super::read::{ReadError, Reader};
-use super::render::embed;
+use super::cache::RowCache;
+use super::execute::embed;
+use super::read::{ReadError, RowReader};
 use crate::change::{Row, TableId};
 use crate::engine::document::build;
 use crate::engine::document::build::Builder;
@@ -40,20 +40,21 @@ pub async fn single(
     key: &[String],
 ) -> Result<Single, ReadError> {
     let text = crate::storage::queue::record_id::document_id(key);
-    let mut reader = Reader::new(client, shapes);
-    let mut view = reader.view().await?;
-    let found = view.by_key(table, &[key.to_vec()]).await?;
+    let mut reader = RowReader::new(client, shapes);
+    let mut reads = reader.begin().await?;
+    let found = reads.by_key(table, &[key.to_vec()]).await?;
     let row = found.into_iter().next().map(|found| found.row);
     let sources = definition.sources_of(table);
-    let (mut cache, mut builder) = (Cache::default(), Builder::default());
+    let mut cache = RowCache::default();
+    let mut builder = Builder::default();
     let mut needs = Vec::new();
     if let Some(row) = &row {
         for source in &sources {
             route::needs(definition, *source, row, &mut needs);
         }
     }
-    embed(&mut view, definition, &mut cache, &needs).await?;
-    view.close().await?;
+    embed(&mut reads, definition, &mut cache, &needs).await?;
+    reads.commit().await?;
     let mut document = |source| {
         let row = row.as_ref().filter(|row| build::included(definition.source(source), row))?;
         let mut json = Vec::new();

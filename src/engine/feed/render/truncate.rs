@@ -1,29 +1,29 @@
-//! TRUNCATE: a barrier, then every document of the table is looked at.
-
-use std::sync::Arc;
+//! TRUNCATE: a barrier, then every document of the table is rendered by a read.
 
 use smallvec::smallvec;
 
+use super::fanout::Cause;
 use super::plan::{Content, Plan, Step};
-use crate::ack::batch::PendingBatch;
-use crate::engine::feed::{Feed, FeedError, Work};
+use super::{BatchOutput, Renderer};
+use crate::engine::feed::{FeedError, JobChange};
 
-impl Feed {
+impl Renderer {
     /// Waits for all that precedes it, lists the table's documents, and renders each by a read:
     /// gone means deleted under the TRUNCATE's version.
-    pub(in crate::engine::feed) async fn truncated(
+    pub(super) async fn truncated(
         &mut self,
-        pending: &Arc<PendingBatch>,
-        work: &Work,
+        output: BatchOutput<'_>,
+        truncate: &JobChange,
     ) -> Result<(), FeedError> {
-        let table = work.change.table;
+        let table = truncate.change.table;
+        let position = truncate.change.position;
         self.cache.forget_table(table);
         let shape = self.shapes.of(table).clone();
-        self.emitter.barrier().await;
+        output.emitter.barrier().await;
         for source in self.definition.sources_of(table) {
-            let Some(version) = self.version(source, work.change.position) else { continue };
+            let Some(version) = self.version(source, position) else { continue };
             let filter = self.definition.source(source).filter.clone();
-            let mut pages = self.emitter.enumerate(source.index, filter).await?;
+            let mut pages = output.emitter.enumerate(source.index, filter).await?;
             while let Some(page) = pages.recv().await {
                 let mut plan = Plan::default();
                 for id in page {
@@ -34,12 +34,12 @@ impl Feed {
                         table,
                         content: Content::Read(shape.split_key(key)),
                         version,
-                        jobs: smallvec![pending.reference(work.job)],
+                        jobs: smallvec![output.pending.reference(truncate.job)],
                     });
                 }
-                self.carry_out(&[], plan).await?;
+                self.execute(output, &[], plan).await?;
             }
         }
-        self.rewrite_all(pending, table, (work.change.position, work.job)).await
+        self.rewrite_all(output, table, Cause { position, job: truncate.job }).await
     }
 }

@@ -1,8 +1,9 @@
-//! Where the feed takes its work from: the first load, the table, jobs that are due, the stream.
+//! The feed's sources: the first load, the table, jobs that are due, the stream.
 //!
-//! One source at a time; each hands its changes to `feed::render`.
+//! The feed works on one source at a time; each renders its changes by `feed::render`.
 
 pub mod due;
+pub mod external;
 pub mod live;
 pub mod load;
 pub mod table;

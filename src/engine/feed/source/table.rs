@@ -1,55 +1,84 @@
-//! The table feed: unfinished jobs, in the order of commit, each rendered by a read.
+//! The queue table as source: unfinished jobs, in the order of commit, each rendered by a read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracing::Span;
 
-use crate::ack::batch::{Commits, CreatedBetween, JobKey};
+use super::external::ExternalPosition;
+use crate::ack::batch::JobKey;
+use crate::ack::in_flight::InFlight;
 use crate::ack::job_set::JobSet;
-use crate::change::{Lsn, Position};
-use crate::engine::feed::emit::NewTicket;
-use crate::engine::feed::{Feed, FeedError, Work};
+use crate::change::{Change, Columns, Lsn, Operation, Position, Row};
+use crate::engine::document::shape::Shapes;
+use crate::engine::feed::emit::NewBatch;
+use crate::engine::feed::render::{Escaping, RowsFrom};
+use crate::engine::feed::{FeedCore, FeedError, JobChange};
 use crate::engine::recorder::GoneLive;
-use crate::storage::queue::claim::Job;
+use crate::storage::queue::claim::{Claimer, Job};
 use crate::telemetry::trace;
 
-/// While the recorder may only capture, the table is looked at this often.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Jobs claimed from the table at once.
+pub(super) const CLAIM_MAX: u32 = 500;
+/// While the recorder may only capture, the table is queried this often.
+const QUERY_AGAIN: Duration = Duration::from_millis(200);
 /// Why a job cannot be done.
 const NO_KEY: &str = "change_data holds no key of a row, and record_id is not one; \
     mend the job or clear it";
 
-impl Feed {
-    /// Works through the table until nothing is left and the recorder goes live. `None` when the
-    /// recorder has ended.
-    pub(in crate::engine::feed) async fn finish_table(
+/// The unfinished jobs of the queue table.
+pub struct JobSource {
+    pub(super) claims: Claimer,
+    in_flight: InFlight,
+    pub(super) external: ExternalPosition,
+    /// The last change that any source of this run has worked on, or that was recorded before it.
+    pub(super) last_fed_position: Position,
+}
+
+impl JobSource {
+    /// `recorded` is the position of the last change that earlier runs recorded.
+    #[must_use]
+    pub fn new(
+        claims: Claimer,
+        in_flight: InFlight,
+        external: ExternalPosition,
+        recorded: Position,
+    ) -> Self {
+        Self { claims, in_flight, external, last_fed_position: recorded }
+    }
+
+    /// A source works on the change at this position.
+    pub(super) fn note_fed(&mut self, position: Position) {
+        self.last_fed_position = self.last_fed_position.max(position);
+    }
+
+    /// Works through the table until no job is left and the recorder goes live. `None` when the
+    /// run stops, or the recorder has ended.
+    pub(in crate::engine::feed) async fn finish(
         &mut self,
+        core: &mut FeedCore,
     ) -> Result<Option<GoneLive>, FeedError> {
         let mut cursor = self.before_unfinished().await?;
-        let mut asked: Option<oneshot::Receiver<GoneLive>> = None;
-        while self.may_go_on().await {
-            cursor = self.drain_table(cursor, None).await?;
-            self.take_due(Some(cursor)).await?;
-            let waiting = match &mut asked {
-                Some(waiting) => waiting,
-                None => {
-                    let (request, answer) = oneshot::channel();
-                    if self.requests.send(request).await.is_err() {
-                        return Ok(None);
-                    }
-                    asked.insert(answer)
-                }
+        let mut requested: Option<oneshot::Receiver<GoneLive>> = None;
+        while core.control.wait_to_begin().await {
+            cursor = self.drain(core, cursor, None).await?;
+            self.take_due(core, Some(cursor)).await?;
+            let answer = match &mut requested {
+                Some(answer) => answer,
+                None => match core.control.request_live().await {
+                    Some(answer) => requested.insert(answer),
+                    None => return Ok(None),
+                },
             };
-            match tokio::time::timeout(LOOK_AGAIN, waiting).await {
+            match tokio::time::timeout(QUERY_AGAIN, answer).await {
                 Err(_) => {}
                 Ok(Err(_)) => return Ok(None),
                 Ok(Ok(live)) => {
-                    self.drain_table(cursor, Some(live.recorded)).await?;
-                    if self.stop.is_cancelled() {
-                        return Ok(None); // perhaps not all of it
+                    self.drain(core, cursor, Some(live.recorded)).await?;
+                    if core.control.is_stopped() {
+                        return Ok(None); // jobs may remain
                     }
-                    self.settle_up_to(live.end_lsn).await?;
+                    settle_up_to(core, live.end_lsn).await?;
                     return Ok(Some(live));
                 }
             }
@@ -57,7 +86,7 @@ impl Feed {
         Ok(None)
     }
 
-    /// Just before the first unfinished job, so that finished ones are not walked over.
+    /// Just before the first unfinished job, so that no query reads the finished ones.
     async fn before_unfinished(&self) -> Result<Position, FeedError> {
         let lowest = self.claims.lowest_unfinished().await?;
         Ok(lowest.map_or_else(Position::default, |lowest| match lowest.ordinal.checked_sub(1) {
@@ -69,70 +98,83 @@ impl Feed {
         }))
     }
 
-    /// Claims and sends jobs after the cursor, as long as there are any; returns the new cursor.
-    async fn drain_table(
+    /// Claims and renders the jobs after the cursor until there are none; returns the new cursor.
+    async fn drain(
         &mut self,
+        core: &mut FeedCore,
         mut cursor: Position,
         up_to: Option<Position>,
     ) -> Result<Position, FeedError> {
-        while self.may_go_on().await {
-            let jobs = self.claims.claim(cursor, up_to, self.claim_max).await?;
+        while core.control.wait_to_begin().await {
+            let jobs = self.claims.claim(cursor, up_to, CLAIM_MAX).await?;
             let Some(last) = jobs.last() else { return Ok(cursor) };
             cursor = last.change.position;
-            self.fed = self.fed.max(cursor);
-            self.table_batch(jobs).await?;
+            self.note_fed(cursor);
+            self.render_jobs(core, jobs).await?;
         }
         Ok(cursor)
     }
 
     /// Works on claimed jobs, each rendered by a read.
-    pub(in crate::engine::feed) async fn table_batch(
+    pub(super) async fn render_jobs(
         &mut self,
+        core: &mut FeedCore,
         jobs: Vec<Job>,
     ) -> Result<(), FeedError> {
         let extent = JobSet::Ids(jobs.iter().map(|job| job.id).collect());
-        let times = || jobs.iter().map(|job| job.change.committed_at);
-        let pending = self.emitter.open(NewTicket {
-            hold: Some(self.alive.hold(extent.clone())),
-            extent,
-            created: CreatedBetween {
-                min: times().min().unwrap_or_default(),
-                max: times().max().unwrap_or_default(),
-            },
-            end_lsn: None,
-            loaded: None,
-            commits: Commits::of(jobs.iter().map(|job| &job.change)),
-            batch: trace::batch("table", jobs.len()),
-        });
-        let mut works = Vec::with_capacity(jobs.len());
+        let hold = Some(self.in_flight.hold(extent.clone()));
+        let span = trace::batch("table", jobs.len());
+        let recorded = jobs.iter().map(|job| &job.change);
+        let new = NewBatch { hold, ..NewBatch::of_jobs(extent, recorded, span) };
+        let pending = core.emitter.open(new);
+        let mut changes = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let (id, change) = (job.id, self.placed(job));
-            if self.names_a_row(&change) {
-                works.push(Work { change, job: JobKey::Id(id) });
-            } else if let Some(pending) =
-                pending.reference(JobKey::Id(id)).failed(NO_KEY.to_owned())
-            {
-                self.emitter.close_settled(pending).await?;
+            let key = JobKey::Id(job.id);
+            let shapes = core.renderer.shapes();
+            let change = change_of(job, self.external.assigned(), shapes);
+            if names_a_row(&change, shapes) {
+                changes.push(JobChange { change, job: key });
+            } else if let Some(pending) = pending.reference(key).failed(NO_KEY.to_owned()) {
+                core.emitter.close_settled(pending).await?;
             }
         }
-        self.cache.clear();
-        self.careful = true;
-        self.work(&pending, works, true).await?;
-        self.careful = false;
-        Ok(self.emitter.close(pending).await?)
+        core.renderer.forget_rows();
+        core.render(&pending, &changes, RowsFrom::Tables, Escaping::ForParser).await?;
+        Ok(core.emitter.close(pending).await?)
     }
+}
 
-    /// Everything in the table up to this has been fed: a mark that settles behind all of it.
-    async fn settle_up_to(&mut self, end_lsn: Lsn) -> Result<(), FeedError> {
-        let pending = self.emitter.open(NewTicket {
-            extent: JobSet::None,
-            created: CreatedBetween { min: 0, max: 0 },
-            end_lsn: Some(end_lsn),
-            loaded: None,
-            commits: Commits::default(),
-            hold: None,
-            batch: Span::none(),
-        });
-        Ok(self.emitter.close(pending).await?)
+/// Opens and closes an empty batch that settles after every job up to `end_lsn`.
+async fn settle_up_to(core: &mut FeedCore, end_lsn: Lsn) -> Result<(), FeedError> {
+    let new = NewBatch { end_lsn: Some(end_lsn), ..NewBatch::without_jobs() };
+    let pending = core.emitter.open(new);
+    Ok(core.emitter.close(pending).await?)
+}
+
+/// A job's change with a position and with a key: that of `record_id` where `change_data` has
+/// none, as after an edit by hand.
+fn change_of(job: Job, assigned_position: Position, shapes: &Shapes) -> Change {
+    let mut change = job.change;
+    if job.external {
+        change.position = assigned_position;
     }
+    let shape = shapes.of(change.table);
+    if names_a_row(&change, shapes) || !shape.has_uuid_key() {
+        return change;
+    }
+    let key = Arc::new(Columns::new(vec![shape.key[0].name.clone()]));
+    let text = serde_json::json!({ &shape.key[0].name: job.record_id.to_string() }).to_string();
+    change.old = Row::parse(&text, Some(&key)).ok();
+    change.new = None;
+    change.operation = Operation::Update;
+    change.incomplete = true;
+    change
+}
+
+/// Whether the rows that a change is about can be known.
+fn names_a_row(change: &Change, shapes: &Shapes) -> bool {
+    let shape = shapes.of(change.table);
+    let has_key =
+        |row: &Option<Row>| row.as_ref().is_some_and(|row| !shape.key_parts(row).is_empty());
+    change.operation == Operation::Truncate || has_key(&change.old) || has_key(&change.new)
 }

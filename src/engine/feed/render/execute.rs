@@ -1,14 +1,15 @@
-//! Carries out a plan: reads what must be read, builds the documents, sends the actions.
+//! Executes a plan: reads the rows that it needs, builds the documents, sends the actions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use foldhash::HashMap;
 use smallvec::SmallVec;
 
-use super::cache::Cache;
+use super::cache::RowCache;
 use super::plan::{Content, Plan, Step};
-use super::read::{Found, ReadError, View};
+use super::read::{KeyedRow, ReadError, ReadTransaction};
+use super::{BatchOutput, Escaping, Renderer};
 use crate::ack::batch::JobAck;
 use crate::change::{Lsn, Row, TableId};
 use crate::engine::document::definition::{Definition, SourceId};
@@ -16,57 +17,46 @@ use crate::engine::document::id::DocumentId;
 use crate::engine::document::route;
 use crate::engine::document::route::{Keys as _, RequiredRow};
 use crate::engine::document::{build, plain};
-use crate::engine::feed::{Feed, FeedError, Work};
+use crate::engine::feed::{FeedError, JobChange};
 
 /// Rows asked for in one statement.
-pub(in crate::engine::feed) const KEYS_MAX: usize = 500;
+const KEYS_MAX: usize = 500;
+
+/// The keys of rows to read, by table; each key is its parts.
+type WantedKeys = BTreeMap<TableId, BTreeSet<Vec<String>>>;
 
 /// Rows read for a plan, by table and key text.
 type ReadRows = HashMap<TableId, HashMap<String, Row>>;
 
-impl Feed {
+impl Renderer {
     /// Sends every step of the plan.
-    pub(in crate::engine::feed) async fn carry_out(
+    pub(super) async fn execute(
         &mut self,
-        works: &[Work],
+        output: BatchOutput<'_>,
+        changes: &[JobChange],
         plan: Plan,
     ) -> Result<(), FeedError> {
-        let needs = self.needs_of_images(works, &plan);
+        let needs = self.needs_of_images(changes, &plan);
         let wanted = wanted_keys(&plan);
         let mut rows = ReadRows::default();
         if !wanted.is_empty() || !needs.is_empty() {
-            let horizon = self.read_for_plan(wanted, needs, &mut rows).await?;
+            let snapshot_lsn = self.read_for_plan(wanted, needs, &mut rows).await?;
             let reads = plan.steps().iter().filter(|s| matches!(s.content, Content::Read(_)));
-            let read: Vec<DocumentId> = reads.map(|s| s.document.clone()).collect();
-            self.rendered_by_read(&read, horizon).await?;
+            let documents: Vec<DocumentId> = reads.map(|s| s.document.clone()).collect();
+            self.rendered_by_read(&documents, snapshot_lsn).await?;
         }
         for step in plan.into_steps() {
-            self.send_step(works, &rows, step).await?;
+            self.send_step(output, changes, &rows, step).await?;
         }
         Ok(())
     }
 
-    /// Notes, and stores before anything is sent, that these documents may be ahead of the stream.
-    pub(in crate::engine::feed) async fn rendered_by_read(
-        &mut self,
-        documents: &[DocumentId],
-        horizon: Lsn,
-    ) -> Result<(), FeedError> {
-        if documents.is_empty() {
-            return Ok(());
-        }
-        self.store_horizon(horizon).await?;
-        for document in documents {
-            self.ahead.note(document, horizon);
-        }
-        Ok(())
-    }
-
-    fn needs_of_images(&self, works: &[Work], plan: &Plan) -> Vec<RequiredRow> {
+    /// Rows that documents built from images embed, and that are not cached.
+    fn needs_of_images(&self, changes: &[JobChange], plan: &Plan) -> Vec<RequiredRow> {
         let mut needs = Vec::new();
         for step in plan.steps() {
             if let Content::Image(number) = step.content
-                && let Some(row) = &works[number].change.new
+                && let Some(row) = &changes[number].change.new
             {
                 route::needs(&self.definition, step.source, row, &mut needs);
             }
@@ -74,17 +64,18 @@ impl Feed {
         missing(&self.definition, &self.cache, &needs)
     }
 
+    /// Reads in one snapshot; returns its LSN.
     async fn read_for_plan(
         &mut self,
-        wanted: BTreeMap<TableId, BTreeMap<Vec<String>, ()>>,
+        wanted: WantedKeys,
         mut needs: Vec<RequiredRow>,
         rows: &mut ReadRows,
     ) -> Result<Lsn, FeedError> {
-        let mut view = self.reader.view().await?;
+        let mut reads = self.reader.begin().await?;
         for (table, keys) in wanted {
-            let keys: Vec<Vec<String>> = keys.into_keys().collect();
+            let keys: Vec<Vec<String>> = keys.into_iter().collect();
             for chunk in keys.chunks(KEYS_MAX) {
-                for Found { key, row } in view.by_key(table, chunk).await? {
+                for KeyedRow { key, row } in reads.by_key(table, chunk).await? {
                     for source in self.definition.sources_of(table) {
                         if build::included(self.definition.source(source), &row) {
                             route::needs(&self.definition, source, &row, &mut needs);
@@ -94,20 +85,21 @@ impl Feed {
                 }
             }
         }
-        embed(&mut view, &self.definition, &mut self.cache, &needs).await?;
-        let horizon = view.horizon();
-        view.close().await?;
-        Ok(horizon)
+        embed(&mut reads, &self.definition, &mut self.cache, &needs).await?;
+        let snapshot_lsn = reads.snapshot_lsn();
+        reads.commit().await?;
+        Ok(snapshot_lsn)
     }
 
     async fn send_step(
         &mut self,
-        works: &[Work],
+        output: BatchOutput<'_>,
+        changes: &[JobChange],
         rows: &ReadRows,
         step: Step,
     ) -> Result<(), FeedError> {
         let row = match &step.content {
-            Content::Image(number) => works[*number].change.new.as_ref(),
+            Content::Image(number) => changes[*number].change.new.as_ref(),
             Content::Gone => None,
             Content::Read(parts) => {
                 let key = self.shapes.text(parts);
@@ -115,44 +107,49 @@ impl Feed {
                 found.filter(|row| build::included(self.definition.source(step.source), row))
             }
         };
-        let body = row.map(|row| self.body(step.source, row));
-        Ok(self.emitter.act(step.document, body, step.version, step.jobs).await?)
+        let body = row.map(|row| self.body(step.source, row, output.escaping));
+        Ok(output.emitter.send(step.document, body, step.version, step.jobs).await?)
     }
 
-    /// The document of a row, with the rows it embeds taken from the cache.
-    pub(in crate::engine::feed) fn body(&mut self, source: SourceId, row: &Row) -> Bytes {
+    /// The document of a row; the rows that it embeds come from the cache.
+    fn body(&mut self, source: SourceId, row: &Row, escaping: Escaping) -> Bytes {
         let mut json = Vec::with_capacity(row.json().len() + 512);
         self.builder.build(&self.definition, source, row, &self.cache, &mut json);
-        let readable = if self.careful { plain::readable(&json) } else { None };
-        Bytes::from(readable.unwrap_or(json))
+        let escaped = match escaping {
+            Escaping::Plain => None,
+            Escaping::ForParser => plain::readable(&json),
+        };
+        Bytes::from(escaped.unwrap_or(json))
     }
 
-    /// Sends one document that was rendered from a row just read.
-    pub(in crate::engine::feed) async fn send_row(
+    /// Sends one document of a row that was just read.
+    #[expect(clippy::too_many_arguments, reason = "a document, its version and its jobs")]
+    pub(super) async fn send_row(
         &mut self,
+        output: BatchOutput<'_>,
         source: SourceId,
-        found: &Found,
+        found: &KeyedRow,
         version: u64,
         jobs: SmallVec<[JobAck; 1]>,
     ) -> Result<(), FeedError> {
         let document = self.definition.document(source, &found.key);
-        let body = self.body(source, &found.row);
-        Ok(self.emitter.act(document, Some(body), version, jobs).await?)
+        let body = self.body(source, &found.row, output.escaping);
+        Ok(output.emitter.send(document, Some(body), version, jobs).await?)
     }
 }
 
-fn wanted_keys(plan: &Plan) -> BTreeMap<TableId, BTreeMap<Vec<String>, ()>> {
-    let mut wanted: BTreeMap<TableId, BTreeMap<Vec<String>, ()>> = BTreeMap::new();
+fn wanted_keys(plan: &Plan) -> WantedKeys {
+    let mut wanted = WantedKeys::new();
     for step in plan.steps() {
         if let Content::Read(parts) = &step.content {
-            wanted.entry(step.table).or_default().insert(parts.clone(), ());
+            wanted.entry(step.table).or_default().insert(parts.clone());
         }
     }
     wanted
 }
 
 /// The needed rows that the cache does not know, parents along a path included.
-fn missing(definition: &Definition, cache: &Cache, needs: &[RequiredRow]) -> Vec<RequiredRow> {
+fn missing(definition: &Definition, cache: &RowCache, needs: &[RequiredRow]) -> Vec<RequiredRow> {
     let mut missing = Vec::new();
     for need in needs {
         if let Some(unknown) =
@@ -167,10 +164,10 @@ fn missing(definition: &Definition, cache: &Cache, needs: &[RequiredRow]) -> Vec
 }
 
 /// Reads the needed rows into the cache, parent by parent where a path asks for them.
-pub(in crate::engine::feed) async fn embed(
-    view: &mut View<'_>,
+pub(super) async fn embed(
+    reads: &mut ReadTransaction<'_>,
     definition: &Definition,
-    cache: &mut Cache,
+    cache: &mut RowCache,
     needs: &[RequiredRow],
 ) -> Result<(), ReadError> {
     loop {
@@ -178,21 +175,20 @@ pub(in crate::engine::feed) async fn embed(
         if unknown.is_empty() {
             return Ok(());
         }
-        let mut tables: BTreeMap<TableId, Vec<Vec<String>>> = BTreeMap::new();
+        let mut wanted = WantedKeys::new();
         for need in unknown {
-            tables.entry(need.table).or_default().push(vec![need.key]);
+            wanted.entry(need.table).or_default().insert(vec![need.key]);
         }
-        for (table, mut keys) in tables {
-            keys.sort();
-            keys.dedup();
+        for (table, keys) in wanted {
+            let keys: Vec<Vec<String>> = keys.into_iter().collect();
             for chunk in keys.chunks(KEYS_MAX) {
-                let horizon = view.horizon();
-                for Found { key, row } in view.by_key(table, chunk).await? {
-                    cache.insert(table, key, Some(row), horizon);
+                let snapshot_lsn = reads.snapshot_lsn();
+                for KeyedRow { key, row } in reads.by_key(table, chunk).await? {
+                    cache.insert(table, key, Some(row), snapshot_lsn);
                 }
                 for key in chunk.iter().flatten() {
                     if !cache.knows(table, key) {
-                        cache.insert(table, key.clone(), None, horizon);
+                        cache.insert(table, key.clone(), None, snapshot_lsn);
                     }
                 }
             }

@@ -1,0 +1,84 @@
+//! Chunks of the first load: rows in the order of the key, all sent under one version.
+
+use smallvec::smallvec;
+
+use super::execute::embed;
+use super::read::KeyedRow;
+use super::{BatchOutput, Renderer};
+use crate::ack::batch::JobKey;
+use crate::change::{Lsn, TableId};
+use crate::engine::document::build;
+use crate::engine::document::id::version_below;
+use crate::engine::document::route;
+use crate::engine::feed::FeedError;
+
+/// Rows of one chunk.
+const ROWS_MAX: i64 = 500;
+
+impl Renderer {
+    /// The next rows after a key. The rows that their documents embed are cached, and every
+    /// document counts as read ahead.
+    pub(in crate::engine::feed) async fn read_chunk(
+        &mut self,
+        table: TableId,
+        after: Option<&[String]>,
+    ) -> Result<Vec<KeyedRow>, FeedError> {
+        self.cache.clear();
+        let mut reads = self.reader.begin().await?;
+        let snapshot_lsn = reads.snapshot_lsn();
+        let found = reads.after(table, after, ROWS_MAX).await?;
+        let mut needs = Vec::new();
+        for row in &found {
+            for source in self.definition.sources_of(table) {
+                if build::included(self.definition.source(source), &row.row) {
+                    route::needs(&self.definition, source, &row.row, &mut needs);
+                }
+            }
+        }
+        embed(&mut reads, &self.definition, &mut self.cache, &needs).await?;
+        reads.commit().await?;
+        self.stored.raise(snapshot_lsn).await?;
+        self.ahead.note_all(snapshot_lsn);
+        Ok(found)
+    }
+
+    /// Sends the documents of a chunk, under the version just below `moment`.
+    pub(in crate::engine::feed) async fn send_chunk(
+        &mut self,
+        output: BatchOutput<'_>,
+        table: TableId,
+        rows: &[KeyedRow],
+        moment: Lsn,
+    ) -> Result<(), FeedError> {
+        let sources = self.definition.sources_of(table);
+        for row in rows {
+            for &source in &sources {
+                let Some(version) = version_below(moment, self.base(source)) else { continue };
+                if build::included(self.definition.source(source), &row.row) {
+                    let jobs = smallvec![output.pending.reference(JobKey::Id(0))];
+                    self.send_row(output, source, row, version, jobs).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The server's insert LSN now.
+    pub(in crate::engine::feed) async fn current_lsn(&mut self) -> Result<Lsn, FeedError> {
+        let reads = self.reader.begin().await?;
+        let lsn = reads.snapshot_lsn();
+        reads.commit().await?;
+        Ok(lsn)
+    }
+
+    /// Whether a snapshot taken now shows every transaction up to this one as ended.
+    pub(in crate::engine::feed) async fn all_ended_up_to(
+        &mut self,
+        xid: u64,
+    ) -> Result<bool, FeedError> {
+        let reads = self.reader.begin().await?;
+        let ended = reads.snapshot().xmin() > xid;
+        reads.commit().await?;
+        Ok(ended)
+    }
+}

@@ -1,0 +1,111 @@
+//! The position of jobs that the stream did not deliver.
+//!
+//! A row that an operator made `pending`, or that another program inserted, has no position in the
+//! stream. It gets the insert LSN of a moment just now, if every transaction from before that
+//! moment has ended: everything that committed before it is in the read, and everything that
+//! commits after it has a higher version. So a document that was edited by hand, which raised its
+//! version by one, is repaired. While a long transaction is running such rows wait, a minute at
+//! most. Then they get the position of the last change that the feed worked on; the read shows its
+//! transaction as a whole, hence the highest ordinal.
+//!
+//! Not here: claiming such rows (`storage::queue::claim`), and when (`due`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::Client;
+
+use crate::change::{Lsn, Position};
+use crate::engine::feed::render::read::ReadError;
+
+/// Attempts to see the end of all transactions from before a moment; while a long one is running
+/// there is none to be seen.
+const ATTEMPTS_MAX: u32 = 3;
+const ATTEMPT_AGAIN: Duration = Duration::from_millis(10);
+/// Jobs without a position wait this long for the end of a long transaction.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// First the moment, then a transaction id: a transaction with a commit record before the moment
+/// drew its id before this one.
+const MOMENT: &str = "select moment::text, pg_catalog.pg_current_xact_id()::text
+    from (select pg_catalog.pg_current_wal_insert_lsn() as moment offset 0) first";
+
+/// No transaction of this database (or a prepared one, which names no database) with an id before
+/// `$1` is running. A transaction holds its id's lock until snapshots show it (`CommitTransaction`:
+/// `ProcArrayEndTransaction` comes before the locks are released).
+const ENDED: &str = "select not exists (
+    select from pg_catalog.pg_locks l
+    left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+    where l.locktype = 'transactionid' and l.mode = 'ExclusiveLock' and l.granted
+      and pg_catalog.age(l.transactionid) > pg_catalog.age($1::text::xid8::xid)
+      and (a.datname is null or a.datname = pg_catalog.current_database()))";
+
+/// Assigns positions to jobs that have none. A position that it assigns is never lower than one
+/// that it assigned before.
+pub struct ExternalPosition {
+    session: Arc<Client>,
+    assigned_position: Position,
+    /// Since when no position could be assigned.
+    waiting_since: Option<Instant>,
+}
+
+impl ExternalPosition {
+    /// `recorded` is the position of the last change that earlier runs recorded.
+    #[must_use]
+    pub fn new(session: Arc<Client>, recorded: Position) -> Self {
+        Self { session, assigned_position: recorded, waiting_since: None }
+    }
+
+    /// The position that was assigned last.
+    #[must_use]
+    pub fn assigned(&self) -> Position {
+        self.assigned_position
+    }
+
+    /// No job waits for a position.
+    pub fn none_waits(&mut self) {
+        self.waiting_since = None;
+    }
+
+    /// Assigns the position for the jobs that wait now; false if they must go on waiting.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn assign(&mut self, last_fed_position: Position) -> Result<bool, ReadError> {
+        if let Some(position) = self.current_position().await? {
+            self.assigned_position = self.assigned_position.max(position);
+            self.waiting_since = None;
+            return Ok(true);
+        }
+        let since = *self.waiting_since.get_or_insert_with(|| {
+            tracing::debug!(
+                event = "unplaced_jobs_wait",
+                "jobs without a place in the stream wait for the end of an older transaction"
+            );
+            Instant::now()
+        });
+        if since.elapsed() < WAIT_MAX {
+            return Ok(false);
+        }
+        let whole_transaction = Position { ordinal: u64::from(u16::MAX), ..last_fed_position };
+        self.assigned_position = self.assigned_position.max(whole_transaction);
+        Ok(true)
+    }
+
+    /// The insert LSN of now, if every transaction that may have committed before it has ended.
+    async fn current_position(&self) -> Result<Option<Position>, ReadError> {
+        let row = self.session.query_one(MOMENT, &[]).await.map_err(ReadError::Open)?;
+        let moment: String = row.get(0);
+        let xid: String = row.get(1);
+        let commit_lsn: Lsn = moment.parse().map_err(|_| ReadError::Unreadable(moment))?;
+        for _ in 0..ATTEMPTS_MAX {
+            let row = self.session.query_one(ENDED, &[&xid]).await.map_err(ReadError::Open)?;
+            if row.get(0) {
+                return Ok(Some(Position { commit_lsn, ordinal: 0 }));
+            }
+            tokio::time::sleep(ATTEMPT_AGAIN).await;
+        }
+        Ok(None)
+    }
+}
