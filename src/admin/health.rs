@@ -277,7 +277,7 @@ mod tests {
     use super::*;
     use crate::admin::figures::sample::{Counts, Moment, Oldest, Slot};
     use crate::change::Lsn;
-    use crate::telemetry::readiness::Status;
+    use crate::telemetry::readiness::ReadinessReporter;
 
     fn sample() -> Sample {
         Sample {
@@ -309,7 +309,7 @@ mod tests {
     }
 
     fn well() -> Readiness {
-        let status = Status::new();
+        let status = ReadinessReporter::new();
         Component::ALL.iter().for_each(|component| status.ok(*component, "well"));
         status.now()
     }
@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_component_that_stays_away_is_worse_than_a_hiccup() {
-        let status = Status::new();
+        let status = ReadinessReporter::new();
         Component::ALL.iter().for_each(|component| status.ok(*component, "well"));
         status.fault(Component::Elasticsearch, "connection refused");
         let readiness = status.now();
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn of_a_standby_only_that_is_told() {
-        let status = Status::new();
+        let status = ReadinessReporter::new();
         status.standby("standing by: another instance reads the slot");
         let health = judged(&sample(), &status.now(), 60, 0);
         assert_eq!(health.verdict, Verdict::Degraded);

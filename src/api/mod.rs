@@ -57,7 +57,7 @@ use crate::engine::document::id::DocumentId;
 use crate::engine::sink::client::Client;
 use crate::engine::supervisor::requests::OperatorRequests;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readiness::Status;
+use crate::telemetry::readiness::ReadinessReporter;
 use auth::AccessControl;
 use auth::authorize::authorize;
 
@@ -78,7 +78,7 @@ const ELASTICSEARCH_TIME_MAX: Duration = Duration::from_secs(3);
 pub struct Parts {
     pub config: Arc<Config>,
     pub definition: Arc<Definition>,
-    pub status: Status,
+    pub status: ReadinessReporter,
     pub metrics: Metrics,
     pub operator_requests: OperatorRequests,
 }
@@ -89,7 +89,7 @@ pub struct State(Arc<Shared>);
 
 /// See [`State`].
 pub struct Shared {
-    status: Status,
+    status: ReadinessReporter,
     metrics: Metrics,
     access: AccessControl,
     pool: Pool,

@@ -19,7 +19,7 @@ use crate::admin::jobs::detail;
 use crate::admin::jobs::detail::{Detail, Image};
 use crate::api::Stats;
 use crate::storage::QueueError;
-use crate::telemetry::readiness::{Component, Status};
+use crate::telemetry::readiness::{Component, ReadinessReporter};
 
 /// Why nothing can be told.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ pub(super) async fn status(
 
 /// Of what only a running instance knows, nothing is said.
 fn judged(sample: &Sample) -> Health {
-    let status = Status::new();
+    let status = ReadinessReporter::new();
     Component::ALL.iter().for_each(|component| status.ok(*component, ""));
     let readiness = status.now();
     let age = |_| Duration::ZERO;

@@ -13,7 +13,7 @@ use crate::change::Lsn;
 use crate::postgres::catalog;
 use crate::storage::sql::{bigint, count, lsn};
 use crate::storage::{QueueError, doing};
-use crate::telemetry::metrics::queue::Figures;
+use crate::telemetry::metrics::queue::QueueStatistics;
 
 /// The figures of one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,9 +84,9 @@ pub enum SlotState {
 impl Sample {
     /// What the metrics tell of it.
     #[must_use]
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> QueueStatistics {
         let counts = &self.counts;
-        Figures {
+        QueueStatistics {
             pending: count(counts.pending),
             processing: count(counts.processing),
             completed: count(counts.completed),

@@ -23,8 +23,8 @@ use crate::postgres::error::sentence;
 use crate::postgres::{Session, connect};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::lag::seconds;
-use crate::telemetry::readiness::{Component, Status};
-use crate::telemetry::throttle::Repeats;
+use crate::telemetry::readiness::{Component, ReadinessReporter};
+use crate::telemetry::throttle::LogThrottle;
 
 /// Between the beginnings of two looks.
 const APART: Duration = Duration::from_millis(20);
@@ -50,7 +50,7 @@ pub(crate) struct Figures {
 pub(crate) struct Sampler {
     database: Database,
     slot: Arc<str>,
-    status: Status,
+    status: ReadinessReporter,
     metrics: Metrics,
     /// Locked while asking, so that one request asks for all.
     looks: tokio::sync::Mutex<Looks>,
@@ -61,7 +61,7 @@ pub(crate) struct Sampler {
 struct Looks {
     session: Option<Session>,
     last: Option<Look>,
-    repeats: Repeats,
+    repeats: LogThrottle,
 }
 
 /// When it began and ended, and what was told.
@@ -85,7 +85,7 @@ impl Sampler {
     pub(crate) fn new(
         database: Database,
         slot: Arc<str>,
-        status: Status,
+        status: ReadinessReporter,
         metrics: Metrics,
     ) -> Self {
         let (looks, progress) = (tokio::sync::Mutex::default(), Mutex::default());
@@ -150,7 +150,7 @@ impl Sampler {
 
     /// Tells the metrics, unless the figures are another instance's to tell, or there is no queue
     /// to be read.
-    fn tell(&self, read: Result<&Sample, &PoolError>, repeats: &mut Repeats) {
+    fn tell(&self, read: Result<&Sample, &PoolError>, repeats: &mut LogThrottle) {
         let readiness = self.status.now();
         if readiness.is_standby() {
             // `stands_by` may have come between a look and its telling.

@@ -26,7 +26,7 @@ use crate::admin::figures::sample::ENDED_MAX;
 use crate::admin::figures::sampler::Figures;
 use crate::api::auth::Identity;
 use crate::api::{Problem, State};
-use crate::telemetry::metrics::http::Held;
+use crate::telemetry::metrics::http::GaugeGuard;
 
 /// Clients at once.
 pub(in crate::api) const CLIENTS_MAX: usize = 200;
@@ -67,7 +67,7 @@ struct Watcher {
     number: u64,
     spoke: Instant,
     end: Instant,
-    _place: (OwnedSemaphorePermit, Held),
+    _place: (OwnedSemaphorePermit, GaugeGuard),
 }
 
 impl Watcher {

@@ -62,8 +62,8 @@ impl Part {
     }
 }
 
-impl From<&crate::telemetry::readiness::State> for Part {
-    fn from(state: &crate::telemetry::readiness::State) -> Self {
+impl From<&crate::telemetry::readiness::ComponentState> for Part {
+    fn from(state: &crate::telemetry::readiness::ComponentState) -> Self {
         let since = time::iso8601(state.since);
         Self { ok: state.ok, since, message: state.message.clone() }
     }

@@ -65,7 +65,7 @@ pub struct FeedCore {
     renderer: Renderer,
     emitter: Emitter,
     control: FeedControl,
-    metrics: metrics::Pipeline,
+    metrics: metrics::PipelineMetrics,
 }
 
 impl FeedCore {
@@ -74,7 +74,7 @@ impl FeedCore {
         renderer: Renderer,
         emitter: Emitter,
         control: FeedControl,
-        metrics: metrics::Pipeline,
+        metrics: metrics::PipelineMetrics,
     ) -> Self {
         Self { renderer, emitter, control, metrics }
     }

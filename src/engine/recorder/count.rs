@@ -1,12 +1,12 @@
 //! Counts recorded changes, a batch at a time.
 
 use crate::change::{Change, Operation};
-use crate::telemetry::metrics::source::{Changes, Source};
+use crate::telemetry::metrics::source::{ChangeCounters, SourceMetrics};
 
 /// A counter for each table of the definition and each operation.
 #[derive(Debug)]
 pub struct Counters {
-    tables: Vec<Changes>,
+    tables: Vec<ChangeCounters>,
     /// Of the batch at hand.
     sums: Vec<[u64; 4]>,
 }
@@ -14,8 +14,9 @@ pub struct Counters {
 impl Counters {
     /// `tables` are the labels of the definition's tables, in its order.
     #[must_use]
-    pub fn new(metrics: &Source, tables: &[String]) -> Self {
-        let counters: Vec<Changes> = tables.iter().map(|table| metrics.changes(table)).collect();
+    pub fn new(metrics: &SourceMetrics, tables: &[String]) -> Self {
+        let counters: Vec<ChangeCounters> =
+            tables.iter().map(|table| metrics.changes(table)).collect();
         Self { sums: vec![[0; 4]; counters.len()], tables: counters }
     }
 

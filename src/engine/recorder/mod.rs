@@ -114,7 +114,7 @@ pub struct Recorder {
     pub progress: watch::Receiver<Progress>,
     /// Nothing has settled for a while although the feed has work.
     pub stalled: bool,
-    pub metrics: metrics::Pipeline,
+    pub metrics: metrics::PipelineMetrics,
     pub counters: Counters,
 }
 

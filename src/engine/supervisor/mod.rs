@@ -33,7 +33,7 @@ use crate::storage::source_identity::{Source, SourceError};
 use crate::storage::{QueueError, position};
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readiness::{Component, Status};
+use crate::telemetry::readiness::{Component, ReadinessReporter};
 
 const RETAINED_EVERY: Duration = Duration::from_secs(1);
 
@@ -64,7 +64,7 @@ pub struct Supervisor {
     pub lease: Lease,
     pub guard: RetentionGuard,
     pub metrics: Metrics,
-    pub status: Status,
+    pub status: ReadinessReporter,
     pub recorded_end: watch::Receiver<Lsn>,
     pub progress: watch::Receiver<Progress>,
     pub service: watch::Receiver<Service>,

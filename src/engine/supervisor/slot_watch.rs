@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use super::{Supervisor, SupervisorError};
 use crate::postgres::catalog;
 use crate::postgres::catalog::slot::ReplicationSlot;
-use crate::telemetry::metrics::lag::{Look, Seen, seconds};
-use crate::telemetry::metrics::slot::Figures;
+use crate::telemetry::metrics::lag::{StageProgress, WalEndSample, seconds};
+use crate::telemetry::metrics::slot::SlotStatistics;
 
 const WAL_END: &str = "select pg_catalog.pg_wal_lsn_diff(
     pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint as bytes";
@@ -25,12 +25,15 @@ impl Supervisor {
         let slot = catalog::slot::inspect(&self.client, &self.lease.slot);
         let (end, slot) = tokio::join!(end, slot);
         match end.map(|row| unsigned(row.get("bytes"))) {
-            Ok(wal_end) => self.metrics.pipeline.look(Look { at, wal_end }, self.seen()),
+            Ok(wal_end) => {
+                let sample = WalEndSample { at, wal_end };
+                self.metrics.pipeline.wal_end_sampled(sample, self.seen());
+            }
             Err(error) => self.not_permitted(error)?,
         }
         let figures = match slot {
             Ok(Some(found)) => figures(found),
-            Ok(None) => Figures::default(),
+            Ok(None) => SlotStatistics::default(),
             Err(error) => {
                 self.not_permitted(error)?;
                 let seen = self.seen();
@@ -45,14 +48,14 @@ impl Supervisor {
 
     /// How far everything has come.
     pub(super) fn see(&self) {
-        self.metrics.pipeline.see(SystemTime::now(), self.seen());
+        self.metrics.pipeline.progressed(SystemTime::now(), self.seen());
         self.metrics.sink.set_load(self.sink.in_flight(), self.sink.waiting());
     }
 
-    fn seen(&self) -> Seen {
+    fn seen(&self) -> StageProgress {
         // In this order: what was committed below `received` is in `committed`.
         let received = self.stream.received_lsn.load(Ordering::Acquire);
-        Seen {
+        StageProgress {
             received,
             committed: self.stream.committed_lsn.load(Ordering::Acquire),
             settled: self.progress.borrow().settled.0,
@@ -87,8 +90,8 @@ impl Supervisor {
     }
 }
 
-fn figures(slot: ReplicationSlot) -> Figures {
-    Figures {
+fn figures(slot: ReplicationSlot) -> SlotStatistics {
+    SlotStatistics {
         active: slot.is_active,
         wal_status: slot.wal_status,
         safe_bytes: slot.safe_wal_size,
