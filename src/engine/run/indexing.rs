@@ -36,7 +36,7 @@ use crate::storage::load_progress::LoadProgress;
 use crate::storage::position::{Settlement, StoredPosition};
 use crate::storage::queue::claim::Claimer;
 use crate::storage::schema::take_over_state;
-use crate::telemetry::readiness::{Component, Status};
+use crate::telemetry::readiness::{Component, ReadinessReporter};
 
 /// Actions on their way to the sink; their bytes are bounded by themselves.
 const COMMANDS_MAX: usize = 4096;
@@ -284,7 +284,7 @@ struct Swap {
     targets: Vec<Target>,
     control: Arc<Client>,
     slot: String,
-    status: Status,
+    status: ReadinessReporter,
     loaded: watch::Sender<bool>,
 }
 

@@ -64,7 +64,7 @@ pub struct SinkState {
     refreshes: AtomicU64,
     /// The indices' aliases: labels.
     names: Vec<String>,
-    metrics: metrics::Sink,
+    metrics: metrics::SinkMetrics,
 }
 
 impl SinkState {

@@ -33,7 +33,7 @@ use crate::storage::lease::Lease;
 use crate::storage::source_identity::{Source, SourceError};
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readiness::{Component, Status};
+use crate::telemetry::readiness::{Component, ReadinessReporter};
 
 const RETAINED_EVERY: Duration = Duration::from_secs(1);
 
