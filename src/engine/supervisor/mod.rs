@@ -64,7 +64,7 @@ pub struct Supervisor {
     pub lease: Lease,
     pub guard: RetentionGuard,
     pub metrics: Metrics,
-    pub status: Status,
+    pub status: ReadinessReporter,
     pub progress: watch::Receiver<Progress>,
     pub service: watch::Receiver<ServiceStatus>,
     pub indices: watch::Receiver<Vec<IndexStatus>>,

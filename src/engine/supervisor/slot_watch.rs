@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use super::{Supervisor, SupervisorError};
 use crate::postgres::catalog;
 use crate::postgres::catalog::slot::ReplicationSlot;
-use crate::telemetry::metrics::lag::{Look, Seen, seconds};
-use crate::telemetry::metrics::slot::Figures;
+use crate::telemetry::metrics::lag::{StageProgress, WalEndSample, seconds};
+use crate::telemetry::metrics::slot::SlotStatistics;
 
 const WAL_END: &str = "select pg_catalog.pg_wal_lsn_diff(
     pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint as bytes";
@@ -90,8 +90,8 @@ impl Supervisor {
     }
 }
 
-fn figures(slot: ReplicationSlot) -> Figures {
-    Figures {
+fn figures(slot: ReplicationSlot) -> SlotStatistics {
+    SlotStatistics {
         active: slot.is_active,
         wal_status: slot.wal_status,
         safe_bytes: slot.safe_wal_size,
