@@ -7,5 +7,6 @@
 pub mod http_client;
 pub mod log;
 pub mod metrics;
+pub mod mode;
 pub mod readiness;
 pub mod trace;

@@ -37,6 +37,7 @@ use self::verdict::ServiceFailure;
 use crate::ack::batch::{JobAck, PendingBatch};
 use crate::change::Lsn;
 use crate::config::{Limits, Refresh};
+use crate::engine::control::IndexingReport;
 use crate::engine::document::id::{Command, IndexId};
 use crate::telemetry::trace;
 
@@ -123,19 +124,20 @@ pub async fn run(
     mut sink: Sink,
     mut commands: mpsc::Receiver<Command>,
     settled: mpsc::Sender<Arc<PendingBatch>>,
-    mut caught_up: watch::Receiver<bool>,
+    mut report: watch::Receiver<IndexingReport>,
     shutdown: CancellationToken,
 ) -> Result<(), SinkError> {
     let mut taken = Vec::with_capacity(COMMANDS_MAX);
     let mut more = true;
     let mut follows = true;
     loop {
-        sink.dispatch(*caught_up.borrow_and_update());
+        let caught_up = report.borrow_and_update().caught_up;
+        sink.dispatch(caught_up);
         sink.hand_over(&settled).await?;
         if sink.is_finished(more, shutdown.is_cancelled()) {
             return Ok(());
         }
-        let due = sink.due(*caught_up.borrow());
+        let due = sink.due(caught_up);
         tokio::select! {
             biased; // settle, send, and only then take more
             () = shutdown.cancelled(), if more => {
@@ -149,7 +151,7 @@ pub async fn run(
                 more = count > 0;
                 taken.drain(..).for_each(|command| sink.take(command));
             }
-            changed = caught_up.changed(), if follows => follows = changed.is_ok(),
+            changed = report.changed(), if follows => follows = changed.is_ok(),
         }
     }
 }

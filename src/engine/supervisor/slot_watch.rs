@@ -1,86 +1,88 @@
-//! What the supervisor looks at every second: the server's WAL and the slot.
+//! What the supervisor queries every second: the server's WAL, the slot, and what the stream is
+//! made of.
 //!
-//! Not here: what follows from it (`guard`, and the parent).
+//! Not here: what follows from it (`retention_guard`), and the metrics (`reporter`).
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
 
-use super::{Supervisor, SupervisorError};
-use crate::telemetry::metrics::lag::{Look, Seen, seconds};
+use super::SupervisorError;
+use crate::storage::source_identity::{Source, SourceError};
 use crate::telemetry::metrics::slot::Figures;
 
 const WAL_END: &str = "select pg_catalog.pg_wal_lsn_diff(
-    pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint";
+    pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint as wal_end";
 
 const SLOT: &str = "select s.active, s.wal_status, s.safe_wal_size,
-           pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint,
+           pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint
+               as retained_bytes,
            pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.confirmed_flush_lsn)::bigint
+               as unconfirmed_bytes
     from pg_catalog.pg_replication_slots s where s.slot_name = $1";
 
-impl Supervisor {
-    /// Looks at the server and at the slot, and lets the guard know.
+/// One sample. A missing privilege costs the figure, not the run.
+#[derive(Clone, Debug)]
+pub struct SlotSample {
+    /// When the server was asked.
+    pub at: SystemTime,
+    /// The flushed end of the server's WAL.
+    pub wal_end: Option<u64>,
+    pub slot: Option<Figures>,
+}
+
+/// Queries the slot of the run.
+pub struct SlotWatch {
+    session: Arc<Client>,
+    slot: String,
+    source: Source,
+    /// The server has refused a query, which was logged.
+    refusal_logged: bool,
+}
+
+impl SlotWatch {
+    #[must_use]
+    pub fn new(session: Arc<Client>, slot: String, source: Source) -> Self {
+        Self { session, slot, source, refusal_logged: false }
+    }
+
+    /// Samples the server and the slot.
     ///
-    /// A missing privilege costs the figure, not the run: the guard then goes by what the stream
-    /// itself has received.
-    pub(super) async fn watch_slot(&mut self) -> Result<(), SupervisorError> {
-        let at = seconds(SystemTime::now());
-        let end = self.client.query_one(WAL_END, &[]);
-        let name: [&(dyn ToSql + Sync); 1] = [&self.lease.slot];
-        let (end, slot) = tokio::join!(end, self.client.query_opt(SLOT, &name));
-        match end.map(|row| unsigned(row.get(0))) {
-            Ok(wal_end) => self.metrics.pipeline.look(Look { at, wal_end }, self.seen()),
-            Err(error) => self.not_permitted(error)?,
-        }
-        let figures = match slot {
-            Ok(Some(row)) => figures(&row),
-            Ok(None) => Figures::default(),
-            Err(error) => {
-                self.not_permitted(error)?;
-                let seen = self.seen();
-                self.observe(seen.received.saturating_sub(seen.settled));
-                return Ok(());
-            }
+    /// # Errors
+    /// [`SupervisorError::Retained`] for any error but a missing privilege.
+    pub async fn sample(&mut self) -> Result<SlotSample, SupervisorError> {
+        let at = SystemTime::now();
+        let wal_end = self.session.query_one(WAL_END, &[]);
+        let name: [&(dyn ToSql + Sync); 1] = [&self.slot];
+        let (wal_end, slot) = tokio::join!(wal_end, self.session.query_opt(SLOT, &name));
+        let wal_end = self.permitted(wal_end)?.map(|row| unsigned(row.get("wal_end")));
+        let slot = self.permitted(slot)?.map(|row| row.as_ref().map(figures).unwrap_or_default());
+        Ok(SlotSample { at, wal_end, slot })
+    }
+
+    /// Verifies that the tables and the publication are those that the stream began with.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub async fn verify_source(&self) -> Result<(), SourceError> {
+        self.source.verify(&self.session).await
+    }
+
+    /// `None` where the server refuses a query for want of a privilege.
+    fn permitted<T>(
+        &mut self,
+        answer: Result<T, tokio_postgres::Error>,
+    ) -> Result<Option<T>, SupervisorError> {
+        let error = match answer {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(error) => error,
         };
-        self.metrics.slot.set(&figures);
-        self.observe(figures.retained_bytes);
-        Ok(())
-    }
-
-    /// How far everything has come.
-    pub(super) fn see(&self) {
-        self.metrics.pipeline.see(SystemTime::now(), self.seen());
-        self.metrics.sink.set_load(self.sink.in_flight(), self.sink.waiting());
-    }
-
-    fn seen(&self) -> Seen {
-        // In this order: what was committed below `received` is in `committed`.
-        let received = self.stream.received_lsn.load(Ordering::Acquire);
-        Seen {
-            received,
-            committed: self.stream.committed_lsn.load(Ordering::Acquire),
-            settled: self.progress.borrow().settled.0,
-        }
-    }
-
-    fn observe(&mut self, retained_bytes: u64) {
-        let was_on = self.guard.is_on();
-        let on = self.guard.observe(retained_bytes);
-        if on != was_on {
-            tracing::warn!(event = "retention_guard", on, retained_bytes, "retention guard");
-        }
-    }
-
-    /// Counts a look that the server refused; anything else ends the run.
-    fn not_permitted(&mut self, error: tokio_postgres::Error) -> Result<(), SupervisorError> {
         if error.as_db_error().is_none_or(|error| error.code().code() != "42501") {
             return Err(SupervisorError::Retained(error));
         }
-        self.metrics.slot.inspect_failed();
-        self.metrics.slot.forget();
-        if !std::mem::replace(&mut self.refused, true) {
+        if !std::mem::replace(&mut self.refusal_logged, true) {
             tracing::warn!(
                 event = "slot_statistics_refused",
                 error = crate::postgres::fault::sentence(&error),
@@ -89,17 +91,17 @@ impl Supervisor {
                  walferry's role"
             );
         }
-        Ok(())
+        Ok(None)
     }
 }
 
 fn figures(row: &Row) -> Figures {
     Figures {
-        active: row.get(0),
-        wal_status: row.get(1),
-        safe_bytes: row.get(2),
-        retained_bytes: unsigned(row.get::<_, Option<i64>>(3).unwrap_or(0)),
-        unconfirmed_bytes: unsigned(row.get::<_, Option<i64>>(4).unwrap_or(0)),
+        active: row.get("active"),
+        wal_status: row.get("wal_status"),
+        safe_bytes: row.get("safe_wal_size"),
+        retained_bytes: unsigned(row.get::<_, Option<i64>>("retained_bytes").unwrap_or(0)),
+        unconfirmed_bytes: unsigned(row.get::<_, Option<i64>>("unconfirmed_bytes").unwrap_or(0)),
     }
 }
 

@@ -23,12 +23,13 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, Registry, TextEncoder};
 
 pub use http::Http;
-pub use pipeline::{Mode, Pipeline, Stage};
+pub use pipeline::{Pipeline, Stage};
 pub use queue::Queue;
 pub use sink::Sink;
 pub use slot::Slot;
 pub use source::Source;
 
+use crate::telemetry::mode::{Activity, FeedMode};
 use registration::Registration;
 
 /// All metrics of one instance. Cloning shares them.
@@ -73,7 +74,7 @@ impl Metrics {
 
     /// A run is over; nothing of the server's is known until the next.
     pub fn run_ended(&self) {
-        self.pipeline.set_mode(Mode::Starting);
+        self.pipeline.set_mode(Activity::Feeding(FeedMode::Starting));
         self.source.set_up(false);
         self.slot.left();
     }
@@ -122,13 +123,13 @@ impl Default for Metrics {
 
 #[cfg(test)]
 mod tests {
-    use super::{Metrics, Mode};
+    use super::{Activity, FeedMode, Metrics};
 
     #[test]
     fn one_mode_is_one_and_the_others_are_zero() {
         let metrics = Metrics::new();
-        metrics.pipeline.set_mode(Mode::Live);
-        metrics.pipeline.set_mode(Mode::Table);
+        metrics.pipeline.set_mode(Activity::Feeding(FeedMode::Live));
+        metrics.pipeline.set_mode(Activity::Feeding(FeedMode::Table));
         let text = metrics.render();
         assert!(text.contains("walferry_pipeline_mode{mode=\"table\"} 1"), "{text}");
         assert_eq!(text.matches("walferry_pipeline_mode{").count(), 6);

@@ -8,41 +8,7 @@ use prometheus::{Gauge, HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::lag::{self, Look, Meter, Seen};
 use super::registration::{LATENCIES, Optional, Registration, real};
-
-/// What feeds the sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Nothing yet: PostgreSQL or Elasticsearch is being made ready, or waited for.
-    Starting,
-    /// The rows that were there before the slot.
-    Load,
-    /// Unfinished jobs of the queue table.
-    Table,
-    /// The stream itself.
-    Live,
-    /// Nothing: an operator stopped indexing.
-    Stopped,
-    /// Nothing: another instance holds the lease.
-    Standby,
-}
-
-impl Mode {
-    const ALL: [Self; 6] =
-        [Self::Starting, Self::Load, Self::Table, Self::Live, Self::Stopped, Self::Standby];
-
-    /// The word for people and for the label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Load => "load",
-            Self::Table => "table",
-            Self::Live => "live",
-            Self::Stopped => "stopped",
-            Self::Standby => "standby",
-        }
-    }
-}
+use crate::telemetry::mode::{Activity, FeedMode};
 
 /// What takes a batch's time, beside Elasticsearch's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +98,7 @@ impl Pipeline {
             ),
             meter: Arc::new(Mutex::new(Meter::new(lag::seconds(SystemTime::now())))),
         };
-        pipeline.set_mode(Mode::Starting);
+        pipeline.set_mode(Activity::Feeding(FeedMode::Starting));
         pipeline
     }
 
@@ -147,10 +113,10 @@ impl Pipeline {
     }
 
     /// What feeds the sink from now on.
-    pub fn set_mode(&self, mode: Mode) {
-        for other in Mode::ALL {
-            let value = i64::from(other == mode);
-            self.mode.with_label_values(&[other.as_str()]).set(value);
+    pub fn set_mode(&self, activity: Activity) {
+        for label in Activity::LABELS {
+            let value = i64::from(label == activity.label());
+            self.mode.with_label_values(&[label]).set(value);
         }
     }
 
@@ -176,7 +142,7 @@ impl Pipeline {
 
     /// Another instance does the work: this one has no lag of its own.
     pub(super) fn stands_by(&self) {
-        self.set_mode(Mode::Standby);
+        self.set_mode(Activity::Standby);
         *self.meter() = Meter::new(lag::seconds(SystemTime::now()));
     }
 
