@@ -6,7 +6,6 @@
 //! Not here: observing the conditions (`supervisor`), and obeying (`recorder`, `feed`,
 //! `checkpoint`).
 
-use crate::engine::checkpoint::acknowledge::AcknowledgeAt;
 use crate::telemetry::mode::FeedMode;
 
 /// Why changes must be captured without the feed.
@@ -18,6 +17,16 @@ pub enum CaptureOrder {
     RetentionGuard,
     /// Elasticsearch, or one of its indices, has not taken documents for a while.
     SinkDown,
+}
+
+/// What must have happened to a change before its LSN is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AcknowledgeAt {
+    /// Its job is settled.
+    #[default]
+    Settled,
+    /// Its job is recorded: the retention guard lets the server drop WAL while jobs wait.
+    Recorded,
 }
 
 /// What the supervisor decides, for the recorder, the feed and the checkpoint.

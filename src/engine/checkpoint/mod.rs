@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::control::AcknowledgeAt;
 use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch};
 use crate::change::Lsn;
 pub use crate::engine::checkpoint::settlement_metrics::SettlementMetrics;
@@ -25,7 +26,7 @@ use crate::storage::QueueError;
 pub use crate::storage::queue::settle::Progress;
 use crate::storage::queue::settle::Settler;
 use crate::telemetry::trace;
-use acknowledge::{AcknowledgeAt, StreamPositions, acknowledge};
+use acknowledge::{StreamPositions, acknowledge};
 use watermark::Watermark;
 
 /// Batches completed in one transaction.

@@ -3,12 +3,20 @@
 //! Not here: what is done to the queue's rows (`admin::jobs::operations`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::rescue::RescuePass;
+use crate::storage::queue::rescue::Rescued;
+
+/// What one pass of the rescue did. The last is kept in [`OperatorRequests`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RescuePass {
+    pub rescued: Rescued,
+    /// When it ended; `None` before the first.
+    pub at: Option<SystemTime>,
+}
 
 /// Cloning shares it.
 #[derive(Clone, Debug, Default)]

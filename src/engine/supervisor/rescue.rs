@@ -17,14 +17,6 @@ const EVERY: Duration = Duration::from_secs(15);
 /// More stuck jobs than this in one look say that something is wrong with the pipeline.
 const CRITICAL_ABOVE: u64 = 5;
 
-/// What one look did. The last is kept at the [`OperatorRequests`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RescuePass {
-    pub rescued: Rescued,
-    /// When it ended; `None` before the first.
-    pub at: Option<SystemTime>,
-}
-
 /// Looks until the run ends.
 ///
 /// # Errors
