@@ -3,7 +3,7 @@
 //! Private columns are masked. A difference may be on its way to being mended while jobs of the
 //! record are unfinished; their number is told.
 //!
-//! Not here: rendering (`engine::feed::render::single`).
+//! Not here: rendering (`engine::feed::render::row`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,8 +30,7 @@ use crate::change::{Row, TableId};
 use crate::engine::document::id::DocumentId;
 use crate::engine::feed::inspect;
 use crate::engine::feed::inspect::InspectError;
-use crate::engine::feed::render::single;
-use crate::engine::feed::render::single::Single;
+use crate::engine::feed::render::row::{RenderedRow, render_row};
 use crate::engine::sink::client::Verb;
 use crate::storage::audit::AuditRequest;
 use crate::storage::queue::record_id::TableKey;
@@ -207,8 +206,8 @@ async fn now(
         let Some((key, _)) = key else { return Ok(None) };
         let (shapes, _) = shapes(&own.session.client, state).await?;
         let client = Arc::new(own.session.client);
-        let found = single::single(client, &state.definition, shapes, table, &key).await;
-        let Single { row, documents } = found.map_err(|error| match error {
+        let found = render_row(client, &state.definition, shapes, table, &key).await;
+        let RenderedRow { row, documents } = found.map_err(|error| match error {
             crate::engine::feed::render::read::ReadError::Rows { source, .. }
             | crate::engine::feed::render::read::ReadError::Open(source) => {
                 PoolError::Query(source)

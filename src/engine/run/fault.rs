@@ -1,4 +1,4 @@
-//! What ends a run: something that passes, or something that a person must mend.
+//! What ends a run: a fault that passes, or a fault that an operator must repair.
 
 use std::error::Error;
 use std::io;
@@ -20,7 +20,7 @@ pub enum RunError {
     Serve(#[source] io::Error),
     #[error(transparent)]
     Definition(#[from] DefinitionError),
-    /// PostgreSQL or Elasticsearch needs a person.
+    /// PostgreSQL or Elasticsearch needs an operator.
     #[error("{0}")]
     Environment(String),
 }
@@ -40,10 +40,10 @@ impl RunError {
 /// Why a run ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    /// It may heal by itself: wait and run again.
+    /// It may pass by itself: a new run starts after a wait.
     #[error("{0}")]
     Passing(String),
-    /// It does not.
+    /// It does not pass: the process ends.
     #[error(transparent)]
     Permanent(RunError),
 }
@@ -57,7 +57,7 @@ impl Fault {
         Self::Passing(chain(error))
     }
 
-    /// By the SQLSTATE that is at the bottom of it, if there is one; passing otherwise.
+    /// Judges by the SQLSTATE at the end of the error's chain; passing where there is none.
     pub(super) fn judge(error: &(dyn Error + 'static)) -> Self {
         let mut cause = Some(error);
         while let Some(current) = cause {

@@ -1,4 +1,4 @@
-//! The half of a run that needs Elasticsearch: it is prepared as soon as it answers, while the
+//! The half of a run that needs Elasticsearch. It is prepared as soon as Elasticsearch answers; the
 //! stream is captured meanwhile.
 
 use std::collections::BTreeSet;
@@ -40,10 +40,10 @@ use crate::storage::schema::take_over_state;
 use crate::telemetry::mode::FeedMode;
 use crate::telemetry::readiness::{Component, Status};
 
-/// Actions on their way to the sink; their bytes are bounded by themselves.
+/// Actions on their way to the sink. The emitter bounds their bytes.
 const COMMANDS_MAX: usize = 4096;
-/// How often it is looked whether the first load has settled.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Between two queries for the end of the first load.
+const QUERY_AGAIN: Duration = Duration::from_millis(100);
 /// Between two attempts to prepare Elasticsearch.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -98,7 +98,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let feed = indexing.into_feed(loads, &targets, commands);
     let feed = async {
         feed::run(feed).await.map_err(|error| Fault::judge(&error))?;
-        // What waits for Elasticsearch to come back is the next start's.
+        // While Elasticsearch is down, the next start does what waits for it.
         if matches!(*service.borrow(), state::Service::Down { .. }) {
             give_up.cancel();
         }
@@ -146,12 +146,13 @@ impl Indexing {
     }
 }
 
-/// Indices, mappings and aliases, as soon as Elasticsearch lets us.
+/// Prepares indices, mappings and aliases as soon as Elasticsearch answers.
 async fn prepare(
     indexing: &Indexing,
     elasticsearch: &client::Client,
 ) -> Result<Vec<Target>, Fault> {
-    let (context, stored) = (&indexing.context, &indexing.stored);
+    let context = &indexing.context;
+    let stored = &indexing.stored;
     let specs: Vec<IndexSpec> = context
         .definition
         .indices
@@ -164,7 +165,7 @@ async fn prepare(
         .collect();
     let replaces = take_over_state::replaces_indices(&indexing.control, &indexing.lease.slot).await;
     let replaces_original = replaces.map_err(|error| Fault::judge(&error))?;
-    let mut told = String::new();
+    let mut logged = String::new();
     loop {
         let preparation = Preparation {
             prefix: &context.config.index_prefix,
@@ -189,13 +190,13 @@ async fn prepare(
                 indexing.report.send_modify(|report| report.mode = FeedMode::Starting);
                 context.status.fault(Component::Elasticsearch, sentence.clone());
                 context.metrics.sink.set_up(false);
-                if sentence != told {
+                if sentence != logged {
                     tracing::warn!(
                         event = "sink_awaited",
                         error = sentence,
                         "waiting for Elasticsearch"
                     );
-                    told = sentence;
+                    logged = sentence;
                 }
                 tokio::time::sleep(PREPARE_AGAIN).await;
             }
@@ -213,7 +214,7 @@ async fn attempt(
         true => Fault::passing(&error),
         false => Fault::permanent(&error),
     })?;
-    // A busy cluster takes its time over aliases: the stream waits rather than run ahead.
+    // A busy cluster takes long to change aliases: the recorder holds meanwhile.
     report.send_modify(|report| report.mode = FeedMode::Preparing);
     index::prepare(elasticsearch, specs, preparation).await.map_err(|error| {
         match error.is_passing() {
@@ -223,7 +224,7 @@ async fn attempt(
     })
 }
 
-/// Which tables are still to be loaded into the indices that are there now.
+/// The tables that are still to be loaded into the present indices.
 async fn loads(
     indexing: &Indexing,
     targets: &[Target],
@@ -231,7 +232,8 @@ async fn loads(
     let definition = &indexing.context.definition;
     let known = load_progress::read(&indexing.control, &indexing.lease.slot).await;
     let known = known.map_err(|error| Fault::judge(&error))?;
-    let (mut unfinished, mut begun) = (Vec::new(), Vec::new());
+    let mut unfinished = Vec::new();
+    let mut begun = Vec::new();
     for (number, declared) in (0_u16..).zip(&definition.tables) {
         let table = TableId(number);
         let uuids: BTreeSet<String> = definition
@@ -275,7 +277,7 @@ async fn loads(
     Ok(unfinished)
 }
 
-/// What PostgreSQL's statistics say of a table's rows.
+/// The number of a table's rows in PostgreSQL's statistics.
 async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
     let sql = "select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c
         where c.oid = pg_catalog.to_regclass($1)";
@@ -283,7 +285,7 @@ async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
     Ok(row.map_or(0, |row| row.get(0)))
 }
 
-/// What the swap of aliases needs to know of the run.
+/// Swaps the read aliases after the first load.
 struct Swap {
     elasticsearch: Arc<client::Client>,
     targets: Vec<Target>,
@@ -305,7 +307,7 @@ impl Swap {
         }
     }
 
-    /// After the first load the read aliases point to what was loaded.
+    /// Waits for the end of the first load, then points the read aliases to the loaded indices.
     async fn when_loaded(self) -> Result<(), Fault> {
         let Self { elasticsearch, targets, control, slot, status, report } = self;
         status.ok(Component::Load, "loading");
@@ -314,7 +316,7 @@ impl Swap {
         if report.subscribe().wait_for(is_past_load).await.is_err() {
             return Ok(());
         }
-        // The last chunks have been sent; searches must not be led to an index without them.
+        // The last chunks have been sent; they must settle before searches use the index.
         loop {
             let loads =
                 load_progress::read(&control, &slot).await.map_err(|error| Fault::judge(&error))?;
@@ -322,7 +324,7 @@ impl Swap {
             if loads.iter().all(|load| load.done || !load.index_uuids.iter().all(ours)) {
                 break;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(QUERY_AGAIN).await;
         }
         while let Err(error) = index::swap_read_aliases(&elasticsearch, &targets).await {
             status.fault(Component::Load, format!("loaded, but searches do not see it: {error}"));

@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::checkpoint::Progress;
-use crate::engine::control::{Conditions, Control, IndexingReport, decide};
+use crate::engine::checkpoint::SettlementProgress;
+use crate::engine::control::{Control, IndexingReport, RunConditions, decide};
 use crate::storage::QueueError;
 use crate::storage::source_identity::SourceError;
 use operator_halt::OperatorHalt;
@@ -47,7 +47,7 @@ pub enum SupervisorError {
 
 /// The supervisor's ends of the channels of the run.
 pub struct SupervisorChannels {
-    pub progress: watch::Receiver<Progress>,
+    pub progress: watch::Receiver<SettlementProgress>,
     pub indexing: watch::Receiver<IndexingReport>,
     pub control: watch::Sender<Control>,
 }
@@ -62,6 +62,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
+    /// What is watched, and where it is reported.
     #[must_use]
     pub fn new(
         slot: SlotWatch,
@@ -100,7 +101,7 @@ pub async fn run(
             () = sleep_until(outage_limit.unwrap_or_else(Instant::now)), if outage_limit.is_some() => {}
         }
         sink_down = supervisor.sink.is_down(Instant::now());
-        let conditions = Conditions {
+        let conditions = RunConditions {
             operator_halt: supervisor.halt.is_halted(),
             retention_guard: supervisor.guard.is_on(),
             sink_down,
@@ -115,7 +116,7 @@ impl Supervisor {
     /// The duties of every second.
     async fn sample(
         &mut self,
-        progress: &watch::Receiver<Progress>,
+        progress: &watch::Receiver<SettlementProgress>,
     ) -> Result<(), SupervisorError> {
         let sample = self.slot.sample().await?;
         let settled = progress.borrow().settled;

@@ -79,16 +79,6 @@ const SETTLED: &str = "insert into walferry.settlement (slot, settled_lsn) value
     on conflict (slot) do update
         set settled_lsn = greatest(walferry.settlement.settled_lsn, excluded.settled_lsn)";
 
-/// What the settling of batches has added up to in this run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Up to here everything is settled and stored.
-    pub settled: Lsn,
-    /// Jobs completed and failed.
-    pub completed: u64,
-    pub failed: u64,
-}
-
 /// What one settlement moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SettleCounts {
