@@ -42,7 +42,7 @@ pub struct Control {
 
 /// What the decision depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Conditions {
+pub struct RunConditions {
     /// An operator's `stop` holds.
     pub operator_halt: bool,
     /// The retention guard is on.
@@ -53,8 +53,8 @@ pub struct Conditions {
 
 /// Decides what the stages must do under these conditions.
 #[must_use]
-pub const fn decide(conditions: Conditions) -> Control {
-    let Conditions { operator_halt, retention_guard, sink_down } = conditions;
+pub const fn decide(conditions: RunConditions) -> Control {
+    let RunConditions { operator_halt, retention_guard, sink_down } = conditions;
     let capture = if operator_halt {
         Some(CaptureOrder::OperatorHalt)
     } else if retention_guard {
@@ -95,7 +95,7 @@ mod tests {
     #[track_caller]
     fn check(conditions: [bool; 3], capture: Option<CaptureOrder>, acknowledge_at: AcknowledgeAt) {
         let [operator_halt, retention_guard, sink_down] = conditions;
-        let decided = decide(Conditions { operator_halt, retention_guard, sink_down });
+        let decided = decide(RunConditions { operator_halt, retention_guard, sink_down });
         let expected = Control { capture, halted: operator_halt, acknowledge_at };
         assert_eq!(decided, expected, "{conditions:?}");
     }

@@ -1,4 +1,4 @@
-//! Where the HTTP server asks the running pipeline for something; outlives every run.
+//! Requests of operators to the running pipeline. They outlive every run.
 //!
 //! Not here: what is done to the queue's rows (`admin::jobs::operations`).
 
@@ -21,19 +21,19 @@ pub struct RescuePass {
 /// Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub struct OperatorRequests {
-    /// Work was left in the table: the feed looks for it.
+    /// Jobs were left in the table: wakes the feed.
     pub feed: Arc<Notify>,
-    /// The choice of indexing was changed: the supervisor reads it.
+    /// The choice of indexing was changed: wakes the supervisor.
     pub control: Arc<Notify>,
-    /// A look for stuck jobs is wanted now.
+    /// Stuck jobs are to be rescued now: wakes the rescue.
     pub rescue: Arc<Notify>,
-    /// The last look.
+    /// The last pass of the rescue.
     pub rescued: watch::Sender<RescuePass>,
 }
 
 impl OperatorRequests {
-    /// Asks for a look for stuck jobs and waits for its end; `None` where nobody looks in time,
-    /// as on a standby.
+    /// Requests a pass of the rescue and waits for its end. `None` if there is none in time, as on a
+    /// standby.
     pub async fn rescue_now(&self, patience: Duration) -> Option<RescuePass> {
         let mut passes = self.rescued.subscribe();
         self.rescue.notify_one();
