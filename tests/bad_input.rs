@@ -70,7 +70,7 @@ async fn a_wrong_setting_is_named() {
     check("WALFERRY_SLOT", Some("Not-A-Slot"), &[]).await;
     check("WALFERRY_INDEX_PREFIX", Some("UPPER*"), &[]).await;
     check("WALFERRY_CONFIG", Some("/nowhere/walferry.toml"), &["/nowhere/walferry.toml"]).await;
-    let file = new_file("configuration", "[sinks]\nspeed = 1\n");
+    let file = new_file("walferry.toml", "[sinks]\nspeed = 1\n");
     refuses(&scene, &[("WALFERRY_CONFIG", Some(file.as_str()))], 2, &["sinks"]).await;
 }
 

@@ -36,7 +36,7 @@ fn bad(name: &str, value: &str, parts: &[&str]) {
 }
 
 fn file(text: &str) -> String {
-    new_file("configuration", text)
+    new_file("walferry.toml", text)
 }
 
 fn read_file(text: &str, pairs: &[(&str, &str)]) -> Result<Config, String> {

@@ -17,7 +17,7 @@ fn refusing_cities() -> String {
         1,
     );
     assert_ne!(strict, built_in, "the mapping of cities is there");
-    new_file("definition", &strict)
+    new_file("walferry.toml", &strict)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,9 +55,9 @@ pub(crate) fn new_directory(kind: &str) -> PathBuf {
     path
 }
 
-/// A file of `text`, gone when the test binary is; its path.
-pub(crate) fn new_file(kind: &str, text: &str) -> String {
-    let path = new_path(kind);
+/// A file of that name with `text` in it, gone when the test binary is; its path.
+pub(crate) fn new_file(name: &str, text: &str) -> String {
+    let path = new_directory("file").join(name);
     std::fs::write(&path, text).expect("the run directory can be written");
     path.into_os_string().into_string().expect("the run directory's path is UTF-8")
 }
