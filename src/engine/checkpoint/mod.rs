@@ -12,9 +12,10 @@ pub mod watermark;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::control::AcknowledgeAt;
 use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch};
@@ -30,6 +31,8 @@ use watermark::Watermark;
 
 /// Batches completed in one transaction.
 const BATCHES_MAX: usize = 64;
+/// The received position moves without a signal: a decision that it limited is made again.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
 /// What the settlements of this run add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +97,8 @@ impl Checkpoint {
 /// [`QueueError`], which ends the run.
 pub async fn run(mut checkpoint: Checkpoint) -> Result<(), QueueError> {
     let mut batches = Vec::with_capacity(BATCHES_MAX);
+    let mut tick = interval(PUBLISH_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         checkpoint.publish_durable().await?;
         let channels = &mut checkpoint.channels;
@@ -108,6 +113,7 @@ pub async fn run(mut checkpoint: Checkpoint) -> Result<(), QueueError> {
             }
             Ok(()) = channels.control.changed() => {}
             Ok(()) = channels.recorded_end.changed(), if at == AcknowledgeAt::Recorded => {}
+            _ = tick.tick() => {}
         }
     }
 }
