@@ -17,11 +17,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::control::AcknowledgeAt;
 use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch};
 use crate::change::Lsn;
 pub use crate::engine::checkpoint::settlement_metrics::SettlementMetrics;
-use crate::engine::control::Control;
+use crate::engine::control::{AcknowledgeAt, Control, SettlementProgress};
 use crate::engine::wal::StreamStats;
 use crate::storage::QueueError;
 use crate::storage::queue::settle::Settler;
@@ -33,16 +32,6 @@ use watermark::Watermark;
 const BATCHES_MAX: usize = 64;
 /// The received position moves without a signal: a decision that it limited is made again.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
-
-/// What the settlements of this run add up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SettlementProgress {
-    /// Up to here everything is settled and stored.
-    pub settled: Lsn,
-    /// Jobs completed and failed.
-    pub completed: u64,
-    pub failed: u64,
-}
 
 /// The checkpoint's ends of the channels of the run.
 pub struct CheckpointChannels {
