@@ -3,6 +3,8 @@
 //!
 //! Not here: which moves of a job's status a statement may make (`moves`).
 
+#![allow(clippy::string_slice, reason = "every position is that of a match in the same text")]
+
 use super::source::{strings, tokens};
 use super::{files_below, sources};
 
