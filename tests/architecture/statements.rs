@@ -3,6 +3,8 @@
 //!
 //! Not here: which moves of a job's status a statement may make (`moves`).
 
+#![allow(clippy::string_slice, reason = "every position is that of a match in the same text")]
+
 use super::source::{strings, tokens};
 use super::{files_below, sources};
 
@@ -55,6 +57,53 @@ fn header_breaches(sql: &str) -> Vec<String> {
     let parameters = (1..=9).map(|number| format!("${number}"));
     let unnamed = parameters.filter(|name| body.contains(name) && !header.contains(name));
     unnamed.map(|name| format!("does not say what {name} is")).collect()
+}
+
+/// The names of columns that a file reads.
+fn columns_read(text: &str) -> Vec<&str> {
+    let reads = text.match_indices("get").filter(|(at, _)| {
+        let before = &text[..*at];
+        before.ends_with("row.") || before.ends_with("?.") || before.ends_with(".try_")
+    });
+    let arguments = reads.filter_map(|(at, get)| {
+        let rest = &text[at + get.len()..];
+        if rest.starts_with("::<") { rest.split_once(">(") } else { rest.split_once('(') }
+    });
+    arguments.filter_map(|(_, rest)| rest.strip_prefix('"')?.split('"').next()).collect()
+}
+
+/// Whether a statement may give a column this name: it is a word of it that `as` does not rename.
+fn may_name(sql: &str, column: &str) -> bool {
+    let is_word = |c: char| c == '_' || c.is_alphanumeric();
+    sql.match_indices(column).any(|(at, _)| {
+        let rest = &sql[at + column.len()..];
+        !sql[..at].ends_with(is_word)
+            && !rest.starts_with(is_word)
+            && !rest.trim_start().starts_with("as ")
+    })
+}
+
+#[test]
+fn every_column_that_is_read_has_its_name_from_a_statement() {
+    let statements = files_below("src", "sql");
+    let folder = |file: &str| file.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+    let mut breaches = Vec::new();
+    for (file, text) in sources() {
+        let near = statements.iter().filter(|(other, _)| folder(other) == folder(&file));
+        let mut sql: Vec<String> = near.map(|(_, text)| text.clone()).collect();
+        sql.extend(strings(&text).into_iter().filter(|string| string.contains(' ')));
+        for column in columns_read(&text) {
+            if !sql.iter().any(|sql| may_name(sql, column)) {
+                breaches.push(format!("src/{file} reads {column}, which no statement names"));
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+    let read =
+        r#"row.try_get::<_, Option<Vec<u8>>>("a")?; x(&[])?.get("b"); row.get(n); map.get("c")"#;
+    assert_eq!(columns_read(read), ["a", "b"]);
+    assert!(may_name("select t.a, b as c", "a") && may_name("select b as c", "c"));
+    assert!(!may_name("select t.b as c, bb", "b"));
 }
 
 #[test]

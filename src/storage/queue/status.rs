@@ -1,17 +1,21 @@
 //! The states of a job and the moves between them.
 //!
 //! ```text
-//!    ┌──────── a rebuild ─────────┐
-//!    │                            ▼
-//! pending ──► processing ──► completed
-//!  ▲ ▲ │        │    │
-//!  │ └─┼────────┘    └──────► failed
-//!  │   └─ an unknown table ──►─┘ │
-//!  └──────── an operator ────────┘
+//! (recorded) ──► pending ◄───► processing ───► completed
+//!                   ▲              │
+//!                   │              ▼
+//!                   └─────────── failed
 //! ```
 //!
-//! A rebuild completes what is unfinished, since the new load does its work. A pending job of a
-//! table that the definition does not have fails, since no run could do it.
+//! | move | made by |
+//! | --- | --- |
+//! | pending → processing | a claim |
+//! | processing → completed, pending, failed | a settlement, or a rescue; the start of a run: → pending |
+//! | failed → pending | an operator's retry |
+//! | pending → failed | a claim, where the definition does not have the job's table |
+//! | pending, processing → completed | a rebuild: the new load does the work of unfinished jobs |
+//!
+//! A job that is handed over at once is recorded as `processing`.
 //!
 //! Not here: the statements that make the moves. Each names its own in a comment.
 
