@@ -30,6 +30,7 @@ pub struct Operator {
 
 /// Is informed when an operation ends.
 pub trait OperationObserver: Send + Sync {
+    /// Called once for each operation.
     fn ended(&self, operation: &EndedOperation<'_>);
 }
 
