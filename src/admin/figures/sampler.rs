@@ -24,8 +24,8 @@ use crate::postgres::error::sentence;
 use crate::postgres::{Session, connect};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::lag::seconds;
-use crate::telemetry::readiness::{Component, Status};
-use crate::telemetry::throttle::Repeats;
+use crate::telemetry::readiness::{Component, ReadinessReporter};
+use crate::telemetry::throttle::LogThrottle;
 
 /// Between the beginnings of two readings.
 const DISTANCE: Duration = Duration::from_millis(20);
@@ -51,7 +51,7 @@ pub(crate) struct SampledFigures {
 pub(crate) struct Sampler {
     database: Database,
     slot: Arc<str>,
-    status: Status,
+    status: ReadinessReporter,
     metrics: Metrics,
     /// Locked during a reading, so that requests share it.
     readings: tokio::sync::Mutex<Readings>,
@@ -100,7 +100,7 @@ impl Sampler {
     pub(crate) fn new(
         database: Database,
         slot: Arc<str>,
-        status: Status,
+        status: ReadinessReporter,
         metrics: Metrics,
     ) -> Self {
         let readings = tokio::sync::Mutex::default();

@@ -339,7 +339,7 @@ mod tests {
     }
 
     fn well() -> Readiness {
-        let status = Status::new();
+        let status = ReadinessReporter::new();
         Component::ALL.iter().for_each(|component| status.ok(*component, "well"));
         status.now()
     }
@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_component_that_stays_away_is_worse_than_a_hiccup() {
-        let status = Status::new();
+        let status = ReadinessReporter::new();
         Component::ALL.iter().for_each(|component| status.ok(*component, "well"));
         status.fault(Component::Elasticsearch, "connection refused");
         let readiness = status.now();

@@ -66,7 +66,7 @@ pub struct FeedCore {
     renderer: Renderer,
     emitter: Emitter,
     control: FeedControl,
-    metrics: metrics::Pipeline,
+    metrics: metrics::PipelineMetrics,
 }
 
 impl FeedCore {
@@ -75,7 +75,7 @@ impl FeedCore {
         renderer: Renderer,
         emitter: Emitter,
         control: FeedControl,
-        metrics: metrics::Pipeline,
+        metrics: metrics::PipelineMetrics,
     ) -> Self {
         Self { renderer, emitter, control, metrics }
     }

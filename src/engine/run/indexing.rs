@@ -36,7 +36,7 @@ use crate::storage::load_progress::LoadProgress;
 use crate::storage::position::{Settlement, StoredPosition};
 use crate::storage::queue::claim::Claimer;
 use crate::storage::schema::take_over_state;
-use crate::telemetry::readiness::{Component, Status};
+use crate::telemetry::readiness::{Component, ReadinessReporter};
 
 /// Actions on their way to the sink; their bytes are bounded by themselves.
 const COMMANDS_MAX: usize = 4096;
@@ -48,7 +48,7 @@ const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 /// What indexing starts with.
 pub(super) struct Indexing {
     pub context: Context,
-    pub state: Arc<state::State>,
+    pub state: Arc<state::SinkState>,
     pub lease: Lease,
     pub stored: StoredPosition,
     pub settlement: Settlement,
@@ -101,7 +101,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let feed = async {
         feed::run(feed).await?;
         // What waits for Elasticsearch to come back is the next start's.
-        if matches!(*service.borrow(), state::Service::Down { .. }) {
+        if matches!(*service.borrow(), state::ServiceStatus::Down { .. }) {
             give_up.cancel();
         }
         Ok(())
@@ -284,7 +284,7 @@ struct Swap {
     targets: Vec<Target>,
     control: Arc<Client>,
     slot: String,
-    status: Status,
+    status: ReadinessReporter,
     loaded: watch::Sender<bool>,
 }
 

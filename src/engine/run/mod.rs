@@ -22,8 +22,8 @@ use crate::config::Config;
 use crate::engine::document::definition::Definition;
 use crate::engine::supervisor::requests::OperatorRequests;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readiness::{Component, Status};
-use crate::telemetry::throttle::Repeats;
+use crate::telemetry::readiness::{Component, ReadinessReporter};
+use crate::telemetry::throttle::LogThrottle;
 use fault::Fault;
 pub use fault::RunError;
 
@@ -45,7 +45,7 @@ pub struct Parts {
     pub config: Arc<Config>,
     pub definition: Arc<Definition>,
     pub metrics: Metrics,
-    pub status: Status,
+    pub status: ReadinessReporter,
     pub options: RunOptions,
     pub operator_requests: OperatorRequests,
 }
@@ -59,7 +59,7 @@ pub struct Context {
     tables: Arc<[String]>,
     indices: Arc<[String]>,
     metrics: Metrics,
-    status: Status,
+    status: ReadinessReporter,
     options: RunOptions,
     operator_requests: OperatorRequests,
     /// Elasticsearch was prepared once: what it refuses from then on is waited out, since changes
@@ -115,7 +115,7 @@ fn labels(definition: &Definition, prefix: &str) -> (Arc<[String]>, Arc<[String]
 /// # Errors
 /// [`RunError::Environment`]: PostgreSQL or Elasticsearch needs a person.
 pub async fn run(context: &Context, shutdown: &CancellationToken) -> Result<(), RunError> {
-    let (mut wait, mut repeats) = (WAIT_MIN, Repeats::default());
+    let (mut wait, mut repeats) = (WAIT_MIN, LogThrottle::default());
     loop {
         let started = Instant::now();
         let fault = match one_run(context, shutdown).await {

@@ -19,7 +19,7 @@ use crate::engine::checkpoint::{
 };
 use crate::engine::recorder;
 use crate::engine::recorder::{LiveRequest, Recorder, RecorderChannels, RecorderMetrics};
-use crate::engine::sink::state::State;
+use crate::engine::sink::state::SinkState;
 use crate::engine::supervisor;
 use crate::engine::supervisor::retention_guard::{RetentionGuard, default_limit};
 use crate::engine::supervisor::{Supervisor, rescue, upkeep};
@@ -61,7 +61,7 @@ pub(super) async fn spawn(
         beside: std::mem::take(&mut prepared.beside),
         stream: JoinSet::new(),
     };
-    let state = State::telling(context.indices.to_vec(), context.metrics.sink.clone());
+    let state = SinkState::with_metrics(context.indices.to_vec(), context.metrics.sink.clone());
     let stats = Arc::new(StreamStats::starting_at(prepared.start));
     let mut wiring =
         Wiring { context, prepared, channels, tokens, state: Arc::new(state), stats, tasks };
@@ -101,7 +101,7 @@ struct Wiring<'a> {
     prepared: &'a mut Prepared,
     channels: &'a Channels,
     tokens: &'a Tokens,
-    state: Arc<State>,
+    state: Arc<SinkState>,
     stats: Arc<StreamStats>,
     tasks: Tasks,
 }

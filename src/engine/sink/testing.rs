@@ -1,4 +1,4 @@
-//! Short words for the unit tests of this module.
+//! Targets, batches and actions for the unit tests of this module.
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::checkpoint::Progress;
 use crate::engine::checkpoint::acknowledge::AcknowledgeAt;
 use crate::engine::feed::Mode;
-use crate::engine::sink::state::{Index, Service, State};
+use crate::engine::sink::state::{IndexStatus, ServiceStatus, SinkState};
 use crate::engine::supervisor::requests::OperatorRequests;
 use crate::engine::supervisor::retention_guard::{RetentionGuard, SINK_DOWN_MAX};
 use crate::engine::wal::StreamStats;
@@ -33,7 +33,7 @@ use crate::storage::lease::Lease;
 use crate::storage::source_identity::{Source, SourceError};
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readiness::{Component, Status};
+use crate::telemetry::readiness::{Component, ReadinessReporter};
 
 const RETAINED_EVERY: Duration = Duration::from_secs(1);
 
@@ -66,9 +66,9 @@ pub struct Supervisor {
     pub metrics: Metrics,
     pub status: Status,
     pub progress: watch::Receiver<Progress>,
-    pub service: watch::Receiver<Service>,
-    pub indices: watch::Receiver<Vec<Index>>,
-    pub sink: Arc<State>,
+    pub service: watch::Receiver<ServiceStatus>,
+    pub indices: watch::Receiver<Vec<IndexStatus>>,
+    pub sink: Arc<SinkState>,
     pub stream: Arc<StreamStats>,
     pub mode: watch::Receiver<Mode>,
     pub acknowledge_at: watch::Sender<AcknowledgeAt>,
@@ -134,7 +134,7 @@ impl Supervisor {
             self.metrics.pipeline.set_mode(mode.into());
             self.status.ok(Component::Mode, mode.as_str());
         }
-        if let Service::Down { reason, .. } = &*self.service.borrow() {
+        if let ServiceStatus::Down { reason, .. } = &*self.service.borrow() {
             self.status.fault(Component::Elasticsearch, reason.clone());
         } else if matches!(mode, Mode::Load | Mode::Table | Mode::Live) {
             // Before, it is being made ready, which `pipeline` tells.
@@ -146,8 +146,10 @@ impl Supervisor {
     fn report_indices(&self) {
         let indices = self.indices.borrow();
         let closed = indices.iter().find_map(|index| match index {
-            Index::Open => None,
-            Index::Blocked { reason, .. } | Index::Missing { reason, .. } => Some(reason.clone()),
+            IndexStatus::Open => None,
+            IndexStatus::Blocked { reason, .. } | IndexStatus::Missing { reason, .. } => {
+                Some(reason.clone())
+            }
         });
         match closed {
             None => self.status.ok(Component::Indices, "ready"),
@@ -157,8 +159,12 @@ impl Supervisor {
 
     /// Elasticsearch answers and every index takes documents.
     fn sink_is_well(&mut self) -> bool {
-        let up = matches!(&*self.service.borrow_and_update(), Service::Up);
-        up && self.indices.borrow_and_update().iter().all(|index| matches!(index, Index::Open))
+        let up = matches!(&*self.service.borrow_and_update(), ServiceStatus::Up);
+        up && self
+            .indices
+            .borrow_and_update()
+            .iter()
+            .all(|index| matches!(index, IndexStatus::Open))
     }
 
     fn say_capture_only(&self, sink_down: bool) {

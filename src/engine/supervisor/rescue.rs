@@ -33,7 +33,7 @@ pub async fn run(
     mut rescuer: Rescuer,
     alive: InFlight,
     operator_requests: OperatorRequests,
-    metrics: metrics::Queue,
+    metrics: metrics::QueueMetrics,
 ) -> Result<(), QueueError> {
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -25,12 +25,15 @@ impl Supervisor {
         let slot = catalog::slot::inspect(&self.client, &self.lease.slot);
         let (end, slot) = tokio::join!(end, slot);
         match end.map(|row| unsigned(row.get("bytes"))) {
-            Ok(wal_end) => self.metrics.pipeline.look(Look { at, wal_end }, self.seen()),
+            Ok(wal_end) => {
+                let sample = WalEndSample { at, wal_end };
+                self.metrics.pipeline.wal_end_sampled(sample, self.seen());
+            }
             Err(error) => self.not_permitted(error)?,
         }
         let figures = match slot {
             Ok(Some(found)) => figures(found),
-            Ok(None) => Figures::default(),
+            Ok(None) => SlotStatistics::default(),
             Err(error) => {
                 self.not_permitted(error)?;
                 let seen = self.seen();
@@ -45,14 +48,14 @@ impl Supervisor {
 
     /// How far everything has come.
     pub(super) fn see(&self) {
-        self.metrics.pipeline.see(SystemTime::now(), self.seen());
+        self.metrics.pipeline.progressed(SystemTime::now(), self.seen());
         self.metrics.sink.set_load(self.sink.in_flight(), self.sink.waiting());
     }
 
-    fn seen(&self) -> Seen {
+    fn seen(&self) -> StageProgress {
         // In this order: what was committed below `received` is in `committed`.
         let received = self.stream.received_lsn.load(Ordering::Acquire);
-        Seen {
+        StageProgress {
             received,
             committed: self.stream.committed_lsn.load(Ordering::Acquire),
             settled: self.progress.borrow().settled.0,

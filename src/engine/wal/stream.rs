@@ -34,7 +34,7 @@ use crate::engine::wal::stats::StreamStats;
 use crate::engine::wal::transaction::{Assembler, Step};
 use crate::postgres::error;
 use crate::telemetry::metrics;
-use crate::telemetry::metrics::source::Received;
+use crate::telemetry::metrics::source::ReceivedCounts;
 use crate::value::TypeCache;
 
 /// From a reply-requested to the reply, at most: many requests get one reply.
@@ -74,7 +74,7 @@ pub struct Ports {
     pub output: mpsc::Sender<Vec<Captured>>,
     pub shutdown: CancellationToken,
     pub stats: Arc<StreamStats>,
-    pub metrics: metrics::Source,
+    pub metrics: metrics::SourceMetrics,
 }
 
 /// Streams until shutdown, which closes the connection in good order.
@@ -123,9 +123,9 @@ struct Link {
     progress: Progress,
     schedule: StatusTimer,
     stats: Arc<StreamStats>,
-    metrics: metrics::Source,
+    metrics: metrics::SourceMetrics,
     /// Not yet told to the metrics.
-    seen: Received,
+    seen: ReceivedCounts,
 }
 
 impl Link {
@@ -136,7 +136,7 @@ impl Link {
         self.stats.acknowledged_lsn.store(durable.0, Ordering::Relaxed);
         self.stats.feedbacks.fetch_add(1, Ordering::Relaxed);
         self.seen.feedbacks += 1;
-        self.seen.tell(&self.metrics);
+        self.seen.publish(&self.metrics);
         self.stream.send_status(received, durable, reply).await
     }
 }
@@ -348,7 +348,7 @@ impl StreamLoop {
     async fn close(mut self) -> Result<(), StreamError> {
         self.durable_moved();
         let mut link = self.link;
-        link.seen.tell(&link.metrics);
+        link.seen.publish(&link.metrics);
         let closing = async {
             let (received, durable) = (link.progress.received(), link.progress.durable());
             let mut stream = link.stream;

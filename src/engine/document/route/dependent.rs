@@ -6,7 +6,8 @@ use super::keys::RowKeys;
 use crate::change::{Change, Row};
 use crate::engine::document::definition::{Definition, Dependent};
 
-/// The rows that embed the changed row, each with the changed row's state whose key they refer to.
+/// The rows that embed the changed row, each with the state of the changed row (the old or the new
+/// one) that they refer to by its key.
 #[must_use]
 pub fn dependents<'d, 'c>(
     definition: &'d Definition,
