@@ -55,7 +55,7 @@ impl Server {
         let config = load(&Flags::default(), &environment, Needs::Database).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (status, shutdown) = (Status::new(), CancellationToken::new());
+        let (status, shutdown) = (ReadinessReporter::new(), CancellationToken::new());
         let state = ApiState::new(ApiParts {
             config: Arc::new(config),
             definition: Arc::new(parse::parse(None).unwrap()),

@@ -62,7 +62,7 @@ pub(crate) struct Sampler {
 struct Readings {
     session: Option<Session>,
     last: Option<Reading>,
-    repeats: Repeats,
+    repeats: LogThrottle,
 }
 
 /// One reading of the figures.
@@ -163,7 +163,7 @@ impl Sampler {
     }
 
     /// Sets the metrics, unless another instance runs the queue or the queue cannot be read.
-    fn set_metrics(&self, read: Result<&Sample, &PoolError>, repeats: &mut Repeats) {
+    fn set_metrics(&self, read: Result<&Sample, &PoolError>, repeats: &mut LogThrottle) {
         let readiness = self.status.now();
         if readiness.is_standby() {
             // The instance may have become a standby during the reading.

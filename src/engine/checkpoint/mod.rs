@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch};
 use crate::change::Lsn;
 pub use crate::engine::checkpoint::settlement_metrics::SettlementMetrics;
+use crate::engine::control::Control;
 use crate::engine::wal::StreamStats;
 use crate::storage::QueueError;
 pub use crate::storage::queue::settle::Progress;
@@ -36,8 +37,7 @@ pub struct CheckpointChannels {
     pub settled: mpsc::Receiver<Arc<PendingBatch>>,
     /// Up to here the table holds every change.
     pub recorded_end: watch::Receiver<Lsn>,
-    /// Decided by the retention guard.
-    pub acknowledge_at: watch::Receiver<AcknowledgeAt>,
+    pub control: watch::Receiver<Control>,
     pub progress: watch::Sender<Progress>,
     /// The LSN that may be acknowledged.
     pub durable: watch::Sender<Lsn>,
@@ -86,7 +86,7 @@ pub async fn run(mut checkpoint: Checkpoint) -> Result<(), QueueError> {
     loop {
         checkpoint.publish_durable().await?;
         let channels = &mut checkpoint.channels;
-        let is_guarded = *channels.acknowledge_at.borrow() == AcknowledgeAt::Recorded;
+        let at = channels.control.borrow().acknowledge_at;
         tokio::select! {
             biased;
             count = channels.settled.recv_many(&mut batches, BATCHES_MAX) => {
@@ -95,8 +95,8 @@ pub async fn run(mut checkpoint: Checkpoint) -> Result<(), QueueError> {
                 }
                 checkpoint.settle(std::mem::take(&mut batches)).await?;
             }
-            Ok(()) = channels.acknowledge_at.changed() => {}
-            Ok(()) = channels.recorded_end.changed(), if is_guarded => {}
+            Ok(()) = channels.control.changed() => {}
+            Ok(()) = channels.recorded_end.changed(), if at == AcknowledgeAt::Recorded => {}
         }
     }
 }
@@ -135,7 +135,7 @@ impl Checkpoint {
 
     /// Publishes what may be acknowledged. A recorded end that it rests on is stored before.
     async fn publish_durable(&mut self) -> Result<(), QueueError> {
-        let at = *self.channels.acknowledge_at.borrow_and_update();
+        let at = self.channels.control.borrow_and_update().acknowledge_at;
         let positions = StreamPositions {
             recorded: *self.channels.recorded_end.borrow_and_update(),
             settled: self.channels.progress.borrow().settled,

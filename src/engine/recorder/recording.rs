@@ -7,7 +7,9 @@ use std::future::pending;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::OwnedPermit;
 
-use super::{FeedMode, Recorded};
+use super::Recorded;
+use crate::engine::control::CaptureOrder;
+use crate::telemetry::mode::FeedMode;
 
 /// What the recorder does with the changes that the stream delivers.
 #[derive(Debug)]
@@ -24,8 +26,8 @@ pub enum Recording {
 /// Why changes are captured without the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaptureReason {
-    /// The supervisor ordered it.
-    Ordered,
+    /// The supervisor orders it.
+    Ordered(CaptureOrder),
     /// Elasticsearch has not answered since the run began.
     SinkAwaited,
     /// The first load takes long, and the slot's WAL must not pile up meanwhile.
@@ -38,7 +40,7 @@ pub enum CaptureReason {
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
     /// The supervisor orders that changes are only captured.
-    pub ordered: bool,
+    pub ordered: Option<CaptureOrder>,
     /// The feed has finished the table and asks to go live.
     pub requested: bool,
     /// The recorder is live.
@@ -63,8 +65,8 @@ pub enum Next {
 /// what the feed is known to do.
 #[must_use]
 pub const fn next(inputs: Inputs) -> Next {
-    if inputs.ordered {
-        return Next::Capture(CaptureReason::Ordered);
+    if let Some(order) = inputs.ordered {
+        return Next::Capture(CaptureReason::Ordered(order));
     }
     if inputs.requested {
         return Next::GoLive;
@@ -124,7 +126,7 @@ mod tests {
 
     /// Nothing is ordered, requested or stalled.
     const QUIET: Inputs = Inputs {
-        ordered: false,
+        ordered: None,
         requested: false,
         live: false,
         stalled: false,
@@ -152,14 +154,17 @@ mod tests {
 
     #[test]
     fn an_order_precedes_everything() {
-        let ordered = Next::Capture(CaptureReason::Ordered);
-        for mode in [Starting, Preparing, Load, Table, Live] {
-            let inputs = Inputs { ordered: true, mode, ..QUIET };
-            check(inputs, ordered);
-            check(Inputs { start_expired: false, ..inputs }, ordered);
-            check(Inputs { requested: true, ..inputs }, ordered);
-            check(Inputs { live: true, ..inputs }, ordered);
-            check(Inputs { stalled: true, ..inputs }, ordered);
+        use CaptureOrder::{OperatorHalt, RetentionGuard, SinkDown};
+        for order in [OperatorHalt, RetentionGuard, SinkDown] {
+            let expected = Next::Capture(CaptureReason::Ordered(order));
+            for mode in [Starting, Preparing, Load, Table, Live] {
+                let inputs = Inputs { ordered: Some(order), mode, ..QUIET };
+                check(inputs, expected);
+                check(Inputs { start_expired: false, ..inputs }, expected);
+                check(Inputs { requested: true, ..inputs }, expected);
+                check(Inputs { live: true, ..inputs }, expected);
+                check(Inputs { stalled: true, ..inputs }, expected);
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use super::{Context, Fault};
 use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
 use crate::change::{Lsn, TableId};
+use crate::engine::control::{Control, IndexingReport};
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed;
 use crate::engine::feed::action::SinkCommand;
@@ -24,7 +25,7 @@ use crate::engine::feed::render::stored::StoredReadAhead;
 use crate::engine::feed::source::external::ExternalPosition;
 use crate::engine::feed::source::load::FirstLoad;
 use crate::engine::feed::source::table::JobSource;
-use crate::engine::feed::{Feed, FeedCore, Mode};
+use crate::engine::feed::{Feed, FeedCore};
 use crate::engine::recorder::LiveRequest;
 use crate::engine::sink;
 use crate::engine::sink::index;
@@ -36,6 +37,7 @@ use crate::storage::load_progress::LoadProgress;
 use crate::storage::position::{Settlement, StoredPosition};
 use crate::storage::queue::claim::Claimer;
 use crate::storage::schema::take_over_state;
+use crate::telemetry::mode::FeedMode;
 use crate::telemetry::readiness::{Component, ReadinessReporter};
 
 /// Actions on their way to the sink; their bytes are bounded by themselves.
@@ -59,12 +61,9 @@ pub(super) struct Indexing {
     pub claims: Claimer,
     pub settled: mpsc::Sender<Arc<PendingBatch>>,
     pub requests: mpsc::Sender<LiveRequest>,
-    pub mode: watch::Sender<Mode>,
-    pub caught_up: watch::Sender<bool>,
-    pub halted: watch::Receiver<bool>,
-    /// True once searches see what was loaded.
-    pub loaded: watch::Sender<bool>,
-    pub alive: InFlight,
+    pub report: watch::Sender<IndexingReport>,
+    pub order: watch::Receiver<Control>,
+    pub in_flight: InFlight,
     pub stop: CancellationToken,
 }
 
@@ -83,17 +82,16 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let state = Arc::clone(&indexing.state);
     let sink =
         Sink::new(Arc::clone(&elasticsearch), targets.clone(), &config.limits, refresh, state);
-    let caught_up = indexing.caught_up.subscribe();
+    let report = indexing.report.subscribe();
     let give_up = CancellationToken::new();
-    let sink = sink::run(sink, received, indexing.settled.clone(), caught_up, give_up.clone());
+    let sink = sink::run(sink, received, indexing.settled.clone(), report, give_up.clone());
     let sink = async { sink.await.map_err(Fault::from) };
-    let mode = indexing.mode.subscribe();
     let swap = Swap::new(&indexing, &elasticsearch, &targets);
     let stop = indexing.stop.clone();
     let swap = async {
         tokio::select! {
             () = stop.cancelled() => Ok(()),
-            swapped = swap.when_loaded(mode) => swapped,
+            swapped = swap.when_loaded() => swapped,
         }
     };
     let service = indexing.state.service();
@@ -132,9 +130,8 @@ impl Indexing {
         );
         let emitter = Emitter::new(commands, self.settled, config.limits.actions_bytes_max);
         let control = FeedControl::new(
-            self.mode,
-            self.caught_up,
-            self.halted,
+            self.report,
+            self.order,
             self.requests,
             operator_requests.feed,
             self.stop,
@@ -144,7 +141,7 @@ impl Indexing {
         Feed::new(
             FeedCore::new(renderer, emitter, control, metrics.pipeline),
             FirstLoad::new(loads, self.control),
-            JobSource::new(self.claims, self.alive, external, recorded),
+            JobSource::new(self.claims, self.in_flight, external, recorded),
         )
     }
 }
@@ -179,7 +176,7 @@ async fn prepare(
             timeline: u32::try_from(stored.timeline).unwrap_or_default(),
             replaces_original,
         };
-        match attempt(elasticsearch, &specs, preparation, &indexing.mode).await {
+        match attempt(elasticsearch, &specs, preparation, &indexing.report).await {
             Ok(targets) => {
                 context.status.ok(Component::Elasticsearch, "answers");
                 context.metrics.sink.set_up(true);
@@ -189,7 +186,7 @@ async fn prepare(
             Err(fault @ Fault::Permanent(_)) if !context.was_ready() => return Err(fault),
             Err(fault) => {
                 let sentence = fault.to_string();
-                indexing.mode.send_replace(Mode::Starting);
+                indexing.report.send_modify(|report| report.mode = FeedMode::Starting);
                 context.status.fault(Component::Elasticsearch, sentence.clone());
                 context.metrics.sink.set_up(false);
                 if sentence != told {
@@ -210,11 +207,11 @@ async fn attempt(
     elasticsearch: &client::Client,
     specs: &[IndexSpec],
     preparation: Preparation<'_>,
-    mode: &watch::Sender<Mode>,
+    report: &watch::Sender<IndexingReport>,
 ) -> Result<Vec<Target>, Fault> {
     ping::ping(elasticsearch).await?;
     // A busy cluster takes its time over aliases: the stream waits rather than run ahead.
-    mode.send_replace(Mode::Preparing);
+    report.send_modify(|report| report.mode = FeedMode::Preparing);
     Ok(index::prepare(elasticsearch, specs, preparation).await?)
 }
 
@@ -285,7 +282,7 @@ struct Swap {
     control: Arc<Client>,
     slot: String,
     status: ReadinessReporter,
-    loaded: watch::Sender<bool>,
+    report: watch::Sender<IndexingReport>,
 }
 
 impl Swap {
@@ -296,15 +293,17 @@ impl Swap {
             control: Arc::clone(&indexing.control),
             slot: indexing.lease.slot.clone(),
             status: indexing.context.status.clone(),
-            loaded: indexing.loaded.clone(),
+            report: indexing.report.clone(),
         }
     }
 
     /// After the first load the read aliases point to what was loaded.
-    async fn when_loaded(self, mut mode: watch::Receiver<Mode>) -> Result<(), Fault> {
-        let Self { elasticsearch, targets, control, slot, status, loaded } = self;
+    async fn when_loaded(self) -> Result<(), Fault> {
+        let Self { elasticsearch, targets, control, slot, status, report } = self;
         status.ok(Component::Load, "loading");
-        if mode.wait_for(|mode| matches!(mode, Mode::Table | Mode::Live)).await.is_err() {
+        let is_past_load =
+            |report: &IndexingReport| matches!(report.mode, FeedMode::Table | FeedMode::Live);
+        if report.subscribe().wait_for(is_past_load).await.is_err() {
             return Ok(());
         }
         // The last chunks have been sent; searches must not be led to an index without them.
@@ -327,7 +326,7 @@ impl Swap {
         let noted = take_over_state::note_replaced(&control, &slot).await;
         noted?;
         status.ok(Component::Load, "done");
-        loaded.send_replace(true);
+        report.send_modify(|report| report.load_searchable = true);
         Ok(())
     }
 }

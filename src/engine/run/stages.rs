@@ -17,11 +17,9 @@ use super::spawn::{Tasks, spawn};
 use super::{Context, Fault};
 use crate::change::Lsn;
 use crate::engine::checkpoint::Progress;
-use crate::engine::feed::Mode;
 use crate::storage::control;
 use crate::storage::lease;
 use crate::storage::lease::Lease;
-use crate::telemetry::metrics;
 use crate::telemetry::readiness::Component;
 
 /// For the last acknowledgement, and for giving the lease back.
@@ -135,22 +133,11 @@ async fn any_closed(sessions: Vec<crate::postgres::Closed>) -> String {
 /// Returns once all below `target` is settled, and searches see what was loaded.
 fn caught_up(channels: &Channels, target: Lsn) -> impl Future<Output = ()> + use<> {
     let mut progress: watch::Receiver<Progress> = channels.progress.subscribe();
-    let mut loaded = channels.loaded.subscribe();
+    let mut indexing = channels.indexing.subscribe();
     async move {
         let settled = progress.wait_for(|known| known.settled >= target).await.is_ok();
-        if !settled || loaded.wait_for(|loaded| *loaded).await.is_err() {
+        if !settled || indexing.wait_for(|report| report.load_searchable).await.is_err() {
             std::future::pending::<()>().await;
-        }
-    }
-}
-
-impl From<Mode> for metrics::Mode {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Starting | Mode::Preparing => Self::Starting,
-            Mode::Load => Self::Load,
-            Mode::Table => Self::Table,
-            Mode::Live => Self::Live,
         }
     }
 }
