@@ -6,7 +6,6 @@
 //! Not here: observing the conditions (`supervisor`), and obeying (`recorder`, `feed`,
 //! `checkpoint`).
 
-use crate::engine::checkpoint::acknowledge::AcknowledgeAt;
 use crate::telemetry::mode::FeedMode;
 
 /// Why changes must be captured without the feed.
@@ -18,6 +17,16 @@ pub enum CaptureOrder {
     RetentionGuard,
     /// Elasticsearch, or one of its indices, has not taken documents for a while.
     SinkDown,
+}
+
+/// What must have happened to a change before its LSN is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AcknowledgeAt {
+    /// Its job is settled.
+    #[default]
+    Settled,
+    /// Its job is recorded: the retention guard lets the server drop WAL while jobs wait.
+    Recorded,
 }
 
 /// What the supervisor decides, for the recorder, the feed and the checkpoint.
@@ -33,7 +42,7 @@ pub struct Control {
 
 /// What the decision depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Conditions {
+pub struct RunConditions {
     /// An operator's `stop` holds.
     pub operator_halt: bool,
     /// The retention guard is on.
@@ -44,8 +53,8 @@ pub struct Conditions {
 
 /// Decides what the stages must do under these conditions.
 #[must_use]
-pub const fn decide(conditions: Conditions) -> Control {
-    let Conditions { operator_halt, retention_guard, sink_down } = conditions;
+pub const fn decide(conditions: RunConditions) -> Control {
+    let RunConditions { operator_halt, retention_guard, sink_down } = conditions;
     let capture = if operator_halt {
         Some(CaptureOrder::OperatorHalt)
     } else if retention_guard {
@@ -86,7 +95,7 @@ mod tests {
     #[track_caller]
     fn check(conditions: [bool; 3], capture: Option<CaptureOrder>, acknowledge_at: AcknowledgeAt) {
         let [operator_halt, retention_guard, sink_down] = conditions;
-        let decided = decide(Conditions { operator_halt, retention_guard, sink_down });
+        let decided = decide(RunConditions { operator_halt, retention_guard, sink_down });
         let expected = Control { capture, halted: operator_halt, acknowledge_at };
         assert_eq!(decided, expected, "{conditions:?}");
     }

@@ -244,7 +244,8 @@ fn every_statement_makes_declared_moves_only() {
 
 #[test]
 fn an_undeclared_move_is_found() {
-    let functions = "function walferry.status_after(n integer)\nreturn case when n > 1 then 'failed' else 'pending' end;\n";
+    let functions = "function walferry.status_after(n integer)\n\
+        return case when n > 1 then 'failed' else 'pending' end;\n";
     let check = |sql: &str, expected: &[&str]| {
         let found = breaches(sql, functions);
         assert_eq!(found.len(), expected.len(), "{sql}\n{found:?}");

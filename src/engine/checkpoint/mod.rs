@@ -16,20 +16,30 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::control::AcknowledgeAt;
 use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch};
 use crate::change::Lsn;
 pub use crate::engine::checkpoint::settlement_metrics::SettlementMetrics;
 use crate::engine::control::Control;
 use crate::engine::wal::StreamStats;
 use crate::storage::QueueError;
-pub use crate::storage::queue::settle::Progress;
 use crate::storage::queue::settle::Settler;
 use crate::telemetry::trace;
-use acknowledge::{AcknowledgeAt, StreamPositions, acknowledge};
+use acknowledge::{StreamPositions, acknowledge};
 use watermark::Watermark;
 
 /// Batches completed in one transaction.
 const BATCHES_MAX: usize = 64;
+
+/// What the settlements of this run add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SettlementProgress {
+    /// Up to here everything is settled and stored.
+    pub settled: Lsn,
+    /// Jobs completed and failed.
+    pub completed: u64,
+    pub failed: u64,
+}
 
 /// The checkpoint's ends of the channels of the run.
 pub struct CheckpointChannels {
@@ -38,7 +48,7 @@ pub struct CheckpointChannels {
     /// Up to here the table holds every change.
     pub recorded_end: watch::Receiver<Lsn>,
     pub control: watch::Receiver<Control>,
-    pub progress: watch::Sender<Progress>,
+    pub progress: watch::Sender<SettlementProgress>,
     /// The LSN that may be acknowledged.
     pub durable: watch::Sender<Lsn>,
 }
@@ -66,6 +76,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// A checkpoint that has settled nothing yet.
     #[must_use]
     pub fn new(
         settler: Settler,

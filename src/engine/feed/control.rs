@@ -23,6 +23,7 @@ pub struct FeedControl {
 }
 
 impl FeedControl {
+    /// The ends of the channels that the run has made.
     #[must_use]
     pub fn new(
         report: watch::Sender<IndexingReport>,
@@ -46,6 +47,7 @@ impl FeedControl {
         });
     }
 
+    /// Whether the run stops.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stop.is_cancelled()

@@ -70,6 +70,7 @@ pub struct FeedCore {
 }
 
 impl FeedCore {
+    /// Everything but the sources.
     #[must_use]
     pub fn new(
         renderer: Renderer,
@@ -106,6 +107,7 @@ pub struct Feed {
 }
 
 impl Feed {
+    /// The feed of one run.
     #[must_use]
     pub fn new(core: FeedCore, load: FirstLoad, jobs: JobSource) -> Self {
         Self { core, load, jobs }

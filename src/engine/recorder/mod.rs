@@ -26,15 +26,15 @@ use crate::ack::in_flight::{InFlight, InFlightGuard};
 use crate::ack::job_set::JobSet;
 use crate::change::{Change, Lsn, Position};
 use crate::config::Limits;
+use crate::engine::checkpoint::SettlementProgress;
 use crate::engine::control::{Control, IndexingReport};
 use crate::engine::wal::Captured;
 use crate::storage::QueueError;
 use crate::storage::queue::record::Recorder as Storage;
-use crate::storage::queue::settle::Progress;
 use crate::storage::queue::status::Status;
 use crate::telemetry::metrics::Stage;
 use crate::telemetry::trace;
-use recording::{CaptureReason, Inputs, Next, Recording, Room};
+use recording::{BatchRoom, CaptureReason, Inputs, Next, Recording};
 
 /// Batches on their way to the feed.
 const LIVE_BATCHES_MAX: usize = 2;
@@ -79,7 +79,7 @@ pub struct RecorderChannels {
     pub control: watch::Receiver<Control>,
     pub indexing: watch::Receiver<IndexingReport>,
     /// Changes whenever a batch settles.
-    pub progress: watch::Receiver<Progress>,
+    pub progress: watch::Receiver<SettlementProgress>,
 }
 
 /// Writes the jobs of one run.
@@ -101,6 +101,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// A recorder that continues after the stored position.
     #[must_use]
     pub fn new(
         storage: Storage,
@@ -242,11 +243,11 @@ impl Recorder {
     }
 
     /// Writes one batch, for which there is room.
-    async fn write(&mut self, room: Room) -> Result<(), QueueError> {
+    async fn write(&mut self, room: BatchRoom) -> Result<(), QueueError> {
         let permit = match room {
-            Room::Table => None,
-            Room::Feed(permit) => Some(permit),
-            Room::FeedGone => {
+            BatchRoom::Table => None,
+            BatchRoom::Feed(permit) => Some(permit),
+            BatchRoom::FeedGone => {
                 self.recording = Recording::Holding;
                 return Ok(());
             }
@@ -282,6 +283,6 @@ impl Recorder {
 }
 
 /// Returns once nothing has settled for [`STALL_MAX`].
-async fn stall(progress: &mut watch::Receiver<Progress>) {
+async fn stall(progress: &mut watch::Receiver<SettlementProgress>) {
     while timeout(STALL_MAX, progress.changed()).await.is_ok_and(|moved| moved.is_ok()) {}
 }

@@ -84,9 +84,9 @@ pub const fn next(inputs: Inputs) -> Next {
     }
 }
 
-/// Room for one batch, to be had before its jobs are written.
+/// BatchRoom for one batch, to be had before its jobs are written.
 #[derive(Debug)]
-pub enum Room {
+pub enum BatchRoom {
     /// The table alone.
     Table,
     /// A place in the live channel.
@@ -96,24 +96,26 @@ pub enum Room {
 }
 
 impl Recording {
+    /// Whether nothing is written.
     #[must_use]
     pub const fn is_holding(&self) -> bool {
         matches!(self, Self::Holding)
     }
 
+    /// Whether batches go to the feed.
     #[must_use]
     pub const fn is_live(&self) -> bool {
         matches!(self, Self::Live(_))
     }
 
     /// Waits for room for the next batch; for ever while holding.
-    pub async fn room(&self) -> Room {
+    pub async fn room(&self) -> BatchRoom {
         match self {
             Self::Holding => pending().await,
-            Self::Capturing(_) => Room::Table,
+            Self::Capturing(_) => BatchRoom::Table,
             Self::Live(feed) => match feed.clone().reserve_owned().await {
-                Ok(permit) => Room::Feed(permit),
-                Err(_) => Room::FeedGone,
+                Ok(permit) => BatchRoom::Feed(permit),
+                Err(_) => BatchRoom::FeedGone,
             },
         }
     }

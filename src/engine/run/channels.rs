@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::prepare::Prepared;
 use crate::ack::in_flight::InFlight;
 use crate::change::Lsn;
-use crate::engine::checkpoint::Progress;
-use crate::engine::control::{Conditions, Control, IndexingReport, decide};
+use crate::engine::checkpoint::SettlementProgress;
+use crate::engine::control::{Control, IndexingReport, RunConditions, decide};
 
 /// What the stages of one run share.
 pub(super) struct Channels {
@@ -20,7 +20,7 @@ pub(super) struct Channels {
     /// From the recorder: up to here the table holds every change.
     pub recorded_end: watch::Sender<Lsn>,
     /// From the checkpoint: what has settled.
-    pub progress: watch::Sender<Progress>,
+    pub progress: watch::Sender<SettlementProgress>,
     /// From the checkpoint to the stream: what may be acknowledged.
     pub durable: watch::Sender<Lsn>,
     pub in_flight: InFlight,
@@ -29,13 +29,16 @@ pub(super) struct Channels {
 impl Channels {
     /// Whether an operator has stopped indexing is known before the run begins.
     pub(super) fn new(prepared: &Prepared, operator_halt: bool) -> Self {
-        let conditions = Conditions { operator_halt, ..Conditions::default() };
+        let conditions = RunConditions { operator_halt, ..RunConditions::default() };
         let settled = prepared.settlement.settled_lsn;
         Self {
             control: watch::Sender::new(decide(conditions)),
             indexing: watch::Sender::default(),
             recorded_end: watch::Sender::new(prepared.start),
-            progress: watch::Sender::new(Progress { settled, ..Progress::default() }),
+            progress: watch::Sender::new(SettlementProgress {
+                settled,
+                ..SettlementProgress::default()
+            }),
             durable: watch::Sender::new(settled),
             in_flight: InFlight::default(),
         }

@@ -1,4 +1,4 @@
-//! The half of a run that needs Elasticsearch: it is prepared as soon as it answers, while the
+//! The half of a run that needs Elasticsearch. It is prepared as soon as Elasticsearch answers; the
 //! stream is captured meanwhile.
 
 use std::collections::BTreeSet;
@@ -40,10 +40,10 @@ use crate::storage::schema::take_over_state;
 use crate::telemetry::mode::FeedMode;
 use crate::telemetry::readiness::{Component, ReadinessReporter};
 
-/// Actions on their way to the sink; their bytes are bounded by themselves.
+/// Actions on their way to the sink. The emitter bounds their bytes.
 const COMMANDS_MAX: usize = 4096;
-/// How often it is looked whether the first load has settled.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Between two queries for the end of the first load.
+const QUERY_AGAIN: Duration = Duration::from_millis(100);
 /// Between two attempts to prepare Elasticsearch.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -146,12 +146,13 @@ impl Indexing {
     }
 }
 
-/// Indices, mappings and aliases, as soon as Elasticsearch lets us.
+/// Prepares indices, mappings and aliases as soon as Elasticsearch answers.
 async fn prepare(
     indexing: &Indexing,
     elasticsearch: &client::Client,
 ) -> Result<Vec<Target>, Fault> {
-    let (context, stored) = (&indexing.context, &indexing.stored);
+    let context = &indexing.context;
+    let stored = &indexing.stored;
     let specs: Vec<IndexSpec> = context
         .definition
         .indices
@@ -189,13 +190,13 @@ async fn prepare(
                 indexing.report.send_modify(|report| report.mode = FeedMode::Starting);
                 context.status.fault(Component::Elasticsearch, sentence.clone());
                 context.metrics.sink.set_up(false);
-                if sentence != told {
+                if sentence != logged {
                     tracing::warn!(
                         event = "sink_awaited",
                         error = sentence,
                         "waiting for Elasticsearch"
                     );
-                    told = sentence;
+                    logged = sentence;
                 }
                 tokio::time::sleep(PREPARE_AGAIN).await;
             }
@@ -215,7 +216,7 @@ async fn attempt(
     Ok(index::prepare(elasticsearch, specs, preparation).await?)
 }
 
-/// Which tables are still to be loaded into the indices that are there now.
+/// The tables that are still to be loaded into the present indices.
 async fn loads(
     indexing: &Indexing,
     targets: &[Target],
@@ -267,7 +268,7 @@ async fn loads(
     Ok(unfinished)
 }
 
-/// What PostgreSQL's statistics say of a table's rows.
+/// The number of a table's rows in PostgreSQL's statistics.
 async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
     let sql = "select greatest(c.reltuples, 0)::bigint as rows from pg_catalog.pg_class c
         where c.oid = pg_catalog.to_regclass($1)";
@@ -275,7 +276,7 @@ async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
     Ok(row.map_or(0, |row| row.get("rows")))
 }
 
-/// What the swap of aliases needs to know of the run.
+/// Swaps the read aliases after the first load.
 struct Swap {
     elasticsearch: Arc<client::Client>,
     targets: Vec<Target>,
@@ -297,7 +298,7 @@ impl Swap {
         }
     }
 
-    /// After the first load the read aliases point to what was loaded.
+    /// Waits for the end of the first load, then points the read aliases to the loaded indices.
     async fn when_loaded(self) -> Result<(), Fault> {
         let Self { elasticsearch, targets, control, slot, status, report } = self;
         status.ok(Component::Load, "loading");
@@ -306,14 +307,14 @@ impl Swap {
         if report.subscribe().wait_for(is_past_load).await.is_err() {
             return Ok(());
         }
-        // The last chunks have been sent; searches must not be led to an index without them.
+        // The last chunks have been sent; they must settle before searches use the index.
         loop {
             let loads = load_progress::read(&control, &slot).await?;
             let ours = |uuid: &String| targets.iter().any(|target| target.uuid == *uuid);
             if loads.iter().all(|load| load.done || !load.index_uuids.iter().all(ours)) {
                 break;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(QUERY_AGAIN).await;
         }
         while let Err(error) = index::swap_read_aliases(&elasticsearch, &targets).await {
             status.fault(Component::Load, format!("loaded, but searches do not see it: {error}"));

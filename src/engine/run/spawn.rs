@@ -33,15 +33,15 @@ use crate::storage::queue::record;
 use crate::storage::queue::rescue::Rescuer;
 use crate::storage::queue::settle::Settler;
 
-/// Chunks of captured changes between the stream and the recorder. One: the next one grows while
-/// the recorder is busy, so that it is woken once for many changes.
+/// Chunks of captured changes between the stream and the recorder. With one, the next chunk grows
+/// while the recorder is busy, and the recorder wakes once for many changes.
 const CHUNKS_MAX: usize = 1;
 /// Batches between the sink and the checkpoint.
 const BATCHES_MAX: usize = 256;
 
-/// The tasks of a run. Dropping them ends them where they are.
+/// The tasks of a run. Dropping them aborts them.
 pub(super) struct Tasks {
-    /// Those that end one after the other once nothing more is read.
+    /// The tasks that end one after the other once nothing more is read.
     pub flow: JoinSet<Result<(), Fault>>,
     /// The duties, which end last.
     pub beside: JoinSet<Result<(), Fault>>,

@@ -58,7 +58,7 @@ impl Recovery for SupervisorError {
 
 /// The supervisor's ends of the channels of the run.
 pub struct SupervisorChannels {
-    pub progress: watch::Receiver<Progress>,
+    pub progress: watch::Receiver<SettlementProgress>,
     pub indexing: watch::Receiver<IndexingReport>,
     pub control: watch::Sender<Control>,
 }
@@ -73,6 +73,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
+    /// What is watched, and where it is reported.
     #[must_use]
     pub fn new(
         slot: SlotWatch,
@@ -111,7 +112,7 @@ pub async fn run(
             () = sleep_until(outage_limit.unwrap_or_else(Instant::now)), if outage_limit.is_some() => {}
         }
         sink_down = supervisor.sink.is_down(Instant::now());
-        let conditions = Conditions {
+        let conditions = RunConditions {
             operator_halt: supervisor.halt.is_halted(),
             retention_guard: supervisor.guard.is_on(),
             sink_down,
@@ -126,7 +127,7 @@ impl Supervisor {
     /// The duties of every second.
     async fn sample(
         &mut self,
-        progress: &watch::Receiver<Progress>,
+        progress: &watch::Receiver<SettlementProgress>,
     ) -> Result<(), SupervisorError> {
         let sample = self.slot.sample().await?;
         let settled = progress.borrow().settled;

@@ -26,6 +26,7 @@ impl OperatorHalt {
         Self { session, slot, changed, halted }
     }
 
+    /// Whether indexing is stopped.
     #[must_use]
     pub fn is_halted(&self) -> bool {
         self.halted

@@ -25,6 +25,7 @@ pub struct Reporter {
 }
 
 impl Reporter {
+    /// Reports the figures of this stream and this sink.
     #[must_use]
     pub fn new(
         metrics: Metrics,

@@ -10,6 +10,7 @@ pub struct RetentionGuard {
 }
 
 impl RetentionGuard {
+    /// A guard that is off, for this limit.
     #[must_use]
     pub fn new(retained_bytes_max: u64) -> Self {
         Self { retained_bytes_max, on: false }
@@ -25,6 +26,7 @@ impl RetentionGuard {
         self.on
     }
 
+    /// Whether more WAL is retained than allowed.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.on

@@ -21,6 +21,7 @@ pub struct SinkWatch {
 }
 
 impl SinkWatch {
+    /// Follows this sink.
     #[must_use]
     pub fn new(state: &Arc<SinkState>) -> Self {
         Self { service: state.service(), indices: state.indices(), outage: Outage::default() }

@@ -37,6 +37,7 @@ pub struct SlotWatch {
 }
 
 impl SlotWatch {
+    /// Watches this slot, and the tables and the publication of its stream.
     #[must_use]
     pub fn new(session: Arc<Client>, slot: String, source: Source) -> Self {
         Self { session, slot, source, refusal_logged: false }
