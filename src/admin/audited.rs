@@ -30,6 +30,7 @@ pub struct Operator {
 
 /// Is informed when an operation ends.
 pub trait OperationObserver: Send + Sync {
+    /// Called once for each operation.
     fn ended(&self, operation: &EndedOperation<'_>);
 }
 
@@ -89,8 +90,8 @@ impl Operator {
     /// # Errors
     /// [`QueueError::Database`].
     pub async fn at_terminal(client: Client, time_max: Duration) -> Result<Self, QueueError> {
-        let row = client.query_one("select current_user::text", &[]).await;
-        let name = row.and_then(|row| row.try_get(0)).map_err(doing("ask who we are"))?;
+        let row = client.query_one("select current_user::text as name", &[]).await;
+        let name = row.and_then(|row| row.try_get("name")).map_err(doing("ask who we are"))?;
         let actor = Actor { name, role: "terminal".to_owned(), address: None, request_id: None };
         Ok(Self::new(Arc::new(client), actor, time_max, Box::new(())))
     }

@@ -156,7 +156,7 @@ pub enum QueueCommand {
     Resync {
         /// The table's name
         table: String,
-        /// The record's id, or its key; the values of a composite key are joined by |
+        /// The record's id, or its key; a vertical bar joins the values of a composite key
         record_id: String,
     },
     /// List who did what, the newest first

@@ -14,6 +14,7 @@ use crate::change::{Row, TableId};
 use crate::engine::document::definition::Definition;
 use crate::engine::document::shape::{Shapes, TableShape};
 use crate::engine::feed::render::read::{ReadError, RowReader};
+use crate::storage::doing;
 use crate::storage::queue::record_id::{derived_record_id, document_id};
 
 const NEWEST_KEY: &str = include_str!("newest_key.sql");
@@ -136,11 +137,12 @@ async fn newest(
     record_id: Uuid,
 ) -> Result<Option<RecordKey>, RecordError> {
     let columns: Vec<&str> = shape.key.iter().map(|column| column.name.as_str()).collect();
+    let reading = "read the table's key";
     let rows = client.query(NEWEST_KEY, &[&shape.name, &record_id.to_string(), &columns]).await;
-    let rows = rows.map_err(crate::admin::pool::PoolError::Query)?;
+    let rows = rows.map_err(doing(reading))?;
     let parts: Result<Option<Vec<String>>, _> =
         rows.iter().map(|row| row.try_get("part")).collect();
-    let parts = parts.map_err(crate::admin::pool::PoolError::Query)?;
+    let parts = parts.map_err(doing(reading))?;
     let complete = parts.filter(|parts| !parts.is_empty() && parts.len() == columns.len());
     Ok(complete.map(|parts| RecordKey { record_id, ..RecordKey::derived(shape, parts) }))
 }

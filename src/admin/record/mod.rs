@@ -1,6 +1,6 @@
 //! One record: its row, its documents, and a re-sync of them.
 //!
-//! Not here: rendering (`engine::feed::render::single`).
+//! Not here: rendering (`engine::feed::render::row`).
 
 pub mod compare;
 pub mod error;

@@ -3,7 +3,7 @@
 //! Private columns are masked. While jobs of the record are unfinished, a difference may still
 //! disappear by itself; their number is part of the answer.
 //!
-//! Not here: the comparison (`compare`), and rendering (`engine::feed::render::single`).
+//! Not here: the comparison (`compare`), and rendering (`engine::feed::render::row`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -19,26 +19,26 @@ use crate::admin::pool::PoolError;
 use crate::api::server::problem::Problem;
 use crate::api::server::time;
 use crate::api::state::ApiState;
-use crate::telemetry::readiness::{self, Component, Readiness};
+use crate::telemetry::readiness::{Component, ComponentState, Readiness};
 
 /// A component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "Part")]
-pub(in crate::api) struct ComponentState {
+pub(in crate::api) struct ComponentReport {
     ok: bool,
     since: String,
     message: String,
 }
 
-impl ComponentState {
+impl ComponentReport {
     /// Leaves out what only clients that have signed in may read.
     pub(in crate::api) fn withhold(&mut self) {
         self.message = "see GET /api/v1/health/detailed".to_owned();
     }
 }
 
-impl From<&readiness::ComponentState> for ComponentState {
-    fn from(state: &readiness::ComponentState) -> Self {
+impl From<&ComponentState> for ComponentReport {
+    fn from(state: &ComponentState) -> Self {
         let since = time::iso8601(state.since);
         Self { ok: state.ok, since, message: state.message.clone() }
     }
@@ -53,7 +53,7 @@ pub(in crate::api) struct Overview {
     slot: Option<SlotView>,
     /// What feeds Elasticsearch: `load`, `table`, `live`, or `stopped`, `standby`, `starting`.
     mode: String,
-    components: BTreeMap<&'static str, ComponentState>,
+    components: BTreeMap<&'static str, ComponentReport>,
     /// When the oldest unfinished change was committed.
     oldest_unfinished_at: Option<String>,
     /// Jobs finished a second.

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::overview::ComponentState;
+use super::overview::ComponentReport;
 use crate::api::state::ApiState;
 use crate::telemetry::readiness::Readiness;
 
@@ -28,7 +28,7 @@ pub(in crate::api) struct Ready {
     ready: bool,
     /// Parts that are not well.
     missing: Vec<&'static str>,
-    components: BTreeMap<&'static str, ComponentState>,
+    components: BTreeMap<&'static str, ComponentReport>,
 }
 
 /// The process runs. The answer does not depend on PostgreSQL or Elasticsearch: an orchestrator would
@@ -47,7 +47,7 @@ pub(in crate::api) async fn ready(
     let mut answer = describe(&readiness);
     if state.access.authenticator.is_required() {
         // Messages name addresses: they are for clients that have signed in.
-        answer.components.values_mut().for_each(ComponentState::withhold);
+        answer.components.values_mut().for_each(ComponentReport::withhold);
     }
     (status, Json(answer))
 }
@@ -68,6 +68,6 @@ fn describe(readiness: &Readiness) -> Ready {
     let ready = missing.is_empty();
     let status = if ready { "ready" } else { "not ready" };
     let components =
-        readiness.iter().map(|(name, state)| (name.as_str(), ComponentState::from(state)));
+        readiness.iter().map(|(name, state)| (name.as_str(), ComponentReport::from(state)));
     Ready { status, ready, missing, components: components.collect() }
 }
