@@ -16,14 +16,15 @@ use walferry::ack::batch::{BatchDescriptor, CreatedBetween, JobKey, PendingBatch
 use walferry::ack::job_set::JobSet;
 use walferry::change::Lsn;
 use walferry::config::{self, Authentication, Limits, Refresh};
-use walferry::engine::document::id::{Action, Command, DocumentId, IndexId};
+use walferry::engine::document::id::{DocumentId, IndexId};
+use walferry::engine::feed::action::{Action, SinkCommand};
 use walferry::engine::sink::client::Client;
 use walferry::engine::sink::index::{
     IndexError, IndexSpec, Preparation, prepare, swap_read_aliases,
 };
 use walferry::engine::sink::ping::{PingError, auto_create_advice, ping};
-use walferry::engine::sink::state::{Index, Service, State};
-use walferry::engine::sink::verdict::{Outcome, ServiceFailure};
+use walferry::engine::sink::state::{IndexStatus, ServiceStatus, SinkState};
+use walferry::engine::sink::verdict::{DocumentOutcome, ServiceFailure};
 use walferry::engine::sink::{Sink, SinkError, Target, run};
 use walferry::postgres::{Disposition, Recovery};
 
@@ -39,8 +40,8 @@ const PROFILES: u16 = 1;
 struct Rig {
     elasticsearch: Elasticsearch,
     targets: Vec<Target>,
-    state: Arc<State>,
-    commands: mpsc::Sender<Command>,
+    state: Arc<SinkState>,
+    commands: mpsc::Sender<SinkCommand>,
     settled: mpsc::Receiver<Arc<PendingBatch>>,
     caught_up: watch::Sender<bool>,
     shutdown: CancellationToken,
@@ -112,7 +113,7 @@ impl Rig {
     }
 
     async fn on(client: Arc<Client>, targets: Vec<Target>) -> Self {
-        let state = Arc::new(State::new(targets.len()));
+        let state = Arc::new(SinkState::new(targets.len()));
         let sink =
             Sink::new(client, targets.clone(), &limits(), Refresh::Adaptive, Arc::clone(&state));
         let (commands, commands_rx) = mpsc::channel(1000);
@@ -152,7 +153,7 @@ impl Rig {
             jobs: std::iter::once(job).collect(),
             room: None,
         };
-        self.commands.send(Command::Act(action)).await.expect("the sink runs");
+        self.commands.send(SinkCommand::Act(action)).await.expect("the sink runs");
         sequence
     }
 
@@ -176,7 +177,7 @@ impl Rig {
         assert!(settled.values().all(Option::is_none), "{settled:?}");
     }
 
-    async fn wait_index(&self, index: u16, wanted: fn(&Index) -> bool) -> Index {
+    async fn wait_index(&self, index: u16, wanted: fn(&IndexStatus) -> bool) -> IndexStatus {
         let mut indices = self.state.indices();
         let index = usize::from(index);
         let seen = timeout(LIMIT, indices.wait_for(|indices| wanted(&indices[index]))).await;
@@ -198,16 +199,16 @@ impl Rig {
     }
 }
 
-fn is_open(index: &Index) -> bool {
-    *index == Index::Open
+fn is_open(index: &IndexStatus) -> bool {
+    *index == IndexStatus::Open
 }
 
-fn is_blocked(index: &Index) -> bool {
-    matches!(index, Index::Blocked { .. })
+fn is_blocked(index: &IndexStatus) -> bool {
+    matches!(index, IndexStatus::Blocked { .. })
 }
 
-fn is_missing(index: &Index) -> bool {
-    matches!(index, Index::Missing { .. })
+fn is_missing(index: &IndexStatus) -> bool {
+    matches!(index, IndexStatus::Missing { .. })
 }
 
 #[tokio::test]
@@ -232,12 +233,12 @@ async fn each_document_has_a_verdict_of_its_own() {
     assert_eq!(rig.document(LISTINGS, "a").await, Some(json!({ "price": 5 })));
     assert_eq!(rig.document(PROFILES, "c").await, Some(json!({ "price": 1 })));
     assert_eq!(rig.document(LISTINGS, "d").await, None);
-    assert_eq!(rig.state.documents(Outcome::Superseded), 2);
-    assert_eq!(rig.state.documents(Outcome::Refused), 2);
+    assert_eq!(rig.state.documents(DocumentOutcome::Superseded), 2);
+    assert_eq!(rig.state.documents(DocumentOutcome::Refused), 2);
     rig.act(PROFILES, "c", 2, None).await;
     rig.settle_well(1).await;
     assert_eq!(rig.document(PROFILES, "c").await, None);
-    assert!(*rig.state.service().borrow() == Service::Up);
+    assert!(*rig.state.service().borrow() == ServiceStatus::Up);
     rig.finish().await;
 }
 
@@ -254,7 +255,7 @@ async fn the_last_of_many_actions_on_a_document_stands() {
     for id in ["a", "b", "c"] {
         assert_eq!(rig.document(LISTINGS, id).await, Some(json!({ "price": 400 })));
     }
-    assert_eq!(rig.state.documents(Outcome::Superseded), 0, "never two at once");
+    assert_eq!(rig.state.documents(DocumentOutcome::Superseded), 0, "never two at once");
     rig.finish().await;
 }
 
@@ -266,7 +267,9 @@ async fn a_write_block_holds_up_its_index_only_until_it_is_lifted() {
         rig.elasticsearch.put_index_settings(&listings, &json!({ block: true })).await;
         rig.act(LISTINGS, "a", 1, Some(json!({}))).await;
         let held = rig.wait_index(LISTINGS, is_blocked).await;
-        assert!(matches!(&held, Index::Blocked { reason, .. } if reason.contains("blocked by")));
+        assert!(
+            matches!(&held, IndexStatus::Blocked { reason, .. } if reason.contains("blocked by"))
+        );
         rig.act(LISTINGS, "b", 1, None).await;
         rig.act(PROFILES, "c", 1, Some(json!({}))).await;
         rig.settle_well(1).await;
@@ -294,7 +297,7 @@ async fn an_index_deleted_under_us_is_not_made_again() {
     rig.act(LISTINGS, "a", 1, None).await;
     let gone = rig.wait_index(LISTINGS, is_missing).await;
     assert!(
-        matches!(&gone, Index::Missing { reason, .. } if reason.contains("is gone")),
+        matches!(&gone, IndexStatus::Missing { reason, .. } if reason.contains("is gone")),
         "{gone:?}"
     );
     rig.act(LISTINGS, "b", 1, Some(json!({}))).await;
@@ -304,7 +307,7 @@ async fn an_index_deleted_under_us_is_not_made_again() {
     let put = format!("/{listings}");
     rig.elasticsearch.request(Method::PUT, &put, Some(&json!({}))).await;
     rig.wait_index(LISTINGS, |index| {
-        matches!(index, Index::Missing { reason, .. } if reason.contains("replaced by another"))
+        matches!(index, IndexStatus::Missing { reason, .. } if reason.contains("replaced by another"))
     })
     .await;
     rig.elasticsearch.delete_index(&profiles).await;
@@ -331,7 +334,7 @@ async fn a_predecessor_is_refused_once_its_alias_is_gone() {
     old.act(LISTINGS, "a", 9, Some(json!({ "price": 9 }))).await;
     let gone = old.wait_index(LISTINGS, is_missing).await;
     assert!(
-        matches!(&gone, Index::Missing { reason, .. } if reason.contains("lease_listings-w-1")),
+        matches!(&gone, IndexStatus::Missing { reason, .. } if reason.contains("lease_listings-w-1")),
         "{gone:?}"
     );
     new.act(LISTINGS, "a", 2, Some(json!({ "price": 2 }))).await;
@@ -374,16 +377,20 @@ async fn trouble_with_the_service_fails_no_document() {
         version += 1;
         let mut service = rig.state.service();
         rig.act(LISTINGS, "a", version, Some(json!({ "price": version }))).await;
-        let down = |service: &Service| matches!(service, Service::Down { failure: t, .. } if *t == failure);
+        let down = |service: &ServiceStatus| matches!(service, ServiceStatus::Down { failure: t, .. } if *t == failure);
         drop(timeout(LIMIT, service.wait_for(down)).await.expect("it is down").unwrap());
         rig.act(PROFILES, "b", version, None).await;
         rig.settle_well(2).await;
-        drop(timeout(LIMIT, service.wait_for(|s| *s == Service::Up)).await.unwrap().unwrap());
+        drop(timeout(LIMIT, service.wait_for(|s| *s == ServiceStatus::Up)).await.unwrap().unwrap());
         assert_eq!(faults.remaining(), 0, "{fault:?}");
         assert!(rig.state.retries(failure) >= 2, "{fault:?}");
         assert_eq!(rig.document(LISTINGS, "a").await, Some(json!({ "price": version })));
     }
-    assert_eq!(rig.state.documents(Outcome::Superseded), 0, "the same version is no conflict");
+    assert_eq!(
+        rig.state.documents(DocumentOutcome::Superseded),
+        0,
+        "the same version is no conflict"
+    );
     rig.finish().await;
 }
 
@@ -402,14 +409,14 @@ async fn of_a_bulk_only_what_failed_is_sent_again() {
         ],
     );
     rig.act(LISTINGS, "a", 1, Some(json!({}))).await;
-    drop(timeout(LIMIT, rig.state.service().wait_for(|s| *s != Service::Up)).await.unwrap());
+    drop(timeout(LIMIT, rig.state.service().wait_for(|s| *s != ServiceStatus::Up)).await.unwrap());
     for id in ["b", "c", "d", "e"] {
         rig.act(LISTINGS, id, 1, Some(json!({ "price": id.len() }))).await;
     }
     rig.settle_well(5).await;
     assert_eq!(faults.remaining(), 0);
     assert_eq!(rig.elasticsearch.count(rig.concrete(LISTINGS)).await, 5);
-    assert_eq!(rig.state.documents(Outcome::Indexed), 5);
+    assert_eq!(rig.state.documents(DocumentOutcome::Indexed), 5);
     rig.finish().await;
 }
 
@@ -468,7 +475,7 @@ async fn ids_are_listed_in_pages() {
         [(None, 2500), (Some(("kind".to_owned(), "category".to_owned())), 500)]
     {
         let (pages, mut ids) = mpsc::channel(1);
-        let command = Command::Enumerate { index: IndexId(LISTINGS), filter, pages };
+        let command = SinkCommand::Enumerate { index: IndexId(LISTINGS), filter, pages };
         rig.commands.send(command).await.unwrap();
         let mut listed = std::collections::BTreeSet::new();
         while let Some(page) = timeout(LIMIT, ids.recv()).await.unwrap() {
@@ -477,7 +484,7 @@ async fn ids_are_listed_in_pages() {
         assert_eq!(listed.len(), expected);
     }
     let (pages, mut ids) = mpsc::channel(1);
-    let command = Command::Enumerate { index: IndexId(PROFILES), filter: None, pages };
+    let command = SinkCommand::Enumerate { index: IndexId(PROFILES), filter: None, pages };
     rig.commands.send(command).await.unwrap();
     assert_eq!(timeout(LIMIT, ids.recv()).await.unwrap(), None);
     rig.finish().await;
@@ -562,7 +569,7 @@ async fn a_ping_tells_what_is_wrong() {
         (Fault::Answer(404, ""), "NotElasticsearch", false),
         (Fault::Answer(200, old), "TooOld", false),
         (Fault::Answer(503, ""), "NotReady", true),
-        (Fault::Reset, "NoAnswer", true),
+        (Fault::Reset, "NoResponse", true),
     ] {
         faults.script("/", [fault]);
         let error = ping(&client).await.unwrap_err();

@@ -82,13 +82,16 @@ const ROWS: &str = "
     from generate_series(1, 15) n;";
 
 /// A publication, a slot and a stored position, as a run leaves them.
-const RUN: &str = "
+const PUBLICATION: &str = "
     create publication walferry for table listings, profiles, categories
         with (publish_via_partition_root = true);
     alter table listings replica identity full;
     alter table profiles replica identity full;
-    alter table categories replica identity full;
-    select pg_create_logical_replication_slot('{slot}', 'pgoutput');
+    alter table categories replica identity full;";
+
+const SLOT: &str = "select pg_create_logical_replication_slot('{slot}', 'pgoutput')";
+
+const POSITION: &str = "
     insert into walferry.position
         (slot, system_identifier, timeline, recorded_lsn, recorded_ordinal, recorded_end_lsn)
     select '{slot}', c.system_identifier::text, p.timeline_id,
@@ -191,7 +194,9 @@ async fn jobs_of_every_state_outlive_the_upgrade_and_unfinished_ones_are_complet
     let scene = Scene::new("upgrade").await;
     scene.sql(ROWS).await;
     version_9(&scene.bed.sql).await;
-    scene.sql(&RUN.replace("{slot}", &scene.bed.slot)).await;
+    for statements in [PUBLICATION, SLOT, POSITION] {
+        scene.sql(&statements.replace("{slot}", &scene.bed.slot)).await;
+    }
     let position = "select (recorded_lsn - 1000)::text from walferry.position";
     let position: String = scene.bed.sql.value(position, &[]).await;
     scene.sql(&JOBS.replace("{position}", &position)).await;
@@ -200,7 +205,8 @@ async fn jobs_of_every_state_outlive_the_upgrade_and_unfinished_ones_are_complet
 
     scene.bed.migrate().await;
     let finished = "06 failed 3 'mapping' NULL
-07 failed 3 E'one line\\nanother line' 'cut'
+07 failed 3 'one line
+another line' 'cut'
 08 failed 3 'Max retries exceeded (3/3)' 'cut'
 09 completed 0 NULL NULL
 10 completed 0 NULL 'cut'
@@ -218,7 +224,7 @@ async fn jobs_of_every_state_outlive_the_upgrade_and_unfinished_ones_are_complet
 14 failed 3 'old' 'cut'
 15 completed 0 'note: by hand' NULL"
     );
-    assert_eq!(state.replace('\n', "\\n"), expected.replace('\n', "\\n"), "{state}");
+    assert_eq!(state, expected);
     assert_eq!(scene.bed.sql.value::<String>(STATISTICS, &[]).await, before);
     assert_eq!(scene.number(ODD_PARTS).await, 0, "each part has the columns of the whole");
     assert_eq!(scene.number(OPEN_FUNCTIONS).await, 0);
@@ -266,6 +272,15 @@ async fn beside_an_older_instance_only_notes_of_completed_jobs_move() {
         )
         .await
         .unwrap();
+    // The role that runs owns what there is, and gets what is new.
+    client
+        .batch_execute(
+            "do $$ begin create role upgrade_runtime nologin;
+                exception when duplicate_object or unique_violation then null; end $$;
+             alter table elasticsearch_sync_queue owner to upgrade_runtime",
+        )
+        .await
+        .unwrap();
     // Several batches of pages.
     client
         .batch_execute(
@@ -280,6 +295,12 @@ async fn beside_an_older_instance_only_notes_of_completed_jobs_move() {
         .await
         .unwrap();
     schema::run(&client, &options()).await.unwrap();
+    let others = "select count(*) from (
+        select relowner as owner from pg_class
+        where relnamespace = 'walferry'::regnamespace and relkind in ('r', 'v')
+        union all select proowner from pg_proc where pronamespace = 'walferry'::regnamespace) o
+        where owner <> 'upgrade_runtime'::regrole";
+    assert_eq!(client.query_one(others, &[]).await.unwrap().get::<_, i64>(0), 0);
     let notes = async || client.query_one(OLD_NOTES, &[]).await.unwrap().get::<_, String>(0);
     assert_eq!(notes().await, "40 0");
 

@@ -1,4 +1,4 @@
-//! `walferry rebuild`: forgets where the stream was, so that the next run starts over.
+//! `walferry rebuild`: drops the slot and the stored position, so that the next run starts over.
 //!
 //! The slot goes first: should the rest fail, the next run stops and names this command, rather
 //! than read an old slot from a new position.
@@ -70,7 +70,7 @@ const FORGET_SOURCE: &str = "delete from walferry.source where slot = $1";
 ///
 /// # Errors
 ///
-/// [`RebuildError`]; without `yes` nothing is looked at.
+/// [`RebuildError`]; without `yes` nothing is read.
 pub(super) async fn run(mut client: Client, slot: &str, yes: bool) -> Result<String, RebuildError> {
     if !yes {
         return Err(RebuildError::NotConfirmed { slot: slot.to_owned() });

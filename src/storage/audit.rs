@@ -3,13 +3,13 @@
 //! An operation is written down before it begins ([`begin`]) and again when it has ended
 //! ([`end`]): one that died half-way stays `started`. What cannot be written down is not done.
 //!
-//! Not here: who somebody is (`api`), and dropping what is old (`maintain`).
+//! Not here: authentication (`api`), and dropping what is old (`maintain`).
 
 use tokio_postgres::Client;
 
 use super::{QueueError, doing};
 
-/// Who asks.
+/// The person or program that asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     pub name: String,

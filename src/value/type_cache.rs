@@ -136,6 +136,7 @@ impl TypeCache {
     }
 }
 
+/// `$1`: type OIDs.
 const DESCRIBE_TYPES: &str = include_str!("type_cache.sql");
 
 /// A type as the catalog describes it.

@@ -10,14 +10,15 @@ select t.oid,
         when p.proname = 'hstore_to_json' and t.typname = 'hstore' then 'hstore'
         else 'cast'
     end as class,
-    t.typbasetype, t.typelem,
+    t.typbasetype as base_oid,
+    t.typelem as element_oid,
     (select e.typdelim::text from pg_catalog.pg_type e where e.oid = t.typelem) as delimiter,
     array(select a.attname::text from pg_catalog.pg_attribute a
           where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
           order by a.attnum) as attribute_names,
     array(select a.atttypid from pg_catalog.pg_attribute a
           where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-          order by a.attnum) as attribute_types
+          order by a.attnum) as attribute_oids
 from pg_catalog.pg_type t
 left join pg_catalog.pg_cast k
     on k.castsource = t.oid and k.casttarget = 'pg_catalog.json'::pg_catalog.regtype

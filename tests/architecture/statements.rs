@@ -1,4 +1,5 @@
-//! Rules on SQL: one module names the replication slots, and columns are read by name.
+//! Rules on SQL: one module reads the replication slots, columns are read by name, and each file of
+//! SQL says what its parameters are.
 //!
 //! Not here: which moves of a job's status a statement may make (`moves`).
 
@@ -41,6 +42,33 @@ fn columns_by_number(text: &str) -> usize {
             && number.bytes().all(|byte| byte.is_ascii_digit())
     };
     (0..tokens.len()).filter(reads).count()
+}
+
+/// What is wrong with a file of SQL: it opens with a comment that names each parameter.
+fn header_breaches(sql: &str) -> Vec<String> {
+    let header: String = sql.lines().take_while(|line| line.starts_with("-- ")).collect();
+    if header.is_empty() {
+        return vec!["does not open with a comment".to_owned()];
+    }
+    let body = sql.lines().skip_while(|line| line.starts_with("-- "));
+    let body: String = body.map(|line| format!("{line}\n")).collect();
+    let parameters = (1..=9).map(|number| format!("${number}"));
+    let unnamed = parameters.filter(|name| body.contains(name) && !header.contains(name));
+    unnamed.map(|name| format!("does not say what {name} is")).collect()
+}
+
+#[test]
+fn every_file_of_sql_names_its_parameters() {
+    let files = files_below("src", "sql");
+    let breaches: Vec<String> = files
+        .iter()
+        .flat_map(|(file, text)| {
+            header_breaches(text).into_iter().map(move |breach| format!("src/{file} {breach}"))
+        })
+        .collect();
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+    assert_eq!(header_breaches("select 1").len(), 1);
+    assert_eq!(header_breaches("-- One.\n-- $1 id.\nselect $1, $2, $3").len(), 2);
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! How the queue and its slot are now: what statistics, health, metrics and `walferry status` tell.
+//! The queue and its slot as they are now: for statistics, health, metrics and `walferry status`.
 //!
-//! Costs a few milliseconds whatever the number of jobs: counts are kept, not counted, and the rest
-//! is found by indexes.
+//! A sample takes a few milliseconds for any number of jobs: counts are kept, not counted, and the
+//! rest is found by indexes.
 //!
-//! Not here: what is good and what is bad about it (`health`).
+//! Not here: the verdict on the figures (`health`).
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::PgLsn;
@@ -15,7 +15,7 @@ use crate::storage::sql::{bigint, count, lsn};
 use crate::storage::{QueueError, doing};
 use crate::telemetry::metrics::queue::QueueStatistics;
 
-/// The figures of one moment.
+/// The figures of the queue and its slot at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     pub counts: Counts,
@@ -35,10 +35,10 @@ pub struct Sample {
     pub slot: SlotState,
 }
 
-/// As many as are worth naming.
+/// The limit of [`Sample::ended_ids`].
 pub const ENDED_MAX: usize = 100;
 
-/// What `get_elasticsearch_queue_stats()` says, and the stuck.
+/// The result of `get_elasticsearch_queue_stats()`, and the number of stuck jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counts {
     pub total: i64,
@@ -46,8 +46,8 @@ pub struct Counts {
     pub processing: i64,
     pub completed: i64,
     pub failed: i64,
-    /// `processing` for longer than 30 s. Only the oldest 10,000 are looked at: that many are bad
-    /// enough, and the answer must not wait.
+    /// `processing` for longer than 30 s. Only the oldest 10,000 are counted, to bound the time of
+    /// the query.
     pub stuck: i64,
     /// Milliseconds from a change's commit to its job's end.
     pub processing_time_ms: f64,
@@ -71,18 +71,18 @@ pub struct Moment {
     pub age_seconds: f64,
 }
 
-/// What is known of the slot.
+/// The slot, as far as it can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotState {
-    Known(Slot),
+    Known(SlotFigures),
     /// There is no such slot.
     Missing,
-    /// walferry's role may not look.
+    /// walferry's role may not read slots.
     Refused,
 }
 
 impl Sample {
-    /// What the metrics tell of it.
+    /// Its figures for the metrics.
     #[must_use]
     pub fn figures(&self) -> QueueStatistics {
         let counts = &self.counts;
@@ -103,7 +103,7 @@ impl Sample {
 impl SlotState {
     /// Its figures, if they are known.
     #[must_use]
-    pub fn known(&self) -> Option<&Slot> {
+    pub fn known(&self) -> Option<&SlotFigures> {
         match self {
             Self::Known(slot) => Some(slot),
             Self::Missing | Self::Refused => None,
@@ -113,7 +113,7 @@ impl SlotState {
 
 /// The replication slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct SlotFigures {
     pub active: bool,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
@@ -133,7 +133,7 @@ const SPILLED: &str = "select s.spill_bytes, s.spill_txns
     from pg_catalog.pg_stat_replication_slots s where s.slot_name = $1";
 
 /// Bytes and transactions that PostgreSQL spilled while decoding for a slot; `None` before it has
-/// decoded anything. Version 14 may take seconds for it, so nobody who is in a hurry asks.
+/// decoded anything. PostgreSQL 14 may take seconds for it, so no request waits for it.
 ///
 /// # Errors
 /// What the query returns.
@@ -145,7 +145,7 @@ pub async fn spilled(
     Ok(Some((count(row.try_get("spill_bytes")?), count(row.try_get("spill_txns")?))))
 }
 
-/// How it is now.
+/// Reads the figures as they are now.
 ///
 /// # Errors
 /// [`QueueError::Database`].
@@ -157,10 +157,10 @@ pub async fn read(client: &Client, slot: &str) -> Result<Sample, QueueError> {
     rest_of(&row, counts, state).map_err(doing(reading))
 }
 
-/// A role that may not look at slots costs these figures and nothing else.
+/// A role that may not read slots costs these figures and nothing else.
 async fn slot_state(client: &Client, slot: &str) -> Result<SlotState, QueueError> {
     match catalog::slot::inspect(client, slot).await {
-        Ok(Some(found)) => Ok(SlotState::Known(Slot {
+        Ok(Some(found)) => Ok(SlotState::Known(SlotFigures {
             active: found.is_active,
             wal_status: found.wal_status,
             retained_bytes: bigint(found.retained_bytes),

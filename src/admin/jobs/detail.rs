@@ -1,13 +1,13 @@
 //! One job with all that is known of it, column by column.
 //!
-//! Values are cut in the database: a row may be a hundred megabytes.
+//! Values are cut in the database, since a row may have a hundred megabytes.
 //!
 //! Not here: which columns are private (`engine::document::definition`).
 
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Row};
 
-use super::list::{Shown, shown};
+use super::list::{JobSummary, summary};
 use crate::storage::{QueueError, doing};
 
 /// Characters of a value's JSON text that are shown.
@@ -15,8 +15,8 @@ pub const VALUE_CHARACTERS_MAX: i32 = 65_536;
 
 /// A job with all that is known of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Detail {
-    pub shown: Shown,
+pub struct JobDetail {
+    pub summary: JobSummary,
     /// What was altered when the change was recorded.
     pub note: Option<String>,
     /// As PostgreSQL writes it; `None` for a row that something else inserted.
@@ -64,7 +64,7 @@ const COLUMN_CHANGES: &str = include_str!("detail_columns.sql");
 ///
 /// # Errors
 /// [`QueueError::Database`].
-pub async fn detail(client: &Client, id: i64) -> Result<Option<Detail>, QueueError> {
+pub async fn detail(client: &Client, id: i64) -> Result<Option<JobDetail>, QueueError> {
     let row = client.query_opt(DETAIL, &[&id]).await.map_err(doing("read a job"))?;
     let Some(row) = row else { return Ok(None) };
     let columns = client.query(COLUMN_CHANGES, &[&id, &VALUE_CHARACTERS_MAX]).await;
@@ -74,9 +74,9 @@ pub async fn detail(client: &Client, id: i64) -> Result<Option<Detail>, QueueErr
     from_row(&row, columns).map(Some).map_err(doing("read a job"))
 }
 
-fn from_row(row: &Row, columns: Vec<ColumnChange>) -> Result<Detail, tokio_postgres::Error> {
-    Ok(Detail {
-        shown: shown(row)?,
+fn from_row(row: &Row, columns: Vec<ColumnChange>) -> Result<JobDetail, tokio_postgres::Error> {
+    Ok(JobDetail {
+        summary: summary(row)?,
         note: row.try_get("note")?,
         commit_lsn: row.try_get::<_, Option<PgLsn>>("commit_lsn")?.map(|lsn| lsn.to_string()),
         ordinal: row.try_get("ordinal")?,

@@ -1,6 +1,7 @@
-//! What the configuration declares: tables, and the documents made of their rows.
+//! What the configuration declares: tables, and the documents made of their rows. Pure.
 //!
-//! Not here: reading TOML (`engine::document::parse`) and building documents (`engine::document::build`).
+//! Not here: reading TOML (`engine::document::parse`) and building documents
+//! (`engine::document::build`).
 
 use std::collections::BTreeSet;
 
@@ -9,59 +10,61 @@ use smallvec::SmallVec;
 use super::id::{DocumentId, IndexId};
 use crate::change::TableId;
 
-/// A source: one table's contribution to one index.
+/// The number of a [`DocumentSource`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId {
     pub index: IndexId,
-    /// Its place among the index's sources.
+    /// The position among the index's sources.
     pub number: u16,
 }
 
 /// All tables and indices. Checked by `engine::document::parse`: every name resolves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
-    pub tables: Vec<Table>,
-    pub indices: Vec<Index>,
-    /// By table: what shows its rows.
+    pub tables: Vec<TableDefinition>,
+    pub indices: Vec<IndexDefinition>,
+    /// By table: the sources of other tables that embed its rows.
     pub(super) dependents: Vec<Vec<Dependent>>,
 }
 
-/// A table whose changes are followed.
+/// A table of which walferry reads the changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
+pub struct TableDefinition {
     pub schema: String,
     pub name: String,
-    /// Column that names the parent row, and the one that a path shows, for tables with paths.
+    /// For tables of which documents show paths.
     pub tree: Option<Tree>,
 }
 
 /// How rows of a table form a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
+    /// The column that holds the parent row's key.
     pub parent: String,
+    /// The column that a path shows.
     pub label: String,
 }
 
 /// One index, known by its alias.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Index {
+pub struct IndexDefinition {
     pub name: String,
     pub settings: serde_json::Value,
     pub mappings: serde_json::Value,
-    pub sources: Vec<Source>,
+    pub sources: Vec<DocumentSource>,
 }
 
-/// See [`SourceId`].
+/// A source: the documents that one table's rows contribute to one index.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Source {
+pub struct DocumentSource {
     pub table: TableId,
-    /// Put before the key to make `_id`.
+    /// The prefix of `_id`, before the row's key.
     pub id_prefix: String,
-    /// Rows for which there is a document: all must hold.
+    /// A row has a document if it meets all of these conditions.
     pub include: Vec<Include>,
     pub base: Base,
-    pub fields: Vec<Field>,
-    /// Field and term that tell this source's documents from others of the index.
+    pub fields: Vec<FieldDefinition>,
+    /// Field and term that distinguish this source's documents from the others of the index.
     pub filter: Option<(String, String)>,
 }
 
@@ -80,9 +83,9 @@ pub enum Base {
     Nothing,
 }
 
-/// A computed field. It takes the place of a column of the same name.
+/// A computed field. It replaces a column of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
+pub struct FieldDefinition {
     pub name: String,
     pub value: FieldValue,
 }
@@ -94,10 +97,10 @@ pub enum FieldValue {
     Column(String),
     /// JSON text.
     Constant(String),
-    /// `{lat, lon}` when neither column is null.
+    /// `{lat, lon}` if neither column is null.
     Geo { lat: String, lon: String },
-    /// Columns of the row that `by` refers to; null where there is none. `path` adds the labels
-    /// from the root down to it, as a field of that name.
+    /// Columns of the row that `by` refers to; null if that row does not exist. `path` adds the
+    /// labels from the root down to it, as a field of that name.
     Embed { table: TableId, by: String, columns: Vec<String>, path: Option<String> },
     /// The labels from the root down to the row that `start` refers to.
     Path { table: TableId, start: String },
@@ -105,15 +108,15 @@ pub enum FieldValue {
     Suggest { input: Vec<String>, weight: u32 },
 }
 
-/// Rows of `table` that show rows of another (or of the same) table.
+/// Rows of `table` that embed rows of another (or of the same) table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dependent {
     pub table: TableId,
-    /// Its column that holds the shown row's key.
+    /// Its column that holds the embedded row's key.
     pub by: String,
-    /// What is shown, of the changed row.
+    /// The columns of the embedded row that are shown.
     pub shown: Vec<String>,
-    /// Rows that refer to any row below the changed one show it too.
+    /// The path is shown: rows that refer to a descendant of the embedded row are affected too.
     pub path: bool,
     pub sources: Vec<SourceId>,
 }
@@ -122,11 +125,11 @@ impl Definition {
     /// # Panics
     /// Never for ids of this definition.
     #[must_use]
-    pub fn source(&self, id: SourceId) -> &Source {
+    pub fn source(&self, id: SourceId) -> &DocumentSource {
         &self.indices[usize::from(id.index.0)].sources[usize::from(id.number)]
     }
 
-    /// Columns of a table that are left out of its documents: nobody else is shown them either.
+    /// Columns of a table that are left out of its documents. The API and the log omit them too.
     #[must_use]
     pub fn private_columns(&self, table: &str) -> Vec<String> {
         let of = |id: &SourceId| self.tables[usize::from(self.source(*id).table.0)].name == table;
@@ -159,13 +162,13 @@ impl Definition {
         })
     }
 
-    /// What shows rows of this table.
+    /// The rows that embed rows of this table.
     #[must_use]
     pub fn dependents_of(&self, table: TableId) -> &[Dependent] {
         self.dependents.get(usize::from(table.0)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether documents show rows of this table inside others.
+    /// Whether documents embed rows of this table.
     #[must_use]
     pub fn is_embedded(&self, table: TableId) -> bool {
         !self.dependents_of(table).is_empty()
@@ -183,7 +186,7 @@ impl Definition {
         DocumentId { index: source.index, id: [prefix.as_str(), key].concat().into() }
     }
 
-    /// The key's text in a document's id; `None` for a document that is not of this source.
+    /// The key's text in a document's id; `None` for a document of another source.
     #[must_use]
     pub fn key_of<'a>(&self, source: SourceId, id: &'a str) -> Option<&'a str> {
         id.strip_prefix(self.source(source).id_prefix.as_str())
@@ -192,12 +195,12 @@ impl Definition {
     /// The table of this name.
     #[must_use]
     pub fn table(&self, schema: &str, name: &str) -> Option<TableId> {
-        let place = self.tables.iter().position(|t| t.schema == schema && t.name == name)?;
-        Some(TableId(u16::try_from(place).ok()?))
+        let number = self.tables.iter().position(|t| t.schema == schema && t.name == name)?;
+        Some(TableId(u16::try_from(number).ok()?))
     }
 
-    /// Every column that the definition names on a table: what must be in the catalog, or a
-    /// private column would be let through by a slip of the pen.
+    /// Every column that the definition names on a table. Each must be in the catalog: a misspelt
+    /// exception would publish a private column.
     #[must_use]
     pub fn columns_named(&self, table: TableId) -> BTreeSet<&str> {
         let mut names = BTreeSet::new();
@@ -205,7 +208,7 @@ impl Definition {
             names.extend([tree.parent.as_str(), tree.label.as_str()]);
         }
         for source in self.indices.iter().flat_map(|index| &index.sources) {
-            for Field { value, .. } in &source.fields {
+            for FieldDefinition { value, .. } in &source.fields {
                 if let FieldValue::Embed { table: embedded, columns, .. } = value
                     && *embedded == table
                 {
@@ -220,8 +223,8 @@ impl Definition {
     }
 }
 
-impl Source {
-    /// The columns named of the source's own rows.
+impl DocumentSource {
+    /// The columns that the definition names on the source's own rows.
     fn columns_named(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.include.iter().map(|i| i.column.as_str()).collect();
         if let Base::AllExcept(except) = &self.base {
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn every_named_column_can_be_looked_for() {
+    fn every_named_column_is_listed() {
         check("listings", "category_id latitude longitude status tags title user_id");
         check(
             "profiles",

@@ -1,25 +1,35 @@
-//! Which rows show which: from the fields of all sources, once. Pure.
+//! Computes from the fields of all sources which rows embed which. Pure.
 //!
-//! Not here: whose documents one change rewrites (`engine::document::route`).
+//! Not here: the documents that one change affects (`engine::document::route`).
 
 use super::definition::{Definition, Dependent, FieldValue, SourceId};
 use crate::change::TableId;
 
-/// Who shows whose rows, from the fields of all sources.
+/// A field's reference to a row of another table.
+struct Reference<'a> {
+    source: SourceId,
+    /// The column that holds the referenced row's key.
+    by: &'a str,
+    /// The referenced row's table.
+    table: TableId,
+}
+
+/// By table: the rows that embed its rows.
 pub(super) fn dependents(definition: &Definition) -> Vec<Vec<Dependent>> {
     let mut all: Vec<Vec<Dependent>> = vec![Vec::new(); definition.tables.len()];
-    for id in definition.sources() {
-        let source = definition.source(id);
-        for field in &source.fields {
+    for source in definition.sources() {
+        for field in &definition.source(source).fields {
             match &field.value {
                 FieldValue::Embed { table, by, columns, path } => {
-                    add(definition, &mut all, (*table, id, by), Some(columns));
+                    let reference = Reference { source, by, table: *table };
+                    add(definition, &mut all, &reference, Some(columns));
                     if path.is_some() {
-                        add(definition, &mut all, (*table, id, by), None);
+                        add(definition, &mut all, &reference, None);
                     }
                 }
                 FieldValue::Path { table, start } => {
-                    add(definition, &mut all, (*table, id, start), None);
+                    let reference = Reference { source, by: start, table: *table };
+                    add(definition, &mut all, &reference, None);
                 }
                 _ => {}
             }
@@ -28,31 +38,33 @@ pub(super) fn dependents(definition: &Definition) -> Vec<Vec<Dependent>> {
     all
 }
 
-/// `columns` for rows that show these of the row itself, `None` for those that show its path.
+/// `columns` for rows that show these of the referenced row, `None` for those that show its path.
 fn add(
     definition: &Definition,
     all: &mut [Vec<Dependent>],
-    (shown_table, id, by): (TableId, SourceId, &str),
+    reference: &Reference<'_>,
     columns: Option<&Vec<String>>,
 ) {
-    let table = definition.source(id).table;
+    let Reference { source, by, table: embedded } = *reference;
+    let table = definition.source(source).table;
     let path = columns.is_none();
-    let tree = definition.tree(shown_table);
-    let shown = match (columns, tree) {
+    let shown = match (columns, definition.tree(embedded)) {
         (Some(columns), _) => columns.clone(),
         (None, Some(tree)) => vec![tree.parent.clone(), tree.label.clone()],
         (None, None) => Vec::new(),
     };
-    let list = &mut all[usize::from(shown_table.0)];
+    let list = &mut all[usize::from(embedded.0)];
     match list.iter_mut().find(|d| d.table == table && d.by == by && d.path == path) {
         Some(known) => {
             known.shown.extend(shown);
             known.shown.sort();
             known.shown.dedup();
-            if !known.sources.contains(&id) {
-                known.sources.push(id);
+            if !known.sources.contains(&source) {
+                known.sources.push(source);
             }
         }
-        None => list.push(Dependent { table, by: by.to_owned(), shown, path, sources: vec![id] }),
+        None => {
+            list.push(Dependent { table, by: by.to_owned(), shown, path, sources: vec![source] });
+        }
     }
 }

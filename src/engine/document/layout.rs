@@ -1,18 +1,18 @@
-//! Where a source's fields stand in rows of one shape: worked out once, used for every row. Pure.
+//! The column indexes of a source's fields in rows of one shape, computed once a shape. Pure.
 //!
 //! Not here: writing documents (`engine::document::build`).
 
 use std::sync::Arc;
 
-use super::definition::{Base, FieldValue, Source, Tree};
+use super::definition::{Base, DocumentSource, FieldValue, Tree};
 use crate::change::{Columns, TableId};
 use crate::value::write_string;
 
-/// Shapes remembered per use. Rows of one table come in one shape from the stream, in another
-/// from reads, and in new ones after DDL.
+/// Shapes kept in memory. Rows of one table have one shape on the stream, another one in reads, and
+/// a new one after DDL.
 const SHAPES_MAX: usize = 4;
 
-/// What was worked out for the last few shapes of rows.
+/// A value computed for each of the last few shapes of rows.
 #[derive(Debug)]
 pub(super) struct PerShape<T> {
     known: Vec<(Arc<Columns>, T)>,
@@ -31,32 +31,38 @@ impl<T> PerShape<T> {
         make: impl FnOnce(&Columns) -> T,
     ) -> &mut T {
         let known = self.known.iter().position(|(shape, _)| Arc::ptr_eq(shape, columns));
-        let place = known.unwrap_or_else(|| {
+        let index = known.unwrap_or_else(|| {
             if self.known.len() == SHAPES_MAX {
                 self.known.remove(0);
             }
             self.known.push((Arc::clone(columns), make(columns)));
             self.known.len() - 1
         });
-        &mut self.known[place].1
+        &mut self.known[index].1
     }
 }
 
-/// A member of an object: the value's place in a row, and `"name":`.
-pub(super) type Member = (usize, Vec<u8>);
+/// A member of an object.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// The value's column in the row.
+    pub(super) column: usize,
+    /// `"name":`
+    pub(super) key: Vec<u8>,
+}
 
 /// One source's fields in rows of one shape.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// Every column is a field: the object's text is copied whole.
+    /// Every column is a field, so the row's text is copied unchanged.
     pub(super) whole: bool,
-    /// The columns that are fields by themselves.
+    /// The columns that are fields under their own names.
     pub(super) columns: Vec<Member>,
     /// The computed fields, each with its `"name":`.
     pub(super) fields: Vec<(Vec<u8>, ValueLayout)>,
 }
 
-/// Where a computed field's value stands.
+/// The column indexes of a computed field's value.
 #[derive(Debug)]
 pub(super) enum ValueLayout {
     Column(usize),
@@ -83,7 +89,7 @@ pub(super) enum ValueLayout {
     },
 }
 
-/// Where the columns of a tree stand in its rows.
+/// The column indexes of a tree in its rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TreeLayout {
     pub(super) parent: Option<usize>,
@@ -91,7 +97,7 @@ pub(super) struct TreeLayout {
 }
 
 impl Layout {
-    pub(super) fn new(source: &Source, columns: &Columns) -> Self {
+    pub(super) fn new(source: &DocumentSource, columns: &Columns) -> Self {
         let replaced = |name: &str| source.fields.iter().any(|field| field.name == name);
         let kept = match &source.base {
             Base::Nothing => Vec::new(),
@@ -99,7 +105,7 @@ impl Layout {
                 let names = columns.names().iter().enumerate();
                 names
                     .filter(|(_, name)| !except.contains(name) && !replaced(name))
-                    .map(|(place, name)| (place, key(name)))
+                    .map(|(column, name)| Member { column, key: key(name) })
                     .collect()
             }
         };
@@ -120,30 +126,31 @@ impl TreeLayout {
     }
 }
 
-/// The members that the named columns make, in the order of the names.
+/// The members for the named columns, in the order of the names.
 pub(super) fn members(names: &[String], columns: &Columns) -> Vec<Member> {
-    names.iter().filter_map(|name| Some((columns.index_of(name)?, key(name)))).collect()
+    let member = |name: &String| Some(Member { column: columns.index_of(name)?, key: key(name) });
+    names.iter().filter_map(member).collect()
 }
 
-/// `None` where rows of this shape have no such field.
+/// `None` if rows of this shape lack the field's columns.
 fn value(value: &FieldValue, columns: &Columns) -> Option<ValueLayout> {
-    let place = |name: &String| columns.index_of(name);
+    let index = |name: &String| columns.index_of(name);
     Some(match value {
-        FieldValue::Column(column) => ValueLayout::Column(place(column)?),
+        FieldValue::Column(column) => ValueLayout::Column(index(column)?),
         FieldValue::Constant(json) => ValueLayout::Constant(json.clone().into_bytes()),
-        FieldValue::Geo { lat, lon } => ValueLayout::Geo { lat: place(lat)?, lon: place(lon)? },
+        FieldValue::Geo { lat, lon } => ValueLayout::Geo { lat: index(lat)?, lon: index(lon)? },
         FieldValue::Embed { table, by, columns, path } => ValueLayout::Embed {
             table: *table,
-            by: place(by),
+            by: index(by),
             columns: columns.clone(),
             path: path.as_deref().map(key),
             members: PerShape::default(),
         },
         FieldValue::Path { table, start } => {
-            ValueLayout::Path { table: *table, start: place(start) }
+            ValueLayout::Path { table: *table, start: index(start) }
         }
         FieldValue::Suggest { input, weight } => ValueLayout::Suggest {
-            input: input.iter().filter_map(place).collect(),
+            input: input.iter().filter_map(index).collect(),
             weight: *weight,
         },
     })
@@ -162,21 +169,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shape_is_worked_out_once_while_it_is_remembered() {
+    fn a_shape_is_computed_once_while_it_is_kept() {
         let shapes: Vec<Arc<Columns>> =
             (0..=SHAPES_MAX).map(|_| Arc::new(Columns::new(Vec::new()))).collect();
         let mut per_shape = PerShape::default();
         let mut made = 0;
-        let mut look = |shape: &Arc<Columns>| {
+        let mut get = |shape: &Arc<Columns>| {
             per_shape.get(shape, |_| made += 1);
             made
         };
         let [first, .., last] = shapes.as_slice() else { unreachable!() };
-        assert_eq!((look(first), look(first)), (1, 1));
+        assert_eq!((get(first), get(first)), (1, 1));
         for shape in &shapes {
-            look(shape);
+            get(shape);
         }
-        assert_eq!(look(last), shapes.len());
-        assert_eq!(look(first), shapes.len() + 1, "the oldest was forgotten");
+        assert_eq!(get(last), shapes.len());
+        assert_eq!(get(first), shapes.len() + 1, "the oldest was forgotten");
     }
 }

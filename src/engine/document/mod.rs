@@ -1,4 +1,7 @@
-//! What a document is: declared, routed to, and built from rows. All of it pure.
+//! The definition of documents, the documents that a change affects, and their JSON. All pure.
+//!
+//! Documents are built from rows by copying JSON. No file here performs I/O, holds a channel or
+//! reads the clock.
 //!
 //! Not here: reading rows (`feed`) and sending documents (`sink`).
 

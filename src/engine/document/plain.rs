@@ -1,9 +1,9 @@
-//! Makes a document readable for Elasticsearch's parser where `jsonb` takes more than that does. Pure.
+//! Rewrites JSON that `jsonb` accepts and Elasticsearch's parser does not. Pure.
 //!
-//! Numbers of more than a thousand characters and values nested deeper than the parser goes
-//! become strings of their own text: nothing is lost, and the row has its document. Documents of
-//! the stream are sent as they are; one that is refused comes back through the table feed, which
-//! has time for this.
+//! Numbers of more than a thousand characters and values nested deeper than the parser's limit
+//! become strings of their own text, so that the row has a document and nothing is lost. Documents
+//! of the stream are sent unchanged; a refused one is rendered again by the table feed, which
+//! applies this rewrite.
 //!
 //! Not here: which rows have documents (`build`).
 
@@ -12,11 +12,13 @@ const NUMBER_BYTES_MAX: usize = 1000;
 /// Below Jackson's default of 1000, which counts the document itself and what a bulk adds.
 const DEPTH_MAX: usize = 900;
 
-/// The document with what the parser refuses as strings; `None` where all is well.
+/// The document with the values that the parser refuses as strings; `None` if there are none.
 #[must_use]
 pub fn readable(json: &[u8]) -> Option<Vec<u8>> {
     let mut out: Option<Vec<u8>> = None;
-    let (mut at, mut copied, mut depth) = (0, 0, 0_usize);
+    let mut at = 0;
+    let mut copied = 0;
+    let mut depth = 0_usize;
     while let Some(&byte) = json.get(at) {
         let end = match byte {
             b'"' => {
@@ -54,7 +56,7 @@ pub fn readable(json: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Behind the string that begins at `start`.
+/// The end of the string that begins at `start`.
 fn string_end(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(step) = memchr::memchr2(b'"', b'\\', json.get(at..).unwrap_or_default()) {
@@ -67,15 +69,16 @@ fn string_end(json: &[u8], start: usize) -> usize {
     json.len()
 }
 
-/// Behind the number that begins at `start`.
+/// The end of the number that begins at `start`.
 fn number_end(json: &[u8], start: usize) -> usize {
     let is_number = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
     start + json.get(start..).unwrap_or_default().iter().take_while(is_number).count()
 }
 
-/// Behind the object or array that begins at `start`.
+/// The end of the object or array that begins at `start`.
 fn nested_end(json: &[u8], start: usize) -> usize {
-    let (mut at, mut depth) = (start, 0_usize);
+    let mut at = start;
+    let mut depth = 0_usize;
     while let Some(&byte) = json.get(at) {
         match byte {
             b'"' => {

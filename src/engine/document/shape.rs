@@ -1,13 +1,13 @@
-//! What the catalog says of a configured table: its key, and how to name it in SQL. Pure.
+//! A configured table as the catalog describes it: its key, and its name in SQL. Pure.
 
 use std::sync::Arc;
 
 use crate::change::{Row, TableId};
-use crate::engine::document::route::Keys;
+use crate::engine::document::route::RowKeys;
 use crate::postgres::{quote_identifier, quote_qualified};
 use crate::storage::queue::record_id;
 
-/// A column of a key, or one that other rows are found by.
+/// A column of a key, or one that refers to other rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnType {
     pub name: String,
@@ -22,9 +22,9 @@ pub struct TableShape {
     pub name: String,
     /// The primary key's columns, in order.
     pub key: Vec<ColumnType>,
-    /// Columns that rows are looked up by, key columns not included.
+    /// Columns by which rows are queried, key columns not included.
     pub references: Vec<ColumnType>,
-    /// The key's constraint is deferrable: the stream may remove a key that is alive again.
+    /// The key's constraint is deferrable: the stream may delete a key that exists again.
     pub key_deferrable: bool,
 }
 
@@ -50,7 +50,7 @@ impl Shapes {
     }
 }
 
-impl Keys for Shapes {
+impl RowKeys for Shapes {
     fn parts(&self, table: TableId, row: &Row) -> Vec<String> {
         self.of(table).key_parts(row)
     }
@@ -67,13 +67,13 @@ impl TableShape {
         quote_qualified(&self.schema, &self.name)
     }
 
-    /// `schema.name` for people.
+    /// `schema.name`, not quoted, for messages.
     #[must_use]
     pub fn label(&self) -> String {
         format!("{}.{}", self.schema, self.name)
     }
 
-    /// The parts of a row's key as text; empty where the row does not carry its key.
+    /// The parts of a row's key as text; empty if the row lacks one of them.
     #[must_use]
     pub fn key_parts(&self, row: &Row) -> Vec<String> {
         let parts: Option<Vec<String>> = self.key.iter().map(|c| row.text(&c.name)).collect();
@@ -86,13 +86,13 @@ impl TableShape {
         matches!(self.key.as_slice(), [only] if only.type_name == "uuid")
     }
 
-    /// The key as one text: what documents are named by.
+    /// The key as one text, as in documents' ids.
     #[must_use]
     pub fn key_text(&self, row: &Row) -> String {
         record_id::document_id(&self.key_parts(row))
     }
 
-    /// The parts of a key from its one text: undoes [`record_id::document_id`].
+    /// The parts of a key from its one text: the inverse of [`record_id::document_id`].
     #[must_use]
     pub fn split_key(&self, text: &str) -> Vec<String> {
         if self.key.len() == 1 {
@@ -114,19 +114,19 @@ impl TableShape {
         parts
     }
 
-    /// The type of a column that rows are looked up by.
+    /// The type of a column by which rows are queried.
     #[must_use]
     pub fn column_type(&self, name: &str) -> Option<&str> {
         let mut all = self.key.iter().chain(&self.references);
         all.find(|c| c.name == name).map(|c| c.type_name.as_str())
     }
 
-    /// A condition on `t` with an array parameter per key column, and how many these are.
+    /// A condition on `t` with an array parameter per key column, and the number of parameters.
     #[must_use]
     pub fn key_is_any(&self) -> (String, usize) {
         if let [only] = self.key.as_slice() {
-            let (name, kind) = (quote_identifier(&only.name), &only.type_name);
-            return (format!("t.{name} = any($1::text[]::{kind}[])"), 1);
+            let name = quote_identifier(&only.name);
+            return (format!("t.{name} = any($1::text[]::{}[])", only.type_name), 1);
         }
         let names: Vec<String> =
             self.key.iter().map(|c| format!("t.{}", quote_identifier(&c.name))).collect();

@@ -1,6 +1,6 @@
-//! Inputs of completion fields, cleaned so that Elasticsearch takes every row. Pure.
+//! Inputs of completion fields, without the values that Elasticsearch refuses. Pure.
 //!
-//! Not here: how long an input may be; the field's `max_input_length` cuts it.
+//! Not here: the length of an input; the field's `max_input_length` truncates it.
 
 use serde_json::value::RawValue;
 
@@ -10,7 +10,7 @@ use crate::value::write_string;
 const RESERVED: [char; 3] = ['\u{0}', '\u{1e}', '\u{1f}'];
 
 /// Appends `{"input":[…],"weight":n}`: the texts, and the elements of arrays of text, without
-/// nulls, reserved characters and what is empty then.
+/// nulls, reserved characters and empty texts.
 pub(super) fn write<'v>(values: impl Iterator<Item = &'v [u8]>, weight: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"input":["#);
     let from = out.len();

@@ -16,7 +16,8 @@ use crate::ack::batch::{
 use crate::ack::in_flight::InFlightGuard;
 use crate::ack::job_set::JobSet;
 use crate::change::{Change, Lsn};
-use crate::engine::document::id::{Action, Command, DocumentId, IndexId};
+use crate::engine::document::id::{DocumentId, IndexId};
+use crate::engine::feed::action::{Action, SinkCommand};
 use crate::postgres::{Disposition, Recovery};
 
 /// Actions are weighed in units of this many bytes.
@@ -35,7 +36,7 @@ impl Recovery for StageGone {
 
 /// Numbers the batches and sends their actions.
 pub struct Emitter {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<SinkCommand>,
     settled: mpsc::Sender<Arc<PendingBatch>>,
     /// Room for actions that have no verdict yet, in units.
     room: Arc<Semaphore>,
@@ -91,7 +92,7 @@ impl Emitter {
     /// `bytes_max` bounds the actions between the feed and their verdicts.
     #[must_use]
     pub fn new(
-        commands: mpsc::Sender<Command>,
+        commands: mpsc::Sender<SinkCommand>,
         settled: mpsc::Sender<Arc<PendingBatch>>,
         bytes_max: usize,
     ) -> Self {
@@ -157,7 +158,7 @@ impl Emitter {
         let units = units.clamp(1, self.units);
         let room = Arc::clone(&self.room).acquire_many_owned(units).await;
         action.room = Some(room.expect("the feed never closes its own semaphore"));
-        self.commands.send(Command::Act(action)).await.map_err(|_| StageGone("sink"))
+        self.commands.send(SinkCommand::Act(action)).await.map_err(|_| StageGone("sink"))
     }
 
     /// Waits until every action sent so far has its verdict.
@@ -176,7 +177,7 @@ impl Emitter {
         filter: Option<(String, String)>,
     ) -> Result<mpsc::Receiver<Vec<String>>, StageGone> {
         let (pages, receiver) = mpsc::channel(1);
-        let command = Command::Enumerate { index, filter, pages };
+        let command = SinkCommand::Enumerate { index, filter, pages };
         self.commands.send(command).await.map_err(|_| StageGone("sink"))?;
         Ok(receiver)
     }

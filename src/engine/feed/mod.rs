@@ -7,6 +7,7 @@
 //!
 //! Not here: writing jobs (`recorder`), sending documents (`sink`), their fate (`checkpoint`).
 
+pub mod action;
 pub mod control;
 pub mod emit;
 pub mod inspect;

@@ -1,6 +1,6 @@
-//! Facts about Elasticsearch, by two reads and one for each alias.
+//! Gathers the facts about Elasticsearch, by two requests and one for each alias.
 //!
-//! Not here: how a node is reached (`engine::sink::client`).
+//! Not here: connecting to a node (`engine::sink::client`).
 
 use serde_json::Value;
 
@@ -11,11 +11,11 @@ use crate::engine::sink::client::{Client, Verb};
 const SETTINGS_PATH: &str =
     "/_cluster/settings?include_defaults=true&filter_path=*.action.auto_create_index";
 
-/// Version, what may create indices, and which of `names` are indices instead of aliases.
+/// The version, `action.auto_create_index`, and which of `names` are indices instead of aliases.
 ///
 /// # Errors
 ///
-/// One sentence: not reachable, refused, or not Elasticsearch.
+/// One sentence: no response, a refusal, or a server that is not Elasticsearch.
 pub async fn gather(
     settings: &Elasticsearch,
     names: &[String],
@@ -23,7 +23,7 @@ pub async fn gather(
     let client = Client::new(settings).map_err(|error| error.to_string())?;
     let first = client.send(Verb::Get, "/", None).await.map_err(|error| error.to_string())?;
     let mut facts = root(first.status, &first.body)?;
-    // Not every user may read the settings; then nothing is said about them.
+    // A user without the privilege to read the settings gets no finding about them.
     if let Ok(answer) = client.send(Verb::Get, SETTINGS_PATH, None).await
         && answer.is_success()
     {
@@ -40,7 +40,7 @@ pub async fn gather(
     Ok(facts)
 }
 
-/// The answer lists the indices that a name stands for.
+/// Whether the response to `GET /name/_alias` lists an index of that name.
 fn is_index(body: &[u8], name: &str) -> bool {
     serde_json::from_slice(body).is_ok_and(|value: Value| value.get(name).is_some())
 }
@@ -65,11 +65,11 @@ fn root(status: u16, body: &[u8]) -> Result<ElasticsearchFacts, String> {
     })
 }
 
-/// The strongest of the places where it may be set.
+/// The setting of the highest precedence.
 fn setting(body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
-    ["transient", "persistent", "defaults"].iter().find_map(|place| {
-        let setting = value.pointer(&format!("/{place}/action/auto_create_index"))?;
+    ["transient", "persistent", "defaults"].iter().find_map(|level| {
+        let setting = value.pointer(&format!("/{level}/action/auto_create_index"))?;
         setting.as_str().map(str::to_owned)
     })
 }
@@ -101,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_told_from_an_alias() {
+    fn an_index_is_distinguished_from_an_alias() {
         assert!(is_index(br#"{"listings":{"aliases":{}}}"#, "listings"));
         assert!(!is_index(br#"{"listings-000001":{"aliases":{"listings":{}}}}"#, "listings"));
     }
 
     #[test]
-    fn the_strongest_setting_counts() {
+    fn the_setting_of_the_highest_precedence_counts() {
         let check = |body: &str, expected: Option<&str>| {
             assert_eq!(setting(body.as_bytes()).as_deref(), expected);
         };

@@ -1,10 +1,10 @@
-//! Facts → findings. Pure.
+//! Evaluates the gathered facts. Pure.
 
 use super::database;
 use super::facts::{ElasticsearchFacts, Facts};
-use super::{Finding, Severity};
+use super::finding::Finding;
 
-/// Everything about PostgreSQL that is not as it should be, most basic first.
+/// The findings about PostgreSQL, the most basic first.
 #[must_use]
 pub fn evaluate(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -17,8 +17,8 @@ pub fn evaluate(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// The same for Elasticsearch, or for the sentence that says why it could not be looked at.
-/// `replaces_indices`: those of the original system may have the names of aliases.
+/// The findings about Elasticsearch; `found` is its facts, or why they could not be gathered. With
+/// `replaces_indices`, indices of the original system may have the names of aliases.
 #[must_use]
 pub fn evaluate_elasticsearch(
     found: &Result<ElasticsearchFacts, String>,
@@ -32,12 +32,11 @@ pub fn evaluate_elasticsearch(
                 names_taken(&found.names_taken, &mut findings);
             }
         }
-        Err(reason) => findings.push(Finding {
-            severity: Severity::Fault,
-            what: "Elasticsearch cannot be used".to_owned(),
-            why: format!("{reason}; until it can be, changes pile up in the queue"),
-            remedy: "start it, or set ELASTICSEARCH_URL and the credentials right".to_owned(),
-        }),
+        Err(reason) => findings.push(Finding::fault(
+            "Elasticsearch cannot be used",
+            &format!("{reason}; until it can be, changes pile up in the queue"),
+            "start it, or set ELASTICSEARCH_URL and the credentials right",
+        )),
     }
     findings
 }
@@ -50,39 +49,33 @@ fn elasticsearch(found: &ElasticsearchFacts, findings: &mut Vec<Finding>) {
         _ => ((8..=9).contains(&major), "Elasticsearch 8 and 9"),
     };
     if !known {
-        findings.push(Finding {
-            severity: Severity::Fault,
-            what: format!("{distribution} {version} is not supported"),
-            why: format!("walferry is made for {words}"),
-            remedy: "use a supported version".to_owned(),
-        });
+        findings.push(Finding::fault(
+            format!("{distribution} {version} is not supported"),
+            &format!("walferry is made for {words}"),
+            "use a supported version",
+        ));
     }
     if auto_create_index.as_deref() == Some("true") {
-        findings.push(Finding {
-            severity: Severity::Advice,
-            what: "action.auto_create_index lets any write create an index".to_owned(),
-            why:
-                "a delete that comes after an index was removed brings it back, empty and without \
-                  its mappings"
-                    .to_owned(),
-            remedy: "put _cluster/settings {\"persistent\": {\"action.auto_create_index\": \
-                     \"false\"}}, or a pattern that leaves out walferry's indices"
-                .to_owned(),
-        });
+        findings.push(Finding::advice(
+            "action.auto_create_index lets any write create an index",
+            "a delete that comes after an index was removed brings it back, empty and without its \
+             mappings",
+            "put _cluster/settings {\"persistent\": {\"action.auto_create_index\": \"false\"}}, or a \
+             pattern that leaves out walferry's indices",
+        ));
     }
 }
 
 fn names_taken(names: &[String], findings: &mut Vec<Finding>) {
     for name in names {
-        findings.push(Finding {
-            severity: Severity::Fault,
-            what: format!("{name} is an index"),
-            why: "walferry needs the name for an alias".to_owned(),
-            remedy: format!(
+        findings.push(Finding::fault(
+            format!("{name} is an index"),
+            "walferry needs the name for an alias",
+            format!(
                 "walferry migrate  # takes the original system over, and its indices with it\n\
                  delete /{name}  # if it is not the original system's, or set WALFERRY_INDEX_PREFIX"
             ),
-        });
+        ));
     }
 }
 
@@ -121,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_in_an_aliass_place_is_a_fault_unless_it_is_replaced() {
+    fn an_index_with_an_aliass_name_is_a_fault_unless_it_is_replaced() {
         let found = Ok(ElasticsearchFacts {
             distribution: "elasticsearch".to_owned(),
             version: "9.5.3".to_owned(),

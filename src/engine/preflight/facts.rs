@@ -1,8 +1,8 @@
-//! What was found, as plain values.
+//! The facts that are evaluated, as plain values.
 
 use super::TableName;
 
-/// All that is judged of PostgreSQL.
+/// The facts about PostgreSQL.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The name in the configuration.
@@ -16,9 +16,9 @@ pub struct Facts {
     pub tables: Vec<TableFacts>,
     /// `None` if it does not exist.
     pub publication: Option<PublicationFacts>,
-    /// Objects of walferry's own that do not exist.
+    /// walferry's own objects that do not exist.
     pub objects_missing: Vec<String>,
-    /// Rights on walferry's own objects that the role lacks.
+    /// Privileges on walferry's own objects that the role lacks.
     pub privileges_missing: Vec<Privilege>,
     /// `None` if it does not exist.
     pub slot: Option<SlotFacts>,
@@ -26,12 +26,12 @@ pub struct Facts {
     pub take_over: TakeOverFacts,
 }
 
-/// What is left of the original system.
+/// The state of the take-over of the original system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TakeOverFacts {
-    /// Jobs or objects of it are still to be cleared away.
+    /// Jobs or objects of the original system have not been removed yet.
     pub unfinished: bool,
-    /// Its indices are to be replaced by the next run.
+    /// The next run replaces its indices.
     pub replaces_indices: bool,
 }
 
@@ -42,7 +42,7 @@ pub struct ServerFacts {
     pub version: i32,
     pub is_standby: bool,
     pub database: String,
-    /// The start-up settings of the session are in force; a pooler drops them.
+    /// The start-up settings of the session are in effect; a pooler ignores them.
     pub settings_kept: bool,
     pub wal_level: String,
     pub slots_max: i64,
@@ -69,11 +69,11 @@ pub struct RoleFacts {
 pub struct TableFacts {
     pub name: TableName,
     pub exists: bool,
-    /// A table or a partitioned table; else a view or something like it.
+    /// A table or a partitioned table, not a view or another kind of relation.
     pub is_table: bool,
     pub unlogged: bool,
     pub can_select: bool,
-    /// The role sees some rows only.
+    /// Row-level security applies to the role.
     pub row_security_active: bool,
     pub has_primary_key: bool,
     /// `d`efault, `f`ull, `n`othing, `i`ndex.
@@ -87,11 +87,11 @@ pub struct PublicationFacts {
     /// Inserts, updates, deletes and truncates are all published.
     pub all_operations: bool,
     pub tables: Vec<TableName>,
-    /// Tables of which it publishes some rows or some columns only.
+    /// Tables with a row filter, or of which a column is not published.
     pub filtered: Vec<TableName>,
 }
 
-/// A right that is missing: what, on which object.
+/// A privilege on an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Privilege {
     /// As in `grant`: `select, insert, update`.
@@ -100,12 +100,12 @@ pub struct Privilege {
     pub object: &'static str,
 }
 
-/// What is stored of the slot.
+/// The stored position of the slot.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StoredFacts {
-    /// Changes were recorded from it.
+    /// Changes have been recorded from the slot.
     pub has_position: bool,
-    /// It is confirmed past what is stored.
+    /// `confirmed_flush_lsn` is above the stored position.
     pub slot_is_ahead: bool,
 }
 

@@ -13,9 +13,9 @@ use super::{Context, Fault};
 use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
 use crate::change::{Lsn, TableId};
-use crate::engine::document::id::Command;
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed;
+use crate::engine::feed::action::SinkCommand;
 use crate::engine::feed::control::FeedControl;
 use crate::engine::feed::emit::Emitter;
 use crate::engine::feed::render::Renderer;
@@ -48,7 +48,7 @@ const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 /// What indexing starts with.
 pub(super) struct Indexing {
     pub context: Context,
-    pub state: Arc<state::State>,
+    pub state: Arc<state::SinkState>,
     pub lease: Lease,
     pub stored: StoredPosition,
     pub settlement: Settlement,
@@ -101,7 +101,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let feed = async {
         feed::run(feed).await?;
         // What waits for Elasticsearch to come back is the next start's.
-        if matches!(*service.borrow(), state::Service::Down { .. }) {
+        if matches!(*service.borrow(), state::ServiceStatus::Down { .. }) {
             give_up.cancel();
         }
         Ok(())
@@ -116,7 +116,7 @@ impl Indexing {
         self,
         loads: Vec<(TableId, LoadProgress)>,
         targets: &[Target],
-        commands: mpsc::Sender<Command>,
+        commands: mpsc::Sender<SinkCommand>,
     ) -> Feed {
         let Context { config, definition, metrics, operator_requests, .. } = self.context;
         let renderer = Renderer::new(
@@ -272,10 +272,10 @@ async fn loads(
 
 /// What PostgreSQL's statistics say of a table's rows.
 async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
-    let sql = "select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c
+    let sql = "select greatest(c.reltuples, 0)::bigint as rows from pg_catalog.pg_class c
         where c.oid = pg_catalog.to_regclass($1)";
     let row = client.query_opt(sql, &[&table]).await?;
-    Ok(row.map_or(0, |row| row.get(0)))
+    Ok(row.map_or(0, |row| row.get("rows")))
 }
 
 /// What the swap of aliases needs to know of the run.

@@ -1,6 +1,6 @@
-//! How long to wait after trouble, and how much to send at once.
+//! The wait after a failure, the circuit breaker, and the size and number of bulk requests. Pure.
 //!
-//! The caller owns the clock and the dice. Pure.
+//! The caller supplies the time and the random numbers.
 
 use std::time::Duration;
 
@@ -22,48 +22,44 @@ impl Backoff {
     }
 }
 
-/// Whether the service, or one index, may be sent to.
+/// Whether requests to the service, or to one index, are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CircuitBreaker {
-    Open,
-    /// Nothing until then.
-    Waiting {
-        attempts: u32,
-        until: Instant,
-    },
-    /// One request is out to see whether things are well again.
-    Trying {
-        attempts: u32,
-    },
+    /// Requests are sent.
+    Closed,
+    /// No request is sent before `until`.
+    Open { attempts: u32, until: Instant },
+    /// One probe is in flight; no other request is sent.
+    HalfOpen { attempts: u32 },
 }
 
 impl CircuitBreaker {
     #[must_use]
-    pub fn is_open(self) -> bool {
-        self == Self::Open
+    pub fn is_closed(self) -> bool {
+        self == Self::Closed
     }
 
-    /// When a closed breaker may be tried.
+    /// When an open breaker lets a probe through.
     #[must_use]
     pub fn due(self) -> Option<Instant> {
-        if let Self::Waiting { until, .. } = self { Some(until) } else { None }
+        if let Self::Open { until, .. } = self { Some(until) } else { None }
     }
 
-    /// The service failed: opens the breaker. Several requests that fail together count once.
-    pub fn close(&mut self, now: Instant, wait: impl FnOnce(u32) -> Duration) {
+    /// Opens the breaker after a failure. Requests that fail while it is open do not count.
+    pub fn trip(&mut self, now: Instant, wait: impl FnOnce(u32) -> Duration) {
         let attempts = match *self {
-            Self::Open => 1,
-            Self::Trying { attempts } => attempts.saturating_add(1),
-            Self::Waiting { .. } => return,
+            Self::Closed => 1,
+            Self::HalfOpen { attempts } => attempts.saturating_add(1),
+            Self::Open { .. } => return,
         };
-        *self = Self::Waiting { attempts, until: now + wait(attempts) };
+        *self = Self::Open { attempts, until: now + wait(attempts) };
     }
 
-    /// Lets one try through if its time has come.
-    pub fn try_now(&mut self, now: Instant) -> bool {
+    /// Lets one probe through if the wait has ended.
+    pub fn try_half_open(&mut self, now: Instant) -> bool {
         match *self {
-            Self::Waiting { attempts, until } if until <= now => {
-                *self = Self::Trying { attempts };
+            Self::Open { attempts, until } if until <= now => {
+                *self = Self::HalfOpen { attempts };
                 true
             }
             _ => false,
@@ -71,7 +67,7 @@ impl CircuitBreaker {
     }
 }
 
-/// The size and number of bulks: halved by overload, grown back step by step.
+/// The size and number of bulk requests: halved by overload, increased in steps afterwards.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveConcurrency {
     actions: usize,
@@ -83,7 +79,8 @@ pub struct AdaptiveConcurrency {
 impl AdaptiveConcurrency {
     #[must_use]
     pub fn new(actions_max: usize, in_flight_max: usize) -> Self {
-        let (actions_max, in_flight_max) = (actions_max.max(1), in_flight_max.max(1));
+        let actions_max = actions_max.max(1);
+        let in_flight_max = in_flight_max.max(1);
         Self { actions: actions_max, in_flight: in_flight_max, actions_max, in_flight_max }
     }
 
@@ -93,18 +90,20 @@ impl AdaptiveConcurrency {
         self.actions
     }
 
-    /// Bulks under way at once.
+    /// Bulk requests in flight at once.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    pub fn overloaded(&mut self) {
+    /// Halves both limits.
+    pub fn decrease(&mut self) {
         self.in_flight = (self.in_flight / 2).max(1);
         self.actions = (self.actions / 2).max(self.actions_max.min(16));
     }
 
-    pub fn well(&mut self) {
+    /// Increases the size by a step, and at the full size the number of requests.
+    pub fn increase(&mut self) {
         self.actions = (self.actions + (self.actions_max / 8).max(1)).min(self.actions_max);
         if self.actions == self.actions_max {
             self.in_flight = (self.in_flight + 1).min(self.in_flight_max);
@@ -133,29 +132,29 @@ mod tests {
     }
 
     #[test]
-    fn a_breaker_counts_failures_once_per_try() {
+    fn a_breaker_counts_one_failure_a_probe() {
         let now = Instant::now();
         let second = Duration::from_secs(1);
-        let mut breaker = CircuitBreaker::Open;
-        breaker.close(now, |attempts| second * attempts);
-        breaker.close(now, |attempts| second * attempts);
-        assert_eq!(breaker, CircuitBreaker::Waiting { attempts: 1, until: now + second });
-        assert!(!breaker.try_now(now));
-        assert!(breaker.try_now(now + second));
-        assert!(!breaker.try_now(now + second));
-        breaker.close(now, |attempts| second * attempts);
+        let mut breaker = CircuitBreaker::Closed;
+        breaker.trip(now, |attempts| second * attempts);
+        breaker.trip(now, |attempts| second * attempts);
+        assert_eq!(breaker, CircuitBreaker::Open { attempts: 1, until: now + second });
+        assert!(!breaker.try_half_open(now));
+        assert!(breaker.try_half_open(now + second));
+        assert!(!breaker.try_half_open(now + second));
+        breaker.trip(now, |attempts| second * attempts);
         assert_eq!(breaker.due(), Some(now + 2 * second));
     }
 
     #[test]
-    fn overload_halves_and_health_restores() {
+    fn overload_halves_the_limits_and_success_restores_them() {
         let mut concurrency = AdaptiveConcurrency::new(1000, 4);
         for _ in 0..20 {
-            concurrency.overloaded();
+            concurrency.decrease();
         }
         assert_eq!((concurrency.actions(), concurrency.in_flight()), (16, 1));
         for _ in 0..20 {
-            concurrency.well();
+            concurrency.increase();
         }
         assert_eq!((concurrency.actions(), concurrency.in_flight()), (1000, 4));
     }

@@ -1,26 +1,27 @@
-//! The bulk API's two texts: actions to NDJSON, and the answer to items.
+//! Encodes the body of a bulk request, and decodes the items of its response. Pure.
 //!
-//! An answer pairs with its request by position, so the counts and kinds must agree. Not here:
-//! sending (`send`), judging (`verdict`). Pure.
+//! A response pairs with its request by position, so the counts and operations must agree.
+//!
+//! Not here: sending (`bulk_request`), and the verdict on an item (`verdict`).
 
 use bytes::Bytes;
 use serde::Deserialize;
 
 use super::Target;
-use super::verdict::{Cause, Kind};
-use crate::engine::document::id::Action;
+use super::verdict::{ErrorCause, OpType};
+use crate::engine::feed::action::Action;
 
-/// Bytes of an action's metadata line, its id aside, about.
+/// The approximate size of an action's metadata line without its id.
 const LINE_BYTES: usize = 160;
 
-/// `_id`s beyond this make Elasticsearch refuse the whole request.
+/// Elasticsearch refuses a whole request that has a longer `_id`.
 const ID_BYTES_MAX: usize = 512;
 
-/// Index names in the metadata lines, quoted once.
+/// Encodes bulk requests; the names of the indices are quoted once.
 #[derive(Debug)]
-pub struct Lines(Vec<[Vec<u8>; 2]>);
+pub struct BulkEncoder(Vec<[Vec<u8>; 2]>);
 
-impl Lines {
+impl BulkEncoder {
     /// Index actions go to the write alias, deletes to the index itself.
     #[must_use]
     pub fn new(targets: &[Target]) -> Self {
@@ -53,7 +54,7 @@ impl Lines {
             out.extend_from_slice(b",\"version_type\":\"external_gte\",\"require_alias\":true}}\n");
             let mut start = out.len();
             out.extend_from_slice(body);
-            // A line break in JSON text is white space; here it would end the document.
+            // A line feed in JSON text is white space; in NDJSON it ends the document.
             while let Some(at) = memchr::memchr(b'\n', &out[start..]) {
                 out[start + at] = b' ';
                 start += at + 1;
@@ -64,13 +65,13 @@ impl Lines {
     }
 }
 
-/// Bytes that an action may take in a request.
+/// The size of an action in a request, rounded up.
 #[must_use]
 pub fn wire_size(action: &Action) -> usize {
     LINE_BYTES + action.document.id.len() + action.body.as_ref().map_or(0, Bytes::len)
 }
 
-/// Why an action cannot be sent: Elasticsearch would refuse its neighbours with it.
+/// Why an action must not be sent: Elasticsearch would refuse the whole request.
 #[must_use]
 pub fn screen(action: &Action) -> Option<String> {
     let id = &action.document.id;
@@ -87,83 +88,84 @@ pub fn screen(action: &Action) -> Option<String> {
     None
 }
 
-/// What an action asks for.
+/// The operation of an action.
 #[must_use]
-pub fn kind(action: &Action) -> Kind {
-    if action.body.is_some() { Kind::Index } else { Kind::Delete }
+pub fn op_type(action: &Action) -> OpType {
+    if action.body.is_some() { OpType::Index } else { OpType::Delete }
 }
 
-/// One item of an answer.
+/// One item of a response.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Item {
+pub struct BulkItem {
     pub status: u16,
     #[serde(default)]
-    pub error: Option<Cause>,
+    pub error: Option<ErrorCause>,
 }
 
-/// An answer that does not fit its request.
+/// The response does not fit its request.
 #[derive(Debug, thiserror::Error)]
-pub enum AnswerError {
+pub enum BulkResponseError {
     #[error("the bulk answer is not what Elasticsearch sends")]
     Malformed(#[from] serde_json::Error),
     #[error("the bulk answer has {answered} items for {sent} actions")]
     Count { sent: usize, answered: usize },
     #[error("the bulk answer's item {at} is of another kind than the action sent")]
-    Kind { at: usize },
+    OpType { at: usize },
 }
 
-/// The items of an answer, one per action in the order sent.
+/// The items of a response, one per action in the order sent.
 ///
 /// # Errors
 ///
-/// When the text is no bulk answer or does not pair with `actions`.
-pub fn parse(actions: &[Action], answer: &[u8]) -> Result<Vec<Item>, AnswerError> {
+/// The text is no bulk response, or does not pair with `actions`.
+pub fn parse(actions: &[Action], response: &[u8]) -> Result<Vec<BulkItem>, BulkResponseError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "lowercase")]
-    enum Entry {
-        Index(Item),
-        Delete(Item),
+    enum ResponseItem {
+        Index(BulkItem),
+        Delete(BulkItem),
     }
     #[derive(Deserialize)]
-    struct Answer {
-        items: Vec<Entry>,
+    struct BulkResponse {
+        items: Vec<ResponseItem>,
     }
-    let Answer { items } = serde_json::from_slice(answer)?;
+    let BulkResponse { items } = serde_json::from_slice(response)?;
     if items.len() != actions.len() {
-        return Err(AnswerError::Count { sent: actions.len(), answered: items.len() });
+        return Err(BulkResponseError::Count { sent: actions.len(), answered: items.len() });
     }
-    let pair = |(at, (action, entry))| match (kind(action), entry) {
-        (Kind::Index, Entry::Index(item)) | (Kind::Delete, Entry::Delete(item)) => Ok(item),
-        _ => Err(AnswerError::Kind { at }),
+    let pair = |(at, (action, item))| match (op_type(action), item) {
+        (OpType::Index, ResponseItem::Index(item)) => Ok(item),
+        (OpType::Delete, ResponseItem::Delete(item)) => Ok(item),
+        _ => Err(BulkResponseError::OpType { at }),
     };
     actions.iter().zip(items).enumerate().map(pair).collect()
 }
 
 /// The error of a request that was refused as a whole; `None` if the text is not Elasticsearch's.
 #[must_use]
-pub fn parse_refusal(answer: &[u8]) -> Option<Cause> {
+pub fn parse_error(response: &[u8]) -> Option<ErrorCause> {
     #[derive(Deserialize)]
-    struct Refusal {
-        error: Cause,
+    struct ErrorResponse {
+        error: ErrorCause,
     }
-    serde_json::from_slice::<Refusal>(answer).ok().map(|r| r.error)
+    serde_json::from_slice::<ErrorResponse>(response).ok().map(|response| response.error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::sink::testing::{action, target};
-    use crate::engine::sink::verdict::{Outcome, ServiceFailure, Verdict};
+    use crate::engine::sink::verdict::{DocumentOutcome, ServiceFailure, Verdict};
 
     #[test]
     fn actions_become_lines() {
-        let lines = Lines::new(&[target("a"), target("b")]);
+        let encoder = BulkEncoder::new(&[target("a"), target("b")]);
         let actions = [
             action(0, "x\"\n", 7, Some("{\"n\":\n1}")),
             action(1, "category:1", 9, None),
             action(1, "é", 1, Some("{}")),
         ];
-        let body = lines.encode(&actions);
+        let body = encoder.encode(&actions);
         assert_eq!(
             std::str::from_utf8(&body).unwrap(),
             r#"{"index":{"_index":"a-w-1","_id":"x\"\n","version":7,"version_type":"external_gte","require_alias":true}}
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_fail_its_neighbours_is_screened() {
+    fn what_would_fail_the_whole_request_is_screened() {
         let check = |id: &str, version, expected: Option<&str>| {
             let text = screen(&action(0, id, version, None));
             assert_eq!(text.is_some(), expected.is_some(), "{text:?}");
@@ -189,27 +191,31 @@ mod tests {
         check("a", i64::MAX.unsigned_abs() + 1, Some("9223372036854775808"));
     }
 
-    fn items(fixture: &str, kinds: &[Kind]) -> Vec<Verdict> {
+    fn items(fixture: &str, kinds: &[OpType]) -> Vec<Verdict> {
         let path = format!("{}/tests/fixtures/bulk/{fixture}", env!("CARGO_MANIFEST_DIR"));
         let answer = std::fs::read(path).unwrap();
-        let body = |kind| (kind == Kind::Index).then_some("{}");
+        let body = |kind| (kind == OpType::Index).then_some("{}");
         let actions: Vec<_> = kinds.iter().map(|k| action(0, "a", 1, body(*k))).collect();
         let items = parse(&actions, &answer).unwrap();
         kinds.iter().zip(items).map(|(k, i)| Verdict::of(*k, i.status, i.error.as_ref())).collect()
     }
 
+    fn is_missing(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Stop(error) if error.failure == ServiceFailure::Missing)
+    }
+
     #[test]
-    fn answers_of_a_real_server_are_judged() {
-        use Kind::{Delete, Index};
+    fn each_response_of_a_real_server_has_its_verdict() {
+        use OpType::{Delete, Index};
         let mut kinds = vec![Index, Index, Delete, Delete, Delete];
         kinds.resize(18, Index);
         let verdicts = items("mixed.json", &kinds);
         let done = Verdict::Done;
-        assert_eq!(verdicts[0], done(Outcome::Indexed));
-        assert_eq!(verdicts[1], done(Outcome::Superseded));
-        assert_eq!(verdicts[2], done(Outcome::Deleted));
-        assert_eq!(verdicts[3], done(Outcome::Deleted));
-        assert_eq!(verdicts[4], done(Outcome::Superseded));
+        assert_eq!(verdicts[0], done(DocumentOutcome::Indexed));
+        assert_eq!(verdicts[1], done(DocumentOutcome::Superseded));
+        assert_eq!(verdicts[2], done(DocumentOutcome::Deleted));
+        assert_eq!(verdicts[3], done(DocumentOutcome::Deleted));
+        assert_eq!(verdicts[4], done(DocumentOutcome::Superseded));
         let refused: Vec<_> = verdicts
             .iter()
             .filter_map(|v| if let Verdict::Refused(text) = v { Some(text) } else { None })
@@ -224,18 +230,21 @@ mod tests {
             ("closed.json", ServiceFailure::Blocked),
         ] {
             for verdict in items(fixture, &[Index, Delete]) {
-                assert!(matches!(&verdict, Verdict::Stop(t, _) if *t == failure), "{verdict:?}");
+                assert!(
+                    matches!(&verdict, Verdict::Stop(e) if e.failure == failure),
+                    "{verdict:?}"
+                );
             }
         }
         let verdicts = items("missing_alias.json", &[Index, Index]);
-        assert!(matches!(&verdicts[0], Verdict::Stop(ServiceFailure::Missing, _)), "{verdicts:?}");
-        assert_eq!(verdicts[1], done(Outcome::Indexed));
+        assert!(is_missing(&verdicts[0]), "{verdicts:?}");
+        assert_eq!(verdicts[1], done(DocumentOutcome::Indexed));
         let verdicts = items("no_write_index.json", &[Index]);
-        assert!(matches!(&verdicts[0], Verdict::Stop(ServiceFailure::Missing, _)), "{verdicts:?}");
+        assert!(is_missing(&verdicts[0]), "{verdicts:?}");
     }
 
     #[test]
-    fn an_answer_must_pair_with_its_request() {
+    fn a_response_must_pair_with_its_request() {
         let one = [action(0, "a", 1, None)];
         let check = |answer: &str, expected: &str| {
             let error = parse(&one, answer.as_bytes()).unwrap_err();
@@ -245,10 +254,10 @@ mod tests {
         check(r#"{"items":[{"index":{"status":200}}]}"#, "another kind");
         check(r#"{"items":[{"delete":{"status":200}}"#, "not what Elasticsearch sends");
         check("<html>", "not what Elasticsearch sends");
-        assert!(parse_refusal(b"<html>").is_none());
+        assert!(parse_error(b"<html>").is_none());
         let path =
             concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/bulk/version_overflow.json");
-        let cause = parse_refusal(&std::fs::read(path).unwrap()).unwrap();
+        let cause = parse_error(&std::fs::read(path).unwrap()).unwrap();
         assert_eq!(cause.kind, "x_content_parse_exception");
     }
 }

@@ -1,9 +1,9 @@
-//! One bulk on its way: encoded, sent, and its answer sorted into what it means for the whole
-//! request.
+//! Sends one bulk request, and classifies its response.
 //!
-//! Deletes make a missing index anew, with or without `require_alias`, so a bulk that has any
-//! goes out only when their indices were there a moment ago. Not here: what becomes of the
-//! documents (`schedule`).
+//! A delete creates a missing index, with or without `require_alias`. A request with deletes is
+//! therefore sent only if their indices existed within the last second.
+//!
+//! Not here: the consequences for the documents (`dispatch`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,43 +11,44 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Target;
-use super::bulk::{Item, Lines, parse, parse_refusal};
-use super::client::{Answer, Client, NoAnswer, Verb};
+use super::bulk::{BulkEncoder, BulkItem, parse, parse_error};
+use super::client::{Client, HttpResponse, NoResponse, Verb};
 use super::index::{Presence, presence};
-use super::refusal::service_failure;
-use super::verdict::{Cause, ServiceFailure};
-use crate::engine::document::id::{Action, IndexId};
+use super::service_error::service_error;
+use super::verdict::{ErrorCause, ServiceError, ServiceFailure};
+use crate::engine::document::id::IndexId;
+use crate::engine::feed::action::Action;
 
-/// How long an index that was seen counts as there.
-const SEEN_FOR: Duration = Duration::from_secs(1);
+/// How long the existence of an index is assumed after a check.
+const CHECK_VALID_FOR: Duration = Duration::from_secs(1);
 
-/// Actions that go out as one request.
+/// The actions of one bulk request.
 #[derive(Debug)]
 pub struct Bulk {
     pub actions: Vec<Action>,
-    /// How often it has failed before.
+    /// How often the request has failed before.
     pub attempts: u32,
     pub sent_at: Instant,
-    /// Set when it goes out to see whether this closed index takes documents again.
-    pub trying: Option<IndexId>,
+    /// The index of which this request is the probe: its circuit breaker is half-open.
+    pub probe: Option<IndexId>,
 }
 
-/// What came of a bulk.
+/// The outcome of a bulk request.
 #[derive(Debug)]
-pub enum Answered {
+pub enum BulkOutcome {
     /// One item per action.
-    Items(Vec<Item>),
-    /// 413: too many bytes for Elasticsearch.
+    Items(Vec<BulkItem>),
+    /// 413: the request exceeds a limit of Elasticsearch.
     TooLarge,
     /// 400 for the request as a whole.
-    Refused(Cause),
-    /// No answer, or none that says anything about the documents.
-    Fault(ServiceFailure, String),
-    /// Nothing was sent: this index is not there.
-    Missing(IndexId, String),
+    Refused(ErrorCause),
+    /// No response, or none about the documents.
+    Failed(ServiceError),
+    /// Nothing was sent: this index does not exist.
+    IndexMissing(IndexId, String),
 }
 
-impl Answered {
+impl BulkOutcome {
     /// The metric label.
     #[must_use]
     pub const fn label(&self) -> &'static str {
@@ -55,33 +56,34 @@ impl Answered {
             Self::Items(_) => "answered",
             Self::TooLarge => "too_large",
             Self::Refused(_) => "refused",
-            Self::Fault(failure, _) => failure.label(),
-            Self::Missing(..) => ServiceFailure::Missing.label(),
+            Self::Failed(error) => error.failure.label(),
+            Self::IndexMissing(..) => ServiceFailure::Missing.label(),
         }
     }
 }
 
-/// Sends bulks; shared by all that are under way.
+/// Sends bulk requests; shared by the tasks that have one in flight.
 #[derive(Debug)]
 pub struct BulkSender {
     client: Arc<Client>,
     targets: Vec<Target>,
-    lines: Lines,
+    encoder: BulkEncoder,
     path: String,
-    seen: Vec<Mutex<Option<Instant>>>,
+    /// By index: when it was last known to exist.
+    checked_at: Vec<Mutex<Option<Instant>>>,
 }
 
 impl BulkSender {
     #[must_use]
     pub fn new(client: Arc<Client>, targets: Vec<Target>) -> Self {
-        // Elasticsearch answers for its missing shards before the request is given up here.
-        let patience = (client.timeout().as_millis() / 2).max(1);
+        // Elasticsearch responds for its missing shards before the request times out here.
+        let shard_timeout = (client.timeout().as_millis() / 2).max(1);
         let path = format!(
-            "/_bulk?timeout={patience}ms&filter_path=took,errors,items.*.status,items.*.error"
+            "/_bulk?timeout={shard_timeout}ms&filter_path=took,errors,items.*.status,items.*.error"
         );
-        let lines = Lines::new(&targets);
-        let seen = targets.iter().map(|_| Mutex::default()).collect();
-        Self { client, targets, lines, path, seen }
+        let encoder = BulkEncoder::new(&targets);
+        let checked_at = targets.iter().map(|_| Mutex::default()).collect();
+        Self { client, targets, encoder, path, checked_at }
     }
 
     #[must_use]
@@ -94,87 +96,87 @@ impl BulkSender {
         &self.client
     }
 
-    /// Sends one bulk; also the bytes sent.
-    pub async fn bulk(&self, actions: &[Action]) -> (Answered, usize) {
+    /// Sends one bulk request; returns its outcome and the bytes sent.
+    pub async fn bulk(&self, actions: &[Action]) -> (BulkOutcome, usize) {
         for at in 0..self.targets.len() {
             let index = IndexId(u16::try_from(at).expect("an index has an IndexId"));
             let deletes = actions.iter().any(|a| a.document.index == index && a.body.is_none());
-            if deletes && let Some(answered) = self.unseen(index).await {
-                return (answered, 0);
+            if deletes && let Some(outcome) = self.forbids_deletes(index).await {
+                return (outcome, 0);
             }
         }
-        let body = self.lines.encode(actions);
+        let body = self.encoder.encode(actions);
         let bytes = body.len();
         match self.client.send_bulk(&self.path, body).await {
-            Ok(answer) => (sort(actions, &answer), bytes),
-            Err(error) => (Answered::Fault(error.failure, error.to_string()), bytes),
+            Ok(response) => (classify(actions, &response), bytes),
+            Err(error) => (BulkOutcome::Failed(error.into()), bytes),
         }
     }
 
-    /// Makes the documents of these indices searchable. No harm in a failure: the next one, or the
-    /// index's own interval, makes up for it.
-    pub async fn refresh(&self, indices: &[IndexId]) -> Result<Answer, NoAnswer> {
+    /// Makes the documents of these indices searchable. A failure needs no retry: the next refresh,
+    /// or the index's own interval, does the same.
+    ///
+    /// # Errors
+    ///
+    /// No response.
+    pub async fn refresh(&self, indices: &[IndexId]) -> Result<HttpResponse, NoResponse> {
         let names: Vec<_> = indices.iter().map(|i| self.target(*i).concrete.as_str()).collect();
         let path = format!("/{}/_refresh?ignore_unavailable=true", names.join(","));
         self.client.send(Verb::Post, &path, None).await
     }
 
-    /// Asks whether the index is there.
+    /// Checks whether the index exists.
     ///
     /// # Errors
     ///
-    /// The trouble and its account, when that cannot be known.
-    pub async fn check(&self, index: IndexId) -> Result<Presence, (ServiceFailure, String)> {
-        let found = presence(&self.client, self.target(index)).await;
-        if matches!(found, Ok(Presence::There)) {
-            self.set_seen(index, Instant::now());
+    /// Elasticsearch did not respond, or responded with an error.
+    pub async fn check(&self, index: IndexId) -> Result<Presence, ServiceError> {
+        let presence = presence(&self.client, self.target(index)).await;
+        if matches!(presence, Ok(Presence::Present)) {
+            self.set_checked_at(index, Instant::now());
         }
-        found
+        presence
     }
 
-    /// Why a delete may not go to this index now.
-    async fn unseen(&self, index: IndexId) -> Option<Answered> {
-        let slot = &self.seen[usize::from(index.0)];
-        let seen = *slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.is_some_and(|at| at.elapsed() < SEEN_FOR) {
+    /// The outcome of a request with deletes in this index, if it must not be sent.
+    async fn forbids_deletes(&self, index: IndexId) -> Option<BulkOutcome> {
+        let checked_at = &self.checked_at[usize::from(index.0)];
+        let checked_at = *checked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked_at.is_some_and(|at| at.elapsed() < CHECK_VALID_FOR) {
             return None;
         }
         match self.check(index).await {
-            Ok(Presence::There) => None,
-            Ok(Presence::Missing(reason)) => Some(Answered::Missing(index, reason)),
-            Err((failure, reason)) => Some(Answered::Fault(failure, reason)),
+            Ok(Presence::Present) => None,
+            Ok(Presence::Missing(reason)) => Some(BulkOutcome::IndexMissing(index, reason)),
+            Err(error) => Some(BulkOutcome::Failed(error)),
         }
     }
 
-    fn set_seen(&self, index: IndexId, at: Instant) {
-        let slot = &self.seen[usize::from(index.0)];
-        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    fn set_checked_at(&self, index: IndexId, at: Instant) {
+        let checked_at = &self.checked_at[usize::from(index.0)];
+        *checked_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 }
 
-/// What an answer means for the request as a whole.
-fn sort(actions: &[Action], answer: &Answer) -> Answered {
-    match answer.status {
-        200 => match parse(actions, &answer.body) {
-            Ok(items) => Answered::Items(items),
-            Err(error) => Answered::Fault(ServiceFailure::NotUnderstood, error.to_string()),
+/// The outcome of the request as a whole.
+fn classify(actions: &[Action], response: &HttpResponse) -> BulkOutcome {
+    let failed = || BulkOutcome::Failed(service_error(response));
+    match response.status {
+        200 => match parse(actions, &response.body) {
+            Ok(items) => BulkOutcome::Items(items),
+            Err(error) => BulkOutcome::Failed(ServiceError {
+                failure: ServiceFailure::NotUnderstood,
+                reason: error.to_string(),
+            }),
         },
-        413 => Answered::TooLarge,
-        429 if parse_refusal(&answer.body).is_some_and(|cause| cause.never_fits()) => {
-            Answered::TooLarge
+        413 => BulkOutcome::TooLarge,
+        429 if parse_error(&response.body).is_some_and(|cause| cause.exceeds_limit()) => {
+            BulkOutcome::TooLarge
         }
-        // Only Elasticsearch itself may blame the documents.
-        400 => match parse_refusal(&answer.body) {
-            Some(cause) => Answered::Refused(cause),
-            None => fault(answer),
-        },
-        _ => fault(answer),
+        // Only an error of Elasticsearch itself is about the documents.
+        400 => parse_error(&response.body).map_or_else(failed, BulkOutcome::Refused),
+        _ => failed(),
     }
-}
-
-fn fault(answer: &Answer) -> Answered {
-    let (failure, reason) = service_failure(answer);
-    Answered::Fault(failure, reason)
 }
 
 #[cfg(test)]
@@ -183,23 +185,26 @@ mod tests {
     use crate::engine::sink::testing::action;
 
     #[test]
-    fn an_answer_is_about_the_service_or_the_documents() {
+    fn a_response_is_about_the_service_or_the_documents() {
         let check = |status, body: &'static str, expected: &str| {
-            let answer = Answer { status, body: body.into() };
-            let text = format!("{:?}", sort(&[action(0, "a", 1, None)], &answer));
+            let response = HttpResponse { status, body: body.into() };
+            let text = match classify(&[action(0, "a", 1, None)], &response) {
+                BulkOutcome::Failed(error) => format!("{:?}, {:?}", error.failure, error.reason),
+                outcome => format!("{outcome:?}"),
+            };
             assert!(text.contains(expected), "{status} {body} is {text}");
         };
         let error = r#"{"error":{"type":"x","reason":"said [secret]"},"status":400}"#;
         check(200, r#"{"items":[{"delete":{"status":200}}]}"#, "Items");
-        check(200, r#"{"items":[]}"#, "Fault(NotUnderstood");
-        check(200, "<html>", "Fault(NotUnderstood");
+        check(200, r#"{"items":[]}"#, "NotUnderstood, ");
+        check(200, "<html>", "NotUnderstood, ");
         check(413, "", "TooLarge");
         check(400, error, "Refused");
-        check(400, "<html>", "Fault(NotUnderstood, \"status 400\")");
-        check(401, error, "Fault(NotAuthorised, \"not authorised");
-        check(403, "", "Fault(NotAuthorised");
-        check(404, error, "Fault(NotUnderstood, \"status 404: x: said …\")");
-        check(429, "", "Fault(Overloaded");
-        check(503, "", "Fault(Unavailable");
+        check(400, "<html>", "NotUnderstood, \"status 400\"");
+        check(401, error, "NotAuthorised, \"not authorised");
+        check(403, "", "NotAuthorised, ");
+        check(404, error, "NotUnderstood, \"status 404: x: said …\"");
+        check(429, "", "Overloaded, ");
+        check(503, "", "Unavailable, ");
     }
 }

@@ -1,10 +1,11 @@
-//! Elasticsearch's nodes behind one door: a request goes to a node in good health, its answer is a
-//! status and bytes.
+//! The HTTP client for Elasticsearch's nodes: sends a request to a healthy node, and returns the
+//! status and the body of its response.
 //!
-//! The only file that names the `elasticsearch` crate, and it uses it as a transport: ready-made
-//! bytes, one transport per node, no sniffing (its sniffer dies of the first failure). A node that
-//! does not answer is left alone for a while. Not here: retries (`schedule`) and what an answer
-//! means.
+//! This is the only file that names the `elasticsearch` crate. The crate serves as a transport of
+//! encoded bytes: one transport per node, without sniffing (its sniffer ends at the first failure).
+//! A node that does not respond gets no requests for a while.
+//!
+//! Not here: retries (`dispatch`) and the meaning of a response.
 
 use std::error::Error as _;
 use std::io::Write as _;
@@ -24,16 +25,16 @@ use flate2::write::GzEncoder;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::verdict::ServiceFailure;
+use super::verdict::{ServiceError, ServiceFailure};
 use crate::config::{Authentication, Elasticsearch};
 
-/// How long a node that failed is left alone.
+/// The time without requests to a node that failed.
 const REST: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
 
-/// Compressing more than this takes longer than handing it to another thread.
+/// A larger body is compressed on another thread.
 const COMPRESSED_HERE_MAX: usize = 64 * 1024;
 
-/// What a request asks for.
+/// The HTTP method of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     Get,
@@ -42,14 +43,14 @@ pub enum Verb {
     Delete,
 }
 
-/// What Elasticsearch said.
+/// A response of any status.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: u16,
     pub body: Bytes,
 }
 
-impl Answer {
+impl HttpResponse {
     /// 2xx.
     #[must_use]
     pub fn is_success(&self) -> bool {
@@ -57,7 +58,7 @@ impl Answer {
     }
 }
 
-/// The settings do not make a client.
+/// The settings are not valid for a client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error("no Elasticsearch node is configured; set ELASTICSEARCH_URL")]
@@ -70,18 +71,18 @@ pub enum ClientError {
     Build { node: String, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
-/// No whole answer came.
+/// No complete response arrived.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer from {node}: {reason}")]
-pub struct NoAnswer {
+pub struct NoResponse {
     pub node: String,
     /// [`ServiceFailure::Timeout`] or [`ServiceFailure::Connection`].
     pub failure: ServiceFailure,
-    /// The innermost causes, without credentials: they are never part of a node's URL.
+    /// The causes. A node's URL contains no credentials.
     pub reason: String,
 }
 
-/// See the module's documentation.
+/// A client for one cluster. Requests go to its nodes in turn.
 #[derive(Debug)]
 pub struct Client {
     nodes: Vec<Node>,
@@ -94,21 +95,27 @@ pub struct Client {
 struct Node {
     name: String,
     transport: Transport,
-    health: Mutex<Health>,
+    health: Mutex<NodeHealth>,
 }
 
 #[derive(Debug, Default)]
-struct Health {
+struct NodeHealth {
     failures: u32,
     resting_until: Option<Instant>,
 }
 
+impl From<NoResponse> for ServiceError {
+    fn from(error: NoResponse) -> Self {
+        Self { failure: error.failure, reason: error.to_string() }
+    }
+}
+
 impl Client {
-    /// Makes the client; connects to nothing.
+    /// Creates the client without connecting.
     ///
     /// # Errors
     ///
-    /// When there is no node, or the certificate or the API key cannot be used.
+    /// There is no node, or the certificate or the API key is not valid.
     pub fn new(settings: &Elasticsearch) -> Result<Self, ClientError> {
         if settings.nodes.is_empty() {
             return Err(ClientError::NoNode);
@@ -120,32 +127,7 @@ impl Client {
             })?),
             None => None,
         };
-        let node = |url: &url::Url| {
-            let name = format!(
-                "{}://{}:{}",
-                url.scheme(),
-                url.host_str().unwrap_or("?"),
-                url.port_or_known_default().unwrap_or(9200)
-            );
-            let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url.clone()))
-                .disable_proxy()
-                .enable_meta_header(false)
-                .timeout(settings.request_timeout);
-            if let Some(credentials) = credentials(&settings.authentication)? {
-                builder = builder.auth(credentials);
-            }
-            if let (Some(pem), Some(path)) = (&authority, &settings.certificate_authority) {
-                let certificate = Certificate::from_pem(pem).map_err(|source| {
-                    ClientError::Certificate { path: path.clone(), source: source.into() }
-                })?;
-                builder = builder.cert_validation(CertificateValidation::Full(certificate));
-            }
-            let transport = builder.build().map_err(|source| ClientError::Build {
-                node: name.clone(),
-                source: source.into(),
-            })?;
-            Ok(Node { name, transport, health: Mutex::default() })
-        };
+        let node = |url| Node::new(url, settings, authority.as_deref());
         Ok(Self {
             nodes: settings.nodes.iter().map(node).collect::<Result<_, _>>()?,
             next: AtomicUsize::new(0),
@@ -154,7 +136,7 @@ impl Client {
         })
     }
 
-    /// The time that one request may take.
+    /// The timeout of a request.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -164,13 +146,13 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When no whole answer comes; an answer of any status is an answer.
+    /// No complete response arrived. A response with an error status is no error.
     pub async fn send(
         &self,
         verb: Verb,
         path: &str,
         body: Option<&serde_json::Value>,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> Result<HttpResponse, NoResponse> {
         let body = body.map(|json| Bytes::from(json.to_string()));
         self.send_bytes(verb, path, HeaderMap::new(), body).await
     }
@@ -180,7 +162,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`Client::send`].
-    pub async fn send_bulk(&self, path: &str, body: Bytes) -> Result<Answer, NoAnswer> {
+    pub async fn send_bulk(&self, path: &str, body: Bytes) -> Result<HttpResponse, NoResponse> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         let body = if self.gzip {
@@ -198,7 +180,7 @@ impl Client {
         path: &str,
         headers: HeaderMap,
         body: Option<Bytes>,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> Result<HttpResponse, NoResponse> {
         let node = self.choose();
         let method = match verb {
             Verb::Get => Method::Get,
@@ -207,27 +189,27 @@ impl Client {
             Verb::Delete => Method::Delete,
         };
         let request = node.transport.send(method, path, headers, None::<&()>, body, None);
-        let answer = match request.await {
+        let response = match request.await {
             Ok(response) => {
                 let status = response.status_code().as_u16();
-                response.bytes().await.map(|body| Answer { status, body })
+                response.bytes().await.map(|body| HttpResponse { status, body })
             }
             Err(error) => Err(error),
         };
-        match answer {
-            Ok(answer) => {
-                // A proxy speaks for a dead node with these, a node for itself while it has no master.
-                node.answered(!matches!(answer.status, 502..=504));
-                Ok(answer)
+        match response {
+            Ok(response) => {
+                // A proxy responds so for a node that is down, a node while it has no master.
+                node.record(!matches!(response.status, 502..=504));
+                Ok(response)
             }
             Err(error) => {
-                node.answered(false);
-                Err(no_answer(&node.name, &error))
+                node.record(false);
+                Err(no_response(&node.name, &error))
             }
         }
     }
 
-    /// Round robin among the nodes that are well; if none is, the one that has rested longest.
+    /// Round robin among the healthy nodes; without any, the node of which the wait ends first.
     fn choose(&self) -> &Node {
         let now = Instant::now();
         let start = self.next.fetch_add(1, Ordering::Relaxed);
@@ -239,14 +221,45 @@ impl Client {
 }
 
 impl Node {
+    fn new(
+        url: &url::Url,
+        settings: &Elasticsearch,
+        authority: Option<&[u8]>,
+    ) -> Result<Self, ClientError> {
+        let name = format!(
+            "{}://{}:{}",
+            url.scheme(),
+            url.host_str().unwrap_or("?"),
+            url.port_or_known_default().unwrap_or(9200)
+        );
+        let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url.clone()))
+            .disable_proxy()
+            .enable_meta_header(false)
+            .timeout(settings.request_timeout);
+        if let Some(credentials) = credentials(&settings.authentication)? {
+            builder = builder.auth(credentials);
+        }
+        if let (Some(pem), Some(path)) = (authority, &settings.certificate_authority) {
+            let certificate = Certificate::from_pem(pem).map_err(|source| {
+                ClientError::Certificate { path: path.clone(), source: source.into() }
+            })?;
+            builder = builder.cert_validation(CertificateValidation::Full(certificate));
+        }
+        let transport = builder
+            .build()
+            .map_err(|source| ClientError::Build { node: name.clone(), source: source.into() })?;
+        Ok(Self { name, transport, health: Mutex::default() })
+    }
+
     fn resting_until(&self) -> Option<Instant> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).resting_until
     }
 
-    fn answered(&self, well: bool) {
+    /// Records whether the node was healthy at its last request.
+    fn record(&self, healthy: bool) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        if well {
-            *health = Health::default();
+        if healthy {
+            *health = NodeHealth::default();
         } else {
             health.failures = health.failures.saturating_add(1);
             let rest = REST.delay(health.failures, fastrand::f64());
@@ -265,7 +278,7 @@ fn credentials(authentication: &Authentication) -> Result<Option<Credentials>, C
             if !key.0.bytes().all(|b| b.is_ascii_graphic()) {
                 return Err(ClientError::ApiKey);
             }
-            // `id:key` as the API's answer has it, or already encoded.
+            // `id:key` as in the API's response, or already encoded.
             Ok(Some(match key.0.split_once(':') {
                 Some((id, key)) => Credentials::ApiKey(id.to_owned(), key.to_owned()),
                 None => Credentials::EncodedApiKey(key.0.clone()),
@@ -288,7 +301,7 @@ fn gzip(body: &[u8]) -> Bytes {
     Bytes::from(encoder.finish().expect("memory takes what is written"))
 }
 
-fn no_answer(node: &str, error: &elasticsearch::Error) -> NoAnswer {
+fn no_response(node: &str, error: &elasticsearch::Error) -> NoResponse {
     let failure =
         if error.is_timeout() { ServiceFailure::Timeout } else { ServiceFailure::Connection };
     let mut reason = error.to_string();
@@ -301,5 +314,5 @@ fn no_answer(node: &str, error: &elasticsearch::Error) -> NoAnswer {
         }
         cause = inner.source();
     }
-    NoAnswer { node: node.to_owned(), failure, reason }
+    NoResponse { node: node.to_owned(), failure, reason }
 }

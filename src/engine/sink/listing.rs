@@ -1,6 +1,7 @@
-//! All ids of an index's documents, or of those with one term.
+//! Lists the ids of an index's documents, or of those that match a term.
 //!
-//! By point in time, after a refresh, in pages. Elasticsearch's API; OpenSearch has another one.
+//! The listing refreshes the index, opens a point in time, and reads it in pages. This is
+//! Elasticsearch's API; OpenSearch has another one.
 
 use std::time::Duration;
 
@@ -9,40 +10,43 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::backoff::Backoff;
-use super::client::{Answer, Client, NoAnswer, Verb};
-use super::refusal::service_failure;
+use super::client::{Client, HttpResponse, NoResponse, Verb};
+use super::service_error::service_error;
 use super::verdict::ServiceFailure;
 
 /// Ids in one page.
 const PAGE_IDS_MAX: usize = 1000;
 const RETRY: Backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(10) };
 
-/// Why a listing cannot be had.
+/// Elasticsearch refuses the listing.
 #[derive(Debug, thiserror::Error)]
 pub enum ListingError {
     #[error("could not list the documents of {index}: {reason}")]
     Refused { index: String, reason: String },
 }
 
-enum Fault {
-    Passing,
-    /// Whoever asked does not want the rest.
-    Unwanted,
-    Lasting(String),
+/// Why a listing ended early.
+enum ListingFailure {
+    /// The service failed; the listing is repeated.
+    Transient,
+    /// The receiver of the pages was dropped.
+    Cancelled,
+    /// Elasticsearch refuses the listing.
+    Permanent(String),
 }
 
-impl From<NoAnswer> for Fault {
-    fn from(_: NoAnswer) -> Self {
-        Self::Passing
+impl From<NoResponse> for ListingFailure {
+    fn from(_: NoResponse) -> Self {
+        Self::Transient
     }
 }
 
-/// Sends the ids to `pages` and drops it at the end. Waits out what is wrong with the service: the
-/// listing then begins anew, so an id can come more than once.
+/// Sends the ids to `pages` and drops it at the end. After a failure of the service the listing
+/// starts again, so an id can be sent more than once.
 ///
 /// # Errors
 ///
-/// When Elasticsearch refuses the listing itself.
+/// Elasticsearch refuses the listing.
 pub async fn list(
     client: &Client,
     index: &str,
@@ -56,11 +60,11 @@ pub async fn list(
     let mut attempts = 0;
     loop {
         match once(client, index, &query, &pages).await {
-            Ok(()) | Err(Fault::Unwanted) => return Ok(()),
-            Err(Fault::Lasting(reason)) => {
+            Ok(()) | Err(ListingFailure::Cancelled) => return Ok(()),
+            Err(ListingFailure::Permanent(reason)) => {
                 return Err(ListingError::Refused { index: index.to_owned(), reason });
             }
-            Err(Fault::Passing) => {
+            Err(ListingFailure::Transient) => {
                 attempts += 1;
                 tokio::time::sleep(RETRY.delay(attempts, fastrand::f64())).await;
             }
@@ -73,16 +77,17 @@ async fn once(
     index: &str,
     query: &Value,
     pages: &mpsc::Sender<Vec<String>>,
-) -> Result<(), Fault> {
+) -> Result<(), ListingFailure> {
     #[derive(Deserialize)]
-    struct Opened {
+    struct PointInTime {
         id: String,
     }
     expect(client.send(Verb::Post, &format!("/{index}/_refresh"), None).await?)?;
     let path = format!("/{index}/_pit?keep_alive=5m");
-    let Opened { id: mut point } = read(&expect(client.send(Verb::Post, &path, None).await?)?)?;
+    let PointInTime { id: mut point } =
+        read(&expect(client.send(Verb::Post, &path, None).await?)?)?;
     let result = walk(client, &mut point, query, pages).await;
-    // It lapses by itself if this fails.
+    // A point in time that is not closed expires.
     drop(client.send(Verb::Delete, "/_pit", Some(&json!({ "id": point }))).await);
     result
 }
@@ -92,7 +97,7 @@ async fn walk(
     point: &mut String,
     query: &Value,
     pages: &mpsc::Sender<Vec<String>>,
-) -> Result<(), Fault> {
+) -> Result<(), ListingFailure> {
     const PATH: &str =
         "/_search?filter_path=pit_id,timed_out,_shards.failed,hits.hits._id,hits.hits.sort";
     let mut after: Option<Value> = None;
@@ -104,9 +109,10 @@ async fn walk(
         if let Some(after) = after.take() {
             search["search_after"] = after;
         }
-        let found: Found = read(&expect(client.send(Verb::Post, PATH, Some(&search)).await?)?)?;
+        let found: SearchResponse =
+            read(&expect(client.send(Verb::Post, PATH, Some(&search)).await?)?)?;
         if found.timed_out || found.shards.failed > 0 {
-            return Err(Fault::Passing);
+            return Err(ListingFailure::Transient);
         }
         if let Some(id) = found.pit_id {
             *point = id;
@@ -115,7 +121,7 @@ async fn walk(
         let whole = found.hits.hits.len() == PAGE_IDS_MAX;
         after = Some(last.sort.clone());
         let ids = found.hits.hits.into_iter().map(|hit| hit.id).collect();
-        pages.send(ids).await.map_err(|_| Fault::Unwanted)?;
+        pages.send(ids).await.map_err(|_| ListingFailure::Cancelled)?;
         if !whole {
             return Ok(());
         }
@@ -123,7 +129,7 @@ async fn walk(
 }
 
 #[derive(Deserialize)]
-struct Found {
+struct SearchResponse {
     pit_id: Option<String>,
     #[serde(default)]
     timed_out: bool,
@@ -151,19 +157,19 @@ struct Hit {
     sort: Value,
 }
 
-fn expect(answer: Answer) -> Result<Answer, Fault> {
-    if answer.is_success() {
-        return Ok(answer);
+fn expect(response: HttpResponse) -> Result<HttpResponse, ListingFailure> {
+    if response.is_success() {
+        return Ok(response);
     }
-    match service_failure(&answer) {
-        // A point in time that has lapsed is a 404, and so is an index that is not there yet.
-        (ServiceFailure::NotUnderstood, reason) if answer.status != 404 => {
-            Err(Fault::Lasting(reason))
-        }
-        _ => Err(Fault::Passing),
+    let error = service_error(&response);
+    // The status is 404 for an expired point in time, and for an index that does not exist yet.
+    if error.failure == ServiceFailure::NotUnderstood && response.status != 404 {
+        return Err(ListingFailure::Permanent(error.reason));
     }
+    Err(ListingFailure::Transient)
 }
 
-fn read<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Result<T, Fault> {
-    serde_json::from_slice(&answer.body).map_err(|error| Fault::Lasting(error.to_string()))
+fn read<T: for<'de> Deserialize<'de>>(response: &HttpResponse) -> Result<T, ListingFailure> {
+    serde_json::from_slice(&response.body)
+        .map_err(|error| ListingFailure::Permanent(error.to_string()))
 }

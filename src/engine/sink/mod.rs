@@ -1,8 +1,10 @@
-//! Actions to Elasticsearch, and batches on to the checkpoint: the loop, and nothing else.
+//! Sends actions to Elasticsearch, and settled batches to the checkpoint.
 //!
-//! [`Dispatcher`] decides, [`BulkSender`] sends; here they meet the channels and the clock. Invariants: a
-//! job is settled only by Elasticsearch's own verdict on its document or a newer state of it; one
-//! document is never twice in flight. Not here: what a document says (`document`).
+//! [`Dispatcher`] decides and [`BulkSender`] sends; the loop here connects them with the channels
+//! and the clock. Invariants: a job is settled only by Elasticsearch's verdict on its document or on
+//! a newer state of it; a document is never in flight twice.
+//!
+//! Not here: the content of a document (`document`).
 
 pub mod backoff;
 pub mod bulk;
@@ -14,7 +16,7 @@ pub mod listing;
 pub mod pending;
 pub mod ping;
 pub mod refresh;
-mod refusal;
+mod service_error;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -27,42 +29,43 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::bulk_request::{Answered, Bulk, BulkSender};
+use self::bulk_request::{Bulk, BulkOutcome, BulkSender};
 use self::client::Client;
 use self::dispatch::{Dispatch, Dispatcher};
 use self::index::Presence;
 use self::listing::ListingError;
 use self::refresh::Refresher;
-use self::state::{BulkSize, State};
-use self::verdict::ServiceFailure;
+use self::state::{BulkSize, SinkState};
+use self::verdict::ServiceError;
 use crate::ack::batch::{JobAck, PendingBatch};
 use crate::change::Lsn;
 use crate::config::{Limits, Refresh};
-use crate::engine::document::id::{Command, IndexId};
+use crate::engine::document::id::IndexId;
+use crate::engine::feed::action::SinkCommand;
 use crate::postgres::{Disposition, Recovery};
 use crate::telemetry::trace;
 
-/// Commands taken in at once.
+/// Commands received at once.
 const COMMANDS_MAX: usize = 512;
 
-/// One index as it was prepared.
+/// A prepared index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The alias that searches use, with the prefix.
+    /// The read alias, with the prefix.
     pub name: String,
-    /// Where this epoch's index actions go.
+    /// The alias for this epoch's index actions.
     pub write_alias: String,
-    /// The index itself; where deletes go.
+    /// The index itself, for deletes.
     pub concrete: String,
-    /// Versions count from here.
+    /// The base of versions.
     pub base: Lsn,
-    /// Tells the index from another of the same name.
+    /// Distinguishes the index from another one of the same name.
     pub uuid: String,
-    /// It was made just now.
+    /// The index was created by this preparation.
     pub created: bool,
 }
 
-/// Why the sink cannot go on. What is wrong with the service is none of these.
+/// The sink cannot continue. Failures of the service are none of these.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     #[error("the checkpoint does not take settled tickets any more")]
@@ -79,35 +82,35 @@ impl Recovery for SinkError {
     }
 }
 
-/// See the module's documentation.
+/// The sink and its requests in flight.
 #[derive(Debug)]
 pub struct Sink {
     sender: Arc<BulkSender>,
     dispatcher: Dispatcher,
     refresher: Refresher,
-    state: Arc<State>,
-    under_way: JoinSet<Finished>,
+    state: Arc<SinkState>,
+    in_flight: JoinSet<Completion>,
     listings: JoinSet<Result<(), ListingError>>,
 }
 
-/// What a task of the loop's brings home.
+/// The result of a request.
 #[derive(Debug)]
-enum Finished {
-    Bulk { bulk: Bulk, answered: Answered, bytes: usize },
-    Check(IndexId, Result<Presence, (ServiceFailure, String)>),
-    Ping(Result<(), (ServiceFailure, String)>),
+enum Completion {
+    Bulk { bulk: Bulk, outcome: BulkOutcome, bytes: usize },
+    Check(IndexId, Result<Presence, ServiceError>),
+    Ping(Result<(), ServiceError>),
     Refresh,
 }
 
 impl Sink {
-    /// A sink at rest. `targets` are in the order of [`IndexId`], as are the places in `state`.
+    /// An idle sink. `targets` and the indices of `state` are in the order of [`IndexId`].
     #[must_use]
     pub fn new(
         client: Arc<Client>,
         targets: Vec<Target>,
         limits: &Limits,
         refresh: Refresh,
-        state: Arc<State>,
+        state: Arc<SinkState>,
     ) -> Self {
         let names = targets.iter().map(|target| target.name.clone()).collect();
         Self {
@@ -115,114 +118,115 @@ impl Sink {
             dispatcher: Dispatcher::new(names, limits, Arc::clone(&state)),
             refresher: Refresher::new(refresh),
             state,
-            under_way: JoinSet::new(),
+            in_flight: JoinSet::new(),
             listings: JoinSet::new(),
         }
     }
 }
 
-/// Runs until the commands end and all is settled, or until `shutdown`: then what can be sent now
-/// is, and what waits for better times is left to the next run (dropped jobs stay unsettled).
+/// Runs until the commands end and every action is settled, or until `shutdown`: then actions that
+/// can be sent are, and the others are left to the next run (their jobs stay unsettled).
 ///
 /// # Errors
 ///
-/// See [`SinkError`]. A failure of Elasticsearch is waited out and shown by the [`State`].
+/// See [`SinkError`]. A failure of Elasticsearch is no error: the sink retries, and [`SinkState`]
+/// shows the failure.
 pub async fn run(
     mut sink: Sink,
-    mut commands: mpsc::Receiver<Command>,
+    mut commands: mpsc::Receiver<SinkCommand>,
     settled: mpsc::Sender<Arc<PendingBatch>>,
     mut caught_up: watch::Receiver<bool>,
     shutdown: CancellationToken,
 ) -> Result<(), SinkError> {
-    let mut taken = Vec::with_capacity(COMMANDS_MAX);
-    let mut more = true;
-    let mut follows = true;
+    let mut received = Vec::with_capacity(COMMANDS_MAX);
+    let mut commands_open = true;
+    let mut caught_up_open = true;
     loop {
         sink.dispatch(*caught_up.borrow_and_update());
-        sink.hand_over(&settled).await?;
-        if sink.is_finished(more, shutdown.is_cancelled()) {
+        sink.send_settled(&settled).await?;
+        if sink.is_finished(commands_open, shutdown.is_cancelled()) {
             return Ok(());
         }
         let due = sink.due(*caught_up.borrow());
         tokio::select! {
-            biased; // settle, send, and only then take more
-            () = shutdown.cancelled(), if more => {
-                more = false;
+            biased; // settle, send, and only then receive
+            () = shutdown.cancelled(), if commands_open => {
+                commands_open = false;
                 commands.close();
             }
-            Some(finished) = sink.under_way.join_next() => sink.absorb(finished?),
+            Some(completion) = sink.in_flight.join_next() => sink.complete(completion?),
             Some(listed) = sink.listings.join_next() => listed??,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-            count = commands.recv_many(&mut taken, COMMANDS_MAX), if more => {
-                more = count > 0;
-                taken.drain(..).for_each(|command| sink.take(command));
+            count = commands.recv_many(&mut received, COMMANDS_MAX), if commands_open => {
+                commands_open = count > 0;
+                received.drain(..).for_each(|command| sink.execute(command));
             }
-            changed = caught_up.changed(), if follows => follows = changed.is_ok(),
+            changed = caught_up.changed(), if caught_up_open => caught_up_open = changed.is_ok(),
         }
     }
 }
 
 impl Sink {
-    /// Starts all that can be done now.
+    /// Starts every request that can be sent now.
     fn dispatch(&mut self, caught_up: bool) {
         let now = Instant::now();
         while let Some(dispatch) = self.dispatcher.next(now) {
-            let sender = Arc::clone(&self.sender);
-            match dispatch {
-                Dispatch::Send(bulk) => self.under_way.spawn(async move {
-                    let batches = bulk
-                        .actions
-                        .iter()
-                        .flat_map(|action| action.jobs.iter().map(JobAck::batch));
-                    let span = trace::bulk(batches, bulk.actions.len(), bulk.attempts);
-                    let (answered, bytes) = sender.bulk(&bulk.actions).await;
-                    let known = matches!(answered, Answered::Items(_));
-                    trace::bulk_ended(&span, bytes, answered.label(), known);
-                    drop(span);
-                    Finished::Bulk { bulk, answered, bytes }
-                }),
-                Dispatch::Check(index) => self
-                    .under_way
-                    .spawn(async move { Finished::Check(index, sender.check(index).await) }),
-                Dispatch::Ping => self.under_way.spawn(async move {
-                    let found = ping::ping(sender.client()).await;
-                    let found = found.map_err(|error| (error.failure(), error.to_string()));
-                    Finished::Ping(found.map(drop))
-                }),
-            };
+            self.send(dispatch);
         }
         self.refresher.written(self.dispatcher.take_written());
         if let Some(indices) = self.refresher.start(now, caught_up) {
             let sender = Arc::clone(&self.sender);
             self.state.count_refresh();
-            self.under_way.spawn(async move {
+            self.in_flight.spawn(async move {
                 if let Err(error) = sender.refresh(&indices).await {
                     tracing::debug!(%error, "could not refresh");
                 }
-                Finished::Refresh
+                Completion::Refresh
             });
         }
     }
 
-    fn absorb(&mut self, finished: Finished) {
-        let now = Instant::now();
-        match finished {
-            Finished::Bulk { bulk, answered, bytes } => {
-                let documents = u32::try_from(bulk.actions.len()).unwrap_or(u32::MAX);
-                let took = now.saturating_duration_since(bulk.sent_at);
-                self.state.count_bulk(answered.label(), BulkSize { documents, bytes }, took);
-                self.dispatcher.answered(now, bulk, answered);
+    fn send(&mut self, dispatch: Dispatch) {
+        let sender = Arc::clone(&self.sender);
+        match dispatch {
+            Dispatch::Send(bulk) => {
+                self.in_flight.spawn(async move { send_bulk(&sender, bulk).await });
             }
-            Finished::Check(index, found) => self.dispatcher.checked(now, index, found),
-            Finished::Ping(found) => self.dispatcher.pinged(now, found),
-            Finished::Refresh => self.refresher.finished(),
+            Dispatch::Check(index) => {
+                self.in_flight
+                    .spawn(async move { Completion::Check(index, sender.check(index).await) });
+            }
+            Dispatch::Ping => {
+                self.in_flight.spawn(async move {
+                    let result = ping::ping(sender.client()).await;
+                    Completion::Ping(result.map(drop).map_err(|error| ServiceError {
+                        failure: error.failure(),
+                        reason: error.to_string(),
+                    }))
+                });
+            }
         }
     }
 
-    fn take(&mut self, command: Command) {
+    fn complete(&mut self, completion: Completion) {
+        let now = Instant::now();
+        match completion {
+            Completion::Bulk { bulk, outcome, bytes } => {
+                let documents = u32::try_from(bulk.actions.len()).unwrap_or(u32::MAX);
+                let took = now.saturating_duration_since(bulk.sent_at);
+                self.state.count_bulk(outcome.label(), BulkSize { documents, bytes }, took);
+                self.dispatcher.answered(now, bulk, outcome);
+            }
+            Completion::Check(index, result) => self.dispatcher.checked(now, index, result),
+            Completion::Ping(result) => self.dispatcher.pinged(now, result),
+            Completion::Refresh => self.refresher.finished(),
+        }
+    }
+
+    fn execute(&mut self, command: SinkCommand) {
         match command {
-            Command::Act(action) => self.dispatcher.push(action),
-            Command::Enumerate { index, filter, pages } => {
+            SinkCommand::Act(action) => self.dispatcher.push(action),
+            SinkCommand::Enumerate { index, filter, pages } => {
                 let sender = Arc::clone(&self.sender);
                 self.listings.spawn(async move {
                     listing::list(sender.client(), &sender.target(index).concrete, filter, pages)
@@ -232,7 +236,7 @@ impl Sink {
         }
     }
 
-    async fn hand_over(
+    async fn send_settled(
         &mut self,
         settled: &mpsc::Sender<Arc<PendingBatch>>,
     ) -> Result<(), SinkError> {
@@ -246,10 +250,21 @@ impl Sink {
         [self.dispatcher.due(), self.refresher.due(caught_up)].into_iter().flatten().min()
     }
 
-    fn is_finished(&self, more: bool, stopping: bool) -> bool {
+    fn is_finished(&self, commands_open: bool, stopping: bool) -> bool {
         if stopping {
-            return !more && self.dispatcher.is_stuck();
+            return !commands_open && self.dispatcher.is_blocked();
         }
-        !more && self.dispatcher.is_empty() && self.listings.is_empty()
+        !commands_open && self.dispatcher.is_empty() && self.listings.is_empty()
     }
+}
+
+/// Sends a bulk request within its span of the trace.
+async fn send_bulk(sender: &BulkSender, bulk: Bulk) -> Completion {
+    let jobs = bulk.actions.iter().flat_map(|action| action.jobs.iter().map(JobAck::batch));
+    let span = trace::bulk(jobs, bulk.actions.len(), bulk.attempts);
+    let (outcome, bytes) = sender.bulk(&bulk.actions).await;
+    let known = matches!(outcome, BulkOutcome::Items(_));
+    trace::bulk_ended(&span, bytes, outcome.label(), known);
+    drop(span);
+    Completion::Bulk { bulk, outcome, bytes }
 }

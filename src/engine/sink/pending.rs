@@ -1,8 +1,10 @@
-//! Which documents are ready to be sent, and which must wait for their own verdict.
+//! The actions without a verdict: ready to be sent, or waiting for an earlier action's verdict.
+//! Pure.
 //!
-//! One document is never twice in flight: while it is, later actions on it wait and collapse into
-//! one (the last body, the highest version, all jobs and rooms). So do actions that are not yet
-//! sent. Actions of different documents may overtake each other. Pure.
+//! A document is never in flight twice: while it is in flight, later actions on it wait and
+//! collapse into one (the last body, the highest version, all jobs and permits). Actions that are
+//! not sent yet collapse too. Actions on different documents may be sent in another order than
+//! they arrived.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
@@ -11,27 +13,29 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::bulk::wire_size;
-use crate::engine::document::id::{Action, DocumentId, IndexId};
+use crate::engine::document::id::{DocumentId, IndexId};
+use crate::engine::feed::action::Action;
 
-/// Every action between its arrival and its verdict, but for the bodies in flight.
+/// Every action between its arrival and its verdict, except the bodies in flight.
 #[derive(Debug)]
 pub struct PendingActions {
-    documents: HashMap<DocumentId, Place>,
-    lanes: Vec<Lane>,
+    documents: HashMap<DocumentId, DocumentState>,
+    /// By index.
+    queues: Vec<ReadyQueue>,
 }
 
-/// Where a document's newest action is.
+/// The state of a document that has an action without a verdict.
 #[derive(Debug)]
-enum Place {
-    /// In its lane, under this number.
+enum DocumentState {
+    /// Its action is in the queue of its index, under this number.
     Ready(u64),
-    /// In flight, with what has come since.
-    Sent(Option<Box<Action>>),
+    /// Its action is in flight; later actions have collapsed into this one.
+    InFlight(Option<Box<Action>>),
 }
 
-/// The ready actions of one index. Numbers count up for ever; the front's is `first`.
+/// The ready actions of one index, numbered in order of arrival; `first` is the front's number.
 #[derive(Debug, Default)]
-struct Lane {
+struct ReadyQueue {
     ready: VecDeque<Action>,
     first: u64,
 }
@@ -39,8 +43,8 @@ struct Lane {
 impl PendingActions {
     #[must_use]
     pub fn new(index_count: usize) -> Self {
-        let lanes = std::iter::repeat_with(Lane::default).take(index_count).collect();
-        Self { documents: HashMap::default(), lanes }
+        let queues = std::iter::repeat_with(ReadyQueue::default).take(index_count).collect();
+        Self { documents: HashMap::default(), queues }
     }
 
     /// Documents without a verdict.
@@ -54,82 +58,85 @@ impl PendingActions {
         self.documents.is_empty()
     }
 
-    /// Actions ready in one index's lane.
+    /// Ready actions of one index.
     #[must_use]
     pub fn ready(&self, index: IndexId) -> usize {
-        self.lanes[usize::from(index.0)].ready.len()
+        self.queues[usize::from(index.0)].ready.len()
     }
 
-    /// Takes in an action that is not older than any before it on the same document.
+    /// Adds an action, which must not be older than any before it on the same document.
     pub fn push(&mut self, action: Action) {
-        let lane = &mut self.lanes[usize::from(action.document.index.0)];
+        let queue = &mut self.queues[usize::from(action.document.index.0)];
         match self.documents.entry(action.document.clone()) {
             Entry::Vacant(entry) => {
-                entry.insert(Place::Ready(lane.push(action)));
+                entry.insert(DocumentState::Ready(queue.push(action)));
             }
             Entry::Occupied(mut entry) => match entry.get_mut() {
-                Place::Ready(number) => lane.collapse(*number, action),
-                Place::Sent(Some(held)) => collapse(held, action),
-                Place::Sent(held @ None) => *held = Some(Box::new(action)),
+                DocumentState::Ready(number) => queue.collapse(*number, action),
+                DocumentState::InFlight(Some(later)) => collapse(later, action),
+                DocumentState::InFlight(later @ None) => *later = Some(Box::new(action)),
             },
         }
     }
 
     /// Moves ready actions of one index into `bulk`, oldest first, until the bulk has
     /// `actions_max` or would pass `bytes_max`; one action always fits an empty bulk.
-    pub fn take(&mut self, index: IndexId, bulk: &mut Vec<Action>, room: &mut Room) {
-        let lane = &mut self.lanes[usize::from(index.0)];
-        while let Some(front) = lane.ready.front() {
-            if !room.fits(wire_size(front), bulk.is_empty()) {
+    pub fn take(&mut self, index: IndexId, bulk: &mut Vec<Action>, capacity: &mut BulkCapacity) {
+        let queue = &mut self.queues[usize::from(index.0)];
+        while let Some(front) = queue.ready.front() {
+            if !capacity.reserve(wire_size(front), bulk.is_empty()) {
                 return;
             }
-            let action = lane.pop().expect("the lane has a front");
-            let place = self.documents.get_mut(&action.document).expect("what is ready is known");
-            *place = Place::Sent(None);
+            let action = queue.pop().expect("the queue has a front");
+            let state = self.documents.get_mut(&action.document);
+            *state.expect("each ready document has a state") = DocumentState::InFlight(None);
             bulk.push(action);
         }
     }
 
-    /// The document has its verdict: what has come since is ready now.
+    /// Ends the flight of a document that has its verdict: a later action becomes ready.
     pub fn release(&mut self, document: &DocumentId) {
-        let Some(Place::Sent(held)) = self.documents.get_mut(document) else {
-            unreachable!("a verdict is on something in flight")
+        let Some(DocumentState::InFlight(later)) = self.documents.get_mut(document) else {
+            unreachable!("a verdict is on a document in flight")
         };
-        if let Some(action) = held.take() {
-            let lane = &mut self.lanes[usize::from(document.index.0)];
-            self.documents.insert(document.clone(), Place::Ready(lane.push(*action)));
+        if let Some(action) = later.take() {
+            let queue = &mut self.queues[usize::from(document.index.0)];
+            let number = queue.push(*action);
+            self.documents.insert(document.clone(), DocumentState::Ready(number));
         } else {
             self.documents.remove(document);
         }
     }
 
-    /// An action comes back unsettled: it is ready again, together with what has come since.
-    pub fn give_back(&mut self, mut action: Action) {
-        self.absorb(&mut action);
-        let lane = &mut self.lanes[usize::from(action.document.index.0)];
+    /// Makes an action without a verdict ready again, collapsed with a later one.
+    pub fn requeue(&mut self, mut action: Action) {
+        self.merge_later(&mut action);
+        let queue = &mut self.queues[usize::from(action.document.index.0)];
         let document = action.document.clone();
-        self.documents.insert(document, Place::Ready(lane.push(action)));
+        let number = queue.push(action);
+        self.documents.insert(document, DocumentState::Ready(number));
     }
 
-    /// Before an action is sent again: what has come since joins it.
-    pub fn absorb(&mut self, action: &mut Action) {
-        if let Some(Place::Sent(held)) = self.documents.get_mut(&action.document)
-            && let Some(later) = held.take()
+    /// Collapses a later action into one that is about to be sent again.
+    pub fn merge_later(&mut self, action: &mut Action) {
+        if let Some(DocumentState::InFlight(later)) = self.documents.get_mut(&action.document)
+            && let Some(later) = later.take()
         {
             collapse(action, *later);
         }
     }
 }
 
-/// What a bulk has left to take.
+/// What a bulk request can still hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct BulkCapacity {
     pub actions: usize,
     pub bytes: usize,
 }
 
-impl Room {
-    fn fits(&mut self, size: usize, first: bool) -> bool {
+impl BulkCapacity {
+    /// Reserves space for an action; false if it does not fit. The first action always fits.
+    fn reserve(&mut self, size: usize, first: bool) -> bool {
         if !first && (self.actions == 0 || self.bytes < size) {
             return false;
         }
@@ -139,7 +146,7 @@ impl Room {
     }
 }
 
-impl Lane {
+impl ReadyQueue {
     fn push(&mut self, action: Action) -> u64 {
         self.ready.push_back(action);
         let behind = self.ready.len() - 1;
@@ -153,12 +160,12 @@ impl Lane {
     }
 
     fn collapse(&mut self, number: u64, later: Action) {
-        let at = usize::try_from(number - self.first).expect("a lane's length is a usize");
+        let at = usize::try_from(number - self.first).expect("a queue's length is a usize");
         collapse(&mut self.ready[at], later);
     }
 }
 
-/// The earlier action becomes the later one, and answers for both.
+/// Replaces the earlier action by the later one, which settles the jobs of both.
 fn collapse(action: &mut Action, later: Action) {
     debug_assert_eq!(action.document, later.document, "one document collapses");
     action.body = later.body;
@@ -179,13 +186,13 @@ mod tests {
     use super::*;
     use crate::engine::sink::testing::action;
 
-    const ALL: Room = Room { actions: usize::MAX, bytes: usize::MAX };
+    const ALL: BulkCapacity = BulkCapacity { actions: usize::MAX, bytes: usize::MAX };
 
-    fn take(batch: &mut PendingActions, mut room: Room) -> Vec<Action> {
+    fn take(batch: &mut PendingActions, mut capacity: BulkCapacity) -> Vec<Action> {
         let mut bulk = Vec::new();
-        for index in 0..batch.lanes.len() {
+        for index in 0..batch.queues.len() {
             let index = IndexId(u16::try_from(index).unwrap());
-            batch.take(index, &mut bulk, &mut room);
+            batch.take(index, &mut bulk, &mut capacity);
         }
         bulk
     }
@@ -232,12 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_meets_what_has_come_since() {
+    fn a_requeued_action_collapses_with_a_later_one() {
         let mut batch = PendingActions::new(1);
         batch.push(action(0, "a", 5, Some("5")));
         let mut sent = take(&mut batch, ALL);
         batch.push(action(0, "a", 4, None));
-        batch.give_back(sent.remove(0));
+        batch.requeue(sent.remove(0));
         assert_eq!(print(&take(&mut batch, ALL)), "0/a@5=-x2");
         batch.release(&action(0, "a", 0, None).document);
         assert!(batch.is_empty());
@@ -250,27 +257,27 @@ mod tests {
             batch.push(action(0, id, 1, Some(&"x".repeat(1000))));
         }
         batch.push(action(1, "d", 1, None));
-        let sent = take(&mut batch, Room { actions: 2, bytes: usize::MAX });
+        let sent = take(&mut batch, BulkCapacity { actions: 2, bytes: usize::MAX });
         assert_eq!(sent.len(), 2);
         for action in sent {
-            batch.give_back(action);
+            batch.requeue(action);
         }
         assert_eq!(batch.ready(IndexId(0)), 3);
-        assert_eq!(take(&mut batch, Room { actions: 9, bytes: 1 }).len(), 1);
+        assert_eq!(take(&mut batch, BulkCapacity { actions: 9, bytes: 1 }).len(), 1);
         assert_eq!(take(&mut batch, ALL).len(), 3);
     }
 
     #[test]
-    fn rooms_are_kept_until_the_verdict() {
-        let rooms = Arc::new(Semaphore::new(10));
+    fn permits_are_held_until_the_verdict() {
+        let permits = Arc::new(Semaphore::new(10));
         let mut batch = PendingActions::new(1);
         for version in 1..=3 {
-            let room = Arc::clone(&rooms).try_acquire_many_owned(2).unwrap();
+            let room = Arc::clone(&permits).try_acquire_many_owned(2).unwrap();
             batch.push(Action { room: Some(room), ..action(0, "a", version, None) });
         }
         let sent = take(&mut batch, ALL);
-        assert_eq!(rooms.available_permits(), 4);
+        assert_eq!(permits.available_permits(), 4);
         drop(sent);
-        assert_eq!(rooms.available_permits(), 10);
+        assert_eq!(permits.available_permits(), 10);
     }
 }

@@ -1,33 +1,33 @@
-//! Who is at the other end, and may walferry work with it?
+//! Checks the product, the version and the health of the cluster.
 //!
 //! Not here: the indices (`index`).
 
 use serde::Deserialize;
 
-use super::client::{Client, NoAnswer, Verb};
-use super::refusal::service_failure;
-use super::verdict::ServiceFailure;
+use super::client::{Client, NoResponse, Verb};
+use super::service_error::service_error;
+use super::verdict::{ServiceError, ServiceFailure};
 use crate::postgres::{Disposition, Recovery};
 
-/// The oldest Elasticsearch that is worked with.
+/// The oldest supported version of Elasticsearch.
 const VERSION_MIN: u32 = 8;
-/// The oldest OpenSearch.
+/// The oldest supported version of OpenSearch.
 const OPENSEARCH_VERSION_MIN: u32 = 2;
 
-/// What the cluster says of itself.
+/// The cluster's name, version and health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ping {
     pub version: String,
     pub cluster_name: String,
-    /// `green` or `yellow`; `unknown` where walferry may not ask.
+    /// `green` or `yellow`; `unknown` without the privilege to read it.
     pub status: String,
 }
 
-/// Why the cluster cannot be used now, or ever.
+/// The cluster cannot be used, at present or at all.
 #[derive(Debug, thiserror::Error)]
 pub enum PingError {
     #[error("Elasticsearch does not answer")]
-    NoAnswer(#[from] NoAnswer),
+    NoResponse(#[from] NoResponse),
     #[error("Elasticsearch is not ready: {reason}")]
     NotReady { reason: String },
     #[error(
@@ -52,7 +52,7 @@ pub enum PingError {
 impl Recovery for PingError {
     fn disposition(&self) -> Disposition {
         match self {
-            Self::NoAnswer(_) | Self::NotReady { .. } | Self::Red { .. } => Disposition::Retry,
+            Self::NoResponse(_) | Self::NotReady { .. } | Self::Red { .. } => Disposition::Retry,
             Self::NotAuthorised { .. } | Self::NotElasticsearch { .. } | Self::TooOld { .. } => {
                 Disposition::Operator
             }
@@ -61,11 +61,11 @@ impl Recovery for PingError {
 }
 
 impl PingError {
-    /// As the sink's state has it.
+    /// The failure as the sink's state shows it.
     #[must_use]
     pub fn failure(&self) -> ServiceFailure {
         match self {
-            Self::NoAnswer(error) => error.failure,
+            Self::NoResponse(error) => error.failure,
             Self::NotReady { .. } | Self::Red { .. } => ServiceFailure::Unavailable,
             Self::NotAuthorised { .. } => ServiceFailure::NotAuthorised,
             Self::NotElasticsearch { .. } | Self::TooOld { .. } => ServiceFailure::NotUnderstood,
@@ -73,23 +73,23 @@ impl PingError {
     }
 }
 
-/// Asks for name, version and health.
+/// Requests name, version and health.
 ///
 /// # Errors
 ///
-/// When there is nobody, or somebody who cannot be worked with; see [`PingError`].
+/// See [`PingError`].
 pub async fn ping(client: &Client) -> Result<Ping, PingError> {
     #[derive(Deserialize)]
-    struct Health {
+    struct ClusterHealth {
         status: String,
     }
     let (version, cluster_name) = identify(client).await?;
     let path = "/_cluster/health?filter_path=status";
-    let answer = client.send(Verb::Get, path, None).await?;
-    let status = match serde_json::from_slice::<Health>(&answer.body) {
-        Ok(health) if answer.is_success() => health.status,
-        _ if answer.status == 403 => "unknown".to_owned(),
-        _ => return Err(PingError::NotReady { reason: service_failure(&answer).1 }),
+    let response = client.send(Verb::Get, path, None).await?;
+    let status = match serde_json::from_slice::<ClusterHealth>(&response.body) {
+        Ok(health) if response.is_success() => health.status,
+        _ if response.status == 403 => "unknown".to_owned(),
+        _ => return Err(PingError::NotReady { reason: service_error(&response).reason }),
     };
     let ping = Ping { version, cluster_name, status };
     if ping.status == "red" { Err(PingError::Red { ping }) } else { Ok(ping) }
@@ -97,19 +97,20 @@ pub async fn ping(client: &Client) -> Result<Ping, PingError> {
 
 /// Version and cluster name.
 async fn identify(client: &Client) -> Result<(String, String), PingError> {
-    let answer = client.send(Verb::Get, "/", None).await?;
-    if !answer.is_success() {
-        let (failure, reason) = service_failure(&answer);
+    let response = client.send(Verb::Get, "/", None).await?;
+    if !response.is_success() {
+        let ServiceError { failure, reason } = service_error(&response);
         return Err(match failure {
             ServiceFailure::NotAuthorised => PingError::NotAuthorised { reason },
             ServiceFailure::NotUnderstood => PingError::NotElasticsearch { reason },
             _ => PingError::NotReady { reason },
         });
     }
-    judge(&answer.body)
+    parse_root(&response.body)
 }
 
-fn judge(body: &[u8]) -> Result<(String, String), PingError> {
+/// Version and cluster name in the response to `GET /`, if the version is supported.
+fn parse_root(body: &[u8]) -> Result<(String, String), PingError> {
     #[derive(Deserialize)]
     struct Root {
         cluster_name: String,
@@ -150,11 +151,11 @@ pub async fn auto_create_advice(
 ) -> Result<Option<String>, PingError> {
     let path = "/_cluster/settings?include_defaults=true&flat_settings=true\
                 &filter_path=*.action.auto_create_index";
-    let answer = client.send(Verb::Get, path, None).await?;
-    if !answer.is_success() {
-        return Err(PingError::NotReady { reason: service_failure(&answer).1 });
+    let response = client.send(Verb::Get, path, None).await?;
+    if !response.is_success() {
+        return Err(PingError::NotReady { reason: service_error(&response).reason });
     }
-    let found: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let found: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let value = ["transient", "persistent", "defaults"]
         .iter()
         .find_map(|level| found[level]["action.auto_create_index"].as_str())
@@ -219,7 +220,7 @@ mod tests {
     #[test]
     fn only_the_search_engines_known_pass() {
         let check = |body: &str, expected: &str| {
-            let text = match judge(body.as_bytes()) {
+            let text = match parse_root(body.as_bytes()) {
                 Ok((version, cluster)) => format!("{cluster} {version}"),
                 Err(error) => error.to_string(),
             };

@@ -1,8 +1,8 @@
-//! When documents just written are made searchable.
+//! Decides when indices are refreshed, so that searches find documents just written. Pure.
 //!
-//! A request of its own rather than a bulk's `refresh=true`, so that no verdict waits for it: the
-//! refresh takes longer than the bulk. Only while caught up, at most every 50 ms, one at a time,
-//! and only indices written to. Pure.
+//! A refresh is a request of its own, not a bulk's `refresh=true`: it takes longer than the bulk,
+//! and no verdict shall wait for it. It runs only while the feed has caught up, at most every
+//! 50 ms, one at a time, and only for indices with new documents.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,47 +15,48 @@ use crate::engine::document::id::IndexId;
 /// From the start of one refresh to the start of the next.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// See the module's documentation.
+/// The indices to refresh, and the refresh in flight.
 #[derive(Debug)]
 pub struct Refresher {
     policy: Refresh,
     stale: BTreeSet<IndexId>,
     started: Option<Instant>,
-    under_way: bool,
+    in_flight: bool,
 }
 
 impl Refresher {
     #[must_use]
     pub fn new(policy: Refresh) -> Self {
-        Self { policy, stale: BTreeSet::new(), started: None, under_way: false }
+        Self { policy, stale: BTreeSet::new(), started: None, in_flight: false }
     }
 
-    /// These indices have documents that no search sees yet.
+    /// Records that these indices have documents that searches do not find yet.
     pub fn written(&mut self, indices: impl Iterator<Item = IndexId>) {
         if self.policy == Refresh::Adaptive {
             self.stale.extend(indices);
         }
     }
 
-    /// The indices to refresh now, if any; then [`Refresher::finished`] is owed.
+    /// The indices to refresh now, if any. The caller calls [`Refresher::finished`] at the end.
     pub fn start(&mut self, now: Instant, caught_up: bool) -> Option<Vec<IndexId>> {
-        let wanted = caught_up && !self.under_way && !self.stale.is_empty();
+        let wanted = caught_up && !self.in_flight && !self.stale.is_empty();
         if !wanted || self.started.is_some_and(|at| now < at + INTERVAL) {
             return None;
         }
         self.started = Some(now);
-        self.under_way = true;
+        self.in_flight = true;
         Some(std::mem::take(&mut self.stale).into_iter().collect())
     }
 
+    /// Ends the refresh in flight.
     pub fn finished(&mut self) {
-        self.under_way = false;
+        self.in_flight = false;
     }
 
-    /// When [`Refresher::start`] will have something though nothing happens.
+    /// When [`Refresher::start`] returns indices without another event.
     #[must_use]
     pub fn due(&self, caught_up: bool) -> Option<Instant> {
-        let wanted = caught_up && !self.under_way && !self.stale.is_empty();
+        let wanted = caught_up && !self.in_flight && !self.stale.is_empty();
         self.started.map(|at| at + INTERVAL).filter(|_| wanted)
     }
 }
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refresh_is_rare_single_and_never_in_catch_up() {
+    fn a_refresh_is_rare_single_and_never_during_catch_up() {
         let now = Instant::now();
         let ms = Duration::from_millis;
         let mut refresher = Refresher::new(Refresh::Adaptive);
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_index_may_see_to_it_itself() {
+    fn the_index_may_refresh_on_its_own() {
         let mut refresher = Refresher::new(Refresh::Index);
         refresher.written(std::iter::once(IndexId(0)));
         assert_eq!(refresher.start(Instant::now(), true), None);

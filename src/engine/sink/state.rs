@@ -1,6 +1,6 @@
-//! What the outside sees of the sink: is Elasticsearch there, is each index, and how much was done.
+//! The sink's published state: the status of the service and of each index, and counters.
 //!
-//! Not here: decisions. They are `schedule`'s; this is where it leaves word.
+//! Not here: the decisions (`dispatch`), which update this state.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -8,58 +8,58 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::verdict::{Outcome, ServiceFailure};
+use super::verdict::{DocumentOutcome, ServiceError, ServiceFailure};
 use crate::engine::document::id::IndexId;
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::Metrics;
 pub(super) use crate::telemetry::metrics::sink::Circuit;
 use crate::telemetry::metrics::sink::IndexState;
 
-/// Whether Elasticsearch as a whole takes requests.
+/// Whether Elasticsearch accepts requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Service {
+pub enum ServiceStatus {
     Up,
     Down {
-        /// For timers.
+        /// For computing durations.
         since: Instant,
-        /// For people.
+        /// For display.
         since_time: SystemTime,
         failure: ServiceFailure,
         reason: String,
     },
 }
 
-/// Whether one index takes documents.
+/// Whether one index accepts documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Index {
+pub enum IndexStatus {
     Open,
-    /// It refuses writes, or its shards are not there; resumes by itself.
+    /// The index refuses writes, or its shards are not available.
     Blocked {
         since_time: SystemTime,
         reason: String,
     },
-    /// The index or its write alias is gone or has been replaced; resumes when it is back as it was.
+    /// The index or its write alias was deleted or replaced.
     Missing {
         since_time: SystemTime,
         reason: String,
     },
 }
 
-/// What one bulk request carried.
+/// The size of one bulk request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BulkSize {
     pub(super) documents: u32,
     pub(super) bytes: usize,
 }
 
-/// Shared between the sink and whoever wants to know.
+/// Shared by the sink, the supervisor and the API.
 #[derive(Debug)]
-pub struct State {
-    service: watch::Sender<Service>,
-    indices: watch::Sender<Vec<Index>>,
+pub struct SinkState {
+    service: watch::Sender<ServiceStatus>,
+    indices: watch::Sender<Vec<IndexStatus>>,
     in_flight: AtomicUsize,
     waiting: AtomicUsize,
-    documents: [AtomicU64; Outcome::ALL.len()],
+    documents: [AtomicU64; DocumentOutcome::ALL.len()],
     retries: [AtomicU64; ServiceFailure::ALL.len()],
     refreshes: AtomicU64,
     /// The indices' aliases: labels.
@@ -67,22 +67,22 @@ pub struct State {
     metrics: metrics::SinkMetrics,
 }
 
-impl State {
-    /// Everything well, nothing done, nobody told.
+impl SinkState {
+    /// The initial state, with metrics of its own.
     #[must_use]
     pub fn new(index_count: usize) -> Self {
         let names = (0..index_count).map(|index| index.to_string()).collect();
-        Self::telling(names, Metrics::new().sink)
+        Self::with_metrics(names, Metrics::new().sink)
     }
 
-    /// The same, for indices of these names.
+    /// The initial state, for indices of these names.
     #[must_use]
-    pub fn telling(names: Vec<String>, metrics: metrics::SinkMetrics) -> Self {
+    pub fn with_metrics(names: Vec<String>, metrics: metrics::SinkMetrics) -> Self {
         names.iter().for_each(|name| metrics.set_index(name, IndexState::Open));
         let index_count = names.len();
         Self {
-            service: watch::Sender::new(Service::Up),
-            indices: watch::Sender::new(vec![Index::Open; index_count]),
+            service: watch::Sender::new(ServiceStatus::Up),
+            indices: watch::Sender::new(vec![IndexStatus::Open; index_count]),
             in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             documents: Default::default(),
@@ -93,19 +93,19 @@ impl State {
         }
     }
 
-    /// Follows whether Elasticsearch is there.
+    /// Follows the status of the service.
     #[must_use]
-    pub fn service(&self) -> watch::Receiver<Service> {
+    pub fn service(&self) -> watch::Receiver<ServiceStatus> {
         self.service.subscribe()
     }
 
-    /// Follows the indices, by [`IndexId`].
+    /// Follows the status of the indices, by [`IndexId`].
     #[must_use]
-    pub fn indices(&self) -> watch::Receiver<Vec<Index>> {
+    pub fn indices(&self) -> watch::Receiver<Vec<IndexStatus>> {
         self.indices.subscribe()
     }
 
-    /// Bulk requests under way.
+    /// Bulk requests in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
@@ -117,19 +117,19 @@ impl State {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Documents settled so.
+    /// Documents with this outcome.
     #[must_use]
-    pub fn documents(&self, outcome: Outcome) -> u64 {
+    pub fn documents(&self, outcome: DocumentOutcome) -> u64 {
         self.documents[outcome as usize].load(Ordering::Relaxed)
     }
 
-    /// Documents sent again, or held, for this reason.
+    /// Documents sent again, or held, after this failure.
     #[must_use]
     pub fn retries(&self, failure: ServiceFailure) -> u64 {
         self.retries[failure as usize].load(Ordering::Relaxed)
     }
 
-    /// Refreshes asked for.
+    /// Refreshes requested.
     #[must_use]
     pub fn refreshes(&self) -> u64 {
         self.refreshes.load(Ordering::Relaxed)
@@ -138,8 +138,8 @@ impl State {
     pub(super) fn up(&self) {
         self.service.send_if_modified(|service| {
             self.metrics.set_up(true);
-            let was_down = *service != Service::Up;
-            *service = Service::Up;
+            let was_down = *service != ServiceStatus::Up;
+            *service = ServiceStatus::Up;
             if was_down {
                 tracing::info!(event = "sink_up", "Elasticsearch answers again");
             }
@@ -147,12 +147,15 @@ impl State {
         });
     }
 
-    pub(super) fn down(&self, now: Instant, failure: ServiceFailure, reason: String) {
+    pub(super) fn down(&self, now: Instant, error: ServiceError) {
         self.metrics.set_up(false);
-        let (mut since, mut since_time) = (now, SystemTime::now());
+        let ServiceError { failure, reason } = error;
+        let mut since = now;
+        let mut since_time = SystemTime::now();
         self.service.send_modify(|service| {
-            if let Service::Down { since: first, since_time: first_time, .. } = service {
-                (since, since_time) = (*first, *first_time);
+            if let ServiceStatus::Down { since: first, since_time: first_time, .. } = service {
+                since = *first;
+                since_time = *first_time;
             } else {
                 tracing::warn!(
                     event = "sink_down",
@@ -160,16 +163,16 @@ impl State {
                     "Elasticsearch takes nothing; trying again"
                 );
             }
-            *service = Service::Down { since, since_time, failure, reason };
+            *service = ServiceStatus::Down { since, since_time, failure, reason };
         });
     }
 
     pub(super) fn open(&self, index: IndexId) {
         self.metrics.set_index(self.name(index), IndexState::Open);
         self.indices.send_if_modified(|indices| {
-            let slot = &mut indices[usize::from(index.0)];
-            let was_closed = *slot != Index::Open;
-            *slot = Index::Open;
+            let status = &mut indices[usize::from(index.0)];
+            let was_closed = *status != IndexStatus::Open;
+            *status = IndexStatus::Open;
             if was_closed {
                 tracing::info!(
                     event = "index_open",
@@ -185,9 +188,9 @@ impl State {
         let state = if missing { IndexState::Missing } else { IndexState::Blocked };
         self.metrics.set_index(self.name(index), state);
         self.indices.send_modify(|indices| {
-            let slot = &mut indices[usize::from(index.0)];
-            let since_time = match *slot {
-                Index::Open => {
+            let status = &mut indices[usize::from(index.0)];
+            let since_time = match *status {
+                IndexStatus::Open => {
                     tracing::warn!(
                         event = "index_closed",
                         error = reason,
@@ -195,12 +198,13 @@ impl State {
                     );
                     SystemTime::now()
                 }
-                Index::Blocked { since_time, .. } | Index::Missing { since_time, .. } => since_time,
+                IndexStatus::Blocked { since_time, .. }
+                | IndexStatus::Missing { since_time, .. } => since_time,
             };
-            *slot = if missing {
-                Index::Missing { since_time, reason }
+            *status = if missing {
+                IndexStatus::Missing { since_time, reason }
             } else {
-                Index::Blocked { since_time, reason }
+                IndexStatus::Blocked { since_time, reason }
             };
         });
     }
@@ -209,7 +213,7 @@ impl State {
         self.metrics.set_circuit(circuit);
     }
 
-    pub(super) fn count(&self, index: IndexId, outcome: Outcome, documents: u64) {
+    pub(super) fn count(&self, index: IndexId, outcome: DocumentOutcome, documents: u64) {
         if documents > 0 {
             self.documents[outcome as usize].fetch_add(documents, Ordering::Relaxed);
             self.metrics.documents(self.name(index), outcome.label(), documents);

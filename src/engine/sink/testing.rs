@@ -1,4 +1,4 @@
-//! Short words for the unit tests of this module.
+//! Targets, batches and actions for the unit tests of this module.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use super::Target;
 use crate::ack::batch::{BatchDescriptor, CreatedBetween, JobKey, PendingBatch};
 use crate::ack::job_set::JobSet;
 use crate::change::Lsn;
-use crate::engine::document::id::{Action, DocumentId, IndexId};
+use crate::engine::document::id::{DocumentId, IndexId};
+use crate::engine::feed::action::Action;
 
 pub(crate) fn target(name: &str) -> Target {
     Target {

@@ -1,8 +1,8 @@
-//! What one bulk item's answer means for its document: done, try again, wait for the index, or
-//! never.
+//! The verdict on one bulk item: settled, retried, held with its index, or refused. Pure.
 //!
-//! What went wrong with the service never fails a document. Not here: what is done about it
-//! (`schedule`). Pure.
+//! A failure of the service never fails a document.
+//!
+//! Not here: the consequences of a verdict (`dispatch`).
 
 use std::borrow::Cow;
 
@@ -11,27 +11,27 @@ use serde::Deserialize;
 /// Bytes of an error sentence kept in `error_message`.
 const SENTENCE_BYTES_MAX: usize = 500;
 
-/// What an action asked for.
+/// The operation of a bulk item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum OpType {
     Index,
     Delete,
 }
 
-/// How a document came to be settled.
+/// The outcome of a settled document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Written.
+pub enum DocumentOutcome {
+    /// The document was written.
     Indexed,
-    /// Removed, or not there to be removed.
+    /// The document was deleted, or did not exist.
     Deleted,
-    /// A newer state was there already.
+    /// The index already held a newer version.
     Superseded,
-    /// Elasticsearch refuses the document for good.
+    /// Elasticsearch refuses the document permanently.
     Refused,
 }
 
-impl Outcome {
+impl DocumentOutcome {
     pub const ALL: [Self; 4] = [Self::Indexed, Self::Deleted, Self::Superseded, Self::Refused];
 
     /// The metric label.
@@ -46,24 +46,24 @@ impl Outcome {
     }
 }
 
-/// Why something is tried again.
+/// The kind of a service failure, after which a request is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceFailure {
-    /// 429: queues or memory are full.
+    /// 429: a queue or the memory is full.
     Overloaded,
-    /// 5xx: a node or a shard is not there.
+    /// 5xx: a node or a shard is not available.
     Unavailable,
-    /// The connection was refused or broke.
+    /// The connection was refused or lost.
     Connection,
-    /// No answer within the time allowed.
+    /// No response within the timeout.
     Timeout,
     /// 401 or 403.
     NotAuthorised,
-    /// An answer that no Elasticsearch gives.
+    /// A response that is not Elasticsearch's.
     NotUnderstood,
-    /// The index takes no writes.
+    /// The index refuses writes.
     Blocked,
-    /// The index or its alias is not there.
+    /// The index or its alias does not exist.
     Missing,
 }
 
@@ -95,23 +95,30 @@ impl ServiceFailure {
     }
 }
 
-/// Elasticsearch's account of an error.
+/// A failure of the service and its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceError {
+    pub failure: ServiceFailure,
+    pub reason: String,
+}
+
+/// An error in Elasticsearch's response.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-pub struct Cause {
+pub struct ErrorCause {
     #[serde(rename = "type", default)]
     pub kind: String,
     #[serde(default)]
     pub reason: Option<String>,
     #[serde(default)]
-    pub caused_by: Option<Box<Cause>>,
+    pub caused_by: Option<Box<ErrorCause>>,
 }
 
-impl Cause {
-    /// Elasticsearch's indexing pressure: the operation alone is over the limit, so it would be
-    /// refused by an idle node too (`IndexingPressure`: `rejected execution of primary operation
+impl ErrorCause {
+    /// Elasticsearch's indexing pressure: the operation alone exceeds the limit, so an idle node
+    /// would refuse it too (`IndexingPressure`: `rejected execution of primary operation
     /// […, primary_operation_bytes=N, max_primary_bytes=M]`, and the same of `coordinating`).
     #[must_use]
-    pub fn never_fits(&self) -> bool {
+    pub fn exceeds_limit(&self) -> bool {
         let Some(reason) = &self.reason else { return false };
         let number = |name: &str| -> Option<u64> {
             let (_, rest) = reason.split_once(name)?;
@@ -126,7 +133,7 @@ impl Cause {
             })
     }
 
-    /// `type: reason (cause's type)`, without what the reason quotes of the document, and short.
+    /// `type: reason (cause's type)`, truncated, without values of the document.
     #[must_use]
     pub fn sentence(&self) -> String {
         let mut sentence = self.kind.clone();
@@ -144,51 +151,52 @@ impl Cause {
     }
 }
 
-/// What becomes of one document.
+/// The verdict on one document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Settled: never [`Outcome::Refused`].
-    Done(Outcome),
-    /// This document only, for good; the sentence says why.
+    /// Settled: never [`DocumentOutcome::Refused`].
+    Done(DocumentOutcome),
+    /// Elasticsearch refuses this document permanently; the sentence has the reason.
     Refused(String),
-    /// What was sent together is more than Elasticsearch takes at any time.
+    /// The request exceeds a limit of Elasticsearch that does not depend on its load.
     TooMuch(String),
-    /// Not its fault: send it again.
-    Retry(ServiceFailure, String),
-    /// No document of its index can be written now ([`ServiceFailure::Blocked`], [`ServiceFailure::Missing`]).
-    Stop(ServiceFailure, String),
+    /// The service failed: the document is sent again.
+    Retry(ServiceError),
+    /// The index refuses all writes ([`ServiceFailure::Blocked`], [`ServiceFailure::Missing`]).
+    Stop(ServiceError),
 }
 
 impl Verdict {
-    /// The verdict on an item answered with `status`.
+    /// The verdict on an item with this status.
     #[must_use]
-    pub fn of(kind: Kind, status: u16, cause: Option<&Cause>) -> Self {
+    pub fn of(kind: OpType, status: u16, cause: Option<&ErrorCause>) -> Self {
         let name = cause.map_or("", |c| c.kind.as_str());
-        let sentence = || cause.map_or_else(|| format!("status {status}"), Cause::sentence);
+        let sentence = || cause.map_or_else(|| format!("status {status}"), ErrorCause::sentence);
+        let failed = |failure| ServiceError { failure, reason: sentence() };
         match (status, name) {
-            (200 | 201, _) if kind == Kind::Index => Self::Done(Outcome::Indexed),
-            (200 | 201, _) => Self::Done(Outcome::Deleted),
-            (404, "") if kind == Kind::Delete => Self::Done(Outcome::Deleted),
-            (409, "" | "version_conflict_engine_exception") => Self::Done(Outcome::Superseded),
+            (200 | 201, _) if kind == OpType::Index => Self::Done(DocumentOutcome::Indexed),
+            (200 | 201, _) => Self::Done(DocumentOutcome::Deleted),
+            (404, "") if kind == OpType::Delete => Self::Done(DocumentOutcome::Deleted),
+            (409, "" | "version_conflict_engine_exception") => {
+                Self::Done(DocumentOutcome::Superseded)
+            }
             (_, "cluster_block_exception" | "index_closed_exception") | (401 | 403, _) => {
-                Self::Stop(ServiceFailure::Blocked, sentence())
+                Self::Stop(failed(ServiceFailure::Blocked))
             }
-            (_, "index_not_found_exception") => Self::Stop(ServiceFailure::Missing, sentence()),
+            (_, "index_not_found_exception") => Self::Stop(failed(ServiceFailure::Missing)),
             (400, "illegal_argument_exception") if sentence().contains("no write index") => {
-                Self::Stop(ServiceFailure::Missing, sentence())
+                Self::Stop(failed(ServiceFailure::Missing))
             }
-            (429, _) if cause.is_some_and(Cause::never_fits) => Self::TooMuch(sentence()),
-            (429, _) => Self::Retry(ServiceFailure::Overloaded, sentence()),
-            (404 | 408 | 409 | 500..=599, _) => {
-                Self::Retry(ServiceFailure::Unavailable, sentence())
-            }
+            (429, _) if cause.is_some_and(ErrorCause::exceeds_limit) => Self::TooMuch(sentence()),
+            (429, _) => Self::Retry(failed(ServiceFailure::Overloaded)),
+            (404 | 408 | 409 | 500..=599, _) => Self::Retry(failed(ServiceFailure::Unavailable)),
             _ => Self::Refused(sentence()),
         }
     }
 }
 
-/// Elasticsearch's reasons quote what they could not parse. Names of fields and indices stay
-/// (they follow one of `NAMED`), and so do positions; every other quotation goes.
+/// The reason without quotations of the document. Elasticsearch quotes what it could not parse;
+/// names of fields and indices (they follow one of `NAMED`) and positions are kept.
 fn without_values(reason: &str) -> Cow<'_, str> {
     const NAMED: [&str; 7] = [
         "failed to parse field",
@@ -213,7 +221,7 @@ fn without_values(reason: &str) -> Cow<'_, str> {
             Some(b'\'') => '\'',
             _ => '"',
         };
-        // An apostrophe inside a word is none of ours.
+        // An apostrophe within a word begins no quotation.
         let apostrophe = close == '\'' && before.ends_with(|c: char| c.is_alphanumeric());
         let length = quotation.char_indices().skip(1).find(|(_, c)| *c == close);
         let length = length.map_or(quotation.len(), |(at, c)| at + c.len_utf8());
@@ -236,9 +244,9 @@ fn without_values(reason: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn check(kind: Kind, status: u16, error: &str, expected: &Verdict) {
-        let cause =
-            (!error.is_empty()).then(|| Cause { kind: error.to_owned(), ..Cause::default() });
+    fn check(kind: OpType, status: u16, error: &str, expected: &Verdict) {
+        let cause = (!error.is_empty())
+            .then(|| ErrorCause { kind: error.to_owned(), ..ErrorCause::default() });
         assert_eq!(
             &Verdict::of(kind, status, cause.as_ref()),
             expected,
@@ -247,10 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_over_the_limit_never_fits() {
+    fn an_operation_over_the_limit_exceeds_it() {
         let fits = |reason: &str| {
             let kind = "es_rejected_execution_exception".to_owned();
-            !Cause { kind, reason: Some(reason.to_owned()), caused_by: None }.never_fits()
+            !ErrorCause { kind, reason: Some(reason.to_owned()), caused_by: None }.exceeds_limit()
         };
         assert!(fits("rejected execution of primary operation"));
         assert!(fits("[all_bytes=9, primary_operation_bytes=4, max_primary_bytes=5]"));
@@ -260,16 +268,17 @@ mod tests {
 
     #[test]
     fn each_status_has_one_meaning() {
-        use Kind::{Delete, Index};
+        use OpType::{Delete, Index};
         let done = Verdict::Done;
-        let retry = |failure, text: &str| Verdict::Retry(failure, text.to_owned());
-        let stop = |failure, text: &str| Verdict::Stop(failure, text.to_owned());
-        check(Index, 201, "", &done(Outcome::Indexed));
-        check(Index, 200, "", &done(Outcome::Indexed));
-        check(Delete, 200, "", &done(Outcome::Deleted));
-        check(Delete, 404, "", &done(Outcome::Deleted));
-        check(Index, 409, "version_conflict_engine_exception", &done(Outcome::Superseded));
-        check(Delete, 409, "version_conflict_engine_exception", &done(Outcome::Superseded));
+        let failed = |failure, text: &str| ServiceError { failure, reason: text.to_owned() };
+        let retry = |failure, text: &str| Verdict::Retry(failed(failure, text));
+        let stop = |failure, text: &str| Verdict::Stop(failed(failure, text));
+        check(Index, 201, "", &done(DocumentOutcome::Indexed));
+        check(Index, 200, "", &done(DocumentOutcome::Indexed));
+        check(Delete, 200, "", &done(DocumentOutcome::Deleted));
+        check(Delete, 404, "", &done(DocumentOutcome::Deleted));
+        check(Index, 409, "version_conflict_engine_exception", &done(DocumentOutcome::Superseded));
+        check(Delete, 409, "version_conflict_engine_exception", &done(DocumentOutcome::Superseded));
         check(Index, 404, "", &retry(ServiceFailure::Unavailable, "status 404"));
         for kind in [Index, Delete] {
             let (missing, block) = ("index_not_found_exception", "cluster_block_exception");
@@ -313,15 +322,16 @@ mod tests {
 
     #[test]
     fn an_alias_without_a_write_index_stops_the_index() {
-        let cause = Cause {
+        let cause = ErrorCause {
             kind: "illegal_argument_exception".to_owned(),
             reason: Some(
                 "no write index is defined for alias [fx-w-1]. The write index may …".to_owned(),
             ),
             caused_by: None,
         };
-        let verdict = Verdict::of(Kind::Index, 400, Some(&cause));
-        assert!(matches!(verdict, Verdict::Stop(ServiceFailure::Missing, _)), "{verdict:?}");
+        let verdict = Verdict::of(OpType::Index, 400, Some(&cause));
+        let Verdict::Stop(error) = verdict else { panic!("{verdict:?}") };
+        assert_eq!(error.failure, ServiceFailure::Missing);
     }
 
     #[test]
@@ -358,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_sentence_is_short_and_whole() {
-        let cause = Cause { kind: "é".repeat(400), ..Cause::default() };
+        let cause = ErrorCause { kind: "é".repeat(400), ..ErrorCause::default() };
         assert_eq!(cause.sentence().len(), 500);
     }
 }

@@ -1,4 +1,4 @@
-//! Reads of PostgreSQL's system catalogs: replication slots, tables and publications.
+//! Reads of PostgreSQL's system catalogs: slots, tables and publications.
 //!
 //! Not here: the catalog reads of `migrate` (`storage::schema`) and of `check`
 //! (`engine::preflight`), and the columns of streamed rows, which Relation messages define

@@ -1,11 +1,11 @@
-//! The replication slot in `pg_replication_slots`, and its comparison with the stored position.
+//! The slot as the server sees it, and whether it is still the one whose position is stored.
 //!
-//! Every statement on `pg_replication_slots` is here. A slot that was invalidated, created again
-//! or advanced by another client skips changes, and the stream does not report the gap. Therefore
-//! [`compare`] runs at each start and again after `START_REPLICATION`.
+//! Every statement on `pg_replication_slots` is here. A slot that was lost, made anew or moved by
+//! another client has a gap that nothing shows later, so [`compare`] runs at each start, and again
+//! after START_REPLICATION.
 //!
-//! Not here: the replication protocol (`engine::wal::connection`) and storing the position
-//! (`storage::position`).
+//! Not here: the replication protocol (`engine::wal::connection`), and where the stored identity is
+//! kept.
 
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Error, GenericClient};
@@ -31,13 +31,13 @@ pub struct ReplicationSlot {
     pub plugin: Option<String>,
     /// The database of a logical slot.
     pub database: Option<String>,
-    /// True if that is the database of the session.
+    /// That database is the one of the session that asked.
     pub is_of_this_database: bool,
     /// True if a session streams from the slot.
     pub is_active: bool,
     /// The process id of that session.
     pub active_pid: Option<i32>,
-    /// The position up to which the client confirmed changes; zero while the slot is created.
+    /// Zero while the slot is being created.
     pub confirmed_flush: Lsn,
     /// The oldest WAL that the slot may still need; zero if unknown.
     pub restart_lsn: Lsn,
@@ -50,7 +50,7 @@ pub struct ReplicationSlot {
     pub safe_wal_size: Option<i64>,
     /// The WAL in bytes from `restart_lsn` to the current write location.
     pub retained_bytes: u64,
-    /// The WAL in bytes from `confirmed_flush` to the current write location.
+    /// Bytes of WAL between the server's end and what is acknowledged.
     pub unconfirmed_bytes: u64,
     /// True for a slot of a standby that is synchronised from the primary. PostgreSQL 17 and
     /// later.
@@ -101,7 +101,7 @@ pub async fn inspect(client: &Client, slot: &str) -> Result<Option<ReplicationSl
     }))
 }
 
-/// The number of slots of the server.
+/// How many slots the server has.
 ///
 /// # Errors
 /// The error of the query.
@@ -135,7 +135,7 @@ pub async fn terminate_reader(client: &Client, slot: &str) -> Result<Option<i32>
     row.map(|row| row.try_get("pid")).transpose()
 }
 
-/// The cluster and the position that walferry has stored.
+/// What is stored about the slot and its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredIdentity {
     /// The unique identifier of the cluster.
@@ -148,7 +148,7 @@ pub struct StoredIdentity {
     pub acknowledged: Lsn,
 }
 
-/// Why streaming cannot continue from a slot.
+/// The slot is not, or no longer, the one whose position is stored.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SlotError {
     #[error(

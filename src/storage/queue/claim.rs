@@ -1,6 +1,6 @@
 //! The table as a feed: unfinished jobs, in the order of commit.
 //!
-//! A run begins with [`Claimer::reset_orphans`]: whatever a dead epoch left `processing` is
+//! A run begins with [`Claimer::reset_orphans`]: what a dead epoch left `processing` is
 //! `pending` again. What comes again later (a retry that is due, a job that an operator made
 //! `pending`) is found by [`Claimer::due`], rows that something else inserted by
 //! [`Claimer::without_position`].

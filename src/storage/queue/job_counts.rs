@@ -27,7 +27,7 @@ const DROP_EMPTY: &str = "delete from walferry.job_count
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// 2200-01-01, from where on days are not told apart; `walferry.job_day` has the same bounds.
+/// 2200-01-01, from where on days are counted as one; `walferry.job_day` has the same bounds.
 const DAYS_END: i64 = 84_006;
 
 /// The day of a commit time in microseconds since 1970; -1 for those outside the bounds.

@@ -27,7 +27,7 @@ const LOCK: &str = "select pg_try_advisory_lock($1) as is_ours";
 
 const UNLOCK: &str = "select pg_advisory_unlock($1)";
 
-/// Rows that move while nobody can write.
+/// Rows that move while no session can write.
 const SURVIVORS_MAX: i64 = 5_000;
 
 /// Pages whose completed jobs go in one transaction: some thousands of jobs.

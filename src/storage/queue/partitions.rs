@@ -51,7 +51,7 @@ async fn try_make(client: &Client, days_ahead: i32) -> Result<i32, tokio_postgre
     Ok(made)
 }
 
-/// Somebody else's transaction was in the way, and would be in nobody's next time.
+/// Another transaction was in the way, which has ended by the next attempt.
 pub(in crate::storage) fn waits_for_lock(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| {
         *code == SqlState::LOCK_NOT_AVAILABLE || *code == SqlState::T_R_DEADLOCK_DETECTED

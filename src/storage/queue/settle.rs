@@ -21,7 +21,7 @@ use crate::change::Micros;
 use crate::storage::lease::Lease;
 use crate::storage::leased_transaction::LeasedTransaction;
 use crate::storage::sql::{bigint, pg_lsn};
-use crate::storage::{QueueError, doing};
+use crate::storage::{QueueError, doing, position};
 
 /// Sessions that move jobs: plans are made for the actual bounds, and no part is read whole. A
 /// hash join would read every pending job for each claim.
@@ -91,6 +91,14 @@ impl Settler {
             settled: prepare(&client, SETTLED).await?,
             client,
         })
+    }
+
+    /// Stores that everything up to `lsn` is recorded ([`position::raise_recorded_end`]).
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`], [`QueueError::Database`].
+    pub async fn raise_recorded_end(&self, lsn: Lsn) -> Result<(), QueueError> {
+        position::raise_recorded_end(&self.client, self.guard.lease(), lsn).await
     }
 
     /// Gives every job of these batches its fate, moves the first load's progress on by the

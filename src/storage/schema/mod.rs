@@ -40,13 +40,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("note", include_str!("../../../migrations/0010_note.sql")),
 ];
 
-const FOUNDATION: &str = "create schema if not exists walferry;
-    revoke all on schema walferry from public;
-    create table if not exists walferry.migration (
-        version    integer primary key,
-        name       text not null,
-        applied_at timestamptz not null default now()
-    )";
+const FOUNDATION: &str = include_str!("foundation.sql");
 
 /// \"walferry\" in ASCII: one migration at a time in a database.
 const ADVISORY_LOCK: i64 = 0x7761_6c66_6572_7279;
@@ -65,7 +59,8 @@ pub struct MigrateOptions {
     /// The slot, which a take-over makes.
     pub slot: String,
     /// The role that `walferry run` connects as: it comes to own walferry's objects, and nothing
-    /// else. `None` leaves them with the role that migrates.
+    /// else. `None` leaves them with the role that migrates, or gives new ones to the role that owns
+    /// the queue since an earlier call.
     pub runtime_role: Option<String>,
 }
 
@@ -257,8 +252,12 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         take_over::finish(client, options, taken).await?;
     }
     notes::finish(client).await?;
-    if let Some(role) = &options.runtime_role {
-        report.owners_changed = rights::hand_over(client, role).await?;
+    let owner = match &options.runtime_role {
+        Some(role) => Some(role.clone()),
+        None => rights::other_owner(client).await?,
+    };
+    if let Some(role) = owner {
+        report.owners_changed = rights::hand_over(client, &role).await?;
     }
     Ok(report)
 }

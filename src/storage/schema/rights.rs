@@ -16,12 +16,23 @@ const HAND_OVER: &str = include_str!("rights_hand_over.sql");
 const MAY_CREATE: &str = "select has_schema_privilege($1::text, 'public', 'create')
     or (select rolsuper from pg_roles where rolname = current_user) as may_create";
 
+const OTHER_OWNER: &str = "select r.rolname::text as name
+    from pg_class c join pg_roles r on r.oid = c.relowner
+    where c.oid = 'public.elasticsearch_sync_queue'::regclass and r.rolname <> current_user";
+
 pub(super) async fn check_role(client: &Client, role: &str) -> Result<(), MigrateError> {
     let failed = |source| database("look for the runtime role", source);
     match client.query_opt(ROLE, &[&role]).await.map_err(failed)? {
         Some(_) => Ok(()),
         None => Err(MigrateError::NoRole(quoted(role))),
     }
+}
+
+/// The role that owns the queue, if it is not the one that migrates.
+pub(super) async fn other_owner(client: &Client) -> Result<Option<String>, MigrateError> {
+    let failed = |source| database("look for the owner of the queue", source);
+    let row = client.query_opt(OTHER_OWNER, &[]).await.map_err(failed)?;
+    row.map(|row| row.try_get("name").map_err(failed)).transpose()
 }
 
 /// Makes `role` the owner of all that walferry made. Returns what changed hands.

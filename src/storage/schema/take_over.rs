@@ -1,12 +1,12 @@
 //! Takes the original system's queue over, so that no change ends with two jobs or with none.
 //!
 //! The order is the promise:
-//! 1. publication and replica identities (`publication`), then the slot: whatever commits from
-//!    then on is on the stream. The triggers still write, so each change is told of twice.
+//! 1. publication and replica identities (`publication`), then the slot: every change that commits
+//!    from then on is on the stream. The triggers still write, so each change comes twice.
 //! 2. One transaction, the *cut*: no writer of the tables is left, the triggers are put out of
 //!    action, D is the insert LSN of that moment. A writer's commit record precedes the release of
-//!    its locks, so what the triggers wrote for committed below D, and what nobody wrote for
-//!    commits above. The recorder starts from D: what the stream tells again is dropped.
+//!    its locks, so changes that the triggers recorded committed below D, and later ones commit
+//!    above. The recorder starts from D: what the stream tells again is dropped.
 //!    The new table stands in place of the old, with every job that is not completed in it.
 //! 3. Completed jobs follow in batches, each row always in one of the two tables, and what is
 //!    left of the original system is dropped. Nobody acts on a completed job, so writers need not
@@ -37,7 +37,7 @@ const BEGIN: &str = "begin isolation level read committed; set local statement_t
 /// in a circle with a writer it is the take-over that gives way.
 const PATIENCE: &str = "set local lock_timeout = '200ms'";
 
-/// Autovacuum gives way only to who has waited for longer than that, so every tenth attempt does.
+/// Autovacuum gives way only to a session that has waited for longer, so every tenth attempt does.
 const LONG_PATIENCE: &str = "set local lock_timeout = '1500ms'";
 const LONG_EVERY: u32 = 10;
 
@@ -61,8 +61,8 @@ const PUT_ASIDE: &str = include_str!("take_over_put_aside.sql");
 const SEQUENCE: &str = include_str!("take_over_number.sql");
 
 /// Between what chooses rows and what counts them. No row is lost for what it lacks: a status that
-/// is none of the four is `pending` again, with a note; so is `processing`, for whoever worked on
-/// it is gone. A row without a finite time counts as made when it ended, else now.
+/// is none of the four is `pending` again, with a note; so is `processing`, for the process that
+/// worked on it is gone. A row without a finite time counts as made when it ended, else now.
 const COPIED: &str = "copied as ( -- keeps status
         insert into public.elasticsearch_sync_queue (id, table_name, operation, record_id,
             change_data, status, retry_count, error_message, created_at, processed_at)
@@ -144,7 +144,7 @@ pub(super) async fn make_slot(
 }
 
 /// The cut, tried until no writer is in its way. A slot made for it goes if it cannot be had, for
-/// a slot that nobody reads keeps WAL without end.
+/// a slot that is not read keeps WAL without end.
 pub(super) async fn cut(
     client: &Client,
     options: &MigrateOptions,

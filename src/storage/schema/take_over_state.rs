@@ -23,7 +23,7 @@ pub async fn replaces_indices(client: &Client, slot: &str) -> Result<bool, Queue
     row.try_get("replaces").map_err(&failed)
 }
 
-/// The aliases have the names: from now on an index of such a name is somebody else's.
+/// Stores that the aliases have the names: an index of such a name is not the original's any more.
 ///
 /// # Errors
 /// [`QueueError::Database`].

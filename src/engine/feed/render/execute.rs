@@ -15,7 +15,7 @@ use crate::change::{Lsn, Row, TableId};
 use crate::engine::document::definition::{Definition, SourceId};
 use crate::engine::document::id::DocumentId;
 use crate::engine::document::route;
-use crate::engine::document::route::{Keys as _, RequiredRow};
+use crate::engine::document::route::{RequiredRow, RowKeys as _};
 use crate::engine::document::{build, plain};
 use crate::engine::feed::{FeedError, JobChange};
 
@@ -123,7 +123,6 @@ impl Renderer {
     }
 
     /// Sends one document of a row that was just read.
-    #[expect(clippy::too_many_arguments, reason = "a document, its version and its jobs")]
     pub(super) async fn send_row(
         &mut self,
         output: BatchOutput<'_>,

@@ -1,0 +1,49 @@
+//! What the feed sends to the sink: actions on documents, and listings of their ids.
+//!
+//! Not here: how a document is identified and versioned (`engine::document::id`).
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc;
+
+use crate::ack::batch::JobAck;
+use crate::engine::document::id::{DocumentId, IndexId};
+
+/// One document's next state. Later actions on a document are never older than earlier ones; the
+/// sink may drop an action for a later one if it keeps the references and the higher version.
+#[derive(Debug)]
+pub struct Action {
+    pub document: DocumentId,
+    /// The whole document as one line of JSON; `None` deletes it.
+    pub body: Option<Bytes>,
+    /// For `version_type=external_gte`.
+    pub version: u64,
+    /// The jobs that this action completes.
+    pub jobs: SmallVec<[JobAck; 1]>,
+    /// The share of the memory limit that this action uses until its verdict; dropping the action
+    /// releases it.
+    pub room: Option<OwnedSemaphorePermit>,
+}
+
+impl Action {
+    /// Bytes held, as limits count them.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + self.document.id.len() + self.body.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// A request of the feed to the sink.
+#[derive(Debug)]
+pub enum SinkCommand {
+    Act(Action),
+    /// Lists the ids of an index's documents that match a term (`None`: all), in pages, after a
+    /// refresh. No action on the index is in flight meanwhile.
+    Enumerate {
+        index: IndexId,
+        /// Field and term.
+        filter: Option<(String, String)>,
+        pages: mpsc::Sender<Vec<String>>,
+    },
+}

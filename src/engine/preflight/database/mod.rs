@@ -1,0 +1,16 @@
+//! Evaluates the facts about PostgreSQL; each finding has the SQL that corrects it. Pure.
+
+mod name;
+mod publication;
+mod role;
+mod server;
+mod slot;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub(super) use publication::publication;
+pub(super) use role::{own_objects, role};
+pub(super) use server::server;
+pub(super) use slot::slot;
+pub(super) use table::tables;

@@ -1,0 +1,221 @@
+//! Applies the outcome of a bulk request.
+
+use tokio::time::Instant;
+
+use super::{Dispatcher, REQUEST, RetryBatch, index_wait};
+use crate::ack::batch::JobAck;
+use crate::engine::document::id::IndexId;
+use crate::engine::feed::action::Action;
+use crate::engine::sink::bulk::{BulkItem, op_type};
+use crate::engine::sink::bulk_request::{Bulk, BulkOutcome};
+use crate::engine::sink::verdict::{DocumentOutcome, ServiceError, ServiceFailure, Verdict};
+
+/// After this many failures a request is sent in halves, to find the document that causes them.
+const SPLIT_AFTER: u32 = 3;
+/// After this many failures a single document is refused, if its index accepts others.
+const SINGLE_ATTEMPTS_MAX: u32 = 12;
+
+/// The verdicts on the documents of one index in one response.
+#[derive(Default)]
+struct IndexVerdicts {
+    /// A verdict shows that the index works.
+    works: bool,
+    /// Settled documents, by [`DocumentOutcome`].
+    settled: [u64; DocumentOutcome::ALL.len()],
+    stopped: Option<ServiceError>,
+    too_large: Vec<Action>,
+    too_large_reason: String,
+    to_retry: Vec<Action>,
+    /// The last failure of those in `to_retry`.
+    failure: Option<ServiceError>,
+}
+
+impl Dispatcher {
+    /// Applies the outcome of a bulk request.
+    pub fn answered(&mut self, now: Instant, bulk: Bulk, outcome: BulkOutcome) {
+        self.in_flight -= 1;
+        match outcome {
+            BulkOutcome::Items(items) => {
+                self.service_responded(now);
+                self.apply_items(now, bulk, items);
+            }
+            BulkOutcome::TooLarge => {
+                self.service_responded(now);
+                let reason = "status 413: the document is too large for Elasticsearch";
+                self.split_refused(now, bulk, reason);
+            }
+            BulkOutcome::Refused(cause) => {
+                self.service_responded(now);
+                self.split_refused(now, bulk, &cause.sentence());
+            }
+            BulkOutcome::Failed(error) => self.request_failed(now, bulk, error),
+            BulkOutcome::IndexMissing(index, reason) => {
+                self.service_responded(now);
+                let failure = ServiceFailure::Missing;
+                self.open_circuit(now, index, ServiceError { failure, reason });
+                self.requeue(bulk.actions);
+            }
+        }
+        self.publish_load();
+    }
+
+    fn apply_items(&mut self, now: Instant, bulk: Bulk, items: Vec<BulkItem>) {
+        let mut verdicts: Vec<IndexVerdicts> =
+            self.circuits.iter().map(|_| IndexVerdicts::default()).collect();
+        for (action, item) in bulk.actions.into_iter().zip(items) {
+            let of_index = &mut verdicts[usize::from(action.document.index.0)];
+            self.apply_item(action, &item, of_index);
+        }
+        let is_overload = |error: &ServiceError| error.failure == ServiceFailure::Overloaded;
+        if verdicts.iter().any(|of_index| of_index.failure.as_ref().is_some_and(is_overload)) {
+            self.concurrency.decrease();
+        } else {
+            self.concurrency.increase();
+        }
+        for (index, mut of_index) in (0..).map(IndexId).zip(verdicts) {
+            for (outcome, documents) in DocumentOutcome::ALL.into_iter().zip(of_index.settled) {
+                self.state.count(index, outcome, documents);
+            }
+            self.split_too_large(now, &mut of_index, bulk.attempts);
+            self.conclude(now, index, of_index, bulk.attempts);
+        }
+    }
+
+    fn apply_item(&mut self, action: Action, item: &BulkItem, of_index: &mut IndexVerdicts) {
+        match Verdict::of(op_type(&action), item.status, item.error.as_ref()) {
+            Verdict::Done(outcome) => {
+                of_index.works = true;
+                of_index.settled[outcome as usize] += 1;
+                self.settle(action, outcome);
+            }
+            Verdict::Refused(reason) => {
+                of_index.works = true;
+                self.pending.release(&action.document);
+                self.refuse(action, &reason);
+            }
+            Verdict::TooMuch(reason) => {
+                of_index.too_large.push(action);
+                of_index.too_large_reason = reason;
+            }
+            Verdict::Retry(error) => {
+                of_index.to_retry.push(action);
+                of_index.failure = Some(error);
+            }
+            Verdict::Stop(error) => {
+                self.state.count_retries(error.failure, 1);
+                self.pending.requeue(action);
+                of_index.stopped = Some(error);
+            }
+        }
+    }
+
+    /// Documents that are too large together are sent in halves; a single one is refused. The limit
+    /// concerns all documents of a shard, so only a document alone in a request is known to exceed
+    /// it.
+    fn split_too_large(&mut self, now: Instant, of_index: &mut IndexVerdicts, attempts: u32) {
+        let mut actions = std::mem::take(&mut of_index.too_large);
+        of_index.works |= !actions.is_empty();
+        if actions.len() > 1 {
+            self.retry_in_halves(RetryBatch { actions, attempts, not_before: now });
+        } else if let Some(action) = actions.pop() {
+            self.pending.release(&action.document);
+            self.refuse(action, &of_index.too_large_reason);
+        }
+    }
+
+    /// Closes the circuit breaker of an index that works. Opens that of an index that took no
+    /// document because of a failure, unless these documents have failed before on their own.
+    fn conclude(&mut self, now: Instant, index: IndexId, of_index: IndexVerdicts, attempts: u32) {
+        let IndexVerdicts { works, stopped, to_retry: actions, failure, .. } = of_index;
+        if let Some(error) = failure {
+            self.state.count_retries(error.failure, actions.len());
+            let several = actions.len() > 1;
+            if attempts >= SINGLE_ATTEMPTS_MAX && !several && self.is_closed(index) {
+                self.refuse_single(actions, attempts, &error.reason);
+            } else if several && attempts > 0 && attempts.is_multiple_of(SPLIT_AFTER) {
+                let not_before = now + REQUEST.delay(attempts, fastrand::f64());
+                self.retry_in_halves(RetryBatch { actions, attempts: attempts + 1, not_before });
+            } else if works || attempts > 0 {
+                let attempts = attempts + 1;
+                let not_before = now + REQUEST.delay(attempts, fastrand::f64());
+                self.retries.push(RetryBatch { actions, attempts, not_before });
+            } else {
+                self.open_circuit(now, index, error);
+                self.requeue(actions);
+            }
+        }
+        if let Some(error) = stopped {
+            self.open_circuit(now, index, error);
+        } else if works {
+            self.close_circuit(index);
+        }
+    }
+
+    /// Refuses the one document that keeps failing while its index accepts others.
+    fn refuse_single(&mut self, actions: Vec<Action>, attempts: u32, reason: &str) {
+        let sentence = format!("refused {attempts} times while others were taken: {reason}");
+        for action in actions {
+            self.pending.release(&action.document);
+            self.refuse(action, &sentence);
+        }
+    }
+
+    fn request_failed(&mut self, now: Instant, bulk: Bulk, error: ServiceError) {
+        let failure = error.failure;
+        self.state.count_retries(failure, bulk.actions.len());
+        if failure == ServiceFailure::Overloaded {
+            self.concurrency.decrease();
+        }
+        // If other requests have succeeded since this one was sent, this request is the cause.
+        let is_isolated =
+            self.service.is_closed() && self.last_response_at.is_some_and(|at| at > bulk.sent_at);
+        if !is_isolated {
+            self.service_failed(now, error);
+        }
+        if let Some(index) = bulk.probe {
+            self.circuits[usize::from(index.0)].breaker.trip(now, index_wait);
+            self.requeue(bulk.actions);
+            return;
+        }
+        let attempts = bulk.attempts + 1;
+        let not_before = now + REQUEST.delay(attempts, fastrand::f64());
+        let retry = RetryBatch { actions: bulk.actions, attempts, not_before };
+        let may_be_the_cause = is_isolated || failure == ServiceFailure::Timeout;
+        if attempts.is_multiple_of(SPLIT_AFTER) && may_be_the_cause {
+            self.retry_in_halves(retry);
+        } else {
+            self.retries.push(retry);
+        }
+    }
+
+    /// Elasticsearch refuses the request as a whole: it is sent in halves until the document that
+    /// causes this is alone.
+    fn split_refused(&mut self, now: Instant, mut bulk: Bulk, reason: &str) {
+        if bulk.probe.is_some() || bulk.actions.len() > 1 {
+            // The response is the node's, not the index's: a probe has shown nothing about it.
+            if let Some(index) = bulk.probe {
+                self.close_circuit(index);
+            }
+            let Bulk { actions, attempts, .. } = bulk;
+            self.retry_in_halves(RetryBatch { actions, attempts, not_before: now });
+        } else if let Some(action) = bulk.actions.pop() {
+            self.pending.release(&action.document);
+            self.refuse(action, reason);
+        }
+    }
+
+    fn retry_in_halves(&mut self, mut retry: RetryBatch) {
+        if retry.actions.len() > 1 {
+            let actions = retry.actions.split_off(retry.actions.len() / 2);
+            self.retries.push(RetryBatch { actions, ..retry });
+        }
+        self.retries.push(retry);
+    }
+
+    fn settle(&mut self, action: Action, outcome: DocumentOutcome) {
+        self.written[usize::from(action.document.index.0)] |=
+            outcome != DocumentOutcome::Superseded;
+        self.pending.release(&action.document);
+        self.settled.extend(action.jobs.into_iter().filter_map(JobAck::done));
+    }
+}

@@ -1,0 +1,63 @@
+//! Why indices cannot be prepared, and what is to be done about it.
+
+use crate::engine::sink::client::NoResponse;
+use crate::engine::sink::verdict::ServiceFailure;
+use crate::postgres::{Disposition, Recovery};
+
+/// The indices cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    #[error(transparent)]
+    NoResponse(#[from] NoResponse),
+    #[error("Elasticsearch would not {what}: {reason}")]
+    Refused {
+        what: String,
+        /// Determines the disposition.
+        failure: ServiceFailure,
+        reason: String,
+    },
+    #[error(
+        "{name} is an index, but walferry needs this name for an alias; \
+         delete or reindex it under another name, or set WALFERRY_INDEX_PREFIX (an index of the \
+         original system is replaced only after walferry migrate has taken its queue over)"
+    )]
+    NameTaken { name: String },
+    #[error(
+        "index {index} was not made by walferry (its mapping has no _meta.walferry); \
+         delete it or set WALFERRY_INDEX_PREFIX"
+    )]
+    NotOurs { index: String },
+    #[error(
+        "index {index} holds the changes of another history (system identifier {found_system}, \
+         timeline {found_timeline}; this database has {system}, {timeline}), so its versions mean \
+         nothing here; rebuild it with `walferry rebuild`"
+    )]
+    OtherHistory {
+        index: String,
+        found_system: String,
+        found_timeline: u32,
+        system: String,
+        timeline: u32,
+    },
+}
+
+impl Recovery for IndexError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::NoResponse(_) => Disposition::Retry,
+            Self::Refused { failure, .. } => match failure {
+                ServiceFailure::Unavailable
+                | ServiceFailure::Overloaded
+                | ServiceFailure::Timeout => Disposition::Retry,
+                ServiceFailure::Connection
+                | ServiceFailure::NotAuthorised
+                | ServiceFailure::NotUnderstood
+                | ServiceFailure::Blocked
+                | ServiceFailure::Missing => Disposition::Operator,
+            },
+            Self::NameTaken { .. } | Self::NotOurs { .. } | Self::OtherHistory { .. } => {
+                Disposition::Operator
+            }
+        }
+    }
+}
