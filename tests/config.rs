@@ -136,7 +136,7 @@ fn what_a_file_gets_wrong_is_named_with_its_place() {
         }
         assert!(!error.contains("hunter2"), "{error}");
     };
-    check("slto = 'x'", &["slto in ", "walferry.toml", "did you mean slot?"]);
+    check("slto = 'x'", &["slto in ", "configuration-", "did you mean slot?"]);
     check("[limits]\nbulk_size = 1", &["limits.bulk_size in "]);
     check("[elasticsarch]\nurl = 'x'", &["elasticsarch in", "did you mean elasticsearch?"]);
     check("bulk_bytes_max = '1MiB'", &["did you mean limits.bulk_bytes_max?"]);

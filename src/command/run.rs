@@ -12,7 +12,7 @@ use crate::api;
 use crate::api::state::{ApiParts, ApiState};
 use crate::config::Config;
 use crate::engine::document::parse;
-use crate::engine::run::{self, Context, Parts, RunError, RunOptions};
+use crate::engine::run::{self, Context, ContextParts, RunError, RunOptions};
 use crate::engine::supervisor::requests::OperatorRequests;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readiness::ReadinessReporter;
@@ -49,8 +49,14 @@ pub(super) async fn run(
         metrics: metrics.clone(),
         operator_requests: operator_requests.clone(),
     });
-    let context =
-        Context::new(Parts { config, definition, metrics, status, options, operator_requests });
+    let context = Context::new(ContextParts {
+        config,
+        definition,
+        metrics,
+        status,
+        options,
+        operator_requests,
+    });
     let stop_serving = CancellationToken::new();
     let mut server = tokio::spawn(api::serve(listener, state, stop_serving.clone()));
     tokio::select! {

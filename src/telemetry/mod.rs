@@ -8,6 +8,7 @@ pub mod error_chain;
 pub mod http_client;
 pub mod log;
 pub mod metrics;
+pub mod mode;
 pub mod readiness;
 pub mod throttle;
 pub mod trace;

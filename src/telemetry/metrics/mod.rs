@@ -23,13 +23,14 @@ use std::time::{Duration, SystemTime};
 use prometheus::{Encoder, Registry, TextEncoder};
 
 pub use http::HttpMetrics;
-pub use pipeline::{Mode, PipelineMetrics, Stage};
+pub use pipeline::{PipelineMetrics, Stage};
 pub use queue::QueueMetrics;
 pub use registration::MetricDescription;
 pub use sink::SinkMetrics;
 pub use slot::SlotMetrics;
 pub use source::SourceMetrics;
 
+use crate::telemetry::mode::{Activity, FeedMode};
 use registration::Registration;
 
 /// All metrics of one instance. Clones share them.
@@ -89,7 +90,7 @@ impl Metrics {
 
     /// Reports the end of a run. The state of the server is unknown until the next run.
     pub fn run_ended(&self) {
-        self.pipeline.set_mode(Mode::Starting);
+        self.pipeline.set_mode(Activity::Feeding(FeedMode::Starting));
         self.source.set_up(false);
         self.slot.run_ended();
     }
@@ -138,13 +139,13 @@ impl Default for Metrics {
 
 #[cfg(test)]
 mod tests {
-    use super::{Metrics, Mode};
+    use super::{Activity, FeedMode, Metrics};
 
     #[test]
     fn the_current_mode_is_one_and_the_others_are_zero() {
         let metrics = Metrics::new();
-        metrics.pipeline.set_mode(Mode::Live);
-        metrics.pipeline.set_mode(Mode::Table);
+        metrics.pipeline.set_mode(Activity::Feeding(FeedMode::Live));
+        metrics.pipeline.set_mode(Activity::Feeding(FeedMode::Table));
         let text = metrics.render();
         assert!(text.contains("walferry_pipeline_mode{mode=\"table\"} 1"), "{text}");
         assert_eq!(text.matches("walferry_pipeline_mode{").count(), 6);

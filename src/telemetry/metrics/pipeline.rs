@@ -10,41 +10,7 @@ use prometheus::{Gauge, HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::lag::{self, LagMeter, StageProgress, WalEndSample};
 use super::registration::{LATENCIES, OptionalGauge, Registration, float};
-
-/// The source of the actions that the sink receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// None yet: PostgreSQL or Elasticsearch is being prepared, or is not reachable.
-    Starting,
-    /// The first load: the rows that were committed before the slot was created.
-    Load,
-    /// The unfinished jobs of the queue table.
-    Table,
-    /// The stream.
-    Live,
-    /// None: an operator stopped indexing.
-    Stopped,
-    /// None: another instance holds the lease.
-    Standby,
-}
-
-impl Mode {
-    const ALL: [Self; 6] =
-        [Self::Starting, Self::Load, Self::Table, Self::Live, Self::Stopped, Self::Standby];
-
-    /// The name of the mode in responses, and the value of the label `mode`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Load => "load",
-            Self::Table => "table",
-            Self::Live => "live",
-            Self::Stopped => "stopped",
-            Self::Standby => "standby",
-        }
-    }
-}
+use crate::telemetry::mode::{Activity, FeedMode};
 
 /// A stage that a batch passes, apart from the bulk request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +103,7 @@ impl PipelineMetrics {
             ),
             meter: Arc::new(Mutex::new(LagMeter::new(lag::seconds(SystemTime::now())))),
         };
-        pipeline.set_mode(Mode::Starting);
+        pipeline.set_mode(Activity::Feeding(FeedMode::Starting));
         pipeline
     }
 
@@ -152,11 +118,11 @@ impl PipelineMetrics {
         }
     }
 
-    /// Sets the current mode.
-    pub fn set_mode(&self, mode: Mode) {
-        for other in Mode::ALL {
-            let value = i64::from(other == mode);
-            self.mode.with_label_values(&[other.as_str()]).set(value);
+    /// What feeds the sink from now on.
+    pub fn set_mode(&self, activity: Activity) {
+        for label in Activity::LABELS {
+            let value = i64::from(label == activity.label());
+            self.mode.with_label_values(&[label]).set(value);
         }
     }
 
@@ -182,7 +148,7 @@ impl PipelineMetrics {
 
     /// Reports that another instance does the work. This one has no lag then.
     pub(super) fn stands_by(&self) {
-        self.set_mode(Mode::Standby);
+        self.set_mode(Activity::Standby);
         *self.meter() = LagMeter::new(lag::seconds(SystemTime::now()));
     }
 
