@@ -1,6 +1,6 @@
-//! A test's share of the servers, seen through the oracle.
+//! A test bed with the checks of the oracle.
 //!
-//! Not here: starting servers and processes (`support`) and what must be true (`oracle`).
+//! Not here: servers and processes (`support`), and the expectations themselves (`oracle`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,33 +14,33 @@ use crate::support::{Servers, StopMode, TestBed, Walferry, eventually};
 
 pub(crate) mod proxy;
 
-/// From a start to being ready.
+/// The time in which a started walferry must be ready.
 const READY_MAX: Duration = Duration::from_secs(60);
-/// From a start with `--once` to the end.
+/// The time in which `walferry run --once` must end.
 const ONCE_MAX: Duration = Duration::from_secs(60);
-/// Between two looks at a process that must live.
+/// The interval between two checks that a process is running.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// A database with the witness in it, and the indices that belong to it.
+/// A database with the witness, which records all changes, and its indices.
 pub(crate) struct Scene {
     pub(crate) bed: TestBed,
     pub(crate) indices: Indices,
 }
 
 impl Scene {
-    /// On the shared servers.
+    /// A scene on the shared servers.
     pub(crate) async fn new(name: &str) -> Scene {
         let scene = Scene::unwitnessed(name).await;
         oracle::install(&scene.bed.sql).await;
         scene
     }
 
-    /// On the shared servers, without the witness, which doubles the cost of every write.
+    /// A scene on the shared servers without the witness, which doubles the cost of each write.
     pub(crate) async fn unwitnessed(name: &str) -> Scene {
         Scene::unwitnessed_on(TestBed::new(name).await)
     }
 
-    /// On a PostgreSQL of its own with these settings.
+    /// A scene on its own PostgreSQL server with these settings.
     pub(crate) async fn with_own_postgres(
         name: &str,
         settings: &'static [(&'static str, &'static str)],
@@ -52,46 +52,46 @@ impl Scene {
         scene
     }
 
-    /// On a bed of the test's own, without the witness.
+    /// A scene on a given test bed, without the witness.
     pub(crate) fn unwitnessed_on(bed: TestBed) -> Scene {
         let indices = Indices::new(&bed.servers.elasticsearch.url(), &bed.index_prefix);
         Scene { bed, indices }
     }
 
-    /// How the workload's sessions connect.
+    /// The connection parameters for sessions of the workload.
     pub(crate) fn database(&self) -> tokio_postgres::Config {
         self.bed.database_url().parse().expect("the bed's address is one")
     }
 
-    /// Runs statements.
+    /// Runs SQL statements.
     pub(crate) async fn sql(&self, statements: &str) {
         self.bed.sql.run(statements).await;
     }
 
-    /// The whole number that `query` returns.
+    /// The integer that `query` returns.
     pub(crate) async fn number(&self, query: &str) -> i64 {
         self.bed.sql.value(query, &[]).await
     }
 
-    /// `walferry run`, not yet ready.
+    /// Starts `walferry run`.
     pub(crate) fn start(&self) -> Walferry {
         self.bed.walferry(&["run"]).spawn()
     }
 
-    /// `walferry run`, ready.
+    /// Starts `walferry run` and waits until it is ready.
     pub(crate) async fn ready(&self) -> Walferry {
         let mut walferry = self.start();
         walferry.wait_ready(READY_MAX).await;
         walferry
     }
 
-    /// `walferry run --once`, which must end with 0.
+    /// Runs `walferry run --once`, which must exit with 0.
     pub(crate) async fn once(&self) {
         let (code, output) = self.bed.walferry_once(&["run", "--once"], ONCE_MAX).await;
         assert_eq!(code, 0, "walferry run --once: {output}");
     }
 
-    /// Waits until the slot has found its starting point: what commits from now on is on it.
+    /// Waits until the slot has reached its consistent point. Later commits are streamed.
     pub(crate) async fn slot_made(&self) {
         let slots = format!(
             "select count(*) from pg_replication_slots
@@ -101,7 +101,7 @@ impl Scene {
         until(READY_MAX, "the slot is made", async || self.number(&slots).await == 1).await;
     }
 
-    /// Waits until each of the four indices answers.
+    /// Waits until all four indices exist.
     pub(crate) async fn indices_made(&self) {
         until(READY_MAX, "the indices are made", async || {
             for index in INDICES {
@@ -116,12 +116,13 @@ impl Scene {
         .await;
     }
 
-    /// Rows that stand before the slot exists belong to the first load: they have no receipts.
+    /// Removes the recorded changes of rows that precede the slot. The first load indexes them
+    /// without jobs.
     pub(crate) async fn forget_witnessed(&self) {
         self.sql("truncate oracle.change").await;
     }
 
-    /// Waits until each witnessed change has a completed job.
+    /// Waits until each recorded change has a completed job.
     pub(crate) async fn settled(&self, limit: Duration) {
         eventually(limit, "every change has a completed receipt", async || {
             let progress = oracle::progress(&self.bed.sql).await;
@@ -131,8 +132,8 @@ impl Scene {
         .await;
     }
 
-    /// The queue holds what was witnessed, and every index what the tables say. Nothing is waited
-    /// for: a completed receipt says that its documents are there.
+    /// Checks that the queue equals the recorded changes and that the indices equal the tables. It
+    /// does not wait, because the documents of a completed job are indexed.
     pub(crate) async fn assert_true(&self) {
         let problems = oracle::audit_problems(&self.bed.sql).await;
         assert_eq!(problems, Vec::<String>::new(), "the queue differs from what was done");
@@ -140,7 +141,7 @@ impl Scene {
         assert_eq!(problems, Vec::<String>::new(), "the indices differ from the tables");
     }
 
-    /// Waits until every index holds what the tables say: for a first load, which has no receipts.
+    /// Waits until the indices equal the tables. This is for a first load, which has no jobs.
     pub(crate) async fn documents_become_true(&self, limit: Duration) {
         eventually(limit, "the indices equal the tables", async || {
             let problems = oracle::document_problems(&self.bed.sql, &self.indices).await;
@@ -149,7 +150,7 @@ impl Scene {
         .await;
     }
 
-    /// The version of every document, by `index/id`.
+    /// The versions of all documents by `index/id`.
     pub(crate) async fn versions(&self) -> BTreeMap<String, u64> {
         let mut versions = BTreeMap::new();
         for index in INDICES {
@@ -159,25 +160,25 @@ impl Scene {
         versions
     }
 
-    /// Stops the scene's own PostgreSQL as a crash would, and starts it again.
+    /// Stops the scene's own PostgreSQL server without a checkpoint and starts it again.
     pub(crate) async fn crash_postgres(&mut self) {
         self.bed.servers.postgres.restart(StopMode::Immediate).await;
         self.bed.reconnect().await;
     }
 }
 
-/// Status and body of a GET.
+/// The status and the body of a GET request.
 pub(crate) async fn get(walferry: &Walferry, path: &str) -> (u16, Json) {
     let (status, body) = walferry.http_get(path).await.expect("walferry answers");
     (status, Json::parse(&body))
 }
 
-/// The status of a GET; `None` while nobody answers.
+/// The status of a GET request; `None` if the server does not answer.
 pub(crate) async fn status(walferry: &Walferry, path: &str) -> Option<u16> {
     walferry.http_get(path).await.ok().map(|(status, _)| status)
 }
 
-/// [`eventually`] for a condition that has nothing to say.
+/// [`eventually`] for a condition without an error.
 pub(crate) async fn until(limit: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
     eventually(
         limit,
@@ -189,7 +190,7 @@ pub(crate) async fn until(limit: Duration, what: &str, mut condition: impl Async
     .await;
 }
 
-/// Watches the process for this long; it must not end by itself.
+/// Checks for this time that the process does not end.
 pub(crate) async fn lives(walferry: &mut Walferry, time: Duration) {
     let end = Instant::now() + time;
     let mut looks = interval(LOOK_EVERY);

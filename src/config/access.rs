@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn entries_are_read_from_one_line_or_many() {
-        let (one, two) = ("ab".repeat(32), "CD".repeat(32));
+        let one = "ab".repeat(32);
+        let two = "CD".repeat(32);
         let text = format!("ann:viewer:{one},\n  ci.bot:admin:{two}:2027-01-31 \n");
         let read = tokens(&text).unwrap();
         assert_eq!(read.len(), 2);

@@ -109,7 +109,7 @@ fn connect_parameters(text: &str) -> Result<tokio_postgres::Config, InvalidValue
 /// must have the same.
 pub(super) fn nodes(text: &str) -> Result<NodeAddresses, InvalidValue> {
     let mut nodes = Vec::new();
-    let mut credentials: Option<Credentials> = None;
+    let mut credentials: Option<UrlCredentials> = None;
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let mut node = node(part)?;
         if let Some(own) = take_credentials(&mut node) {
@@ -127,7 +127,7 @@ pub(super) fn nodes(text: &str) -> Result<NodeAddresses, InvalidValue> {
         return Err(invalid_node("names no node".to_owned(), NODE_EXAMPLE));
     }
     let authentication = match credentials {
-        Some(Credentials { username, password }) => {
+        Some(UrlCredentials { username, password }) => {
             Authentication::Basic { username, password: Secret(password) }
         }
         None => Authentication::None,
@@ -156,17 +156,17 @@ fn node(text: &str) -> Result<Url, InvalidValue> {
 
 /// The user and the password of a URL.
 #[derive(PartialEq, Eq)]
-struct Credentials {
+struct UrlCredentials {
     username: String,
     password: String,
 }
 
 /// Removes the user and the password from an `http` URL; `None` if it has neither.
-fn take_credentials(node: &mut Url) -> Option<Credentials> {
+fn take_credentials(node: &mut Url) -> Option<UrlCredentials> {
     if node.username().is_empty() && node.password().is_none() {
         return None;
     }
-    let credentials = Credentials {
+    let credentials = UrlCredentials {
         username: decoded(node.username()),
         password: decoded(node.password().unwrap_or_default()),
     };

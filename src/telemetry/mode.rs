@@ -1,22 +1,24 @@
-//! What the process works on: one list of words for the stages, the metric and the API.
+//! The source of the feed and the activity of the process, for the stages, the metric and the API.
+//!
+//! Not here: the transitions between them (`engine::run`, `engine::feed`).
 
 /// The source that the feed works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedMode {
-    /// Elasticsearch has not answered yet.
+    /// None yet: Elasticsearch has not answered.
     Starting,
-    /// It answers, and its indices are being made ready.
+    /// None yet: the indices are being prepared.
     Preparing,
-    /// Rows that were there before the slot.
+    /// The first load: the rows that were committed before the slot was created.
     Load,
-    /// Unfinished jobs of the queue table.
+    /// The unfinished jobs of the queue table.
     Table,
-    /// What the recorder has just written.
+    /// The stream: the changes that the recorder has written.
     Live,
 }
 
 impl FeedMode {
-    /// The word for the API.
+    /// The name of the source in responses.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -29,23 +31,23 @@ impl FeedMode {
     }
 }
 
-/// What the process does as a whole.
+/// The activity of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     /// The feed works on this source.
     Feeding(FeedMode),
-    /// Nothing: an operator stopped indexing.
+    /// None: an operator stopped indexing.
     Stopped,
-    /// Nothing: another instance holds the lease.
+    /// None: another instance holds the lease.
     Standby,
 }
 
 impl Activity {
-    /// Every label of the metric.
+    /// All values of the metric's label `mode`.
     pub const LABELS: [&'static str; 6] =
         ["starting", "load", "table", "live", "stopped", "standby"];
 
-    /// The label of the metric. It does not tell `preparing` from `starting`.
+    /// The value of the metric's label `mode`. [`FeedMode::Preparing`] has the label `starting`.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {

@@ -47,7 +47,7 @@ impl Component {
 
 /// The last reported state of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ComponentState {
+pub struct ComponentReadiness {
     /// True if the component works.
     pub ok: bool,
     /// True if another instance does the work of this component.
@@ -60,7 +60,7 @@ pub struct ComponentState {
 
 /// The state of all components at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Readiness(BTreeMap<Component, ComponentState>);
+pub struct Readiness(BTreeMap<Component, ComponentReadiness>);
 
 impl Readiness {
     /// True if all components work.
@@ -82,7 +82,7 @@ impl Readiness {
     }
 
     /// The components with their states.
-    pub fn iter(&self) -> impl Iterator<Item = (Component, &ComponentState)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Component, &ComponentReadiness)> {
         self.0.iter().map(|(component, state)| (*component, state))
     }
 }
@@ -97,7 +97,7 @@ impl ReadinessReporter {
     pub fn new() -> Self {
         let since = SystemTime::now();
         let message = "not reached yet".to_owned();
-        let state = ComponentState { ok: false, is_standby: false, since, message };
+        let state = ComponentReadiness { ok: false, is_standby: false, since, message };
         let all = Component::ALL.map(|component| (component, state.clone()));
         Self(watch::Sender::new(Readiness(BTreeMap::from(all))))
     }
@@ -135,7 +135,7 @@ impl ReadinessReporter {
         self.0.send_if_modified(|readiness| {
             let known = readiness.0.get_mut(&component).expect("all components are there");
             let since = if known.ok == ok { known.since } else { SystemTime::now() };
-            let next = ComponentState { ok, is_standby, since, message };
+            let next = ComponentReadiness { ok, is_standby, since, message };
             let changed = *known != next;
             *known = next;
             changed

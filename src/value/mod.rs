@@ -57,40 +57,20 @@ fn write_value(category: &JsonCategory, text: &[u8], out: &mut Vec<u8>) -> Optio
     use JsonCategory as Category;
     let from = out.len();
     let written = match category {
-        Category::Bool if text == b"t" => {
-            out.extend_from_slice(b"true");
-            return None;
-        }
-        Category::Bool if text == b"f" => {
-            out.extend_from_slice(b"false");
-            return None;
-        }
-        Category::Number if number::write_prefix(text, out) == Ok(text.len()) => return None,
-        Category::Bool | Category::Number | Category::Text => {
-            out.truncate(from);
-            return write_text(text, out);
-        }
-        Category::Timestamp => {
-            time::write_timestamp(text, out);
-            return None;
-        }
-        Category::Timestamptz => {
-            time::write_timestamptz(text, out);
-            return None;
-        }
-        Category::Opaque(reason) => return Some(substitute(text, reason, out)),
+        Category::Bool
+        | Category::Number
+        | Category::Text
+        | Category::Timestamp
+        | Category::Timestamptz => return write_scalar(category, text, out),
+        Category::Opaque(reason) => Err(*reason),
         // The output of jsonb_out is JSON. With the encoding SQL_ASCII it need not be UTF-8.
         Category::Jsonb if std::str::from_utf8(text).is_ok() => {
             out.extend_from_slice(text);
             return None;
         }
-        Category::Json | Category::Jsonb => match std::str::from_utf8(text) {
-            Ok(_) => json::write_json(text, out).map(|()| None),
-            Err(_) => {
-                let utf8 = String::from_utf8_lossy(text);
-                json::write_json(utf8.as_bytes(), out).map(|()| None)
-            }
-        },
+        Category::Json | Category::Jsonb => {
+            json::write_json(String::from_utf8_lossy(text).as_bytes(), out).map(|()| None)
+        }
         Category::Array { element, delimiter } => {
             nested::write_array(element, *delimiter, text, out).map_err(|_| OTHER_FORM)
         }
@@ -104,6 +84,24 @@ fn write_value(category: &JsonCategory, text: &[u8], out: &mut Vec<u8>) -> Optio
         out.truncate(from);
         Some(substitute(text, reason, out))
     })
+}
+
+/// Appends a boolean, a number, a timestamp or a string. A text that is not a boolean or a number
+/// is written as a string.
+fn write_scalar(category: &JsonCategory, text: &[u8], out: &mut Vec<u8>) -> Option<Substitution> {
+    let from = out.len();
+    match category {
+        JsonCategory::Bool if text == b"t" => out.extend_from_slice(b"true"),
+        JsonCategory::Bool if text == b"f" => out.extend_from_slice(b"false"),
+        JsonCategory::Number if number::write_prefix(text, out) == Ok(text.len()) => {}
+        JsonCategory::Timestamp => time::write_timestamp(text, out),
+        JsonCategory::Timestamptz => time::write_timestamptz(text, out),
+        _ => {
+            out.truncate(from);
+            return write_text(text, out);
+        }
+    }
+    None
 }
 
 /// Appends a text as a JSON string.
@@ -120,8 +118,8 @@ fn write_text(text: &[u8], out: &mut Vec<u8>) -> Option<Substitution> {
 #[cold]
 fn substitute(text: &[u8], reason: &'static str, out: &mut Vec<u8>) -> Substitution {
     if text.len() > STRING_MAX {
-        let hash = Sha256::digest(text);
-        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = Sha256::digest(text);
+        let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let length = text.len();
         write_string(format!("{length} bytes, SHA-256 {hash}").as_bytes(), out);
     } else {

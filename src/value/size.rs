@@ -23,7 +23,42 @@ const FITS_ALWAYS: usize = 16 << 20;
 /// Only a text above 16 MiB is scanned.
 #[must_use]
 pub fn fits_jsonb(json: &[u8]) -> bool {
-    json.len() <= FITS_ALWAYS || fits(json, STRING_MAX, ARRAY_ELEMENTS_MAX, OBJECT_MEMBERS_MAX)
+    json.len() <= FITS_ALWAYS || fits(json, JSONB_LIMITS)
+}
+
+/// The limits of a `jsonb` value.
+#[derive(Clone, Copy)]
+struct JsonbLimits {
+    bytes: usize,
+    elements: usize,
+    members: usize,
+}
+
+const JSONB_LIMITS: JsonbLimits =
+    JsonbLimits { bytes: STRING_MAX, elements: ARRAY_ELEMENTS_MAX, members: OBJECT_MEMBERS_MAX };
+
+fn fits(json: &[u8], limits: JsonbLimits) -> bool {
+    // The scan counts an entry for the outermost value, which has none.
+    let bytes_max = limits.bytes + ENTRY;
+    let mut scan = SizeScan { limits, bytes: 0, padding: 0, open: Vec::new() };
+    let mut rest = json;
+    while !rest.is_empty() {
+        let Some(len) = scan.token(rest) else { return false };
+        if scan.bytes > bytes_max {
+            return false;
+        }
+        rest = rest.get(len..).unwrap_or_default();
+    }
+    true
+}
+
+/// The size of the `jsonb` value of a text, as far as the text was scanned.
+struct SizeScan {
+    limits: JsonbLimits,
+    bytes: usize,
+    /// The padding in bytes if the next value is aligned.
+    padding: usize,
+    open: Vec<CountedContainer>,
 }
 
 /// An array or object that is not closed yet.
@@ -33,57 +68,46 @@ struct CountedContainer {
     max: usize,
 }
 
-fn fits(json: &[u8], bytes_max: usize, elements_max: usize, members_max: usize) -> bool {
-    // The scan counts an entry for the outermost value, which has none.
-    let counted_max = bytes_max + ENTRY;
-    let mut bytes = 0_usize;
-    let mut open: Vec<CountedContainer> = Vec::new();
-    let mut padding = 0;
-    let mut at = 0;
-    while let Some(&byte) = json.get(at) {
-        let rest = &json[at..];
+impl SizeScan {
+    /// Adds the token at the beginning of `rest` and returns its length in bytes; `None` if a
+    /// container has too many elements.
+    fn token(&mut self, rest: &[u8]) -> Option<usize> {
         let mut len = 1;
-        match byte {
+        match *rest.first()? {
             b'"' => {
                 let (text_len, decoded) = string(rest);
                 len = text_len;
-                bytes += ENTRY + decoded;
-                padding = 3;
+                self.bytes += ENTRY + decoded;
+                self.padding = 3;
             }
-            b'{' | b'[' => {
-                let max = if byte == b'{' { members_max } else { elements_max };
-                open.push(CountedContainer { elements: 1, max });
-                bytes += ENTRY + padding + 4;
-                padding = 0;
+            bracket @ (b'{' | b'[') => {
+                let max = if bracket == b'{' { self.limits.members } else { self.limits.elements };
+                self.open.push(CountedContainer { elements: 1, max });
+                self.bytes += ENTRY + self.padding + 4;
+                self.padding = 0;
             }
-            b'}' | b']' => {
-                open.pop();
-            }
+            b'}' | b']' => drop(self.open.pop()),
             b',' => {
-                if let Some(container) = open.last_mut() {
+                if let Some(container) = self.open.last_mut() {
                     container.elements += 1;
                     if container.elements > container.max {
-                        return false;
+                        return None;
                     }
                 }
             }
             b'-' | b'0'..=b'9' => {
                 len = rest.iter().position(|b| b",]} \n\t\r".contains(b)).unwrap_or(rest.len());
-                bytes += ENTRY + padding + number(&rest[..len]);
-                padding = 0;
+                self.bytes += ENTRY + self.padding + number(&rest[..len]);
+                self.padding = 0;
             }
             b't' | b'f' | b'n' => {
                 len = rest.iter().position(|b| !b.is_ascii_lowercase()).unwrap_or(rest.len());
-                bytes += ENTRY;
+                self.bytes += ENTRY;
             }
             _ => {}
         }
-        at += len;
-        if bytes > counted_max {
-            return false;
-        }
+        Some(len)
     }
-    true
 }
 
 /// The size in bytes of a number: a length, the header of a `numeric`, and two bytes for each four
@@ -118,7 +142,8 @@ mod tests {
     use super::*;
 
     fn check(json: &str, bytes_max: usize, expected: bool) {
-        assert_eq!(fits(json.as_bytes(), bytes_max, 4, 2), expected, "{json}");
+        let limits = JsonbLimits { bytes: bytes_max, elements: 4, members: 2 };
+        assert_eq!(fits(json.as_bytes(), limits), expected, "{json}");
     }
 
     #[test]

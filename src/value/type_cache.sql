@@ -1,5 +1,5 @@
--- What decides how a value of a type becomes JSON: the class, and what the type consists of.
--- $1 object ids of types.
+-- The category of a type for to_jsonb, and the types that it consists of.
+-- $1 type OIDs.
 select t.oid,
     case
         when t.typtype = 'd' then 'domain'

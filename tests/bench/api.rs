@@ -1,6 +1,6 @@
-//! The API while it matters: how long answers take with ten million jobs in the table and 2,000
-//! changes a second coming in; and whether 500 requests at once and 100 open streams slow the
-//! pipeline, told by the time that a stock of waiting jobs takes to drain with them and without.
+//! The latency of the API with ten million jobs in the table and 2,000 changes a second; and the
+//! effect of 500 concurrent requests and 100 open streams on the pipeline, measured by the time in
+//! which a backlog of jobs is indexed with and without them.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,29 +15,31 @@ use crate::rig::Rig;
 use crate::support::Walferry;
 use crate::watch;
 
-/// Completed jobs that are there before.
+/// The number of completed jobs before the measurement.
 const JOBS: u32 = 10_000_000;
-/// Rows of one transaction of the writer, and between the starts of two: 2,000 a second.
+/// The rows of a transaction of the writer and the interval between two transactions: 2,000 rows a
+/// second.
 const ROWS: u32 = 20;
 const EVERY: Duration = Duration::from_millis(10);
-/// How long answers are measured, and how many a second.
+/// The duration of the measurement, and the requests in each second.
 const MEASURED: Duration = Duration::from_secs(20);
 const ASK_EVERY: Duration = Duration::from_millis(25);
 
-/// Jobs that drain with and without clients.
+/// The number of jobs of the backlog.
 const STOCK: u32 = 30_000;
 const REQUESTS: usize = 500;
 const STREAMS: usize = 100;
 const DRAIN_MAX: Duration = Duration::from_secs(300);
 const Q: &str = "/api/v1/queue";
 
-/// Answers with ten million jobs.
+/// Measures the latency with ten million jobs.
 pub(crate) async fn answers() -> String {
     let rig = Rig::up(None).await;
     load::prepare(rig.sql()).await;
     let mut walferry = rig.start_and_ready().await;
     rig.loaded().await;
-    // Counted at the end, as walferry's own sessions do it: row triggers would take an hour.
+    // The statistics are updated at the end, as walferry's sessions do; row triggers would take an
+    // hour.
     rig.sql()
         .run(&format!(
             "set walferry.counted = 'on';
@@ -76,7 +78,7 @@ pub(crate) async fn answers() -> String {
     text + &format!("\n  {reads}\n{figures}")
 }
 
-/// The time of each answer, by what was asked.
+/// The latencies by request.
 async fn ask(walferry: &Walferry) -> Vec<(&'static str, Vec<Duration>)> {
     let record = |n: u32| format!("c0000000-0000-4000-8000-{n:012}");
     let paths: [(&str, &dyn Fn(u32) -> String); 5] = [
@@ -106,7 +108,7 @@ async fn ask(walferry: &Walferry) -> Vec<(&'static str, Vec<Duration>)> {
     found
 }
 
-/// Writes until told to stop; changes a second that were reached.
+/// Writes until it is stopped, and returns the changes per second.
 async fn write(rig: &Rig, stop: &CancellationToken) -> f64 {
     let started = Instant::now();
     let mut pace = interval(EVERY);
@@ -120,7 +122,7 @@ async fn write(rig: &Rig, stop: &CancellationToken) -> f64 {
     f64::from(n * ROWS) / started.elapsed().as_secs_f64()
 }
 
-/// How much longer a stock takes to drain with clients, as a share; by pairs of runs.
+/// The relative increase of the time for the backlog with clients, by pairs of runs.
 pub(crate) async fn crowd(pairs: usize) -> String {
     let mut ratios = Vec::new();
     let mut lines = String::new();

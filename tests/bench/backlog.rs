@@ -1,5 +1,5 @@
-//! 150,000 changes wait on the slot; walferry starts; the clock runs from its start until every
-//! change has a completed receipt and every document is there.
+//! The time in which walferry indexes a backlog of 150,000 changes on the slot, from its start until
+//! all jobs are completed and all documents are indexed.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::{cost, load};
 
 const INSERTS: u32 = 120_000;
 const UPDATES: u32 = 30_000;
-/// Between two looks at the count.
+/// The interval between two counts.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// After this it is not slow but stuck.
+/// The time after which the measurement fails.
 const CATCH_UP_MAX: Duration = Duration::from_secs(600);
 
 pub(crate) async fn run(definition: Option<&'static str>) -> Run {
     let rig = Rig::up(definition).await;
     load::prepare(rig.sql()).await;
-    // The first start makes the slot and loads what is there.
+    // The first start creates the slot and loads the existing rows.
     let mut first = rig.start_and_ready().await;
     rig.loaded().await;
     first.stop().await;

@@ -1,17 +1,17 @@
-//! What a server or walferry has cost so far, from `/proc`.
+//! The processor time of a server or of walferry, from `/proc`.
 
 use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
 
-/// Linux reports process time in hundredths of a second, whatever the kernel's own tick.
+/// Linux reports process time in hundredths of a second (`USER_HZ`).
 const TICKS_PER_SECOND: u32 = 100;
 
-/// Processor time of a process and everything below it, ended children included.
+/// The processor time of a process and its descendants, ended children included.
 pub(crate) fn cpu(root: u32) -> Duration {
     let mut family = HashSet::from([root]);
     let processes: Vec<Process> = all();
-    // A child may be listed before its parent: repeat until nobody joins.
+    // A child can be listed before its parent, so the search is repeated until it finds no more.
     while processes.iter().any(|p| family.contains(&p.parent) && family.insert(p.id)) {}
     let ticks: u32 = processes.iter().filter(|p| family.contains(&p.id)).map(|p| p.ticks).sum();
     Duration::from_secs(u64::from(ticks)) / TICKS_PER_SECOND
@@ -31,7 +31,7 @@ fn all() -> Vec<Process> {
 
 fn read(id: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The name, in parentheses, may hold blanks. After it: state, parent, …, utime, stime, cutime, cstime.
+    // The name, in parentheses, can contain spaces. After it: state, parent, …, utime, stime, cutime, cstime.
     let (_, fields) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let number = |n: usize| fields.get(n)?.parse::<u32>().ok();

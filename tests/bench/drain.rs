@@ -1,5 +1,5 @@
-//! What ten minutes of an outage at 500 changes a second leave: 300,000 jobs wait in the table; then
-//! indexing resumes, and the clock runs until the last is completed.
+//! The time in which walferry indexes 300,000 jobs of the queue table, the backlog of an outage of
+//! ten minutes at 500 changes a second.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::load;
 use crate::rig::Rig;
 
 const CHANGES: u32 = 300_000;
-/// Between two looks at the count.
+/// The interval between two counts.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// After this it is not slow but stuck.
+/// The time after which the measurement fails.
 const DRAIN_MAX: Duration = Duration::from_secs(900);
 
-/// Seconds, and changes per second.
+/// The seconds, and the changes per second.
 pub(crate) async fn run() -> (f64, f64) {
     let rig = Rig::up(None).await;
     load::prepare(rig.sql()).await;

@@ -1,13 +1,13 @@
-//! From measurements to the lines that are printed.
+//! Statistics of measurements, and the lines that are printed.
 
 use std::time::Duration;
 
-/// The middle one; of an even number, the lower of the two.
+/// The median; of an even number of values, the lower of the middle two.
 pub(crate) fn median<T: Copy + PartialOrd>(values: &[T]) -> T {
     percentile(values, 50)
 }
 
-/// The smallest value that is not below `percent` of all.
+/// The smallest value that is not below `percent` of all values.
 pub(crate) fn percentile<T: Copy + PartialOrd>(values: &[T], percent: usize) -> T {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| a.partial_cmp(b).expect("measurements are numbers"));
@@ -15,7 +15,7 @@ pub(crate) fn percentile<T: Copy + PartialOrd>(values: &[T], percent: usize) -> 
     sorted[rank - 1]
 }
 
-/// `p50 12.3 ms, p95 …, p99 …, max …`.
+/// A line such as `p50 12.3 ms, p95 …, p99 …, max …`.
 pub(crate) fn spread(latencies: &[Duration]) -> String {
     let at = |percent| percentile(latencies, percent).as_secs_f64() * 1000.0;
     format!(
@@ -27,12 +27,12 @@ pub(crate) fn spread(latencies: &[Duration]) -> String {
     )
 }
 
-/// One run of the backlog.
+/// The result of one run of the backlog.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     pub(crate) seconds: f64,
     pub(crate) changes_per_second: f64,
-    /// Microseconds of processor time per change.
+    /// The processor time per change in microseconds.
     pub(crate) walferry: f64,
     pub(crate) postgres: f64,
     pub(crate) elasticsearch: f64,
@@ -56,7 +56,7 @@ impl std::fmt::Display for Run {
     }
 }
 
-/// Each figure's own median.
+/// The median of each value.
 pub(crate) fn median_run(runs: &[Run]) -> Run {
     let of = |figure: fn(&Run) -> f64| median(&runs.iter().map(figure).collect::<Vec<_>>());
     Run {

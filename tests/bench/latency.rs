@@ -1,5 +1,6 @@
-//! 1,000 inserts a second, ten in a transaction, for half a minute: from the commit to the receipt's
-//! completion, which follows Elasticsearch's answer, and to the first count that sees the document.
+//! The latency at 1,000 inserts a second, ten in a transaction, for half a minute: from the commit to
+//! the completion of the job, which follows the answer of Elasticsearch, and to the first count that
+//! includes the document.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,25 +11,25 @@ use crate::figures::spread;
 use crate::rig::Rig;
 use crate::{cost, load};
 
-/// Rows of one transaction.
+/// The rows of a transaction.
 const ROWS: u32 = 10;
-/// Between the starts of two transactions.
+/// The interval between two transactions.
 const EVERY: Duration = Duration::from_millis(10);
-/// Transactions before the measurement, and in it.
+/// The transactions before and during the measurement.
 const WARM_UP: u32 = 300;
 const MEASURED: u32 = 3000;
-/// Between two counts; this much is the measurement's own grain.
+/// The interval between two counts, which is the resolution of the measurement.
 const COUNT_EVERY: Duration = Duration::from_millis(10);
-/// After this it is not slow but stuck.
+/// The time after which the measurement fails.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 
-/// What one run found.
+/// The result of one run.
 pub(crate) struct Latency {
     completed: Vec<Duration>,
     searchable: Vec<Duration>,
-    /// Inserts per second that the writer reached.
+    /// The inserts per second of the writer.
     rate: f64,
-    /// walferry's processor time per change, in microseconds.
+    /// The processor time of walferry per change in microseconds.
     own: f64,
     peak_mebibytes: u64,
 }
@@ -68,7 +69,7 @@ pub(crate) async fn run() -> Latency {
     }
 }
 
-/// When each transaction's commit had returned.
+/// The times at which the commits returned.
 async fn write(rig: &Rig) -> Vec<Instant> {
     let mut commits = Vec::new();
     let mut pace = interval(EVERY);
@@ -81,7 +82,7 @@ async fn write(rig: &Rig) -> Vec<Instant> {
     commits
 }
 
-/// What a reader counted, and when, until it has seen all.
+/// The counts of a reader with their times, up to the count of all documents.
 async fn count(rig: &Rig) -> Vec<(Instant, u64)> {
     let all = u64::from((WARM_UP + MEASURED) * ROWS);
     let end = Instant::now() + EVERY * (WARM_UP + MEASURED) + DRAIN_MAX;
@@ -100,7 +101,7 @@ async fn count(rig: &Rig) -> Vec<(Instant, u64)> {
     }
 }
 
-/// Transactions are numbered as they commit, so the n-th is there once that many rows are.
+/// Transactions commit in order, so the n-th one is visible when its last row is counted.
 fn searchable(commits: &[Instant], counts: &[(Instant, u64)]) -> Vec<Duration> {
     let mut counts = counts.iter().peekable();
     let mut latencies = Vec::new();
@@ -112,7 +113,8 @@ fn searchable(commits: &[Instant], counts: &[(Instant, u64)]) -> Vec<Duration> {
     latencies.split_off(usize::try_from(WARM_UP).expect("a small number"))
 }
 
-/// Both times are the database's own: the commit's, and that of the completing transaction.
+/// Both times are those of the database: of the commit, and of the transaction that completes the
+/// job.
 async fn completed(rig: &Rig) -> Vec<Duration> {
     let query = format!(
         "select extract(epoch from processed_at - created_at)::float8 from elasticsearch_sync_queue

@@ -1,16 +1,16 @@
-//! The rows that both measurements write: listings of about 0.9 kB as JSON, all active.
+//! The rows of the measurements: active listings of about 0.9 kB as JSON.
 //!
-//! Not here: starting anything, and the clock.
+//! Not here: servers, processes and time.
 
 use crate::support::Sql;
 
 pub(crate) const SELLERS: u32 = 2000;
 pub(crate) const CATEGORIES: u32 = 200;
-/// Rows of one transaction of the backlog.
+/// The rows of a transaction of the backlog.
 const BATCH: u32 = 500;
 const STEP: usize = 500;
 
-/// Sellers and a tree of categories, three levels deep; there before walferry's first start.
+/// Inserts sellers and a tree of categories with three levels, before the first start of walferry.
 pub(crate) async fn prepare(sql: &Sql) {
     let statements = format!(
         "insert into profiles (id, username, full_name, avatar_url, email, location, rating)
@@ -27,7 +27,7 @@ pub(crate) async fn prepare(sql: &Sql) {
     sql.run(&statements).await;
 }
 
-/// `inserts` new listings and then `updates` price changes among them, 500 in a transaction.
+/// Inserts `inserts` listings and then changes `updates` of their prices, 500 in a transaction.
 pub(crate) async fn backlog(sql: &Sql, inserts: u32, updates: u32) {
     for first in (1..=inserts).step_by(STEP) {
         insert(sql, first, first + BATCH - 1).await;
@@ -36,7 +36,7 @@ pub(crate) async fn backlog(sql: &Sql, inserts: u32, updates: u32) {
         let statement = format!(
             "update listings set price = price + 1, updated_at = now()
              where id in (select {} from generate_series({first}, {}) n)",
-            // Spread over all, each once.
+            // The updates are spread over all listings and change each once.
             id("c", &format!("(n * 7919 % {inserts} + 1)")),
             first + BATCH - 1,
         );
@@ -44,7 +44,7 @@ pub(crate) async fn backlog(sql: &Sql, inserts: u32, updates: u32) {
     }
 }
 
-/// Listings number `first` to `last`, in one transaction.
+/// Inserts the listings `first` to `last` in one transaction.
 pub(crate) async fn insert(sql: &Sql, first: u32, last: u32) {
     let statement = format!(
         "insert into listings (id, user_id, category_id, title, description, price, status, city,
@@ -61,7 +61,7 @@ pub(crate) async fn insert(sql: &Sql, first: u32, last: u32) {
     sql.run(&statement).await;
 }
 
-/// The SQL of the id number `n`.
+/// The SQL expression of the id of listing `n`.
 pub(crate) fn id(kind: &str, n: &str) -> String {
     format!("('{kind}0000000-0000-4000-8000-' || lpad(({n})::text, 12, '0'))::uuid")
 }

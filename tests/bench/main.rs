@@ -1,10 +1,10 @@
-//! Measures what DESIGN's targets speak of, against servers of its own: how fast a backlog is caught
-//! up and what that costs, then how long a change takes at a steady pace.
+//! Benchmarks of walferry on its own servers: the throughput and the cost of a backlog, and the
+//! latency of changes at a constant rate.
 //!
 //! `./bench` runs all; `./bench plain`, `./bench backlog` (the built-in definition), `./bench drain`,
-//! `./bench api` or `./bench latency` runs one part. Three runs each after
-//! one to warm the servers up, each with a new database and new indices, on an otherwise idle
-//! machine; the medians are the figures. Nothing is asserted about speed: a machine is not a contract.
+//! `./bench api` or `./bench latency` runs one part. Each part has three runs after a warm-up run,
+//! each with a new database and new indices. The results are the medians. Run them on an idle
+//! machine. No speed is asserted, because it depends on the machine.
 
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
 
@@ -23,16 +23,16 @@ mod rig;
 mod support;
 mod watch;
 
-/// One index of the listings' own columns with standard analysis, as the peers were measured.
+/// A definition with one index of the listings' columns and standard analysis.
 const PLAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/plain.toml");
 
-/// Runs of each part.
+/// The runs of each part.
 const RUNS: usize = 3;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo test --all-targets` starts benchmarks too, without this argument.
+    // `cargo test --all-targets` starts benchmarks as well, without this argument.
     if !arguments.iter().any(|argument| argument == "--bench") {
         println!("started by ./bench only");
         return ExitCode::SUCCESS;

@@ -1,4 +1,4 @@
-//! A PostgreSQL and an Elasticsearch for one run, and walferry beside them as a user would run it.
+//! The servers of a run, and walferry in the configuration of a user.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio_postgres::types::FromSqlOwned;
 use crate::cost;
 use crate::support::{ElasticsearchNode, Postgres, Servers, Sql, TestBed, Walferry, eventually};
 
-/// From a start to being ready.
+/// The time in which a started walferry must be ready.
 const READY_MAX: Duration = Duration::from_secs(60);
 
-/// Tests trade safety for speed; a measurement must not.
+/// The durability settings of a production server, which tests disable.
 const SETTINGS: &[(&str, &str)] = &[
     ("fsync", "on"),
     ("synchronous_commit", "on"),
@@ -22,16 +22,16 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_wal_size", "4GB"),
 ];
 
-/// One pair for all runs: a server that has just started spends its time compiling itself.
+/// The servers of all runs. They are shared because the JVM of Elasticsearch must warm up.
 static SERVERS: OnceCell<Servers> = OnceCell::const_new();
 
 pub(crate) struct Rig {
     pub(crate) bed: TestBed,
-    /// A configuration file, where it is not the built-in definition that is measured.
+    /// The configuration file; `None` for the built-in definition.
     definition: Option<&'static str>,
 }
 
-/// Processor time that the servers have used since they started.
+/// The processor time of the servers since their start.
 #[derive(Clone, Copy)]
 pub(crate) struct Used {
     pub(crate) postgres: Duration,
@@ -77,13 +77,13 @@ impl Rig {
         }
     }
 
-    /// Whether everything up to an LSN is settled; costs the server nothing.
+    /// True if all changes up to an LSN are settled. The check does not load the server.
     pub(crate) async fn has_settled(&self, lsn: &str) -> bool {
         let sql = format!("select settled_lsn >= '{lsn}' from walferry.settlement");
         self.value(&sql).await
     }
 
-    /// Waits until the rows that stood before the first start are loaded.
+    /// Waits until the first load is finished.
     pub(crate) async fn loaded(&self) {
         eventually(READY_MAX, "the first load is done", async || {
             let sql = "select count(*) > 0 and count(*) = count(done_at) from walferry.load";
@@ -92,19 +92,19 @@ impl Rig {
         .await;
     }
 
-    /// Jobs in the queue, counted one by one, and how many of them are completed.
+    /// The number of jobs in the queue and of completed jobs, by a full count.
     pub(crate) async fn receipts(&self) -> (i64, i64) {
         let all = self.value("select count(*) from elasticsearch_sync_queue").await;
         let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
         (all, self.value(completed).await)
     }
 
-    /// Listings in the index.
+    /// The number of listings in the index.
     pub(crate) async fn documents(&self) -> u64 {
         self.bed.elasticsearch.count(&self.bed.index("listings")).await
     }
 
-    /// Listings that a search sees now.
+    /// The number of listings that are visible to searches.
     pub(crate) async fn searchable(&self) -> u64 {
         let path = format!("/{}/_count", self.bed.index("listings"));
         let answer = self.bed.elasticsearch.request(Method::GET, &path, None).await;

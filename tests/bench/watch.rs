@@ -1,7 +1,7 @@
-//! What being watched costs: how long a scrape takes, and what walferry's reading of figures costs
-//! PostgreSQL, by PostgreSQL's own counters.
+//! The cost of monitoring: the time of a scrape, and the cost of the queue's statistics in
+//! PostgreSQL, by its own counters.
 //!
-//! Not here: answers of the API (`api`).
+//! Not here: the latency of the API (`api`).
 
 use std::fmt;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::rig::Rig;
 use crate::support::Walferry;
 use crate::support::scans::scanned;
 
-/// Far oftener than any Prometheus.
+/// The interval between two scrapes, which is much shorter than usual.
 const SCRAPE_EVERY: Duration = Duration::from_millis(20);
-/// Readings of the figures.
+/// The number of reads of the statistics.
 const READINGS: u32 = 200;
 
-/// The time of each scrape until told to stop.
+/// The times of the scrapes until the task is stopped.
 pub(crate) async fn scrape(walferry: &Walferry, stop: &CancellationToken) -> Vec<Duration> {
     let mut times = Vec::new();
     let mut pace = interval(SCRAPE_EVERY);
@@ -36,12 +36,12 @@ pub(crate) async fn scrape(walferry: &Walferry, stop: &CancellationToken) -> Vec
     times
 }
 
-/// What everybody has read of the queue's parts so far, and what the duty that samples has cost.
+/// The reads of the queue's partitions by all sessions, and the cost of the session that samples.
 pub(crate) struct Reads {
     scans: i64,
     rows: i64,
     by_index: i64,
-    /// Blocks of the duty's session: found in shared buffers, and read from the disk.
+    /// The blocks of that session: found in shared buffers, and read from disk.
     sample_blocks: (i64, i64),
     sample_cpu: Duration,
     at: Instant,
@@ -103,7 +103,7 @@ impl fmt::Display for Reads {
     }
 }
 
-/// How long the figures take to read, and which parts that scanned from end to end.
+/// The time of a read of the statistics, and the partitions that it scanned sequentially.
 pub(crate) async fn figures(rig: &Rig) -> String {
     let sql = rig.sql();
     let mut times = Vec::new();

@@ -75,7 +75,7 @@ async fn a_paused_instance_that_comes_back_does_no_harm_even_without_tombstones(
     scene.sql(&format!("delete from listings where id = '{}'", listing(1))).await;
     until(RECOVERY_MAX, "and its delete", async || scene.number(completed).await == 2).await;
     scene.restart_without_tombstones().await;
-    stage.let_go().await;
+    stage.release().await;
     let index = scene.bed.index("listings");
     let found = scene.bed.elasticsearch.document(&index, &listing(1)).await;
     assert_eq!(found, None, "the late request has revived the listing");

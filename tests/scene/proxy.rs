@@ -1,14 +1,16 @@
-//! Servers that appear late or refuse.
+//! TCP and HTTP servers that stand in for servers that start late or reject requests.
+//!
+//! Not here: faults of single requests (`support::faults`).
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Passes connections on until dropped.
+/// A TCP proxy. It ends when dropped.
 pub(crate) struct Proxy(JoinHandle<()>);
 
 impl Proxy {
-    /// Listens on `port` and passes on to the port `server`.
+    /// Starts a proxy from `port` to the port `server`.
     pub(crate) async fn open(port: u16, server: u16) -> Proxy {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
         Proxy(tokio::spawn(async move {
@@ -18,7 +20,7 @@ impl Proxy {
                     let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
                         return;
                     };
-                    // Either side may hang up at any time.
+                    // Either side can close the connection at any time.
                     drop(copy_bidirectional(&mut client, &mut server).await);
                 });
             }
@@ -32,7 +34,7 @@ impl Drop for Proxy {
     }
 }
 
-/// An HTTP server that answers every request with one status, until dropped.
+/// An HTTP server that answers all requests with one status. It ends when dropped.
 pub(crate) struct Refusing {
     port: u16,
     accepting: JoinHandle<()>,
@@ -71,7 +73,7 @@ async fn refuse(mut client: TcpStream, status: u16) {
         body.len()
     );
     let mut request = [0; 4096];
-    // One read is enough of a small request; a larger one sees its answer all the same.
+    // One read is enough: the client receives the answer even if it is still sending.
     if client.read(&mut request).await.is_ok_and(|length| length > 0) {
         drop(client.write_all(answer.as_bytes()).await);
     }

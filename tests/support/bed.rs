@@ -1,4 +1,6 @@
-//! What one test has to itself: a database with the application's tables, a slot name, an index prefix.
+//! The resources of one test: a database with the application's tables, a slot and an index prefix.
+//!
+//! Not here: starting servers (`servers`) and expectations (`tests/oracle`).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -7,34 +9,34 @@ use super::launcher::note;
 use super::walferry::Launch;
 use super::{Elasticsearch, Servers, Sql, Walferry, eventually};
 
-/// The application's tables, as they stand before walferry is installed.
+/// The application's tables before walferry is installed.
 const SOURCE_SCHEMA: &str = include_str!("../fixtures/source-schema.sql");
 
 static SERIAL: AtomicU32 = AtomicU32::new(1);
 
-/// One test's share of the servers. Declare it before the [`Walferry`] that uses it: what is
-/// declared last is dropped first, and dropping the bed drops its database, slots and indices.
+/// A database, a slot and indices on the servers. It drops them when it is dropped itself. Declare
+/// it before the [`Walferry`] that uses it, because variables are dropped in reverse order.
 #[derive(Debug)]
 pub(crate) struct TestBed {
-    /// Also the name of the slot, and (with `_` behind it) the index prefix.
+    /// The name of the database. The slot has the same name, and the index prefix appends `_` to it.
     pub(crate) database: String,
     pub(crate) slot: String,
     pub(crate) publication: String,
-    /// Before every index and alias name.
+    /// The prefix of all index and alias names.
     pub(crate) index_prefix: String,
-    /// Connected to the bed's database as the superuser.
+    /// A session with the database as the superuser.
     pub(crate) sql: Sql,
     pub(crate) elasticsearch: Elasticsearch,
     pub(crate) servers: Servers,
 }
 
 impl TestBed {
-    /// A bed on the shared servers. `name` is lower case with underscores.
+    /// A test bed on the shared servers. `name` is in lower case with underscores.
     pub(crate) async fn new(name: &str) -> Self {
         Self::on(name, Servers::shared().await).await
     }
 
-    /// A bed on servers that the test may stop and kill.
+    /// A test bed on other servers, which the test can stop.
     pub(crate) async fn on(name: &str, servers: Servers) -> Self {
         let database = format!("{name}_{}", SERIAL.fetch_add(1, Ordering::Relaxed));
         let admin = servers.postgres.connect("postgres").await;
@@ -52,27 +54,27 @@ impl TestBed {
         }
     }
 
-    /// `DATABASE_URL` as the superuser.
+    /// The connection string of the database as the superuser.
     pub(crate) fn database_url(&self) -> String {
         self.servers.postgres.url(&self.database)
     }
 
-    /// Whole name of an index or alias: the prefix and `name`.
+    /// The full name of an index or alias: the prefix and `name`.
     pub(crate) fn index(&self, name: &str) -> String {
         format!("{}{name}", self.index_prefix)
     }
 
-    /// Another connection to the bed's database.
+    /// Opens another session with the database.
     pub(crate) async fn connect(&self) -> Sql {
         self.servers.postgres.connect(&self.database).await
     }
 
-    /// Replaces [`TestBed::sql`] after the server was restarted.
+    /// Replaces [`TestBed::sql`] after a restart of the server.
     pub(crate) async fn reconnect(&mut self) {
         self.sql = self.connect().await;
     }
 
-    /// A command line of walferry with the bed's environment, not yet run.
+    /// A command of walferry with the environment of the test bed. It is not started.
     pub(crate) fn walferry(&self, arguments: &[&str]) -> Launch {
         Launch::new(arguments)
             .env("DATABASE_URL", self.database_url())
@@ -82,27 +84,27 @@ impl TestBed {
             .env("WALFERRY_INDEX_PREFIX", &self.index_prefix)
     }
 
-    /// Runs `walferry ARGUMENTS` to its end within `limit`, and returns exit code and output.
+    /// Runs `walferry ARGUMENTS` within `limit` and returns the exit code and the output.
     pub(crate) async fn walferry_once(&self, arguments: &[&str], limit: Duration) -> (i32, String) {
         let mut child = self.walferry(arguments).spawn();
         let code = child.wait_exit(limit).await;
         (code, child.output())
     }
 
-    /// Runs `walferry migrate`, which must succeed.
+    /// Runs `walferry migrate`. It must succeed.
     pub(crate) async fn migrate(&self) {
         let (code, output) = self.walferry_once(&["migrate"], Duration::from_secs(30)).await;
         assert_eq!(code, 0, "walferry migrate: {output}");
     }
 
-    /// `walferry run`, ready: its `/readyz` answers 200.
+    /// Starts `walferry run` and waits until `/readyz` returns 200.
     pub(crate) async fn start(&self) -> Walferry {
         let mut child = self.walferry(&["run"]).spawn();
         child.wait_ready(Duration::from_secs(60)).await;
         child
     }
 
-    /// Waits until the slot's confirmed position has passed all WAL written before the call.
+    /// Waits until the slot's confirmed position is at or after the current end of the WAL.
     pub(crate) async fn wait_acknowledged(&self, limit: Duration) {
         let target: String = self.sql.value("select pg_current_wal_insert_lsn()::text", &[]).await;
         eventually(limit, "the slot has passed the end of the WAL", async || {
@@ -120,7 +122,7 @@ impl TestBed {
 }
 
 impl Drop for TestBed {
-    /// Cleans up beside the runtime, which may be the one being torn down.
+    /// Cleans up on another thread, because the runtime may be shutting down.
     fn drop(&mut self) {
         let (servers, database) = (self.servers.clone(), self.database.clone());
         let prefix = self.index_prefix.clone();
@@ -161,7 +163,7 @@ async fn drop_database(servers: &Servers, database: &str) -> Result<(), String> 
     loop {
         ticks.tick().await;
         admin.query(end_sessions, &[&database]).await.map_err(shown)?;
-        // A walsender that is going still holds its slot for a moment: look again.
+        // A walsender that ends still holds its slot for a moment, so the drop is repeated.
         if admin.query(drop_slots, &[&database]).await.is_ok() {
             let row = admin.query_one(slots_left, &[&database]).await.map_err(shown)?;
             if row.get::<_, i64>(0) == 0 {

@@ -1,9 +1,10 @@
 //! A headless Chromium, driven over WebDriver.
 //!
-//! Chromedriver and browser write their standard error into the run directory, so its guard ends
-//! both however the test binary goes; dropping the handle ends them at once.
+//! Chromedriver and the browser write their standard error into the run directory. Therefore the
+//! guard of that directory ends both, even if the test binary is killed. Dropping the handle ends
+//! them at once.
 //!
-//! Not here: what a page must show (`tests/page.rs`).
+//! Not here: the expected content of a page (`tests/page.rs`).
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -17,12 +18,12 @@ use serde_json::{Value, json};
 use super::eventually;
 use super::launcher::{free_port, new_directory, new_path, note, signal, stack, text};
 
-/// From the start of chromedriver to its first answer, and from there to a window.
+/// The time for the start of chromedriver, and for the start of the browser.
 const START_MAX: Duration = Duration::from_secs(60);
-/// How long a condition of the page is waited for.
+/// The time in which a condition of the page must become true.
 const PAGE_MAX: Duration = Duration::from_secs(20);
 const SCRIPT_MS_MAX: u64 = 30_000;
-/// The name under which WebDriver hands out an element.
+/// The key of an element reference (W3C WebDriver, "web element identifier").
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser with one window.
@@ -35,7 +36,7 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts one, with an empty profile and English as its language.
+    /// Starts a browser with an empty profile and the language English.
     pub(crate) async fn start() -> Self {
         let needed = ["need", "chromium:chromium", "chromedriver:chromium-driver"];
         stack(needed.map(str::to_owned).to_vec()).await.expect("the browser can be installed");
@@ -88,7 +89,7 @@ impl Browser {
         session.unwrap_or_else(|| panic!("no window opened: {answer}")).to_owned()
     }
 
-    /// Calls WebDriver; `Err` has what it said.
+    /// Sends a WebDriver command. The error contains its answer.
     async fn call(&self, method: Method, path: &str, body: Value) -> Result<Value, String> {
         let request = self.http.request(method.clone(), format!("{}{path}", self.session));
         let request = if method == Method::POST { request.json(&body) } else { request };
@@ -105,13 +106,13 @@ impl Browser {
         answer.unwrap_or_else(|error| panic!("WebDriver {path}: {error}"))
     }
 
-    /// Loads an address anew, also when only what follows `#` differs.
+    /// Loads an address, even if it differs from the current one in the fragment only.
     pub(crate) async fn load(&self, url: &str) {
         self.post("/url", json!({ "url": "about:blank" })).await;
         self.post("/url", json!({ "url": url })).await;
     }
 
-    /// A window's size in CSS pixels, as a phone or a desk has it.
+    /// Sets the size of the window in CSS pixels.
     pub(crate) async fn resize(&self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1,
             "mobile": width < 600 });
@@ -119,18 +120,18 @@ impl Browser {
         self.post("/goog/cdp/execute", command).await;
     }
 
-    /// What `return SCRIPT` gives.
+    /// The value of a JavaScript expression.
     pub(crate) async fn value(&self, script: &str) -> Value {
         self.post("/execute/sync", json!({ "script": format!("return {script}"), "args": [] }))
             .await
     }
 
-    /// Runs statements.
+    /// Runs JavaScript statements.
     pub(crate) async fn run(&self, script: &str) {
         self.post("/execute/sync", json!({ "script": script, "args": [] })).await;
     }
 
-    /// What a promise comes to.
+    /// The value of a promise.
     pub(crate) async fn promised(&self, script: &str) -> Value {
         let script = format!(
             "const done = arguments[0]; ({script}).then(done, (error) => done(String(error)));"
@@ -138,7 +139,7 @@ impl Browser {
         self.post("/execute/async", json!({ "script": script, "args": [] })).await
     }
 
-    /// Waits until an expression is true.
+    /// Waits until a JavaScript expression is true.
     pub(crate) async fn wait(&self, condition: &str) {
         let script = json!({ "script": format!("return Boolean({condition})"), "args": [] });
         eventually(PAGE_MAX, condition, async || {
@@ -151,7 +152,7 @@ impl Browser {
         .await;
     }
 
-    /// What a reader of a failed test wants to see.
+    /// The state of the page for the message of a failed test.
     async fn state(&self) -> String {
         let place = self.value("location.href").await;
         let text = self.text("body").await.replace('\n', " | ");
@@ -167,13 +168,13 @@ impl Browser {
         .await;
     }
 
-    /// The visible text of the first element that matches; empty if none does.
+    /// The visible text of the first element that matches; empty without one.
     pub(crate) async fn text(&self, selector: &str) -> String {
         let script = format!("document.querySelector({})?.innerText ?? ''", json!(selector));
         self.value(&script).await.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Clicks as a person does: the element must be there and reachable. Waits for it.
+    /// Waits for an element and clicks it. The element must be visible and not covered.
     pub(crate) async fn click(&self, selector: &str) {
         eventually(PAGE_MAX, &format!("{selector} can be clicked"), async || {
             let element = self.element(selector).await?;
@@ -182,7 +183,7 @@ impl Browser {
         .await;
     }
 
-    /// Replaces what a field holds.
+    /// Replaces the content of a field.
     pub(crate) async fn fill(&self, selector: &str, text: &str) {
         eventually(PAGE_MAX, &format!("{selector} can be filled"), async || {
             let element = self.element(selector).await?;
@@ -193,7 +194,7 @@ impl Browser {
         .await;
     }
 
-    /// Types on whatever has the focus. `\u{E007}` is Enter, `\u{E00C}` Escape.
+    /// Types into the focused element. `\u{E007}` is Enter and `\u{E00C}` is Escape.
     pub(crate) async fn press(&self, keys: &str) {
         let actions: Vec<Value> = keys
             .chars()
@@ -209,7 +210,7 @@ impl Browser {
         found[ELEMENT].as_str().map(str::to_owned).ok_or_else(|| "no element".to_owned())
     }
 
-    /// What the console has been told since the last look, warnings and errors only.
+    /// The warnings and errors of the console since the last call.
     pub(crate) async fn complaints(&self) -> Vec<String> {
         let log = self.post("/se/log", json!({ "type": "browser" })).await;
         let entries = log.as_array().cloned().unwrap_or_default();
@@ -221,7 +222,7 @@ impl Browser {
 }
 
 impl Drop for Browser {
-    /// Ends the browser with its children, which are known by the profile that they name.
+    /// Ends the browser and its child processes, which are found by the profile in their arguments.
     fn drop(&mut self) {
         if let Err(error) = self.driver.kill().and_then(|()| self.driver.wait().map(drop)) {
             note(&format!("chromedriver was not ended: {error}"));

@@ -112,10 +112,10 @@ pub(crate) struct Elasticsearch {
 }
 
 impl Elasticsearch {
-    /// Sends any request; `path` begins with `/`. Returns the status and the body.
+    /// Sends a request; `path` begins with `/`. Returns the status and the body.
     ///
     /// # Errors
-    /// When the node cannot be reached.
+    /// The node cannot be reached.
     pub(crate) async fn try_request(
         &self,
         method: Method,
@@ -133,7 +133,7 @@ impl Elasticsearch {
         Ok((status, value))
     }
 
-    /// A request that must succeed.
+    /// Sends a request that must succeed.
     pub(crate) async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
         match self.try_request(method.clone(), path, body).await {
             Ok((status, answer)) if status < 300 => answer,
@@ -142,7 +142,8 @@ impl Elasticsearch {
         }
     }
 
-    /// The source of one document, read by id (no refresh needed); `None` when it or the index is absent.
+    /// The source of a document by its id, which needs no refresh; `None` if the document or the
+    /// index does not exist.
     pub(crate) async fn document(&self, index: &str, id: &str) -> Option<Value> {
         let id = urlencoded(id);
         let path = format!("/{index}/_doc/{id}");
@@ -155,7 +156,7 @@ impl Elasticsearch {
         }
     }
 
-    /// The external version of one document.
+    /// The external version of a document; `None` if it does not exist.
     pub(crate) async fn version(&self, index: &str, id: &str) -> Option<i64> {
         let path = format!("/{index}/_doc/{}", urlencoded(id));
         let (status, answer) =
@@ -163,15 +164,15 @@ impl Elasticsearch {
         if status == 200 { answer["_version"].as_i64() } else { None }
     }
 
-    /// Every document of an index or alias by id, after a refresh. An absent index is empty.
+    /// All documents of an index or alias by id, after a refresh; none if the index does not exist.
     pub(crate) async fn all_documents(&self, index: &str) -> BTreeMap<String, Value> {
         self.try_all_documents(index).await.expect("Elasticsearch answers")
     }
 
-    /// [`Elasticsearch::all_documents`] for a node that may be down.
+    /// As [`Elasticsearch::all_documents`], for a node that may be down.
     ///
     /// # Errors
-    /// The first answer that was not a success.
+    /// The first response with an error.
     pub(crate) async fn try_all_documents(
         &self,
         index: &str,
@@ -207,7 +208,7 @@ impl Elasticsearch {
         Ok(documents)
     }
 
-    /// The sources that a search finds, best first, without a refresh.
+    /// The sources of the hits of a search, in its order, without a refresh.
     pub(crate) async fn search(&self, index: &str, query: &Value) -> Vec<Value> {
         let mut answer =
             self.request(Method::POST, &format!("/{index}/_search"), Some(query)).await;
@@ -217,7 +218,7 @@ impl Elasticsearch {
         hits.into_iter().map(|mut hit| hit["_source"].take()).collect()
     }
 
-    /// Number of documents after a refresh; an absent index has none.
+    /// The number of documents after a refresh; 0 if the index does not exist.
     pub(crate) async fn count(&self, index: &str) -> u64 {
         let path = format!("/{index}/_refresh");
         drop(self.try_request(Method::POST, &path, None).await.expect("Elasticsearch answers"));
@@ -227,24 +228,24 @@ impl Elasticsearch {
         answer["count"].as_u64().unwrap_or(0)
     }
 
-    /// Names of the concrete indices that begin with `prefix`.
+    /// The names of the concrete indices with this prefix.
     pub(crate) async fn indices(&self, prefix: &str) -> Vec<String> {
         self.try_indices(prefix).await.expect("Elasticsearch answers")
     }
 
-    /// The alias table: index name → aliases, for indices that begin with `prefix`.
+    /// The aliases of the indices with this prefix, by the name of the index.
     pub(crate) async fn aliases(&self, prefix: &str) -> Value {
         self.request(Method::GET, &format!("/{prefix}*/_alias"), None).await
     }
 
-    /// Mapping of one concrete index.
+    /// The mapping of a concrete index.
     pub(crate) async fn mapping(&self, index: &str) -> Value {
         let answer = self.request(Method::GET, &format!("/{index}/_mapping"), None).await;
         let first = answer.as_object().and_then(|indices| indices.values().next().cloned());
         first.expect("an index that exists has a mapping")["mappings"].clone()
     }
 
-    /// Settings of one concrete index, flat: `index.gc_deletes` → value.
+    /// The settings of a concrete index by their full names, such as `index.gc_deletes`.
     pub(crate) async fn index_settings(&self, index: &str) -> Value {
         let path = format!("/{index}/_settings?flat_settings=true");
         let answer = self.request(Method::GET, &path, None).await;
@@ -252,28 +253,28 @@ impl Elasticsearch {
         first.expect("an index that exists has settings")["settings"].clone()
     }
 
-    /// Changes settings of an index: `json!({"index.blocks.write": true})`.
+    /// Updates settings of an index, such as `json!({"index.blocks.write": true})`.
     pub(crate) async fn put_index_settings(&self, index: &str, settings: &Value) {
         self.request(Method::PUT, &format!("/{index}/_settings"), Some(settings)).await;
     }
 
-    /// Changes persistent settings of the cluster; `null` takes one back. Of the shared node only
-    /// with care: other tests see them.
+    /// Updates persistent settings of the cluster; `null` resets a setting. On the shared node, the
+    /// settings affect other tests.
     pub(crate) async fn put_cluster_settings(&self, settings: &Value) {
         let body = json!({"persistent": settings});
         self.request(Method::PUT, "/_cluster/settings", Some(&body)).await;
     }
 
-    /// Deletes a concrete index; an absent one is fine.
+    /// Deletes a concrete index, if it exists.
     pub(crate) async fn delete_index(&self, index: &str) {
         let path = format!("/{index}?ignore_unavailable=true");
         self.request(Method::DELETE, &path, None).await;
     }
 
-    /// Deletes every index that begins with `prefix`, and its aliases with it.
+    /// Deletes all indices with this prefix and their aliases.
     ///
     /// # Errors
-    /// When the node cannot be reached or refuses.
+    /// The node cannot be reached or returns an error.
     pub(crate) async fn delete_all(&self, prefix: &str) -> Result<(), String> {
         let names = self.try_indices(prefix).await?;
         if names.is_empty() {

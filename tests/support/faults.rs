@@ -1,7 +1,9 @@
-//! A loopback proxy before a real Elasticsearch that shows what a real one cannot be made to show.
+//! A loopback proxy for Elasticsearch that injects faults.
 //!
-//! Faults are scripted per path and used up one per request, or last until lifted; without one a
-//! request is forwarded.
+//! A fault applies to the requests with a path prefix: either to one request each, in order, or to
+//! all requests until it is removed. Other requests are forwarded.
+//!
+//! Not here: the servers (`servers`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -13,119 +15,119 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What happens to one request.
+/// A fault of one request.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
-    /// This answer, and nothing is forwarded.
+    /// The request is not forwarded; this status and body are returned.
     Answer(u16, &'static str),
-    /// The connection breaks when the request's head has been read.
+    /// The connection is closed after the head of the request.
     Reset,
-    /// Elasticsearch does as it is asked; the answer never comes.
+    /// The request is forwarded, and its response is discarded.
     LoseAnswer,
-    /// Nothing comes until the client gives up.
+    /// The request is not forwarded and not answered.
     Hang,
-    /// The request waits here until it is let go, and is forwarded then.
+    /// The request is forwarded after [`Faults::release`].
     Hold,
-    /// These ids of a bulk are answered with this status and type, the others by Elasticsearch.
+    /// The documents with these ids are answered with this status and error type. The others are
+    /// forwarded.
     Items(u16, &'static str, &'static [&'static str]),
 }
 
-/// See the module's documentation. Ends when dropped.
+/// The proxy. It ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Faults {
     pub(crate) url: String,
-    stage: Arc<Stage>,
+    proxy: Arc<FaultProxy>,
     listener: JoinHandle<()>,
 }
 
+/// The state that all connections share.
 #[derive(Debug)]
-struct Stage {
+struct FaultProxy {
     upstream: String,
     http: reqwest::Client,
     script: Mutex<HashMap<&'static str, VecDeque<Fault>>>,
-    /// What every request for a path meets, as long as it lasts.
-    weather: Mutex<HashMap<&'static str, Fault>>,
-    let_go: watch::Sender<bool>,
-    /// Requests that were held and have been forwarded and answered.
+    /// The faults of all requests with a path prefix.
+    lasting: Mutex<HashMap<&'static str, Fault>>,
+    released: watch::Sender<bool>,
+    /// The number of held requests that were forwarded and answered.
     forwarded: watch::Sender<usize>,
-    /// Bulks with a larger body are answered with 413.
+    /// The size in bytes beyond which a bulk request is answered with 413.
     bulk_bytes_max: Mutex<usize>,
-    /// Sizes of the bulks that came, in documents.
+    /// The numbers of documents of the received bulk requests.
     bulks: Mutex<Vec<usize>>,
 }
 
 impl Faults {
-    /// A proxy before the server at `upstream`.
+    /// Starts a proxy for the server at `upstream`.
     pub(crate) async fn before(upstream: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let stage = Arc::new(Stage {
+        let proxy = Arc::new(FaultProxy {
             upstream,
             http: reqwest::Client::new(),
             script: Mutex::default(),
-            weather: Mutex::default(),
-            let_go: watch::Sender::new(false),
+            lasting: Mutex::default(),
+            released: watch::Sender::new(false),
             forwarded: watch::Sender::new(0),
             bulk_bytes_max: Mutex::new(usize::MAX),
             bulks: Mutex::default(),
         });
-        let played = Arc::clone(&stage);
+        let shared = Arc::clone(&proxy);
         let listener = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(play(Arc::clone(&played), stream));
+                tokio::spawn(serve(Arc::clone(&shared), stream));
             }
         });
-        Self { url: format!("http://{address}"), stage, listener }
+        Self { url: format!("http://{address}"), proxy, listener }
     }
 
-    /// What the next requests whose path begins with `path` meet.
+    /// Adds faults for the next requests with this path prefix, one for each.
     pub(crate) fn script(&self, path: &'static str, faults: impl IntoIterator<Item = Fault>) {
-        self.stage
+        self.proxy
             .script
             .lock()
-            .expect("no player panics with the script in hand")
+            .expect("no holder of the lock panics")
             .entry(path)
             .or_default()
             .extend(faults);
     }
 
-    /// Every request whose path begins with `path` meets this fault until the next call.
+    /// Sets or removes the fault of all requests with this path prefix.
     pub(crate) fn always(&self, path: &'static str, fault: Option<Fault>) {
-        let mut weather =
-            self.stage.weather.lock().expect("no player panics with the weather in hand");
+        let mut lasting = self.proxy.lasting.lock().expect("no holder of the lock panics");
         match fault {
-            Some(fault) => weather.insert(path, fault),
-            None => weather.remove(path),
+            Some(fault) => lasting.insert(path, fault),
+            None => lasting.remove(path),
         };
     }
 
-    /// Lets held requests go, and waits until Elasticsearch has answered the first.
-    pub(crate) async fn let_go(&self) {
-        let mut forwarded = self.stage.forwarded.subscribe();
-        self.stage.let_go.send_replace(true);
-        forwarded.wait_for(|count| *count > 0).await.expect("the stage lives");
+    /// Forwards the held requests, and waits until Elasticsearch has answered one of them.
+    pub(crate) async fn release(&self) {
+        let mut forwarded = self.proxy.forwarded.subscribe();
+        self.proxy.released.send_replace(true);
+        forwarded.wait_for(|count| *count > 0).await.expect("the proxy is alive");
     }
 
-    /// Bulks with a larger body are answered with 413.
+    /// Sets the size in bytes beyond which a bulk request is answered with 413.
     pub(crate) fn limit(&self, bulk_bytes_max: usize) {
-        *self.stage.bulk_bytes_max.lock().expect("no player panics with the script in hand") =
-            bulk_bytes_max;
+        *self.proxy.bulk_bytes_max.lock().expect("no holder of the lock panics") = bulk_bytes_max;
     }
 
-    /// Faults not yet met.
+    /// The number of faults that are not used up.
     pub(crate) fn remaining(&self) -> usize {
-        self.stage
+        self.proxy
             .script
             .lock()
-            .expect("no player panics with the script in hand")
+            .expect("no holder of the lock panics")
             .values()
             .map(VecDeque::len)
             .sum()
     }
 
-    /// Sizes of the bulks that came, in documents.
+    /// The numbers of documents of the received bulk requests.
     pub(crate) fn bulks(&self) -> Vec<usize> {
-        self.stage.bulks.lock().expect("no player panics with the script in hand").clone()
+        self.proxy.bulks.lock().expect("no holder of the lock panics").clone()
     }
 }
 
@@ -135,18 +137,18 @@ impl Drop for Faults {
     }
 }
 
-impl Stage {
+impl FaultProxy {
     fn fault(&self, path: &str) -> Option<Fault> {
-        let mut script = self.script.lock().expect("no player panics with the script in hand");
+        let mut script = self.script.lock().expect("no holder of the lock panics");
         let scripted = script
             .iter_mut()
             .find(|(prefix, faults)| path.starts_with(**prefix) && !faults.is_empty());
         if let Some(fault) = scripted.and_then(|(_, faults)| faults.pop_front()) {
             return Some(fault);
         }
-        let weather = self.weather.lock().expect("no player panics with the weather in hand");
-        let lasting = weather.iter().find(|(prefix, _)| path.starts_with(**prefix));
-        lasting.map(|(_, fault)| fault.clone())
+        let lasting = self.lasting.lock().expect("no holder of the lock panics");
+        let found = lasting.iter().find(|(prefix, _)| path.starts_with(**prefix));
+        found.map(|(_, fault)| fault.clone())
     }
 
     async fn forward(&self, request: &Request, body: Vec<u8>) -> (u16, Vec<u8>) {
@@ -164,16 +166,16 @@ impl Stage {
 struct Request {
     method: Method,
     path: String,
-    /// Those that say what the body is.
+    /// The headers that describe the body.
     headers: Vec<(String, String)>,
     length: usize,
-    /// What has been read of the body.
+    /// The part of the body that was read with the head.
     body: Vec<u8>,
 }
 
-async fn play(stage: Arc<Stage>, mut stream: TcpStream) {
+async fn serve(proxy: Arc<FaultProxy>, mut stream: TcpStream) {
     let Some(mut request) = read_head(&mut stream).await else { return };
-    let fault = stage.fault(&request.path);
+    let fault = proxy.fault(&request.path);
     if matches!(fault, Some(Fault::Reset)) {
         return;
     }
@@ -187,26 +189,25 @@ async fn play(stage: Arc<Stage>, mut stream: TcpStream) {
     let bulk = request.path.starts_with("/_bulk");
     if bulk {
         let size = String::from_utf8_lossy(&body).matches("\"version_type\"").count();
-        stage.bulks.lock().expect("no player panics with the script in hand").push(size);
+        proxy.bulks.lock().expect("no holder of the lock panics").push(size);
     }
-    let too_large = bulk
-        && body.len()
-            > *stage.bulk_bytes_max.lock().expect("no player panics with the script in hand");
+    let too_large =
+        bulk && body.len() > *proxy.bulk_bytes_max.lock().expect("no holder of the lock panics");
     let (status, answer) = match fault {
         _ if too_large => (413, Vec::new()),
         Some(Fault::Answer(status, answer)) => (status, answer.into()),
         Some(Fault::LoseAnswer) => {
-            stage.forward(&request, body).await;
+            proxy.forward(&request, body).await;
             return;
         }
         Some(Fault::Hang) => {
-            // Ends when the client closes.
+            // The read ends when the client closes the connection.
             drop(stream.read(&mut [0]).await);
             return;
         }
         Some(Fault::Items(status, kind, ids)) => {
             reject_items(
-                &stage,
+                &proxy,
                 &request,
                 &body,
                 &json!({ "status": status, "error": { "type": kind, "reason": "scripted" } }),
@@ -215,13 +216,13 @@ async fn play(stage: Arc<Stage>, mut stream: TcpStream) {
             .await
         }
         Some(Fault::Hold) => {
-            let mut let_go = stage.let_go.subscribe();
-            let_go.wait_for(|go| *go).await.expect("the stage lives");
-            let answer = stage.forward(&request, body).await;
-            stage.forwarded.send_modify(|count| *count += 1);
+            let mut released = proxy.released.subscribe();
+            released.wait_for(|go| *go).await.expect("the proxy is alive");
+            let answer = proxy.forward(&request, body).await;
+            proxy.forwarded.send_modify(|count| *count += 1);
             answer
         }
-        Some(Fault::Reset) | None => stage.forward(&request, body).await,
+        Some(Fault::Reset) | None => proxy.forward(&request, body).await,
     };
     let head = format!(
         "HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
@@ -259,9 +260,9 @@ async fn read_head(stream: &mut TcpStream) -> Option<Request> {
     Some(Request { method, path, headers, length, body })
 }
 
-/// Forwards a bulk without some of its documents, and answers for those.
+/// Forwards a bulk request without some of its documents, and adds their answers.
 async fn reject_items(
-    stage: &Stage,
+    proxy: &FaultProxy,
     request: &Request,
     body: &[u8],
     rejection: &Value,
@@ -284,7 +285,7 @@ async fn reject_items(
     }
     let mut answered = Vec::new();
     if !forwarded.is_empty() {
-        let (_, answer) = stage.forward(request, forwarded).await;
+        let (_, answer) = proxy.forward(request, forwarded).await;
         let mut answer: Value = serde_json::from_slice(&answer).expect("a bulk answer is JSON");
         answered = answer["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
     }

@@ -1,5 +1,5 @@
-//! What integration tests stand on: real servers, a database and an index prefix for each test, the
-//! walferry binary as a child, and waiting for conditions.
+//! Support for integration tests: real servers, a database and an index prefix for each test, the
+//! walferry binary as a child process, and waiting for conditions.
 //!
 //! ```ignore
 //! let bed = TestBed::new("receipts").await;
@@ -8,9 +8,11 @@
 //! eventually(SECONDS_10, "the listing is indexed", async || …).await;
 //! ```
 //!
-//! Nothing outlives the test binary: every process writes its standard error into one run directory,
-//! and a guard (`tests/stack/stack guard`) ends them and removes it once the binary is gone, however
-//! it went.
+//! No process outlives the test binary. All processes write their standard error into one run
+//! directory. After the binary ends for any reason, a guard (`tests/stack/stack guard`) ends them and
+//! removes the directory.
+//!
+//! Not here: expectations (`tests/oracle`).
 
 #![allow(dead_code, reason = "each test takes the part it needs")]
 

@@ -1,4 +1,6 @@
-//! A PostgreSQL server of the test's own making, and a connection to it.
+//! PostgreSQL servers for tests, and sessions with them.
+//!
+//! Not here: downloading PostgreSQL (`tests/stack/stack`).
 
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -8,12 +10,12 @@ use tokio_postgres::{Client, NoTls};
 
 use super::launcher::{free_port, new_directory, note, signal, stack, stack_blocking, text};
 
-/// How a server is stopped.
+/// The shutdown mode of a server (PostgreSQL, "Shutting Down the Server").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopMode {
-    /// Connections are ended, the rest is written down. Walsenders are waited for.
+    /// Fast: sessions are ended and a checkpoint is written. The server waits for walsenders.
     Fast,
-    /// As a crash: nothing is written down.
+    /// Immediate: as a crash, without a checkpoint.
     Immediate,
 }
 
@@ -26,19 +28,20 @@ impl StopMode {
     }
 }
 
-/// One server with `wal_level=logical` on a loopback port. Ends when dropped.
+/// A server with `wal_level = logical` on a loopback port. It ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Postgres {
-    /// The server's port on 127.0.0.1; it stays the same over restarts.
+    /// The port on 127.0.0.1. It does not change with a restart.
     pub(crate) port: u16,
     directory: PathBuf,
 }
 
 impl Postgres {
-    /// Makes and starts a server. `settings` are lines of postgresql.conf: `("wal_keep_size", "1GB")`.
+    /// Creates and starts a server. `settings` are parameters of postgresql.conf, such as
+    /// `("wal_keep_size", "1GB")`.
     ///
     /// # Errors
-    /// What the server said when it did not start.
+    /// The output of a server that does not start.
     pub(crate) fn start_blocking(settings: &[(&str, &str)]) -> Result<Self, String> {
         let server = Self { port: free_port(), directory: new_directory("postgres") };
         let (directory, port) = (text(&server.directory), server.port.to_string());
@@ -51,7 +54,7 @@ impl Postgres {
         Ok(server)
     }
 
-    /// A server for one test alone, which may stop and kill it.
+    /// A server of one test, which can stop it.
     pub(crate) async fn private(settings: &'static [(&'static str, &'static str)]) -> Self {
         tokio::task::spawn_blocking(|| Self::start_blocking(settings))
             .await
@@ -59,36 +62,36 @@ impl Postgres {
             .expect("PostgreSQL starts")
     }
 
-    /// Starts the server again after [`Postgres::stop`] or [`Postgres::kill9`].
+    /// Starts the server after [`Postgres::stop`] or [`Postgres::kill9`].
     pub(crate) async fn start(&self) {
         stack(vec!["pg-start".into(), text(&self.directory)]).await.expect("PostgreSQL starts");
     }
 
-    /// Stops the server and waits for its end (60 s at most).
+    /// Stops the server and waits for its end, for up to 60 s.
     ///
     /// # Errors
-    /// What `pg_ctl` said when the server did not stop.
+    /// The output of `pg_ctl`, if the server does not stop.
     pub(crate) async fn try_stop(&self, mode: StopMode) -> Result<(), String> {
         stack(vec!["pg-stop".into(), text(&self.directory), mode.name().into()]).await
     }
 
-    /// [`Postgres::try_stop`], which must succeed.
+    /// As [`Postgres::try_stop`]. It must succeed.
     pub(crate) async fn stop(&self, mode: StopMode) {
         self.try_stop(mode).await.expect("PostgreSQL stops");
     }
 
-    /// Stops and starts.
+    /// Restarts the server.
     pub(crate) async fn restart(&self, mode: StopMode) {
         self.stop(mode).await;
         self.start().await;
     }
 
-    /// Kills the postmaster; its children notice and go too.
+    /// Kills the postmaster. Its child processes end as well.
     pub(crate) fn kill9(&self) {
         signal(self.pid(), "KILL");
     }
 
-    /// The postmaster's pid.
+    /// The process id of the postmaster.
     pub(crate) fn pid(&self) -> u32 {
         let file = self.data_directory().join("postmaster.pid");
         let lines = std::fs::read_to_string(file).expect("the server runs");
@@ -96,22 +99,22 @@ impl Postgres {
         first.trim().parse().expect("a pid is a number")
     }
 
-    /// Where the server's files are.
+    /// The data directory.
     pub(crate) fn data_directory(&self) -> PathBuf {
         self.directory.join("data")
     }
 
-    /// What the server has logged.
+    /// The log of the server.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.join("server.log")).unwrap_or_default()
     }
 
-    /// `DATABASE_URL` of a database, as the superuser.
+    /// The connection string of a database as the superuser.
     pub(crate) fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Connects to a database as the superuser.
+    /// Opens a session with a database as the superuser.
     pub(crate) async fn connect(&self, database: &str) -> Sql {
         Sql::connect(&self.url(database)).await.expect("PostgreSQL accepts the connection")
     }
@@ -131,34 +134,34 @@ impl Drop for Postgres {
     }
 }
 
-/// A connection, driven by a task of the test's runtime. Ends when dropped.
+/// A session, which a task of the test's runtime drives. It ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Sql {
     client: Client,
 }
 
 impl Sql {
-    /// Connects to `url`.
+    /// Opens a session with `url`.
     ///
     /// # Errors
-    /// When the server refuses or cannot be reached.
+    /// The server rejects the session or cannot be reached.
     pub(crate) async fn connect(url: &str) -> Result<Self, tokio_postgres::Error> {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         tokio::spawn(async move {
-            // The client's next call says what went wrong.
+            // The next call of the client returns the error.
             drop(connection.await);
         });
         Ok(Self { client })
     }
 
-    /// Runs statements that return nothing.
+    /// Runs statements without results.
     pub(crate) async fn run(&self, statements: &str) {
         if let Err(error) = self.client.batch_execute(statements).await {
             panic!("{}: {statements}", said(&error));
         }
     }
 
-    /// Runs one statement with parameters and returns the number of rows it touched.
+    /// Runs one statement with parameters and returns the number of affected rows.
     pub(crate) async fn execute(&self, statement: &str, values: &[&(dyn ToSql + Sync)]) -> u64 {
         match self.client.execute(statement, values).await {
             Ok(rows) => rows,
@@ -166,7 +169,7 @@ impl Sql {
         }
     }
 
-    /// The first column of the one row that `query` returns.
+    /// The first column of the only row of `query`.
     pub(crate) async fn value<T: FromSqlOwned>(
         &self,
         query: &str,
@@ -178,7 +181,7 @@ impl Sql {
         }
     }
 
-    /// The first column of every row that `query` returns.
+    /// The first column of all rows of `query`.
     pub(crate) async fn column<T: FromSqlOwned>(
         &self,
         query: &str,
@@ -190,7 +193,7 @@ impl Sql {
         }
     }
 
-    /// The one value of `query`, which gives JSON: `select to_jsonb(l) from listings l where …`.
+    /// The JSON value of `query`, such as `select to_jsonb(l) from listings l where …`.
     pub(crate) async fn json(&self, query: &str) -> serde_json::Value {
         let text: String = self.value(&format!("select ({query})::text"), &[]).await;
         serde_json::from_str(&text).expect("PostgreSQL prints valid JSON")
@@ -205,7 +208,7 @@ impl Deref for Sql {
     }
 }
 
-/// An error with its cause: tokio-postgres itself prints only `db error`.
+/// An error with its cause. tokio-postgres prints only `db error`.
 fn said(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(cause) => cause.to_string(),

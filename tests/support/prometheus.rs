@@ -1,4 +1,6 @@
-//! A Prometheus of the test's own, which scrapes one walferry, and promtool.
+//! A Prometheus server that scrapes one walferry, and promtool.
+//!
+//! Not here: dashboards and alerts (`tests/dashboards`).
 
 use std::fs::File;
 use std::io::Write;
@@ -13,7 +15,7 @@ use serde_json::Value;
 use super::eventually;
 use super::launcher::{free_port, new_directory, stack_blocking, text};
 
-/// Ends when dropped.
+/// A Prometheus server. It ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Prometheus {
     child: Child,
@@ -21,7 +23,7 @@ pub(crate) struct Prometheus {
     http: reqwest::Client,
 }
 
-/// One sample of an answer: its labels and its value as text.
+/// A sample of a query: its labels, and its value as text.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     pub(crate) labels: Value,
@@ -29,7 +31,8 @@ pub(crate) struct Sample {
 }
 
 impl Prometheus {
-    /// Scrapes the job `walferry` on this port twice a second, and evaluates `rules` as often.
+    /// Starts a server that scrapes the job `walferry` on this port twice a second and evaluates
+    /// `rules` as often.
     pub(crate) async fn watching(port: u16, rules: &str) -> Self {
         tokio::task::spawn_blocking(need).await.expect("looking for a command does not panic");
         let folder = new_directory("prometheus");
@@ -64,10 +67,10 @@ impl Prometheus {
         prometheus
     }
 
-    /// The answer to an instant query.
+    /// The result of an instant query.
     ///
     /// # Errors
-    /// What Prometheus says of the expression.
+    /// The error of Prometheus for the expression.
     pub(crate) async fn query(&self, expression: &str) -> Result<Vec<Sample>, String> {
         let answer = self.get("query", &[("query", expression)]).await?;
         let result = answer["data"]["result"].as_array().ok_or_else(|| answer.to_string())?;
@@ -78,14 +81,14 @@ impl Prometheus {
         Ok(result.iter().map(sample).collect())
     }
 
-    /// Every metric that has ever had a sample.
+    /// The names of all metrics that have had a sample.
     pub(crate) async fn names(&self) -> Vec<String> {
         let answer = self.get("label/__name__/values", &[]).await.expect("it answers");
         let names = answer["data"].as_array().cloned().unwrap_or_default();
         names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
     }
 
-    /// The alerts that fire now, with their annotations.
+    /// The firing alerts with their annotations.
     pub(crate) async fn firing(&self) -> Vec<(String, Value)> {
         let answer = self.get("alerts", &[]).await.expect("it answers");
         let alerts = answer["data"]["alerts"].as_array().cloned().unwrap_or_default();
@@ -108,16 +111,16 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // An error means that it has ended by itself.
+        // An error means that the process has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// Runs promtool on a text, or on the files that its arguments name; returns what it said.
+/// Runs promtool on a text, or on the files in its arguments, and returns its output.
 ///
 /// # Errors
-/// The same, where it found fault.
+/// The output, if promtool fails.
 pub(crate) fn promtool(arguments: &[&str], input: &str) -> Result<String, String> {
     need();
     let mut child = Command::new("promtool")
@@ -129,7 +132,7 @@ pub(crate) fn promtool(arguments: &[&str], input: &str) -> Result<String, String
         .spawn()
         .expect("promtool can be run");
     let mut stdin = child.stdin.take().expect("it was piped");
-    // A promtool that reads no input closes it.
+    // promtool closes an input that it does not read.
     drop(stdin.write_all(input.as_bytes()));
     drop(stdin);
     let output = child.wait_with_output().expect("promtool ends");

@@ -1,14 +1,16 @@
-//! Which parts of the queue a session has read from end to end, by PostgreSQL's own counters.
+//! The partitions of the queue that a session has scanned sequentially, by PostgreSQL's statistics.
+//!
+//! Not here: the queries that must not scan.
 
 use tokio_postgres::Client;
 
-/// Counters of earlier transactions that the session has not told the server yet count as well.
+/// Statistics of earlier transactions that the session has not flushed yet are included.
 const FORGET: &str = "select pg_stat_force_next_flush()";
 
-/// What parallel workers read is counted as theirs.
+/// Parallel workers report their own statistics.
 const BEGIN: &str = "begin; set local max_parallel_workers_per_gather = 0";
 
-/// Of the transaction that asks: its counters are its own, and are exact at once.
+/// The statistics of the current transaction, which are exact without a flush.
 const IN_TRANSACTION: &str = "
     select relname || ': ' || seq_tup_read || ' rows by ' || seq_scan || ' scans'
     from pg_stat_xact_user_tables
@@ -16,8 +18,8 @@ const IN_TRANSACTION: &str = "
       and relid in (select relid from pg_partition_tree('public.elasticsearch_sync_queue'))
     order by relname";
 
-/// What `work` reads of the queue's parts other than by an index, a sentence for each. Parts
-/// without rows cost nothing to read, and do not count.
+/// The partitions of the queue that `work` reads without an index, as a sentence for each. Empty
+/// partitions are excluded.
 pub(crate) async fn scanned<T, E: std::fmt::Debug>(
     client: &Client,
     work: impl AsyncFnOnce(&Client) -> Result<T, E>,

@@ -1,4 +1,4 @@
-//! Tests of the support itself: what other tests take for granted.
+//! Tests of the support modules.
 
 use std::time::Duration;
 

@@ -1,11 +1,13 @@
-//! The pair of servers a test runs against: one for all, or its own.
+//! The servers of a test: shared with other tests, or its own.
+//!
+//! Not here: the databases and indices of a test (`bed`).
 
 use std::sync::{Arc, OnceLock};
 
 use super::launcher::stack_blocking;
 use super::{ElasticsearchNode, Postgres};
 
-/// A PostgreSQL and an Elasticsearch.
+/// A PostgreSQL server and an Elasticsearch node.
 #[derive(Clone, Debug)]
 pub(crate) struct Servers {
     pub(crate) postgres: Arc<Postgres>,
@@ -15,7 +17,7 @@ pub(crate) struct Servers {
 static SHARED: OnceLock<Result<Servers, String>> = OnceLock::new();
 
 impl Servers {
-    /// The pair that all tests of this process share, started by the first that asks.
+    /// The servers that all tests of this process share. The first call starts them.
     pub(crate) async fn shared() -> Self {
         let started = tokio::task::spawn_blocking(|| SHARED.get_or_init(|| Self::start(&[])))
             .await
@@ -26,7 +28,7 @@ impl Servers {
         }
     }
 
-    /// A PostgreSQL of the test's own, with these settings, and the shared Elasticsearch.
+    /// A PostgreSQL server of this test with these settings, and the shared Elasticsearch.
     pub(crate) async fn private_postgres(
         settings: &'static [(&'static str, &'static str)],
     ) -> Self {
@@ -34,7 +36,7 @@ impl Servers {
         Self { postgres: Arc::new(Postgres::private(settings).await), ..shared }
     }
 
-    /// An Elasticsearch of the test's own, with these settings, and the shared PostgreSQL.
+    /// An Elasticsearch node of this test with these settings, and the shared PostgreSQL.
     pub(crate) async fn private_elasticsearch(
         settings: &'static [(&'static str, &'static str)],
     ) -> Self {

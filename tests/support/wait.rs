@@ -1,16 +1,18 @@
-//! Waiting for a condition, never for a time.
+//! Waiting for conditions.
+//!
+//! Not here: waiting for a fixed time.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-/// How often a condition is looked at.
+/// The interval between two checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Looks at `condition` every 20 ms until it is `Ok`, and returns what it returned.
+/// Checks `condition` every 20 ms until it is `Ok`, and returns its value.
 ///
 /// # Panics
-/// When `limit` has passed; the message ends in the condition's last reason.
+/// `limit` has passed. The message contains the last error of the condition.
 #[track_caller]
 pub(crate) fn eventually<T>(
     limit: Duration,

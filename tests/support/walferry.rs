@@ -1,4 +1,6 @@
-//! The binary under test as a child, which dies with its handle.
+//! The walferry binary as a child process, which ends with its handle.
+//!
+//! Not here: the environment of a test (`bed`).
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,7 +14,7 @@ use serde_json::Value;
 use super::eventually;
 use super::launcher::{free_port, new_path, note, signal};
 
-/// A command line of walferry, not yet run.
+/// A command of walferry that is not started.
 #[derive(Debug)]
 pub(crate) struct Launch {
     command: Command,
@@ -20,8 +22,8 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    /// `walferry ARGUMENTS` with an environment of its own: nothing of walferry's or libpq's is
-    /// inherited. `WALFERRY_LISTEN` is a free loopback port.
+    /// `walferry ARGUMENTS`. Variables of walferry and libpq are not inherited. `WALFERRY_LISTEN` is
+    /// a free loopback port.
     pub(crate) fn new(arguments: &[&str]) -> Self {
         let port = free_port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_walferry"));
@@ -58,7 +60,7 @@ impl Launch {
         self
     }
 
-    /// Starts it. Standard output and error go to one file, in the order written.
+    /// Starts the process. Standard output and standard error are written to one file.
     pub(crate) fn spawn(mut self) -> Walferry {
         let log = new_path("walferry-log");
         let file = File::create(&log).expect("the run directory can be written");
@@ -68,11 +70,12 @@ impl Launch {
     }
 }
 
-/// A running (or ended) walferry. Killed when dropped; a failing test prints the end of its output.
+/// A walferry process. It is killed when dropped. If the test fails, the end of its output is
+/// printed.
 #[derive(Debug)]
 pub(crate) struct Walferry {
     child: Child,
-    /// Of its HTTP server on 127.0.0.1.
+    /// The port of the HTTP server on 127.0.0.1.
     pub(crate) port: u16,
     log: PathBuf,
     http: reqwest::Client,
@@ -80,43 +83,43 @@ pub(crate) struct Walferry {
 }
 
 impl Walferry {
-    /// The process's id.
+    /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Kills it and waits for its end. The same instant for all its threads: no destructor runs.
+    /// Kills the process and waits for its end. No destructor runs.
     pub(crate) fn kill9(&mut self) {
         if self.ended.is_none() {
-            // An error means that it has ended by itself.
+            // An error means that the process has ended already.
             drop(self.child.kill());
             self.ended = Some(self.child.wait().expect("a child can be waited for"));
         }
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM.
     pub(crate) fn sigterm(&self) {
         signal(self.pid(), "TERM");
     }
 
-    /// Halts it: sockets stay open, nothing answers.
+    /// Sends SIGSTOP. Sockets stay open and are not served.
     pub(crate) fn sigstop(&self) {
         signal(self.pid(), "STOP");
     }
 
-    /// Lets a halted one go on.
+    /// Sends SIGCONT.
     pub(crate) fn sigcont(&self) {
         signal(self.pid(), "CONT");
     }
 
-    /// Asks it to end, and expects exit code 0 within the 10 s that are promised.
+    /// Sends SIGTERM and expects exit code 0 within 10 s.
     pub(crate) async fn stop(&mut self) {
         self.sigterm();
         let code = self.wait_exit(Duration::from_secs(10)).await;
         assert_eq!(code, 0, "walferry ended badly after SIGTERM: {}", self.output_end());
     }
 
-    /// Waits for its end and returns the exit code, or minus the number of the signal that ended it.
+    /// Waits for the end of the process. Returns the exit code, or the negative number of the signal.
     pub(crate) async fn wait_exit(&mut self, limit: Duration) -> i32 {
         use std::os::unix::process::ExitStatusExt;
         let status = eventually(limit, "walferry has ended", async || match self.try_exit() {
@@ -127,12 +130,12 @@ impl Walferry {
         status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
     }
 
-    /// Whether it still runs.
+    /// True if the process is running.
     pub(crate) fn is_running(&mut self) -> bool {
         self.try_exit().is_none()
     }
 
-    /// Waits until `/readyz` answers 200. Fails at once when the process has ended.
+    /// Waits until `/readyz` returns 200. Fails if the process ends.
     pub(crate) async fn wait_ready(&mut self, limit: Duration) {
         let address = self.url("/readyz");
         let http = self.http.clone();
@@ -151,15 +154,15 @@ impl Walferry {
         }
     }
 
-    /// Address of a path of its HTTP server.
+    /// The URL of a path of the HTTP server.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Status and body of a GET.
+    /// The status and the body of a GET request.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// The server does not answer.
     pub(crate) async fn http_get(&self, path: &str) -> Result<(u16, String), String> {
         let request = self.http.get(self.url(path)).timeout(Duration::from_secs(10));
         let answer = request.send().await.map_err(|error| error.to_string())?;
@@ -167,13 +170,13 @@ impl Walferry {
         Ok((status, answer.text().await.map_err(|error| error.to_string())?))
     }
 
-    /// Status and JSON body of a GET that must be answered.
+    /// The status and the JSON body of a GET request, which must be answered.
     pub(crate) async fn get_json(&self, path: &str) -> (u16, Value) {
         let (status, text) = self.http_get(path).await.expect("walferry answers");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    /// Status and JSON body of a POST that must be answered.
+    /// The status and the JSON body of a POST request, which must be answered.
     pub(crate) async fn post_json(&self, path: &str, body: Option<&Value>) -> (u16, Value) {
         let mut request = self.http.post(self.url(path)).timeout(Duration::from_secs(30));
         if let Some(body) = body {
@@ -185,7 +188,7 @@ impl Walferry {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    /// Resident memory in bytes: now, and at its highest.
+    /// The current and the peak resident set size.
     pub(crate) fn rss_bytes(&self) -> Rss {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("walferry runs");
@@ -197,19 +200,19 @@ impl Walferry {
         Rss { now: read("VmRSS:"), highest: read("VmHWM:") }
     }
 
-    /// All it has written so far.
+    /// The output so far.
     pub(crate) fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// The last 60 lines it has written.
+    /// The last 60 lines of the output.
     pub(crate) fn output_end(&self) -> String {
         let output = self.output();
         let lines: Vec<&str> = output.lines().collect();
         lines.iter().skip(lines.len().saturating_sub(60)).copied().collect::<Vec<_>>().join("\n")
     }
 
-    /// Waits until a line of its output contains `needle`.
+    /// Waits until a line of the output contains `needle`.
     pub(crate) async fn wait_output(&self, needle: &str, limit: Duration) {
         eventually(limit, &format!("walferry writes {needle:?}"), async || {
             if self.output().contains(needle) { Ok(()) } else { Err(self.output_end()) }
@@ -234,7 +237,7 @@ impl Drop for Walferry {
     }
 }
 
-/// Resident memory in bytes.
+/// The resident set size in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rss {
     /// `VmRSS`.

@@ -21,7 +21,7 @@ use crate::api::server::problem::Problem;
 use crate::api::server::time;
 use crate::api::state::ApiState;
 use crate::storage::doing;
-use crate::telemetry::readiness::{Component, ComponentState};
+use crate::telemetry::readiness::{Component, ComponentReadiness};
 
 /// PostgreSQL counts as down when it does not answer within this time.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
@@ -125,7 +125,7 @@ pub(in crate::api) async fn detailed(
 /// A component by what was last reported of it and by what it answered just now, which counts more.
 fn component_health(
     component: Component,
-    reported: &ComponentState,
+    reported: &ComponentReadiness,
     answers: &Answers,
     is_stopped: bool,
 ) -> ComponentHealth {

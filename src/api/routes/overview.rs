@@ -19,7 +19,7 @@ use crate::admin::pool::PoolError;
 use crate::api::server::problem::Problem;
 use crate::api::server::time;
 use crate::api::state::ApiState;
-use crate::telemetry::readiness::{Component, ComponentState, Readiness};
+use crate::telemetry::readiness::{Component, ComponentReadiness, Readiness};
 
 /// A component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -37,8 +37,8 @@ impl ComponentReport {
     }
 }
 
-impl From<&ComponentState> for ComponentReport {
-    fn from(state: &ComponentState) -> Self {
+impl From<&ComponentReadiness> for ComponentReport {
+    fn from(state: &ComponentReadiness) -> Self {
         let since = time::iso8601(state.since);
         Self { ok: state.ok, since, message: state.message.clone() }
     }

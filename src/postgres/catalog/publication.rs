@@ -1,6 +1,6 @@
-//! The identity of each published table.
+//! The identities of published tables, in `pg_publication` and its related catalogs.
 //!
-//! Not here: what is wrong with a publication (`engine::preflight`), and creating or altering it
+//! Not here: checking a publication (`engine::preflight`), and creating or altering it
 //! (`storage::schema`).
 
 use std::collections::BTreeMap;
@@ -10,15 +10,16 @@ use tokio_postgres::{Client, Error};
 // `$1`: the publication's name.
 const IDENTITIES: &str = include_str!("publication_identities.sql");
 
-/// Publications have schemas since PostgreSQL 15.
+/// Publications of schemas exist since PostgreSQL 15.
 const HAS_SCHEMAS: &str = "select
     pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') is not null as has_schemas";
 
 // `$1`: the publication's name.
 const SCHEMAS: &str = include_str!("publication_schemas.sql");
 
-/// The identity of each published table by `schema.name`: another one means that the table, the
-/// publication or the table's place in it was made anew, or that other operations are published.
+/// The identity of each published table, by `schema.name`. It changes if the table or the
+/// publication is created again, if the table is removed from the publication and added again, or
+/// if other operations are published.
 ///
 /// # Errors
 /// The error of a query.

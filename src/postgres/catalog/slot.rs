@@ -1,11 +1,11 @@
-//! The slot as the server sees it, and whether it is still the one whose position is stored.
+//! The replication slot in `pg_replication_slots`, and its comparison with the stored position.
 //!
-//! Every statement on `pg_replication_slots` is here. A slot that was lost, made anew or moved by
-//! another client has a gap that nothing shows later, so [`compare`] runs at each start, and again
-//! after START_REPLICATION.
+//! Every statement on `pg_replication_slots` is here. A slot that was invalidated, created again
+//! or advanced by another client skips changes, and the stream does not report the gap. Therefore
+//! [`compare`] runs at each start and again after `START_REPLICATION`.
 //!
-//! Not here: the replication protocol (`engine::wal::connection`), and where the stored identity is
-//! kept.
+//! Not here: the replication protocol (`engine::wal::connection`) and storing the position
+//! (`storage::position`).
 
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Error, GenericClient};
@@ -31,13 +31,13 @@ pub struct ReplicationSlot {
     pub plugin: Option<String>,
     /// The database of a logical slot.
     pub database: Option<String>,
-    /// That database is the one of the session that asked.
+    /// True if that is the database of the session.
     pub is_of_this_database: bool,
     /// True if a session streams from the slot.
     pub is_active: bool,
     /// The process id of that session.
     pub active_pid: Option<i32>,
-    /// Zero while the slot is being created.
+    /// The position up to which the client confirmed changes; zero while the slot is created.
     pub confirmed_flush: Lsn,
     /// The oldest WAL that the slot may still need; zero if unknown.
     pub restart_lsn: Lsn,
@@ -50,7 +50,7 @@ pub struct ReplicationSlot {
     pub safe_wal_size: Option<i64>,
     /// The WAL in bytes from `restart_lsn` to the current write location.
     pub retained_bytes: u64,
-    /// Bytes of WAL between the server's end and what is acknowledged.
+    /// The WAL in bytes from `confirmed_flush` to the current write location.
     pub unconfirmed_bytes: u64,
     /// True for a slot of a standby that is synchronised from the primary. PostgreSQL 17 and
     /// later.
@@ -101,7 +101,7 @@ pub async fn inspect(client: &Client, slot: &str) -> Result<Option<ReplicationSl
     }))
 }
 
-/// How many slots the server has.
+/// The number of slots of the server.
 ///
 /// # Errors
 /// The error of the query.
@@ -135,7 +135,7 @@ pub async fn terminate_reader(client: &Client, slot: &str) -> Result<Option<i32>
     row.map(|row| row.try_get("pid")).transpose()
 }
 
-/// What is stored about the slot and its cluster.
+/// The cluster and the position that walferry has stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredIdentity {
     /// The unique identifier of the cluster.
@@ -148,7 +148,7 @@ pub struct StoredIdentity {
     pub acknowledged: Lsn,
 }
 
-/// The slot is not, or no longer, the one whose position is stored.
+/// Why streaming cannot continue from a slot.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SlotError {
     #[error(

@@ -1,6 +1,6 @@
--- A replication slot, and the end of the server's WAL; no row where there is no such slot.
+-- A replication slot, and the end of the server's WAL.
 -- $1 the slot's name.
--- Columns that not every version has are read through jsonb.
+-- Columns that some supported versions lack are read through jsonb.
 select s.plugin::text, s.database::text,
     coalesce(s.database = pg_catalog.current_database(), false) as is_of_this_database,
     s.active as is_active, s.active_pid, s.confirmed_flush_lsn, s.restart_lsn, s.wal_status,

@@ -11,18 +11,23 @@ use super::variables::Variables;
 use crate::config::Strings;
 
 /// An exporter, of which this build has no instance.
-pub(super) enum Exporter {}
+pub(super) enum NoExporter {}
 
-impl Exporter {
+pub(super) use NoExporter as Exporter;
+
+impl NoExporter {
+    /// Always `None`, or an error if the variables enable spans.
     pub(super) fn start(environment: &Strings, _: &Handle) -> Result<Option<Self>, LogError> {
         Variables(environment).want_spans(false)?;
         Ok(None)
     }
 
+    /// The layer of an exporter.
     pub(super) fn layer(&self) -> Identity {
         match *self {}
     }
 
+    /// Closes an exporter.
     pub(super) fn close(self) {
         match self {}
     }

@@ -54,6 +54,7 @@ impl Drop for GaugeGuard {
 }
 
 impl HttpMetrics {
+    /// Registers the metrics of the HTTP server.
     pub(super) fn new(add: &Registration<'_>) -> Self {
         let http = Self {
             requests: add.counters(
@@ -86,6 +87,7 @@ impl HttpMetrics {
         http
     }
 
+    /// Counts a rejected token.
     pub(super) fn auth_failure(&self, reason: &str) {
         self.auth_failures.with_label_values(&[reason]).inc();
     }
@@ -116,10 +118,12 @@ impl HttpMetrics {
         GaugeGuard::new(&self.streams)
     }
 
+    /// Counts a request that exceeded the rate limit.
     pub(super) fn rate_limited(&self) {
         self.rate_limited.inc();
     }
 
+    /// Counts a response and the time until its head.
     pub(super) fn request(&self, route: &str, method: &'static str, code: u16, took: Duration) {
         self.requests.with_label_values(&[route, method, &code.to_string()]).inc();
         self.seconds.with_label_values(&[route]).observe(took.as_secs_f64());

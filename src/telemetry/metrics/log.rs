@@ -23,6 +23,7 @@ pub fn count(level: Level) {
     LINES.with_label_values(&[word(level)]).inc();
 }
 
+/// Registers the metrics of the log.
 pub(super) fn register(add: &Registration<'_>) {
     add.add(Ok(LINES.clone()));
 }

@@ -53,6 +53,7 @@ pub struct PipelineMetrics {
 }
 
 impl PipelineMetrics {
+    /// Registers the metrics of the pipeline.
     pub(super) fn new(add: &Registration<'_>) -> Self {
         let pipeline = Self {
             mode: add.gauges("pipeline_mode", "1 for what feeds the sink now.", &["mode"]),
@@ -106,6 +107,7 @@ impl PipelineMetrics {
         pipeline
     }
 
+    /// Creates the series of the stages and of the configured tables at zero.
     pub(super) fn declare(&self, tables: &[String]) {
         for stage in [Stage::Record, Stage::Render, Stage::Settle] {
             drop(self.stages.with_label_values(&[stage.as_str()]));

@@ -43,6 +43,7 @@ pub struct QueueMetrics {
 }
 
 impl QueueMetrics {
+    /// Registers the metrics of the queue table.
     pub(super) fn new(add: &Registration<'_>) -> Self {
         let queue = Self {
             jobs: add.optionals("queue_jobs", "Jobs in the queue table.", &["status"]),

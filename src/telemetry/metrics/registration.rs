@@ -42,6 +42,7 @@ pub(super) struct Registration<'a> {
 }
 
 impl<'a> Registration<'a> {
+    /// A registration of no metrics yet.
     pub(super) const fn new(registry: &'a Registry) -> Self {
         Self { registry, descriptions: RefCell::new(Vec::new()) }
     }
@@ -51,6 +52,7 @@ impl<'a> Registration<'a> {
         self.descriptions.into_inner()
     }
 
+    /// A counter without labels.
     pub(super) fn counter(&self, name: &'static str, help: &'static str) -> IntCounter {
         self.add(IntCounter::with_opts(options(name, help)))
     }
@@ -60,6 +62,7 @@ impl<'a> Registration<'a> {
         self.add(Counter::with_opts(options(name, help)))
     }
 
+    /// A counter with labels.
     pub(super) fn counters(
         &self,
         name: &'static str,
@@ -69,10 +72,12 @@ impl<'a> Registration<'a> {
         self.add(IntCounterVec::new(options(name, help), labels))
     }
 
+    /// A gauge without labels.
     pub(super) fn gauge(&self, name: &'static str, help: &'static str) -> IntGauge {
         self.add(IntGauge::with_opts(options(name, help)))
     }
 
+    /// A gauge with labels.
     pub(super) fn gauges(
         &self,
         name: &'static str,
@@ -92,6 +97,7 @@ impl<'a> Registration<'a> {
         OptionalGauge(self.add(GaugeVec::new(options(name, help), &[])))
     }
 
+    /// A gauge with labels and floating-point values.
     pub(super) fn optionals(
         &self,
         name: &'static str,
@@ -101,6 +107,7 @@ impl<'a> Registration<'a> {
         self.add(GaugeVec::new(options(name, help), labels))
     }
 
+    /// A histogram without labels.
     pub(super) fn histogram(
         &self,
         name: &'static str,
@@ -110,6 +117,7 @@ impl<'a> Registration<'a> {
         self.add(Histogram::with_opts(buckets_of(name, help, buckets)))
     }
 
+    /// A histogram with one label.
     pub(super) fn histograms(
         &self,
         name: &'static str,
@@ -151,6 +159,7 @@ fn descriptions(collector: &impl Collector) -> Vec<MetricDescription> {
 pub(super) struct OptionalGauge(GaugeVec);
 
 impl OptionalGauge {
+    /// Sets the value, or removes the sample.
     pub(super) fn set(&self, value: Option<f64>) {
         match value {
             Some(value) => self.0.with_label_values::<&str>(&[]).set(value),
@@ -171,6 +180,7 @@ pub(super) fn signed_float(value: i64) -> f64 {
     if value < 0 { -magnitude } else { magnitude }
 }
 
+/// The options of a metric with the common prefix.
 pub(super) fn options(name: &'static str, help: &'static str) -> Opts {
     Opts::new(name, help).namespace("walferry")
 }

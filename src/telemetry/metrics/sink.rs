@@ -87,6 +87,7 @@ pub struct SinkMetrics {
 }
 
 impl SinkMetrics {
+    /// Registers the metrics of the sink.
     pub(super) fn new(add: &Registration<'_>) -> Self {
         let sink = Self {
             up: add.gauge("sink_up", "1 while Elasticsearch answers."),
@@ -145,6 +146,7 @@ impl SinkMetrics {
         sink
     }
 
+    /// Creates the series of the indices at zero.
     pub(super) fn declare(&self, indices: &[String]) {
         for index in indices {
             self.set_index(index, IndexState::Open);

@@ -50,6 +50,7 @@ struct SpillCounters {
 }
 
 impl SlotMetrics {
+    /// Registers the metrics of the slot.
     pub(super) fn new(add: &Registration<'_>) -> Self {
         Self {
             active: add.optional("slot_active", "1 while somebody reads the slot."),

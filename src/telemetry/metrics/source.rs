@@ -105,6 +105,7 @@ impl ReceivedCounts {
 }
 
 impl SourceMetrics {
+    /// Registers the metrics of the stream.
     pub(super) fn new(add: &Registration<'_>) -> Self {
         let source = Self {
             up: add.gauge("source_up", "1 while the slot is streamed."),
@@ -141,6 +142,7 @@ impl SourceMetrics {
         source
     }
 
+    /// Creates the series of the configured tables at zero.
     pub(super) fn declare(&self, tables: &[String]) {
         for table in tables {
             drop(self.changes(table));
