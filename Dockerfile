@@ -10,7 +10,7 @@ FROM ${BUILD_BASE} AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
 COPY . .
-RUN cargo build --locked --release --bin walferry
+RUN cargo build --locked --release --features otlp --bin walferry
 # What is linked, where the loader looks for it; names are resolved by glibc itself.
 RUN mkdir -p /image/usr/local/bin /image/etc/ssl/certs \
     && cp target/release/walferry /image/usr/local/bin/ \

@@ -1,6 +1,35 @@
 //! walferry keeps Elasticsearch true to PostgreSQL, with a receipt for every change.
 //!
-//! `slot → wal → recorder → feed → sink → checkpoint → durable LSN → slot`
+//! ```text
+//! slot ─► wal ─► recorder ─► feed ─► sink ─► checkpoint ─► acknowledged LSN ─► slot
+//!                   │          ▲      │           │
+//!                   ▼ jobs     │      ▼           ▼ their fate
+//!               queue table ───┘  Elasticsearch  queue table
+//! ```
+//!
+//! Two planes. The *data plane* is that line, all of it in [`engine`]. The *control plane* are
+//! `engine::supervisor`, which observes the line and changes its mode, and [`admin`], through
+//! which people see and operate it: over HTTP ([`api`]) or at the terminal ([`command`]).
+//!
+//! The modules, from left to right; a module uses only what stands to its left:
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`change`] | positions in the stream, rows and changes |
+//! | [`value`] | PostgreSQL's text form of a value to the JSON that `to_jsonb` gives |
+//! | [`config`] | settings: flags over environment over file over defaults |
+//! | [`ack`] | which batches are pending, and which jobs this process has in flight |
+//! | [`telemetry`] | metrics, log, traces, readiness |
+//! | [`postgres`] | sessions, TLS, errors, and the catalogs |
+//! | [`storage`] | the lease, the position, the audit log, the queue and its migrations |
+//! | [`engine`] | the stages, what supervises them, and the wiring |
+//! | [`admin`] | one function for each thing that people may see or do |
+//! | [`api`] | the HTTP server, its routes and the page |
+//! | [`command`] | the command line |
+//!
+//! A *change* is one row's new fact; a *job* is its receipt, a row of the queue; an *action* is what
+//! to do to one document; a *verdict* is what Elasticsearch said to it; a batch *settles* once the
+//! fate of each of its jobs is durable. ARCHITECTURE.md has the rules and all words.
 
 pub mod ack;
 pub mod admin;

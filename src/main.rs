@@ -1,4 +1,6 @@
-//! Starts walferry: runtime, log, command, exit code.
+//! The binary: starts the runtime and the log, runs the command and returns its exit code.
+//!
+//! Not here: the commands (`walferry::command`).
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -15,7 +17,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("could not start threads: {error}"), 1),
     };
-    // The other commands are done before a collector would hear of them.
+    // Only `run` lives long enough for traces to be exported.
     let traces = matches!(arguments.command, Command::Run { .. }).then(|| runtime.handle());
     let log = match log::start(&environment, traces) {
         Ok(log) => log,
@@ -29,8 +31,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints an error to standard error and returns the exit code.
 fn fail(sentence: &str, code: u8) -> ExitCode {
-    // With standard error closed there is nobody left to tell.
+    // If standard error is closed, the error cannot be reported.
     drop(writeln!(io::stderr(), "walferry: {sentence}"));
     ExitCode::from(code)
 }

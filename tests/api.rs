@@ -9,8 +9,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use walferry::api;
 use walferry::api::auth::token;
-use walferry::api::{self, Parts, State};
+use walferry::api::state::{ApiParts, ApiState};
 use walferry::config::{Flags, Needs, Role, load};
 use walferry::engine::document::parse;
 use walferry::engine::supervisor::requests::OperatorRequests;
@@ -22,7 +23,7 @@ pub(crate) fn token_entry(name: &str, role: Role, text: &str) -> String {
     format!("{name}:{}:{}", role.as_str(), token::hash(text).unwrap())
 }
 
-/// A server whose PostgreSQL is not there.
+/// A server, most often one without a PostgreSQL behind it.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     status: Status,
@@ -38,15 +39,24 @@ impl Server {
     /// With these settings beside the database's address.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
         // A port on which nothing listens any more.
-        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let url = ("DATABASE_URL".to_owned(), format!("postgres://ann@{nobody}/shop"));
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        Self::start_on(&format!("postgres://ann@{closed}/shop"), settings).await
+    }
+
+    /// With this PostgreSQL behind it.
+    pub(crate) async fn start_at(database_url: &str) -> Self {
+        Self::start_on(database_url, &[]).await
+    }
+
+    async fn start_on(database_url: &str, settings: &[(&str, &str)]) -> Self {
+        let url = ("DATABASE_URL".to_owned(), database_url.to_owned());
         let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let environment = own.chain([url]).collect();
         let config = load(&Flags::default(), &environment, Needs::Database).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (status, shutdown) = (Status::new(), CancellationToken::new());
-        let state = State::new(Parts {
+        let state = ApiState::new(ApiParts {
             config: Arc::new(config),
             definition: Arc::new(parse::parse(None).unwrap()),
             status: status.clone(),
@@ -62,12 +72,18 @@ impl Server {
         Client::new().request(method, url).send().await.unwrap()
     }
 
-    async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         self.ask(Method::GET, path).await
     }
 
-    /// The answer is a problem with this status and code.
-    async fn refuses(&self, method: Method, path: &str, status: u16, code: &str) {
+    /// The answer is a problem with this status and code; returns its sentence.
+    pub(crate) async fn refuses(
+        &self,
+        method: Method,
+        path: &str,
+        status: u16,
+        code: &str,
+    ) -> String {
         let response = self.ask(method, path).await;
         assert_eq!(response.status().as_u16(), status, "{path}");
         assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
@@ -76,6 +92,7 @@ impl Server {
         assert_eq!(body["status"], status, "{body}");
         assert_eq!(body["success"], false, "{body}");
         assert_eq!(body["error"], body["detail"], "{body}");
+        body["detail"].as_str().unwrap_or_default().to_owned()
     }
 
     pub(crate) async fn stop(self) {

@@ -11,10 +11,9 @@ use ring::hmac;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use walferry::api::QUEUE_PREFIXES;
 use walferry::api::auth::token;
-use walferry::api::routes;
-use walferry::api::routes::{Access, Place, routes};
+use walferry::api::routes::routes;
+use walferry::api::server::route::{Access, Method as RouteMethod, QUEUE_PREFIXES};
 use walferry::config::Role;
 
 use crate::api::{Server, token_entry};
@@ -23,7 +22,7 @@ const SECRET: &str = "a-secret-of-more-than-thirty-two-bytes";
 const ISSUER: &str = "https://auth.example";
 const ORIGIN: &str = "https://admin.example.com";
 
-/// A server that asks who somebody is, and a token and a JWT for each role.
+/// A server with authentication, and a token and a JWT for each role.
 struct Guarded {
     server: Server,
     http: Client,
@@ -31,7 +30,7 @@ struct Guarded {
     expired: String,
 }
 
-/// What somebody shows.
+/// A credential.
 #[derive(Clone, Debug)]
 enum Shown {
     Nothing,
@@ -109,13 +108,10 @@ fn jwt(changes: &Value) -> String {
 fn all_routes() -> Vec<(Method, String, Option<Role>)> {
     let mut all = Vec::new();
     for route in routes() {
-        let prefixes: &[&str] = match route.place {
-            Place::Root => &[""],
-            Place::Queue => &QUEUE_PREFIXES,
-        };
+        let prefixes = route.place.prefixes();
         let method = match route.method {
-            routes::Method::Get => Method::GET,
-            routes::Method::Post => Method::POST,
+            RouteMethod::Get => Method::GET,
+            RouteMethod::Post => Method::POST,
         };
         let needed = match route.access {
             Access::Public => None,

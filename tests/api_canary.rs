@@ -1,14 +1,13 @@
-//! Secrets and private values, put wherever there is a place for them, and then looked for in all
-//! that walferry says: its log, its answers, its metrics.
+//! Secrets and private values, put in every place for them, and then searched for in all that
+//! walferry writes: its log, its answers, its metrics.
 
 use std::time::Duration;
 
 use reqwest::{Client, Method};
 use serde_json::Value;
-use walferry::api::QUEUE_PREFIXES;
 use walferry::api::auth::token;
-use walferry::api::routes;
-use walferry::api::routes::{Place, routes};
+use walferry::api::routes::routes;
+use walferry::api::server::route::Method as RouteMethod;
 use walferry::config::Role;
 
 use crate::api::token_entry;
@@ -26,17 +25,14 @@ const ROW: &str = "
 const CHANGE: &str = "
     update profiles set email = 'canary-new@secret.example', phone = 'canary-new', full_name = 'A.'";
 
-/// Everything that is said to whoever shows `token`.
+/// All answers to a client with `token`.
 async fn said(http: &Client, base: &str, token: Option<&str>, ids: &[i64]) -> String {
     let mut all = String::new();
     for route in routes() {
-        let prefixes: &[&str] = match route.place {
-            Place::Root => &[""],
-            Place::Queue => &QUEUE_PREFIXES,
-        };
+        let prefixes = route.place.prefixes();
         let method = match route.method {
-            routes::Method::Get => Method::GET,
-            routes::Method::Post => Method::POST,
+            RouteMethod::Get => Method::GET,
+            RouteMethod::Post => Method::POST,
         };
         let path = route.path.replace("{table}", "profiles").replace("{record_id}", PROFILE);
         for id in ids {
@@ -62,11 +58,11 @@ async fn said(http: &Client, base: &str, token: Option<&str>, ids: &[i64]) -> St
 }
 
 #[track_caller]
-fn assert_silent(whose: &str, text: &str) {
-    assert!(!text.is_empty(), "{whose} says something");
+fn assert_silent(source: &str, text: &str) {
+    assert!(!text.is_empty(), "{source} says something");
     let found: Vec<&str> =
         text.lines().filter(|line| line.to_lowercase().contains(CANARY)).collect();
-    assert!(found.is_empty(), "{whose}: {found:#?}");
+    assert!(found.is_empty(), "{source}: {found:#?}");
 }
 
 #[tokio::test]
@@ -96,9 +92,9 @@ async fn no_secret_and_no_private_value_is_told_to_anybody() {
     let ids = jobs["jobs"].as_array().unwrap().iter().filter_map(|job| job["id"].as_i64());
     let ids: Vec<i64> = ids.chain([999_999_999]).collect();
     assert!(ids.len() > 1, "{jobs}");
-    let told = said(&http, &base, Some(&good), &ids).await;
-    assert!(told.contains("masked"), "the change of a private column is shown as one");
-    assert_silent("an answer to an admin", &told);
+    let answers = said(&http, &base, Some(&good), &ids).await;
+    assert!(answers.contains("masked"), "the change of a private column is shown as one");
+    assert_silent("an answer to an admin", &answers);
     for wrong in [None, Some("wf_canary_wrong"), Some("canary.canary.canary")] {
         assert_silent("a refusal", &said(&http, &base, wrong, &[1]).await);
     }

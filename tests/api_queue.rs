@@ -191,7 +191,7 @@ async fn a_record_that_differs_is_seen_and_put_right_again() {
         })
         .await;
     }
-    // While somebody's transaction is open nobody knows what it will have committed before: the
+    // While another transaction is open it is not known what it will have committed before: the
     // re-sync waits for its end, and is not lost.
     let other = Sql::connect(&scene.bed.database_url()).await.expect("PostgreSQL answers");
     other.run("begin; update listings set view_count = 1 where price = -1; select pg_current_xact_id()").await;
@@ -360,9 +360,9 @@ async fn a_stream_tells_of_changes_and_ends_with_the_server() {
     );
     let tested = get(&walferry, "/api/v1/elasticsearch/test-connection").await;
     assert_eq!(tested["success"], true, "{tested}");
-    let (code, told) = scene.bed.walferry_once(&["status"], SOON).await;
-    assert_eq!(code, 0, "{told}");
-    assert!(told.contains("5 completed"), "{told}");
+    let (code, output) = scene.bed.walferry_once(&["status"], SOON).await;
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("5 completed"), "{output}");
     walferry.stop().await;
     assert!(!read_until("event: nothing of the kind").await, "the stream ends with the server");
 }
@@ -396,7 +396,7 @@ async fn stopped_and_cleared(scene: &Scene, walferry: &Walferry) {
         (&"done".into(), &1.into(), &"a test".into())
     );
     assert_eq!((&discard["actor"], &discard["role"]), (&"anonymous".into(), &"admin".into()));
-    let (code, told) = scene.bed.walferry_once(&["audit", "--json"], SOON).await;
-    assert_eq!(code, 0, "{told}");
-    assert!(told.contains("a test"), "{told}");
+    let (code, output) = scene.bed.walferry_once(&["audit", "--json"], SOON).await;
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("a test"), "{output}");
 }

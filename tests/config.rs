@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use walferry::config::{
-    Authentication, Config, Flags, Kind, Needs, Refresh, SETTINGS, Setting, Strings, load,
+    Authentication, Config, Flags, Needs, Refresh, SETTINGS, Setting, Strings, ValueKind, load,
 };
 
 const BASE: [(&str, &str); 2] =
@@ -199,26 +199,26 @@ fn every_setting_refuses_what_is_malformed_or_out_of_range() {
     for setting in SETTINGS {
         let variable = setting.variable();
         match setting.kind {
-            Kind::Size { min, max } => {
+            ValueKind::Size { min, max } => {
                 bad(&variable, "5", &["unit", setting.example]);
                 bad(&variable, &format!("{}B", min - 1), &["is outside"]);
                 bad(&variable, &format!("{}B", max + 1), &["is outside"]);
             }
-            Kind::Time { min, max } => {
+            ValueKind::Time { min, max } => {
                 bad(&variable, "5", &["unit", setting.example]);
                 bad(&variable, &format!("{}ms", max + 1), &["is outside"]);
                 if min > 0 {
                     bad(&variable, &format!("{}ms", min - 1), &["is outside"]);
                 }
             }
-            Kind::Count { min, max } => {
+            ValueKind::Count { min, max } => {
                 bad(&variable, "many", &["is not a whole number"]);
                 bad(&variable, &(min - 1).to_string(), &["is outside"]);
                 bad(&variable, &(max + 1).to_string(), &["is outside"]);
             }
-            Kind::Flag => bad(&variable, "maybe", &["neither true nor false"]),
-            Kind::OneOf(_) => bad(&variable, "something", &["is not"]),
-            Kind::Text(_) => {}
+            ValueKind::Flag => bad(&variable, "maybe", &["neither true nor false"]),
+            ValueKind::OneOf(_) => bad(&variable, "something", &["is not"]),
+            ValueKind::Text(_) => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one PostgreSQL and one Elasticsearch for all of it.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod admin;
 mod api;
 mod api_access;
 mod api_canary;
@@ -30,6 +31,8 @@ mod scenarios;
 mod scene;
 mod support;
 mod take_over;
+#[cfg(feature = "otlp")]
 mod traces;
+mod upgrade;
 mod values;
 mod workload;

@@ -128,6 +128,7 @@ async fn a_second_run_finds_nothing_to_do() {
         "source",
         "take_over",
         "audit",
+        "note",
     ];
     assert_eq!(first.applied, all);
     assert_eq!(first.partitions_made, 2 + partitions::DAYS_AHEAD);
@@ -147,7 +148,7 @@ async fn concurrent_runs_apply_each_migration_once() {
     let (a, b, c) = tokio::join!(a, b, c);
     let reports = [a.unwrap(), b.unwrap(), c.unwrap()];
     assert_eq!(reports.iter().filter(|report| report.publication_created).count(), 1);
-    assert_eq!(reports.iter().map(|report| report.applied.len()).sum::<usize>(), 9);
+    assert_eq!(reports.iter().map(|report| report.applied.len()).sum::<usize>(), 10);
 }
 
 #[tokio::test]
@@ -334,7 +335,7 @@ async fn a_role_that_owns_only_walferrys_objects_can_run() {
     let report = schema::run(&client, &options).await.unwrap();
     assert!(report.owners_changed.contains(&"schema walferry".to_owned()), "{report:?}");
     let foreign = "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        where c.relkind in ('r', 'p', 'S') and c.relowner <> 'walferry_runtime'::regrole
+        where c.relkind in ('r', 'p', 'S', 'v') and c.relowner <> 'walferry_runtime'::regrole
           and (n.nspname = 'walferry' or c.relname like 'elasticsearch_sync_queue%')";
     assert_eq!(one::<i64>(&client, foreign).await, 0);
     let source = "select count(*) from pg_class where relowner = 'walferry_runtime'::regrole

@@ -7,9 +7,11 @@ use std::time::Duration;
 use walferry::ack::batch::{Failure, JobKey};
 use walferry::ack::in_flight::InFlight;
 use walferry::ack::job_set::JobSet;
+use walferry::admin::audited::Operator;
 use walferry::admin::jobs::filter::Filter;
-use walferry::admin::jobs::operations;
-use walferry::admin::jobs::operations::Done;
+use walferry::admin::jobs::operations::{
+    self, ClearedJobs, FailedJobAction, FailedJobsRequest, JobsChanged,
+};
 use walferry::change::Position;
 use walferry::storage::queue::rescue::{Rescued, Rescuer};
 use walferry::storage::queue::settle::SettleCounts;
@@ -25,6 +27,10 @@ async fn refuse(queue: &Queue, id: i64) -> SettleCounts {
     let failure = Failure { job: JobKey::Id(id), error: "refused".into() };
     let descriptor = pending(0, JobSet::Ids(vec![id]), now());
     queue.settler().await.settle(&[(descriptor, vec![failure])], None, &[]).await.unwrap()
+}
+
+async fn operator(queue: &Queue) -> Operator {
+    Operator::at_terminal(queue.database.connect().await, LIMIT).await.unwrap()
 }
 
 /// The waits are over.
@@ -62,8 +68,17 @@ async fn a_refused_job_waits_longer_each_time_and_fails_at_last() {
         next_attempt_at is null) from elasticsearch_sync_queue";
     assert_eq!(queue.one(end).await, "failed 3 refused t t");
 
-    let retried = operations::retry(&queue.admin, &Filter::default(), &[], LIMIT).await.unwrap();
-    assert_eq!(retried, Done { jobs: 1, more: false });
+    let request = FailedJobsRequest {
+        action: FailedJobAction::Retry,
+        filter: Filter::default(),
+        target: "all failed jobs".to_owned(),
+        reason: None,
+    };
+    let operator = operator(&queue).await;
+    let retried = operations::change_failed(&operator, &[], request).await.unwrap();
+    assert_eq!(retried, JobsChanged { jobs: 1, more: false });
+    let audit = "select concat_ws(' ', role, action, target, result, affected) from walferry.audit";
+    assert_eq!(queue.one(audit).await, "terminal retry all failed jobs done 1");
     let again = "select concat_ws(' ', status, retry_count, processed_at is null)
         from elasticsearch_sync_queue";
     assert_eq!(queue.one(again).await, "pending 0 t");
@@ -84,13 +99,13 @@ async fn what_a_cursor_has_passed_and_what_is_not_on_the_stream_is_due() {
     let mut claimer = queue.claimer().await;
     let jobs = claimer.due(Some(at(8, 0)), 10).await.unwrap();
     let found: Vec<(bool, Position)> =
-        jobs.iter().map(|job| (job.foreign, job.change.position)).collect();
+        jobs.iter().map(|job| (job.external, job.change.position)).collect();
     assert_eq!(found, [(false, at(8, 0))]);
-    assert!(claimer.any_unplaced().await.unwrap());
-    let jobs = claimer.unplaced(10).await.unwrap();
+    assert!(claimer.any_without_position().await.unwrap());
+    let jobs = claimer.without_position(10).await.unwrap();
     assert_eq!(jobs.len(), 2, "a position that was never recorded is nobody's: {jobs:?}");
-    assert!(jobs.iter().all(|job| job.foreign));
-    assert!(!claimer.any_unplaced().await.unwrap());
+    assert!(jobs.iter().all(|job| job.external));
+    assert!(!claimer.any_without_position().await.unwrap());
     let unknown = "select status || ': ' || error_message from elasticsearch_sync_queue
         where table_name = 'nowhere'";
     assert_eq!(
@@ -169,8 +184,9 @@ async fn clearing_leaves_what_is_unfinished() {
              generate_series(1, 30000) n
         where n = 1 or status = 'completed'";
     queue.admin.batch_execute(fill).await.unwrap();
-    let cleared = operations::clear(&queue.admin, LIMIT).await.unwrap();
-    assert_eq!(cleared, Done { jobs: 30_001, more: false });
+    let cleared = operations::clear(&operator(&queue).await).await.unwrap();
+    let finished = JobsChanged { jobs: 30_001, more: false };
+    assert_eq!(cleared, ClearedJobs { finished, unfinished: 2 });
     let left = queue.admin.query("select status from elasticsearch_sync_queue", &[]).await.unwrap();
     let left: HashSet<String> = left.iter().map(|row| row.get(0)).collect();
     assert_eq!(left, HashSet::from(["pending".to_owned(), "processing".to_owned()]));
@@ -197,7 +213,7 @@ async fn rows_edited_by_hand_and_rows_that_somebody_holds_halt_nothing() {
     // Neither way waits for the row that is held.
     assert!(claimer.claim(Position::default(), None, 10).await.unwrap().is_empty());
     assert!(claimer.due(None, 10).await.unwrap().is_empty());
-    let jobs = claimer.unplaced(10).await.unwrap();
+    let jobs = claimer.without_position(10).await.unwrap();
     assert_eq!(jobs.len(), 4);
     let mut settler = queue.settler().await;
     for job in &jobs {

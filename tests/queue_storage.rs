@@ -288,8 +288,9 @@ async fn jobs_are_claimed_in_the_order_of_commit_and_rebuilt() {
     let ids = pending(0, JobSet::Ids(vec![jobs[0].id]), jobs[0].created_at);
     let counts = settler.settle(&[(ids, vec![failure])], None, &[]).await.unwrap();
     assert_eq!(counts, SettleCounts { completed: 0, failed: 0, retried: 1 });
-    let message = "select error_message from elasticsearch_sync_queue where retry_count = 1";
-    assert_eq!(queue.one(message).await, "refused\nnote: a value was altered");
+    let message = "select error_message || '; ' || note from elasticsearch_sync_queue
+        where retry_count = 1";
+    assert_eq!(queue.one(message).await, "refused; a value was altered");
 }
 
 #[tokio::test]
@@ -395,12 +396,10 @@ async fn a_poison_row_is_recorded_altered_among_its_neighbours() {
     let stored = position::load(&queue.admin, SLOT).await.unwrap().unwrap();
     assert_eq!((stored.recorded, stored.recorded_end_lsn), (at(0x20, 19), Lsn(0x28)));
     let query = "select string_agg(ordinal || ' ' || record_id || ' ' || change_data::text || ' '
-            || error_message, E'\\n' order by ordinal)
-        from elasticsearch_sync_queue where error_message is not null";
+            || note, E'\\n' order by ordinal)
+        from elasticsearch_sync_queue where note is not null and error_message is null";
     let note = |code| {
-        format!(
-            "note: change_data is not the row itself ({code}): values are given as escaped text"
-        )
+        format!("change_data is not the row itself ({code}): values are given as escaped text")
     };
     let expected = [
         format!(
@@ -417,7 +416,7 @@ async fn a_poison_row_is_recorded_altered_among_its_neighbours() {
         queue.settler().await.settle(&[(descriptor, Vec::new())], None, &[]).await.unwrap();
     assert_eq!(counts.completed, 20);
     let notes = "select count(*)::text from elasticsearch_sync_queue
-        where error_message like 'note: %' and status = 'completed'";
+        where note like 'change_data is not%' and error_message is null and status = 'completed'";
     assert_eq!(queue.one(notes).await, "3");
 }
 

@@ -11,7 +11,7 @@ mod users;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Client;
-use walferry::value::{Kind, Kinds, write};
+use walferry::value::{JsonCategory, TypeCache, write};
 
 use crate::support::{Sql, TestBed};
 use compare::same;
@@ -48,7 +48,7 @@ struct Tally {
 
 impl Tally {
     /// Compares one value's JSON with the server's; `None` where the server refuses it.
-    fn check(&mut self, kind: &Kind, text: &str, expected: Option<&str>, what: &str) {
+    fn check(&mut self, kind: &JsonCategory, text: &str, expected: Option<&str>, what: &str) {
         let mut out = Vec::new();
         let poison = write(kind, text.as_bytes(), &mut out);
         let ours = String::from_utf8(out).expect("JSON is UTF-8");
@@ -62,7 +62,7 @@ impl Tally {
     }
 
     /// Compares all values that `query`, a set of rows of one column, gives.
-    async fn check_query(&mut self, client: &Client, kind: &Kind, query: &str, what: &str) {
+    async fn check_query(&mut self, client: &Client, kind: &JsonCategory, query: &str, what: &str) {
         let query = format!(
             "select format('%s', v), pg_temp.oracle(v) from ({query}) as s(v)
              where v is distinct from null"
@@ -162,7 +162,7 @@ async fn every_built_in_type_is_as_the_server_gives_it() {
     let client = &bed.sql;
     client.run(samples::PREPARE).await;
     let all = catalog(client).await;
-    let mut kinds = Kinds::new();
+    let mut kinds = TypeCache::new();
     let oids: Vec<u32> = all.values().filter(|t| t.class != "p").map(|t| t.oid).collect();
     for of in all.values().filter(|t| samples::KNOWN_AT_ONCE.contains(&t.bare_name.as_str())) {
         assert!(kinds.get(of.oid).is_some(), "{} is not known without loading", of.name);
@@ -191,7 +191,7 @@ async fn types_of_users_are_as_the_server_gives_them() {
     let client = &bed.sql;
     client.run(users::USER_TYPES).await;
     let mut tally = Tally::default();
-    let mut kinds = Kinds::new();
+    let mut kinds = TypeCache::new();
     for (name, values) in users::USER_VALUES {
         let oid: u32 = client.value("select $1::text::regtype::oid", &[name]).await;
         kinds.load(client, &[oid]).await.unwrap();
@@ -211,7 +211,7 @@ async fn a_type_that_only_the_server_can_convert_says_so() {
     client.run(users::CAST_TYPE).await;
     let oid =
         async |name: &str| -> u32 { client.value("select $1::text::regtype::oid", &[&name]).await };
-    let mut kinds = Kinds::new();
+    let mut kinds = TypeCache::new();
     for (name, exact) in [("mood", false), ("mood[]", false), ("moods", false), ("plain", true)] {
         let oid = oid(name).await;
         kinds.load(client, &[oid]).await.unwrap();
@@ -227,7 +227,7 @@ async fn a_changed_row_type_is_read_anew() {
     let client = &bed.sql;
     client.batch_execute("create type grows as (a int); create table t (v grows)").await.unwrap();
     let oid: u32 = client.value("select 'grows'::regtype::oid", &[]).await;
-    let mut kinds = Kinds::new();
+    let mut kinds = TypeCache::new();
     kinds.load(client, &[oid]).await.unwrap();
     client.run("alter type grows add attribute b text").await;
     let mut out = Vec::new();
@@ -243,7 +243,7 @@ async fn a_changed_row_type_is_read_anew() {
 async fn random_values_are_as_the_server_gives_them() {
     let bed = bed("values_random").await;
     let mut random = fastrand::Rng::with_seed(20);
-    let kinds = Kinds::new();
+    let kinds = TypeCache::new();
     let mut tally = Tally::default();
     for (name, oid, generate) in random::GENERATORS {
         let kind = kinds.get(*oid).unwrap();

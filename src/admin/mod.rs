@@ -6,7 +6,12 @@
 //! Not here: HTTP (`api`), the terminal (`command`), and what the running pipeline does by itself
 //! (`engine`).
 
+pub mod audit;
+pub mod audited;
+pub mod elasticsearch;
 pub mod figures;
 pub mod health;
 pub mod jobs;
+pub mod page;
 pub mod pool;
+pub mod record;

@@ -1,4 +1,4 @@
-//! The HTTP server's own connections to PostgreSQL: few, opened when first needed, bounded in
+//! The HTTP server's own connections to PostgreSQL: few, opened when first needed, with limits on
 //! time.
 
 use std::ops::Deref;
@@ -13,13 +13,13 @@ use crate::config::Database;
 use crate::postgres::{ConnectError, Session, connect};
 use crate::storage::QueueError;
 
-/// For looks. They take milliseconds, so few places serve many.
-const LOOKS_MAX: usize = 2;
-/// For operations and whole records, which take a connection each.
-const OWN_MAX: usize = 3;
-/// For a place and a connection.
-const PLACE_TIME_MAX: Duration = Duration::from_secs(3);
-/// For one answer, a place included; the server's own limit for a statement is less.
+/// Shared connections. Reads take milliseconds, so few connections serve many requests.
+const SHARED_MAX: usize = 2;
+/// Connections for operations and whole records, which take one each.
+const DEDICATED_MAX: usize = 3;
+/// The wait for a permit to connect.
+const PERMIT_TIME_MAX: Duration = Duration::from_secs(3);
+/// For one answer, the permit included; the server's own limit for a statement is less.
 const TIME_MAX: Duration = Duration::from_secs(5);
 const SETTINGS: &str = "set statement_timeout = '2s'; set lock_timeout = '1s'";
 
@@ -40,21 +40,21 @@ pub enum PoolError {
 
 /// Cloning shares it.
 #[derive(Clone)]
-pub struct Pool(Arc<Shared>);
+pub struct Pool(Arc<SharedPool>);
 
-struct Shared {
+struct SharedPool {
     database: Database,
-    looks: Arc<Semaphore>,
-    own: Arc<Semaphore>,
+    shared: Arc<Semaphore>,
+    dedicated: Arc<Semaphore>,
     idle: Mutex<Vec<Session>>,
 }
 
-/// A connection for looks. Dropped without [`PooledSession::give_back`] it is closed: who knows in what
-/// state a query left it that failed or was dropped half-way.
-pub(crate) struct PooledSession {
+/// A shared connection. Dropped without [`PooledSession::give_back`] it is closed: a query that failed
+/// or was dropped half-way may have left it in any state.
+struct PooledSession {
     session: Option<Session>,
-    shared: Arc<Shared>,
-    _place: OwnedSemaphorePermit,
+    pool: Arc<SharedPool>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Deref for PooledSession {
@@ -67,36 +67,39 @@ impl Deref for PooledSession {
 }
 
 impl PooledSession {
-    /// All is well: the next look may have it.
-    pub(crate) fn give_back(mut self) {
+    /// Returns it to the pool after a query that succeeded.
+    fn give_back(mut self) {
         if let Some(session) = self.session.take() {
-            self.shared.idle().push(session);
+            self.pool.idle().push(session);
         }
     }
 }
 
 /// A connection of the caller's own.
 pub(crate) struct DedicatedSession {
-    pub(crate) session: Session,
-    _place: OwnedSemaphorePermit,
+    pub(crate) client: Arc<Client>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Pool {
     /// Connects to nothing yet.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        let semaphore = |places| Arc::new(Semaphore::new(places));
-        let (looks, own) = (semaphore(LOOKS_MAX), semaphore(OWN_MAX));
-        Self(Arc::new(Shared { database, looks, own, idle: Mutex::default() }))
+        Self(Arc::new(SharedPool {
+            database,
+            shared: Arc::new(Semaphore::new(SHARED_MAX)),
+            dedicated: Arc::new(Semaphore::new(DEDICATED_MAX)),
+            idle: Mutex::default(),
+        }))
     }
 
-    /// A connection for looks, whose statements may take 2 s.
+    /// A shared connection. Its statements may take 2 s.
     ///
     /// # Errors
     ///
     /// [`PoolError`].
-    pub(crate) async fn lend(&self) -> Result<PooledSession, PoolError> {
-        let place = place(&self.0.looks).await?;
+    async fn lend(&self) -> Result<PooledSession, PoolError> {
+        let permit = permit(&self.0.shared).await?;
         let idle = {
             let mut idle = self.0.idle();
             idle.retain(|session| !session.closed.is_closed());
@@ -110,7 +113,25 @@ impl Pool {
                 session
             }
         };
-        Ok(PooledSession { session: Some(session), shared: Arc::clone(&self.0), _place: place })
+        Ok(PooledSession { session: Some(session), pool: Arc::clone(&self.0), _permit: permit })
+    }
+
+    /// What a query on a shared connection returns, within 5 s.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`].
+    pub(crate) async fn read<T>(
+        &self,
+        query: impl AsyncFnOnce(&Client) -> Result<T, QueueError>,
+    ) -> Result<T, PoolError> {
+        in_time(async {
+            let session = self.lend().await?;
+            let found = query(&session).await?;
+            session.give_back();
+            Ok(found)
+        })
+        .await
     }
 
     /// A connection of the caller's own, with the caller's settings.
@@ -123,32 +144,32 @@ impl Pool {
         name: &str,
         settings: &str,
     ) -> Result<DedicatedSession, PoolError> {
-        let place = place(&self.0.own).await?;
+        let permit = permit(&self.0.dedicated).await?;
         let session = connect(&self.0.database, name).await?;
         session.client.batch_execute(settings).await?;
-        Ok(DedicatedSession { session, _place: place })
+        Ok(DedicatedSession { client: Arc::new(session.client), _permit: permit })
     }
 }
 
-impl Shared {
+impl SharedPool {
     fn idle(&self) -> MutexGuard<'_, Vec<Session>> {
         // Nothing panics while the lock is held, and a list of sessions is whole at any moment.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PoolError> {
-    let place = timeout(PLACE_TIME_MAX, Arc::clone(places).acquire_owned()).await;
-    Ok(place.map_err(|_| PoolError::Busy)?.expect("the semaphore is never closed"))
+async fn permit(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PoolError> {
+    let permit = timeout(PERMIT_TIME_MAX, Arc::clone(permits).acquire_owned()).await;
+    Ok(permit.map_err(|_| PoolError::Busy)?.expect("the semaphore is never closed"))
 }
 
-/// A look, given up when it takes too long.
+/// A read, given up when it takes too long.
 ///
 /// # Errors
 ///
 /// [`PoolError`].
-pub(crate) async fn in_time<T>(
-    look: impl Future<Output = Result<T, PoolError>>,
-) -> Result<T, PoolError> {
-    timeout(TIME_MAX, look).await.map_err(|_| PoolError::Timeout)?
+pub(crate) async fn in_time<T, E: From<PoolError>>(
+    read: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    timeout(TIME_MAX, read).await.map_err(|_| PoolError::Timeout)?
 }

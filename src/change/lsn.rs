@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A byte address in PostgreSQL's write-ahead log (`pg_lsn`). Zero means "none yet".
+/// A byte address in PostgreSQL's write-ahead log (`pg_lsn`). Zero is PostgreSQL's
+/// `InvalidXLogRecPtr`: no position.
+///
+/// It prints as `pg_lsn` does: the upper and the lower 32 bits in hexadecimal, separated by a
+/// slash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
@@ -13,7 +17,7 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// The text is not two hexadecimal numbers with a slash between them.
+/// A text that is not an LSN: two hexadecimal numbers of up to 32 bits, separated by a slash.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0:?} is not an LSN; write it like 0/16B3748")]
 pub struct ParseLsnError(pub String);
@@ -30,14 +34,16 @@ impl FromStr for Lsn {
     }
 }
 
-/// Where a change stands in the order of commit: the commit LSN that `Begin` carries, then the
-/// change's number in its transaction, from 0.
+/// The position of a change in commit order. Positions compare by commit LSN, then by ordinal.
 ///
-/// Never the change's own LSN: that one is not in the order of commit, and a COPY of 500 rows has
-/// three distinct ones.
+/// The LSN of the change itself does not serve: changes of concurrent transactions interleave in
+/// the WAL, and one `heap_multi_insert` record of a `COPY` holds many rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
+    /// The final LSN of the transaction, from `Begin` (protocol section "Logical Replication
+    /// Message Formats").
     pub commit_lsn: Lsn,
+    /// The number of the change within its transaction, from 0.
     pub ordinal: u64,
 }
 
@@ -52,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_lsn_prints_as_it_parses() {
+    fn an_lsn_prints_as_it_is_parsed() {
         for text in ["0/0", "0/16B3748", "16/B374D848", "FFFFFFFF/FFFFFFFF"] {
             assert_eq!(text.parse::<Lsn>().unwrap().to_string(), text);
         }

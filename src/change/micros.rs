@@ -1,7 +1,7 @@
-//! A moment as PostgreSQL counts it: microseconds, UTC.
+//! `timestamp with time zone` as a number of microseconds, UTC.
 //!
-//! `timestamptz` travels in the binary format as microseconds since 2000-01-01 (PostgreSQL,
-//! `timestamp.h`); this type counts from 1970-01-01.
+//! PostgreSQL's binary format counts microseconds from 2000-01-01 (`POSTGRES_EPOCH_JDATE` in
+//! `timestamp.h`). This type counts them from 1970-01-01.
 
 use std::error::Error;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,22 +9,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::{BufMut, BytesMut};
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-/// From 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps begin.
+/// Microseconds from the Unix epoch, 1970-01-01, to PostgreSQL's epoch, 2000-01-01.
 const UNIX_TO_POSTGRES: i64 = 946_684_800_000_000;
 
-/// A `timestamptz` as microseconds since 1970-01-01 UTC.
+/// A `timestamptz` as microseconds since 1970-01-01 UTC. `i64::MIN` and `i64::MAX` are
+/// `-infinity` and `infinity`, as in PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Micros(pub i64);
 
 impl Micros {
-    /// This machine's clock.
+    /// The current time of the system clock.
     #[must_use]
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 
-    /// The value that PostgreSQL's binary format carries.
+    /// The value in PostgreSQL's binary format: microseconds since 2000-01-01 UTC.
     #[must_use]
     pub const fn to_wire(self) -> i64 {
         match self.0 {
@@ -37,7 +38,7 @@ impl Micros {
 impl<'a> FromSql<'a> for Micros {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         Ok(Self(match i64::from_be_bytes(raw.try_into()?) {
-            // Both infinities.
+            // -infinity and infinity
             infinite @ (i64::MIN | i64::MAX) => infinite,
             finite => finite.saturating_add(UNIX_TO_POSTGRES),
         }))
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_moved_to_the_year_2000() {
+    fn the_wire_format_counts_from_the_year_2000() {
         assert_eq!(Micros(UNIX_TO_POSTGRES).to_wire(), 0);
         assert_eq!(Micros(0).to_wire(), -UNIX_TO_POSTGRES);
         for wire in [i64::MIN, i64::MAX, 0, -1, 1] {

@@ -1,9 +1,10 @@
-//! The vocabulary that every stage shares: positions, rows and changes.
+//! The data types that all stages share: positions, rows and changes.
 //!
-//! Values are JSON from the moment they are decoded, in exactly the form that PostgreSQL's
-//! `to_jsonb` gives them, so that the audit row and the document are cut from the same bytes.
+//! Column values are stored as JSON in the form that PostgreSQL's `to_jsonb` returns. The audit
+//! row and the document are both taken from these bytes.
 //!
-//! Not here: where changes come from (`wal`), what becomes of them (`queue`, `document`).
+//! Not here: decoding changes (`engine::wal`), recording them (`engine::recorder`) and building
+//! documents from them (`engine::document`).
 
 mod lsn;
 mod micros;
@@ -15,7 +16,8 @@ pub use lsn::{Lsn, ParseLsnError, Position};
 pub use micros::Micros;
 pub use row::{Columns, Row, RowError};
 
-/// What happened to a row, or, for [`Operation::Truncate`], to a whole table.
+/// The operation of a change. [`Operation::Truncate`] applies to a whole table, the others to
+/// one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     Insert,
@@ -25,7 +27,10 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The word in the queue's `operation` column.
+    /// All operations.
+    pub const ALL: [Self; 4] = [Self::Insert, Self::Update, Self::Delete, Self::Truncate];
+
+    /// The value of the queue table's column `operation`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -37,39 +42,43 @@ impl Operation {
     }
 }
 
-/// The number of a configured table: its index in the list of tables of the definition.
+/// The index of a configured table in the definition's list of tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableId(pub u16);
 
-/// One row's new fact, in the order of commit.
+/// A change of one row, or the truncation of one table, as decoded from the stream.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// Commit LSN and the change's number in its transaction.
+    /// The position in commit order.
     pub position: Position,
-    /// The transaction, as the 32 bits that `Begin` carries (protocol section "Logical
-    /// Replication Message Formats").
+    /// The transaction id without its epoch, from `Begin` (protocol section "Logical Replication
+    /// Message Formats").
     pub xid: u32,
-    /// The commit's time in microseconds since 1970-01-01 UTC.
+    /// The commit timestamp in microseconds since 1970-01-01 UTC, from `Begin`.
     pub committed_at: i64,
+    /// The table that was changed.
     pub table: TableId,
+    /// The operation.
     pub operation: Operation,
-    /// The old row of an UPDATE or DELETE: whole under REPLICA IDENTITY FULL, else the key's
-    /// columns where the key changed (UPDATE) or always (DELETE).
+    /// The old row of an UPDATE or DELETE. Under `REPLICA IDENTITY FULL` it holds all columns.
+    /// Otherwise it holds the columns of the replica identity only, and an UPDATE has an old row
+    /// only if one of those columns changed.
     pub old: Option<Row>,
     /// The new row of an INSERT or UPDATE.
     pub new: Option<Row>,
-    /// The new row lacks values that the stream did not carry (unchanged TOAST without
-    /// REPLICA IDENTITY FULL): its document must be read back.
+    /// True if the new row lacks values: the stream omits unchanged TOASTed values unless the
+    /// table has `REPLICA IDENTITY FULL`. The document of such a row is built from a read of the
+    /// table.
     pub incomplete: bool,
-    /// What had to be altered for `jsonb` to take the row, for the audit row; else `None`.
+    /// Which values were replaced because `jsonb` rejects them, for the audit row.
     pub note: Option<Arc<str>>,
 }
 
 impl Change {
-    /// Bytes of row text held in memory: what batch and channel limits count.
+    /// The size in memory in bytes. The limits of batches and channels count this size.
     #[must_use]
     pub fn size(&self) -> usize {
-        let of = |row: &Option<Row>| row.as_ref().map_or(0, Row::size);
-        of(&self.old) + of(&self.new) + size_of::<Self>()
+        let row_size = |row: &Option<Row>| row.as_ref().map_or(0, Row::size);
+        row_size(&self.old) + row_size(&self.new) + size_of::<Self>()
     }
 }

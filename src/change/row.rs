@@ -1,7 +1,9 @@
-//! One row as a JSON object, with the span of each value.
+//! A row as the text of a JSON object, with the byte range of each column's value.
 //!
-//! The object's text is what `to_jsonb(row)` would print, up to the order of keys and white
-//! space. Stages cut values out of it and never parse it again.
+//! The object equals `to_jsonb(row)` except for the order of keys and white space. Later stages
+//! copy values out of the text by their ranges and do not parse it again.
+//!
+//! Not here: converting PostgreSQL's text format to JSON (`value`).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,104 +11,110 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The column names of a row, shared by all rows of the same shape.
+/// The column names of a row. Rows of the same relation share one instance.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Columns {
     names: Vec<String>,
 }
 
 impl Columns {
+    /// Columns in the order of their values.
     #[must_use]
     pub fn new(names: Vec<String>) -> Self {
         Self { names }
     }
 
+    /// The column names in the order of their values.
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The place of a column among the row's values.
+    /// The index of a column's value; `None` if there is no such column.
     #[must_use]
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|n| n == name)
     }
 }
 
-/// A text that was to be a row is not one flat JSON object.
+/// A text that is not a JSON object. The field is the offset in bytes at which parsing stopped.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a row is not a JSON object (stopped at byte {0})")]
 pub struct RowError(pub usize);
 
-/// A row: its JSON object and where each value stands in it.
+/// A row: the text of its JSON object, and the byte range of each value in it.
 #[derive(Clone, Debug)]
 pub struct Row {
     columns: Arc<Columns>,
     json: Bytes,
-    /// Parallel to `columns`; `None` where the stream did not carry the value.
+    /// Byte ranges in `json`, parallel to `columns`; `None` if the value is missing.
     spans: Vec<Option<Range<u32>>>,
 }
 
 impl Row {
-    /// A row from an object already written, with the span of each column's value in it.
+    /// A row from the text of its JSON object. `spans` are the byte ranges of the columns' values
+    /// in `json`, with `None` for a value that the stream omitted.
     #[must_use]
     pub fn new(columns: Arc<Columns>, json: Bytes, spans: Vec<Option<Range<u32>>>) -> Self {
         debug_assert_eq!(columns.names.len(), spans.len());
         Self { columns, json, spans }
     }
 
-    /// A row from the text of `to_jsonb(row)`. `like` is reused where its names are the same.
+    /// Parses the text of `to_jsonb(row)`. The row shares the columns `like` if its keys are the
+    /// same, in the same order.
     ///
     /// # Errors
-    /// [`RowError`] where the text is not a JSON object.
+    /// [`RowError`] if the text is not a JSON object.
     pub fn parse(text: &str, like: Option<&Arc<Columns>>) -> Result<Self, RowError> {
         let mut scanner = Scanner { bytes: text.as_bytes(), at: 0 };
-        let (names, spans) = scanner.object()?;
+        let object = scanner.object()?;
         let columns = match like {
-            Some(known) if known.names == names => Arc::clone(known),
-            _ => Arc::new(Columns::new(names)),
+            Some(known) if known.names == object.names => Arc::clone(known),
+            _ => Arc::new(Columns::new(object.names)),
         };
-        Ok(Self { columns, json: Bytes::copy_from_slice(text.as_bytes()), spans })
+        let json = Bytes::copy_from_slice(text.as_bytes());
+        Ok(Self { columns, json, spans: object.spans })
     }
 
+    /// The column names.
     #[must_use]
     pub fn columns(&self) -> &Arc<Columns> {
         &self.columns
     }
 
-    /// The whole object's text.
+    /// The text of the JSON object.
     #[must_use]
     pub fn json(&self) -> &[u8] {
         &self.json
     }
 
-    /// The JSON text of a column's value; `None` where there is no such column or value.
+    /// The JSON text of a column's value; `None` if the column does not exist or has no value.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.at(self.columns.index_of(name)?)
     }
 
-    /// The JSON text of the value at a place in [`Columns`].
+    /// The JSON text of the value at an index of [`Columns`]; `None` if there is no value.
     #[must_use]
     pub fn at(&self, index: usize) -> Option<&[u8]> {
         let span = self.spans.get(index)?.as_ref()?;
         self.json.get(span.start as usize..span.end as usize)
     }
 
-    /// Whether every column has its value.
+    /// True if no value is missing.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.spans.iter().all(Option::is_some)
     }
 
-    /// The value as plain text: a string without its quotes and escapes, anything else as it
-    /// stands. `None` for a missing value and for JSON null.
+    /// The value as plain text: a string without its quotes and escapes, any other value as its
+    /// JSON text. `None` if the value is missing or null.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
         self.text_at(self.columns.index_of(name)?).map(Cow::into_owned)
     }
 
-    /// [`Row::text`] of the value at a place in [`Columns`]; copies only what has escapes.
+    /// As [`Row::text`], by an index of [`Columns`]. Only a string with escapes is copied.
     #[must_use]
     pub fn text_at(&self, index: usize) -> Option<Cow<'_, str>> {
         match self.at(index)? {
@@ -119,45 +127,49 @@ impl Row {
         }
     }
 
-    /// Bytes held.
+    /// The size in memory in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.json.len() + self.spans.len() * size_of::<Option<Range<u32>>>()
     }
 }
 
-/// Finds keys and values of one object, without looking into the values.
+/// Finds the keys and the values of one JSON object. Nested values are skipped, not parsed.
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-type Found = (Vec<String>, Vec<Option<Range<u32>>>);
+/// The keys of an object and the byte ranges of their values.
+#[derive(Default)]
+struct ScannedObject {
+    names: Vec<String>,
+    spans: Vec<Option<Range<u32>>>,
+}
 
 impl Scanner<'_> {
-    fn object(&mut self) -> Result<Found, RowError> {
-        let (mut names, mut spans) = (Vec::new(), Vec::new());
+    fn object(&mut self) -> Result<ScannedObject, RowError> {
+        let mut object = ScannedObject::default();
         self.expect(b'{')?;
         if self.peek()? == b'}' {
-            return Ok((names, spans));
+            return Ok(object);
         }
         loop {
-            let key = self.value()?;
-            let key = self.bytes.get(key).unwrap_or_default();
-            names.push(serde_json::from_slice(key).map_err(|_| RowError(self.at))?);
+            let key_span = self.value()?;
+            let key = self.bytes.get(key_span).unwrap_or_default();
+            object.names.push(serde_json::from_slice(key).map_err(|_| RowError(self.at))?);
             self.expect(b':')?;
             let span = self.value()?;
-            let fits = |n| u32::try_from(n).map_err(|_| RowError(n));
-            spans.push(Some(fits(span.start)?..fits(span.end)?));
+            object.spans.push(Some(offset(span.start)?..offset(span.end)?));
             match self.peek()? {
                 b',' => self.at += 1,
-                b'}' => return Ok((names, spans)),
+                b'}' => return Ok(object),
                 _ => return Err(RowError(self.at)),
             }
         }
     }
 
-    /// The span of one value, which may nest.
+    /// The byte range of the next value. Advances past it.
     fn value(&mut self) -> Result<Range<usize>, RowError> {
         self.peek()?;
         let start = self.at;
@@ -182,7 +194,7 @@ impl Scanner<'_> {
         if end == start { Err(RowError(start)) } else { Ok(start..end) }
     }
 
-    /// From an opening quote to the closing one.
+    /// Advances from the opening quote of a string to the closing one.
     fn string(&mut self) -> Result<(), RowError> {
         loop {
             self.at += 1;
@@ -198,6 +210,7 @@ impl Scanner<'_> {
         }
     }
 
+    /// The next byte that is not white space. Advances to it.
     fn peek(&mut self) -> Result<u8, RowError> {
         while let Some(&byte) = self.bytes.get(self.at) {
             if !byte.is_ascii_whitespace() {
@@ -208,6 +221,7 @@ impl Scanner<'_> {
         Err(RowError(self.at))
     }
 
+    /// Advances past `byte`, which must be the next byte that is not white space.
     fn expect(&mut self, byte: u8) -> Result<(), RowError> {
         if self.peek()? != byte {
             return Err(RowError(self.at));
@@ -215,6 +229,11 @@ impl Scanner<'_> {
         self.at += 1;
         Ok(())
     }
+}
+
+/// An offset in a row's text as 32 bits: a row is smaller than 4 GiB.
+fn offset(bytes: usize) -> Result<u32, RowError> {
+    u32::try_from(bytes).map_err(|_| RowError(bytes))
 }
 
 #[cfg(test)]
@@ -234,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_cut_out_as_they_stand() {
+    fn values_keep_their_text() {
         check("{}", &[]);
         check(r#"{"a": 1}"#, &[("a", "1")]);
         check(
@@ -249,14 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_an_error() {
+    fn a_text_other_than_an_object_is_an_error() {
         for text in ["", "[", "1", "{", r#"{"a"}"#, r#"{"a":}"#, r#"{"a":1"#, r#"{"a":"x}"#] {
             assert!(Row::parse(text, None).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn text_is_without_quotes_and_null_is_nothing() {
+    fn text_has_no_quotes_and_null_has_no_text() {
         let row = Row::parse(r#"{"a": "x\u0041", "b": null, "c": 7, "e": "ş"}"#, None).unwrap();
         assert_eq!(row.text("a").as_deref(), Some("xA"));
         assert_eq!(row.text("e").as_deref(), Some("ş"));
@@ -266,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_one_shape_share_their_columns() {
+    fn rows_with_the_same_keys_share_their_columns() {
         let first = Row::parse(r#"{"a":1}"#, None).unwrap();
         let second = Row::parse(r#"{"a":2}"#, Some(first.columns())).unwrap();
         assert!(Arc::ptr_eq(first.columns(), second.columns()));

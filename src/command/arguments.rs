@@ -73,6 +73,22 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    #[command(flatten)]
+    Queue(QueueCommand),
+    /// Print the description of the HTTP API (OpenAPI 3.1)
+    Openapi,
+    /// Tokens for the HTTP API
+    Token {
+        #[command(subcommand)]
+        what: TokenCommand,
+    },
+    /// Ask a running walferry on this machine whether it lives; for containers without curl
+    Healthcheck,
+}
+
+/// What to read of the queue, or to do to it.
+#[derive(Debug, Subcommand)]
+pub enum QueueCommand {
     /// List jobs of the queue, the newest first
     Jobs {
         #[command(flatten)]
@@ -140,8 +156,8 @@ pub enum Command {
     Resync {
         /// The table's name
         table: String,
-        /// The record's id
-        record_id: Uuid,
+        /// The record's id, or its key; the values of a composite key are joined by |
+        record_id: String,
     },
     /// List who did what, the newest first
     Audit {
@@ -152,15 +168,6 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print the description of the HTTP API (OpenAPI 3.1)
-    Openapi,
-    /// Tokens for the HTTP API
-    Token {
-        #[command(subcommand)]
-        what: TokenCommand,
-    },
-    /// Ask a running walferry on this machine whether it lives; for containers without curl
-    Healthcheck,
 }
 
 /// What to do about tokens.

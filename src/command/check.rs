@@ -1,19 +1,24 @@
-//! `walferry check`: looks at both servers and prints what it found.
+//! `walferry check`: inspects both servers and prints its findings.
 
-use super::{CommandError, connect, heading, say, sentence, tables};
+use super::error::CommandError;
+use super::output::say;
+use super::session::{connect, heading, tables};
 use crate::config::Config;
 use crate::engine::document::parse;
 use crate::engine::preflight::{
     Facts, Finding, Severity, TableName, evaluate, evaluate_elasticsearch, gather,
     gather_elasticsearch, report,
 };
+use crate::postgres::error::sentence;
 
 pub(super) async fn run(config: &Config) -> Result<(), CommandError> {
     let tables = tables(config)?;
     let aliases = aliases(config)?;
-    let (database, elasticsearch) =
-        tokio::join!(look(config, &tables), gather_elasticsearch(&config.elasticsearch, &aliases));
-    // Where PostgreSQL can't be looked at, nothing is said of names.
+    let (database, elasticsearch) = tokio::join!(
+        inspect(config, &tables),
+        gather_elasticsearch(&config.elasticsearch, &aliases)
+    );
+    // Without PostgreSQL it is not known which names are replaced.
     let mut replaces_indices = true;
     let mut headings = Vec::new();
     let mut findings = match database {
@@ -49,7 +54,7 @@ fn aliases(config: &Config) -> Result<Vec<String>, CommandError> {
     Ok(indices.map(|index| format!("{}{}", config.index_prefix, index.name)).collect())
 }
 
-async fn look(config: &Config, tables: &[TableName]) -> Result<(String, Facts), String> {
+async fn inspect(config: &Config, tables: &[TableName]) -> Result<(String, Facts), String> {
     let session = connect(config).await.map_err(|error| sentence(&error))?;
     let heading = heading(&session.client).await.map_err(|error| sentence(&error))?;
     let facts = gather(&session.client, config, tables).await.map_err(|error| sentence(&error))?;

@@ -12,7 +12,7 @@ const TIME_MAX: Duration = Duration::from_secs(3);
 /// The status line is what counts; the rest of the answer is short.
 const ANSWER_BYTES_MAX: u64 = 4096;
 
-/// Nobody lives there.
+/// No walferry answers.
 #[derive(Debug, thiserror::Error)]
 pub enum HealthError {
     #[error("walferry does not answer at {address} (WALFERRY_LISTEN)")]

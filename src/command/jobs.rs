@@ -1,27 +1,21 @@
-//! `walferry jobs`, `retry` and `discard`: the queue from a terminal.
+//! `walferry jobs`, `retry` and `discard`.
 //!
-//! Not here: the statements (`admin::jobs::operations`). A running instance takes up what became `pending`
-//! within a second.
-
-use std::time::Duration;
+//! Not here: the operations (`admin::jobs::operations`). A running instance takes up what became
+//! `pending` within a second.
 
 use serde_json::json;
 use tokio_postgres::Client;
 
+use super::output::columns;
+use crate::admin::audited::Operator;
 use crate::admin::jobs::filter::Filter;
-use crate::admin::jobs::list;
-use crate::admin::jobs::list::Shown;
-use crate::admin::jobs::operations;
-use crate::admin::jobs::operations::PartialFailure;
-use crate::storage::audit;
-use crate::storage::audit::{Actor, AuditRequest, Outcome};
+use crate::admin::jobs::list::{self, JobSummary};
+use crate::admin::jobs::operations::{self, FailedJobAction, FailedJobsRequest, job_status};
+use crate::admin::page::Page;
+use crate::storage::QueueError;
 use crate::storage::queue::status::Status;
-use crate::storage::{QueueError, doing};
 
-/// Nobody waits longer at a terminal for a word.
-const TIME_MAX: Duration = Duration::from_secs(600);
-
-/// Why nothing was listed or retried.
+/// Why nothing was listed or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum JobsError {
     #[error("there is no job {0}; `walferry jobs` lists them")]
@@ -48,7 +42,7 @@ impl JobsError {
     }
 }
 
-/// The jobs that match, as a table or as one JSON array.
+/// The newest jobs that match.
 ///
 /// # Errors
 ///
@@ -57,24 +51,27 @@ pub(super) async fn list(
     client: &Client,
     filter: &Filter,
     tables: &[String],
-    (limit, as_json): (u32, bool),
-) -> Result<String, JobsError> {
-    let jobs = list::jobs(client, filter, tables, (0, i64::from(limit))).await?;
+    limit: u32,
+) -> Result<Vec<JobSummary>, JobsError> {
+    let first = Page { offset: 0, limit: i64::from(limit) };
+    let jobs = list::jobs(client, filter, tables, first).await?;
     if let (Some(ids), true) = (&filter.ids, jobs.is_empty())
         && let Some(id) = ids.first()
     {
         return Err(JobsError::Unknown(*id));
     }
-    Ok(if as_json { json_array(&jobs) } else { table(&jobs) })
+    Ok(jobs)
 }
 
-/// What is done with failed jobs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum FailedJobAction {
-    /// They are `pending` again.
-    Retry,
-    /// They are deleted, for this reason.
-    Discard(String),
+/// Arguments of `retry` and `discard`.
+pub(super) struct FailedJobsArguments {
+    pub(super) action: FailedJobAction,
+    pub(super) filter: Filter,
+    /// Every failed job.
+    pub(super) all: bool,
+    pub(super) dry_run: bool,
+    /// For a discard.
+    pub(super) reason: Option<String>,
 }
 
 /// Retries or discards failed jobs, or says how many that would be.
@@ -82,46 +79,38 @@ pub(super) enum FailedJobAction {
 /// # Errors
 ///
 /// [`JobsError`]; then nothing was changed.
-pub(super) async fn failed(
-    client: &Client,
-    (filter, all): (&Filter, bool),
+pub(super) async fn change_failed(
+    operator: Operator,
     tables: &[String],
-    (deed, dry_run): (&FailedJobAction, bool),
+    arguments: FailedJobsArguments,
 ) -> Result<String, JobsError> {
-    if *filter == Filter::default() && !all {
+    let FailedJobsArguments { action, filter, all, dry_run, reason } = arguments;
+    if filter == Filter::default() && !all {
         return Err(JobsError::NotChosen);
     }
     for id in filter.ids.iter().flatten() {
-        let one = Filter { ids: Some(vec![*id]), ..Filter::default() };
-        let found = list::jobs(client, &one, tables, (0, 1)).await?;
-        let job = found.first().ok_or(JobsError::Unknown(*id))?;
-        if job.status != Status::Failed.as_str() {
-            return Err(JobsError::NotFailed { id: *id, status: job.status.clone() });
+        let status = job_status(operator.client(), tables, *id).await?;
+        let status = status.ok_or(JobsError::Unknown(*id))?;
+        if status != Status::Failed.as_str() {
+            return Err(JobsError::NotFailed { id: *id, status });
         }
     }
     if dry_run {
-        let count = operations::count_failed(client, filter, tables).await?;
-        let word = if *deed == FailedJobAction::Retry { "retried" } else { "discarded" };
+        let count = operations::count_failed(operator.client(), &filter, tables).await?;
+        let word = match action {
+            FailedJobAction::Retry => "retried",
+            FailedJobAction::Discard => "discarded",
+        };
         return Ok(format!("{count} failed jobs would be {word}; nothing was changed"));
     }
-    let (action, reason) = match deed {
-        FailedJobAction::Retry => ("retry", None),
-        FailedJobAction::Discard(reason) => ("discard", Some(reason.clone())),
-    };
-    let asked = AuditRequest { action, target: Some(target(filter)), reason };
-    let done = trailed(client, &asked, async {
-        let done = match deed {
-            FailedJobAction::Retry => operations::retry(client, filter, tables, TIME_MAX).await?,
-            FailedJobAction::Discard(_) => {
-                operations::discard(client, filter, tables, TIME_MAX).await?
-            }
-        };
-        Ok((done, done.jobs))
-    });
-    let done = done.await?;
+    let request = FailedJobsRequest { action, target: target(&filter), filter, reason };
+    let done = operations::change_failed(&operator, tables, request).await?;
     let more = if done.more { "; there are more, run this again" } else { "" };
-    let did = if *deed == FailedJobAction::Retry { "are pending again" } else { "were discarded" };
-    Ok(format!("{} failed jobs {did}{more}", done.jobs))
+    let outcome = match action {
+        FailedJobAction::Retry => "are pending again",
+        FailedJobAction::Discard => "were discarded",
+    };
+    Ok(format!("{} failed jobs {outcome}{more}", done.jobs))
 }
 
 fn target(filter: &Filter) -> String {
@@ -135,50 +124,13 @@ fn target(filter: &Filter) -> String {
     words.join(" ")
 }
 
-/// Does something between two lines of the audit log.
-///
-/// # Errors
-///
-/// Those of the deed, or of the log: what cannot be written down is not done.
-pub(super) async fn trailed<T>(
-    client: &Client,
-    asked: &AuditRequest,
-    deed: impl Future<Output = Result<(T, u64), PartialFailure>>,
-) -> Result<T, QueueError> {
-    let who = client.query_one("select current_user::text", &[]).await;
-    let name = who.and_then(|row| row.try_get(0)).map_err(doing("ask who we are"))?;
-    let actor = Actor { name, role: "terminal".to_owned(), address: None, request_id: None };
-    let id = audit::begin(client, &actor, asked, Outcome::Started).await?;
-    match deed.await {
-        Ok((answer, affected)) => {
-            audit::end(client, id, Outcome::Done, affected, None).await?;
-            Ok(answer)
-        }
-        Err(PartialFailure { error, jobs }) => {
-            let said = error.to_string();
-            // The deed's own error is worth more than the log's.
-            drop(audit::end(client, id, Outcome::Failed, jobs, Some(&said)).await);
-            Err(error)
-        }
-    }
+/// The jobs as one JSON array.
+pub(super) fn json_array(jobs: &[JobSummary]) -> String {
+    json!(jobs).to_string()
 }
 
-fn json_array(jobs: &[Shown]) -> String {
-    let jobs: Vec<_> = jobs
-        .iter()
-        .map(|job| {
-            json!({
-                "id": job.id, "table_name": job.table_name, "operation": job.operation,
-                "record_id": job.record_id, "status": job.status, "created_at": job.created_at,
-                "processed_at": job.processed_at, "retry_count": job.retry_count,
-                "error_message": job.error_message,
-            })
-        })
-        .collect();
-    serde_json::Value::from(jobs).to_string()
-}
-
-fn table(jobs: &[Shown]) -> String {
+/// The jobs as a table.
+pub(super) fn table(jobs: &[JobSummary]) -> String {
     if jobs.is_empty() {
         return "no jobs".to_owned();
     }
@@ -198,28 +150,13 @@ fn table(jobs: &[Shown]) -> String {
     columns(head, rows)
 }
 
-/// Rows under a head, each column as wide as its widest cell.
-pub(super) fn columns<const N: usize>(
-    head: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) -> String {
-    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
-    let lines = rows.iter().map(|row| {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn columns_line_up() {
-        let job = Shown {
+        let job = JobSummary {
             id: 7,
             table_name: "listings".to_owned(),
             operation: "UPDATE".to_owned(),

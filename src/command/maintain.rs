@@ -2,7 +2,9 @@
 //!
 //! Not here: the pass itself, which a running instance makes as well (`storage::queue::maintain`).
 
-use super::{CommandError, connect, say};
+use super::error::CommandError;
+use super::output::say;
+use super::session::connect;
 use crate::config::Config;
 use crate::storage::queue::maintain::{MaintainError, Maintained, Maintainer};
 

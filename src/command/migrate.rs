@@ -1,6 +1,8 @@
 //! `walferry migrate`: has the queue's module prepare the database, and says what it did.
 
-use super::{CommandError, connect, say, tables};
+use super::error::CommandError;
+use super::output::say;
+use super::session::{connect, tables};
 use crate::config::Config;
 use crate::storage::schema;
 use crate::storage::schema::{MigrateOptions, Report, TakenOver};

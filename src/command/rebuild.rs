@@ -1,4 +1,4 @@
-//! `walferry rebuild`: forgets where the stream was, so that the next run starts over.
+//! `walferry rebuild`: drops the slot and the stored position, so that the next run starts over.
 //!
 //! The slot goes first: should the rest fail, the next run stops and names this command, rather
 //! than read an old slot from a new position.
@@ -8,6 +8,8 @@
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+
+use crate::postgres::catalog;
 
 /// The next run does not start over.
 #[derive(Debug, thiserror::Error)]
@@ -41,18 +43,10 @@ impl RebuildError {
 }
 
 /// A holder's lease row stays locked until the end, so none can begin meanwhile.
-const LEASE: &str = "
-    select l.expires_at > clock_timestamp() and exists (
-        select from pg_catalog.pg_stat_activity a
-        where a.pid = l.backend_pid
-          and (a.backend_start is null or a.backend_start = l.backend_start))
-    from walferry.lease l where l.slot = $1 for update";
+const LEASE: &str = "select is_held from walferry.lease_state where slot = $1 for update";
 
 /// Fences off a predecessor that sleeps.
 const RAISE_EPOCH: &str = "update walferry.lease set epoch = epoch + 1 where slot = $1";
-
-const DROP_SLOT: &str = "
-    select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1";
 
 const FORGET_POSITION: &str = "
     update walferry.position set generation = generation + 1, recorded_lsn = '0/0',
@@ -62,7 +56,7 @@ const FORGET_SETTLEMENT: &str = "
     update walferry.settlement set settled_lsn = '0/0', read_ahead_lsn = '0/0' where slot = $1";
 
 /// Their positions and transactions mean nothing to another slot; the load renders their rows.
-const CLOSE_UNFINISHED: &str = "
+const CLOSE_UNFINISHED: &str = "-- moves: pending -> completed, processing -> completed
     update public.elasticsearch_sync_queue
     set status = 'completed', processed_at = clock_timestamp(),
         error_message = concat_ws(E'\\n', error_message, 'superseded by a rebuild')
@@ -76,18 +70,18 @@ const FORGET_SOURCE: &str = "delete from walferry.source where slot = $1";
 ///
 /// # Errors
 ///
-/// [`RebuildError`]; without `yes` nothing is looked at.
+/// [`RebuildError`]; without `yes` nothing is read.
 pub(super) async fn run(mut client: Client, slot: &str, yes: bool) -> Result<String, RebuildError> {
     if !yes {
         return Err(RebuildError::NotConfirmed { slot: slot.to_owned() });
     }
     let transaction = client.transaction().await.map_err(failed("begin"))?;
     let lease = transaction.query_opt(LEASE, &[&slot]).await.map_err(failed("read the lease"))?;
-    if lease.is_some_and(|row| row.get(0)) {
+    if lease.is_some_and(|row| row.get("is_held")) {
         return Err(RebuildError::Running { slot: slot.to_owned() });
     }
     let dropped =
-        transaction.execute(DROP_SLOT, &[&slot]).await.map_err(|source| match source.code() {
+        catalog::slot::remove(&transaction, slot).await.map_err(|source| match source.code() {
             Some(code) if *code == SqlState::OBJECT_IN_USE => {
                 RebuildError::Running { slot: slot.to_owned() }
             }
@@ -104,7 +98,7 @@ pub(super) async fn run(mut client: Client, slot: &str, yes: bool) -> Result<Str
         transaction.execute(statement, &[&slot]).await.map_err(failed("forget the position"))?;
     }
     transaction.commit().await.map_err(failed("commit"))?;
-    let first = if dropped == 0 { "there was no slot" } else { "dropped slot" };
+    let first = if dropped { "dropped slot" } else { "there was no slot" };
     Ok(format!("{first} {slot}; the next `walferry run` loads all rows into new indices"))
 }
 

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
+use crate::api::state::{ApiParts, ApiState};
 use crate::config::Config;
 use crate::engine::document::parse;
 use crate::engine::run::{self, Context, Parts, RunError, RunOptions};
@@ -29,7 +30,8 @@ pub(super) async fn run(
     let address = config.listen;
     if !address.ip().is_loopback() && !config.api.authenticates() {
         tracing::warn!(
-            event = "listening_openly", %address,
+            event = "listening_openly",
+            %address,
             "other machines can reach this server and nobody is asked who they are"
         );
     }
@@ -40,7 +42,7 @@ pub(super) async fn run(
     let status = Status::new();
     let operator_requests = OperatorRequests::default();
     let config = Arc::new(config);
-    let state = api::State::new(api::Parts {
+    let state = ApiState::new(ApiParts {
         config: Arc::clone(&config),
         definition: Arc::clone(&definition),
         status: status.clone(),

@@ -4,8 +4,8 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::CommandError;
 use super::arguments::TokenCommand;
+use super::error::CommandError;
 use crate::api::auth::token::{generate, hash};
 
 /// Longer than any token.

@@ -1,14 +1,14 @@
-//! Who may use the HTTP API, as settings say it: tokens, JWTs, origins. Pure.
+//! The syntax of the settings that control access to the HTTP API: tokens, JWTs, origins. Pure.
 //!
-//! A fault is a reason and a good value. Neither quotes the text: there may be a token in it.
+//! Errors do not quote the text, because it can contain a token.
 //!
-//! Not here: checking what a client presents (`api::auth`).
+//! Not here: authenticating requests (`api::auth`).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use url::Url;
 
-use super::endpoint::{Fault, is_loopback};
+use super::endpoint::{InvalidValue, is_loopback};
 use super::{Role, Token};
 
 const TOKEN_EXAMPLE: &str = "what `walferry token create` prints, NAME:ROLE:SHA256[:YYYY-MM-DD]";
@@ -17,31 +17,37 @@ const ORIGIN_EXAMPLE: &str = "https://admin.example.com";
 const CLAIM_EXAMPLE: &str = "app_metadata.walferry_role";
 const NAME_CHARS_MAX: usize = 64;
 const ENVIRONMENT_CHARS_MAX: usize = 40;
-/// RFC 7518: a key for HS256 has as many bits as the hash.
+/// RFC 7518, section 3.2: a key for HS256 has at least as many bits as the hash.
 const SECRET_BYTES_MIN: usize = 32;
 const DAY: u64 = 86_400;
+/// The days from 0000-03-01 to 1970-01-01.
+const DAYS_BEFORE_1970: u64 = 719_468;
 
-/// Entries separated by commas or white space.
-pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Fault> {
+/// Parses tokens, separated by commas or white space.
+pub(super) fn tokens(text: &str) -> Result<Vec<Token>, InvalidValue> {
     let mut tokens: Vec<Token> = Vec::new();
     for (number, entry) in parts(text).enumerate() {
-        let fault = |reason| {
-            let reason = format!("has an entry, number {}, that {reason}", number + 1);
-            Fault { reason, good: TOKEN_EXAMPLE.to_owned() }
+        let invalid = |reason| InvalidValue {
+            reason: format!("has an entry, number {}, that {reason}", number + 1),
+            good: TOKEN_EXAMPLE.to_owned(),
         };
-        let token = token(entry).map_err(fault)?;
+        let token = token(entry).map_err(invalid)?;
         if tokens.iter().any(|other| other.sha256 == token.sha256) {
-            return Err(fault("has the hash of an earlier one"));
+            return Err(invalid("has the hash of an earlier one"));
         }
         tokens.push(token);
     }
     Ok(tokens)
 }
 
+/// Parses one token. The error is the reason why it is invalid.
 fn token(entry: &str) -> Result<Token, &'static str> {
     let mut fields = entry.split(':');
     let mut field = || fields.next().unwrap_or_default();
-    let (name, role, hash, date) = (field(), field(), field(), field());
+    let name = field();
+    let role = field();
+    let hash = field();
+    let date = field();
     if fields.next().is_some() || hash.is_empty() {
         return Err("is not NAME:ROLE:SHA256 or NAME:ROLE:SHA256:YYYY-MM-DD");
     }
@@ -57,13 +63,14 @@ fn token(entry: &str) -> Result<Token, &'static str> {
     Ok(Token { name: name.to_owned(), role, sha256, expires_at })
 }
 
-/// Whether a token may be called this.
+/// True if the text is a valid name of a token: 1 to 64 of `a-z`, `A-Z`, `0-9`, `.`, `_` and `-`.
 #[must_use]
 pub fn is_token_name(name: &str) -> bool {
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=NAME_CHARS_MAX).contains(&name.len()) && name.bytes().all(is_good)
 }
 
+/// Parses a SHA-256 hash in hexadecimal.
 fn sha256(hex: &str) -> Option<[u8; 32]> {
     let digits = hex.as_bytes();
     let mut hash = [0; 32];
@@ -76,7 +83,8 @@ fn sha256(hex: &str) -> Option<[u8; 32]> {
     Some(hash)
 }
 
-/// The end of a day, UTC: what expires on a day can be used on it.
+/// The end of a day in UTC, from a date in ISO 8601 format (`YYYY-MM-DD`); `None` if the text is
+/// not a date. A token that expires on a day is valid until the end of that day.
 #[must_use]
 pub fn end_of_day(date: &str) -> Option<SystemTime> {
     let bytes = date.as_bytes();
@@ -87,87 +95,99 @@ pub fn end_of_day(date: &str) -> Option<SystemTime> {
         let digits = date.get(from..to)?;
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
     };
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let year = number(0, 4)?;
+    let month = number(5, 7)?;
+    let day = number(8, 10)?;
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
+    let days_in_month = match month {
         2 => 28 + u64::from(leap),
         4 | 6 | 9 | 11 => 30,
         1..=12 => 31,
         _ => return None,
     };
-    if !(1970..=9998).contains(&year) || !(1..=days).contains(&day) {
+    if !(1970..=9998).contains(&year) || !(1..=days_in_month).contains(&day) {
         return None;
     }
-    // Years begin in March here, so that the leap day comes last; 719,468 days lie before 1970.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    Some(UNIX_EPOCH + Duration::from_secs((days - 719_468 + 1) * DAY))
+    let seconds = (days_before(year, month, day) + 1) * DAY;
+    Some(UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-/// A secret that HS256 can be checked with.
-pub(super) fn jwt_secret(text: &str) -> Result<(), Fault> {
+/// The days from 1970-01-01 to a date of the Gregorian calendar.
+fn days_before(year: u64, month: u64, day: u64) -> u64 {
+    // Years are counted from March, so that the leap day is the last day of a year.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    days - DAYS_BEFORE_1970
+}
+
+/// Checks that a secret is long enough for HS256.
+pub(super) fn jwt_secret(text: &str) -> Result<(), InvalidValue> {
     if text.len() >= SECRET_BYTES_MIN {
         return Ok(());
     }
     let reason = format!("is shorter than {SECRET_BYTES_MIN} bytes, so it can be guessed");
-    Err(Fault { reason, good: "the whole JWT secret of the project".to_owned() })
+    Err(InvalidValue { reason, good: "the whole JWT secret of the project".to_owned() })
 }
 
-/// Where keys come from.
-pub(super) fn jwks_url(text: &str) -> Result<Url, Fault> {
-    let fault = |reason: String| Fault { reason, good: JWKS_EXAMPLE.to_owned() };
-    let url = Url::parse(text).map_err(|error| fault(format!("is not a URL ({error})")))?;
+/// Parses the URL of a JSON Web Key Set.
+pub(super) fn jwks_url(text: &str) -> Result<Url, InvalidValue> {
+    let invalid = |reason: String| InvalidValue { reason, good: JWKS_EXAMPLE.to_owned() };
+    let url = Url::parse(text).map_err(|error| invalid(format!("is not a URL ({error})")))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(fault("has a user or a password; keys are public".to_owned()));
+        return Err(invalid("has a user or a password; keys are public".to_owned()));
     }
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback(&url) => Ok(url),
         "http" => {
             let reason = "is http:// to another machine, where anybody on the way can give keys";
-            Err(fault(reason.to_owned()))
+            Err(invalid(reason.to_owned()))
         }
-        scheme => Err(fault(format!("has the scheme {scheme}:, not https://"))),
+        scheme => Err(invalid(format!("has the scheme {scheme}:, not https://"))),
     }
 }
 
-/// Supabase's issuer is the URL that its keys stand below.
+/// The issuer that follows from a JWKS URL of Supabase Auth: the URL without its well-known path;
+/// `None` for other URLs.
 pub(super) fn issuer_of(jwks: &Url) -> Option<String> {
     jwks.as_str().strip_suffix("/.well-known/jwks.json").map(str::to_owned)
 }
 
-/// The path of the claim with the role.
-pub(super) fn role_claim(text: &str) -> Result<Vec<String>, Fault> {
-    let fault = |reason: &str| Fault { reason: reason.to_owned(), good: CLAIM_EXAMPLE.to_owned() };
+/// Parses the path of the claim that contains the role.
+pub(super) fn role_claim(text: &str) -> Result<Vec<String>, InvalidValue> {
+    let invalid =
+        |reason: &str| InvalidValue { reason: reason.to_owned(), good: CLAIM_EXAMPLE.to_owned() };
     let path: Vec<String> = text.split('.').map(str::to_owned).collect();
     if path.iter().any(String::is_empty) {
-        return Err(fault("is not a claim's name or names with dots between them"));
+        return Err(invalid("is not a claim's name or names with dots between them"));
     }
     let first = path.first().map_or("", String::as_str);
     if first == "user_metadata" || first == "raw_user_meta_data" {
-        return Err(fault("names what users can change themselves, so all of them could be admin"));
+        return Err(invalid(
+            "names what users can change themselves, so all of them could be admin",
+        ));
     }
     Ok(path)
 }
 
-/// Origins separated by commas or white space, as browsers write them.
-pub(super) fn origins(text: &str) -> Result<Vec<String>, Fault> {
+/// Parses origins, separated by commas or white space, in the form of the header `Origin`.
+pub(super) fn origins(text: &str) -> Result<Vec<String>, InvalidValue> {
     let mut origins = Vec::new();
     for part in parts(text) {
-        let fault = |reason: &str| Fault {
+        let invalid = |reason: &str| InvalidValue {
             reason: format!("{reason}; an origin is a scheme, a host and a port, no more"),
             good: ORIGIN_EXAMPLE.to_owned(),
         };
         if part.contains('*') {
-            return Err(fault("has a `*`, and would let every site in"));
+            return Err(invalid("has a `*`, and would let every site in"));
         }
-        let url = Url::parse(part).map_err(|_| fault("has what is not a URL"))?;
+        let url = Url::parse(part).map_err(|_| invalid("has what is not a URL"))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(fault("has a scheme other than http:// and https://"));
+            return Err(invalid("has a scheme other than http:// and https://"));
         }
         let alone = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         if !alone || !url.username().is_empty() || url.password().is_some() {
-            return Err(fault("has a user, a path, a query or a fragment"));
+            return Err(invalid("has a user, a path, a query or a fragment"));
         }
         let origin = url.origin().ascii_serialization();
         if !origins.contains(&origin) {
@@ -177,13 +197,14 @@ pub(super) fn origins(text: &str) -> Result<Vec<String>, Fault> {
     Ok(origins)
 }
 
-/// What the page calls this installation.
-pub(super) fn environment_fault(label: &str) -> Option<&'static str> {
+/// Why a text cannot be the label of an installation.
+pub(super) fn environment_reason(label: &str) -> Option<&'static str> {
     let good =
         label.chars().count() <= ENVIRONMENT_CHARS_MAX && !label.chars().any(char::is_control);
     (!good).then_some("is longer than 40 characters or has control characters in it")
 }
 
+/// The parts of a list that is separated by commas or white space.
 fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty())
 }
@@ -252,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_from_where_nobody_on_the_way_can_give_others() {
+    fn keys_are_read_over_authenticated_connections_only() {
         assert!(jwks_url("https://p.supabase.co/auth/v1/.well-known/jwks.json").is_ok());
         assert!(jwks_url("http://127.0.0.1:9999/.well-known/jwks.json").is_ok());
         let check = |text: &str, expected: &str| {
@@ -275,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_stands_where_users_cannot_put_it() {
+    fn the_role_claim_is_not_one_that_users_can_change() {
         assert_eq!(role_claim("app_metadata.roles.walferry").unwrap().len(), 3);
         for text in ["user_metadata.role", "user_metadata", "raw_user_meta_data.role"] {
             assert!(role_claim(text).unwrap_err().reason.contains("can change themselves"));

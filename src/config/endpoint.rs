@@ -1,9 +1,10 @@
-//! Addresses of servers: text → how to reach them and who to be there. Pure.
+//! The syntax of server addresses: PostgreSQL connection strings and Elasticsearch URLs. Pure.
 //!
-//! A fault is a reason and a good value. Neither quotes the text: there may be a password in it.
+//! Errors do not quote the text, because it can contain a password.
 
+use std::iter::Peekable;
 use std::path::PathBuf;
-use std::str::FromStr;
+use std::str::{Chars, FromStr};
 
 use tokio_postgres::config::Host;
 use url::Url;
@@ -13,46 +14,75 @@ use super::{Authentication, Secret, SslMode};
 const DATABASE_EXAMPLE: &str = "postgres://walferry:PASSWORD@127.0.0.1:5432/app";
 const NODE_EXAMPLE: &str = "http://127.0.0.1:9200";
 
-/// What is wrong with an address, and what a good one looks like.
+/// Why a value is invalid. Neither field contains the value.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct InvalidValue {
+    /// The end of a sentence that begins with the setting's name.
     pub(super) reason: String,
+    /// A valid value.
     pub(super) good: String,
 }
 
-/// Where PostgreSQL is.
+/// A PostgreSQL connection string.
 #[derive(Debug)]
 pub(super) struct DatabaseAddress {
+    /// Host, port, user, password and database.
     pub(super) connect: tokio_postgres::Config,
+    /// `sslmode`; [`SslMode::Disable`] for Unix-domain sockets.
     pub(super) ssl_mode: SslMode,
+    /// `sslrootcert`; `None` uses the system's certificate store.
     pub(super) root_certificates: Option<PathBuf>,
 }
 
-/// Where Elasticsearch is.
+/// The URLs of Elasticsearch nodes.
 #[derive(Debug)]
 pub(super) struct NodeAddresses {
+    /// The URLs without credentials, each once.
     pub(super) nodes: Vec<Url>,
-    /// From the URLs.
+    /// The user and the password from the URLs.
     pub(super) authentication: Authentication,
 }
 
-/// A `postgres://` URL or `key=value` pairs, as libpq takes them.
+/// Parses a `postgres://` URL or `key=value` pairs, as libpq accepts them (libpq, "Connection
+/// Strings").
 ///
-/// `sslmode` and `sslrootcert` are taken out: tokio-postgres knows neither `verify-ca` and
-/// `verify-full` nor files.
-pub(super) fn database(text: &str) -> Result<DatabaseAddress, Fault> {
+/// `sslmode` and `sslrootcert` are removed before tokio-postgres parses the text, because it
+/// supports neither `verify-ca` and `verify-full` nor certificate files.
+pub(super) fn database(text: &str) -> Result<DatabaseAddress, InvalidValue> {
     let text = text.trim();
-    let (rest, ssl) = match text.split_once("://") {
-        Some(("postgres" | "postgresql", _)) => without_ssl_url(text)?,
+    let address = match text.split_once("://") {
+        Some(("postgres" | "postgresql", _)) => split_url(text)?,
         Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-            return Err(database_fault(format!("has the scheme {scheme}://, not postgres://")));
+            return Err(invalid_database(format!("has the scheme {scheme}://, not postgres://")));
         }
-        _ => without_ssl_pairs(text)?,
+        _ => split_pairs(text)?,
     };
-    let mut connect = tokio_postgres::Config::from_str(&rest).map_err(|error| {
+    let connect = connect_parameters(&address.connect)?;
+    let sockets_only = connect.get_hosts().iter().all(|host| !matches!(host, Host::Tcp(_)))
+        && connect.get_hostaddrs().is_empty();
+    let ssl_mode = match address.ssl.mode.as_deref() {
+        _ if sockets_only => SslMode::Disable,
+        None | Some("prefer") => SslMode::Prefer,
+        Some("disable") => SslMode::Disable,
+        Some("require") => SslMode::Require,
+        Some("verify-ca") => SslMode::VerifyCa,
+        Some("verify-full") => SslMode::VerifyFull,
+        Some(_) => {
+            return Err(InvalidValue {
+                reason: "has an sslmode that walferry does not know".to_owned(),
+                good: "sslmode=disable, prefer, require, verify-ca or verify-full".to_owned(),
+            });
+        }
+    };
+    Ok(DatabaseAddress { connect, ssl_mode, root_certificates: address.ssl.root_certificates })
+}
+
+/// Parses an address without TLS parameters. It must have a host, a user and a database.
+fn connect_parameters(text: &str) -> Result<tokio_postgres::Config, InvalidValue> {
+    let mut connect = tokio_postgres::Config::from_str(text).map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         // The parser's causes name options, never values.
-        database_fault(match cause {
+        invalid_database(match cause {
             Some(cause) => format!("can't be understood ({cause})"),
             None => "can't be understood".to_owned(),
         })
@@ -67,70 +97,37 @@ pub(super) fn database(text: &str) -> Result<DatabaseAddress, Fault> {
         None
     };
     if let Some(what) = missing {
-        return Err(database_fault(format!("names no {what}")));
+        return Err(invalid_database(format!("names no {what}")));
     }
     if connect.get_application_name().is_none() {
         connect.application_name("walferry");
     }
-    let sockets_only = connect.get_hosts().iter().all(|host| !matches!(host, Host::Tcp(_)))
-        && connect.get_hostaddrs().is_empty();
-    let (mode, root_certificates) = ssl;
-    let ssl_mode = match mode.as_deref() {
-        _ if sockets_only => SslMode::Disable,
-        None | Some("prefer") => SslMode::Prefer,
-        Some("disable") => SslMode::Disable,
-        Some("require") => SslMode::Require,
-        Some("verify-ca") => SslMode::VerifyCa,
-        Some("verify-full") => SslMode::VerifyFull,
-        Some(_) => {
-            return Err(Fault {
-                reason: "has an sslmode that walferry does not know".to_owned(),
-                good: "sslmode=disable, prefer, require, verify-ca or verify-full".to_owned(),
-            });
-        }
-    };
-    Ok(DatabaseAddress { connect, ssl_mode, root_certificates })
+    Ok(connect)
 }
 
-/// URLs separated by commas. User and password move from them into the authentication, and must be
-/// the same in all.
-pub(super) fn nodes(text: &str) -> Result<NodeAddresses, Fault> {
+/// Parses URLs, separated by commas. The user and the password are removed from the URLs. All URLs
+/// must have the same.
+pub(super) fn nodes(text: &str) -> Result<NodeAddresses, InvalidValue> {
     let mut nodes = Vec::new();
-    let mut credentials: Option<(String, String)> = None;
+    let mut credentials: Option<Credentials> = None;
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let mut node = Url::parse(part)
-            .map_err(|error| node_fault(format!("is not a URL ({error})"), NODE_EXAMPLE))?;
-        if !matches!(node.scheme(), "http" | "https") {
-            let reason = format!("has the scheme {}:, not http:// or https://", node.scheme());
-            return Err(node_fault(reason, NODE_EXAMPLE));
-        }
-        if node.query().is_some() || node.fragment().is_some() {
-            let good = "the address alone, such as http://127.0.0.1:9200";
-            return Err(node_fault("has a query or a fragment".to_owned(), good));
-        }
-        if !node.username().is_empty() || node.password().is_some() {
-            let own = (decoded(node.username()), decoded(node.password().unwrap_or_default()));
+        let mut node = node(part)?;
+        if let Some(own) = take_credentials(&mut node) {
             if credentials.as_ref().is_some_and(|known| *known != own) {
                 let good = "the same user and password in all URLs, or elasticsearch.username";
-                return Err(node_fault("has several users or passwords".to_owned(), good));
+                return Err(invalid_node("has several users or passwords".to_owned(), good));
             }
             credentials = Some(own);
-            let cleared = node.set_username("").and_then(|()| node.set_password(None));
-            cleared.expect("an http URL has a host, so it can lose its user");
-        }
-        if !node.path().ends_with('/') {
-            let path = format!("{}/", node.path());
-            node.set_path(&path);
         }
         if !nodes.contains(&node) {
             nodes.push(node);
         }
     }
     if nodes.is_empty() {
-        return Err(node_fault("names no node".to_owned(), NODE_EXAMPLE));
+        return Err(invalid_node("names no node".to_owned(), NODE_EXAMPLE));
     }
     let authentication = match credentials {
-        Some((username, password)) => {
+        Some(Credentials { username, password }) => {
             Authentication::Basic { username, password: Secret(password) }
         }
         None => Authentication::None,
@@ -138,7 +135,47 @@ pub(super) fn nodes(text: &str) -> Result<NodeAddresses, Fault> {
     Ok(NodeAddresses { nodes, authentication })
 }
 
-/// True if the node is this machine.
+/// Parses the URL of one node. Its path ends with a slash.
+fn node(text: &str) -> Result<Url, InvalidValue> {
+    let mut node = Url::parse(text)
+        .map_err(|error| invalid_node(format!("is not a URL ({error})"), NODE_EXAMPLE))?;
+    if !matches!(node.scheme(), "http" | "https") {
+        let reason = format!("has the scheme {}:, not http:// or https://", node.scheme());
+        return Err(invalid_node(reason, NODE_EXAMPLE));
+    }
+    if node.query().is_some() || node.fragment().is_some() {
+        let good = "the address alone, such as http://127.0.0.1:9200";
+        return Err(invalid_node("has a query or a fragment".to_owned(), good));
+    }
+    if !node.path().ends_with('/') {
+        let path = format!("{}/", node.path());
+        node.set_path(&path);
+    }
+    Ok(node)
+}
+
+/// The user and the password of a URL.
+#[derive(PartialEq, Eq)]
+struct Credentials {
+    username: String,
+    password: String,
+}
+
+/// Removes the user and the password from an `http` URL; `None` if it has neither.
+fn take_credentials(node: &mut Url) -> Option<Credentials> {
+    if node.username().is_empty() && node.password().is_none() {
+        return None;
+    }
+    let credentials = Credentials {
+        username: decoded(node.username()),
+        password: decoded(node.password().unwrap_or_default()),
+    };
+    let cleared = node.set_username("").and_then(|()| node.set_password(None));
+    cleared.expect("an http URL has a host, so its user can be removed");
+    Some(credentials)
+}
+
+/// True if a URL refers to a loopback address.
 pub(super) fn is_loopback(node: &Url) -> bool {
     match node.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -148,92 +185,117 @@ pub(super) fn is_loopback(node: &Url) -> bool {
     }
 }
 
-/// `sslmode` and `sslrootcert` as written.
-type Ssl = (Option<String>, Option<PathBuf>);
+/// The TLS parameters of a connection string, as written.
+#[derive(Default)]
+struct SslParameters {
+    /// `sslmode`.
+    mode: Option<String>,
+    /// `sslrootcert`; `None` for `system`.
+    root_certificates: Option<PathBuf>,
+}
 
-fn without_ssl_url(text: &str) -> Result<(String, Ssl), Fault> {
+/// A connection string, split into its TLS parameters and the others.
+struct SplitAddress {
+    connect: String,
+    ssl: SslParameters,
+}
+
+fn split_url(text: &str) -> Result<SplitAddress, InvalidValue> {
+    let mut ssl = SslParameters::default();
     let Some((address, query)) = text.split_once('?') else {
-        return Ok((text.to_owned(), (None, None)));
+        return Ok(SplitAddress { connect: text.to_owned(), ssl });
     };
-    let mut ssl = (None, None);
     let mut kept = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if !take(&mut ssl, key, &decoded(value))? {
+        if !ssl.take(key, &decoded(value))? {
             kept.push(pair);
         }
     }
-    Ok((format!("{address}?{}", kept.join("&")).trim_end_matches('?').to_owned(), ssl))
+    let connect = format!("{address}?{}", kept.join("&")).trim_end_matches('?').to_owned();
+    Ok(SplitAddress { connect, ssl })
 }
 
-fn without_ssl_pairs(text: &str) -> Result<(String, Ssl), Fault> {
-    let mut ssl = (None, None);
-    let mut kept = String::new();
+fn split_pairs(text: &str) -> Result<SplitAddress, InvalidValue> {
+    let mut ssl = SslParameters::default();
+    let mut connect = String::new();
     for (key, value) in pairs(text)? {
-        if !take(&mut ssl, &key, &value)? {
-            let value = value.replace('\\', "\\\\").replace('\'', "\\'");
-            kept.push_str(&format!("{key}='{value}' "));
+        if !ssl.take(&key, &value)? {
+            let escaped = value.replace('\\', "\\\\").replace('\'', "\\'");
+            connect.push_str(&format!("{key}='{escaped}' "));
         }
     }
-    Ok((kept, ssl))
+    Ok(SplitAddress { connect, ssl })
 }
 
-/// Keeps what is about certificates, and names what walferry can't do. False for all else.
-fn take(ssl: &mut Ssl, key: &str, value: &str) -> Result<bool, Fault> {
-    match key {
-        "sslmode" => ssl.0 = Some(value.to_owned()),
-        "sslrootcert" if value == "system" => ssl.1 = None,
-        "sslrootcert" => ssl.1 = Some(PathBuf::from(value)),
-        "pgbouncer" => {
-            return Err(Fault {
-                reason: "is the address of a pooler (pgbouncer=…), which replication can't pass"
-                    .to_owned(),
-                good: "the direct address of the database".to_owned(),
-            });
+impl SslParameters {
+    /// Stores a TLS parameter and returns true; returns false for other parameters. A parameter
+    /// of a connection pooler is an error.
+    fn take(&mut self, key: &str, value: &str) -> Result<bool, InvalidValue> {
+        match key {
+            "sslmode" => self.mode = Some(value.to_owned()),
+            "sslrootcert" if value == "system" => self.root_certificates = None,
+            "sslrootcert" => self.root_certificates = Some(PathBuf::from(value)),
+            "pgbouncer" => {
+                return Err(InvalidValue {
+                    reason:
+                        "is the address of a pooler (pgbouncer=…), which replication can't pass"
+                            .to_owned(),
+                    good: "the direct address of the database".to_owned(),
+                });
+            }
+            _ => return Ok(false),
         }
-        _ => return Ok(false),
+        Ok(true)
     }
-    Ok(true)
 }
 
-/// libpq's `key = value` pairs; a value may stand in single quotes, a backslash keeps what follows.
-fn pairs(text: &str) -> Result<Vec<(String, String)>, Fault> {
+/// Parses libpq's `key = value` pairs. A value can be in single quotes; a backslash escapes the
+/// next character.
+fn pairs(text: &str) -> Result<Vec<(String, String)>, InvalidValue> {
     let mut pairs = Vec::new();
     let mut rest = text.chars().peekable();
     loop {
-        while rest.next_if(|c| c.is_whitespace()).is_some() {}
+        skip_white_space(&mut rest);
         if rest.peek().is_none() {
-            break;
+            return Ok(pairs);
         }
         let mut key = String::new();
         while let Some(c) = rest.next_if(|c| *c != '=' && !c.is_whitespace()) {
             key.push(c);
         }
-        while rest.next_if(|c| c.is_whitespace()).is_some() {}
+        skip_white_space(&mut rest);
         if rest.next() != Some('=') {
             let reason = "is neither a postgres:// URL nor key=value pairs".to_owned();
-            return Err(database_fault(reason));
+            return Err(invalid_database(reason));
         }
-        while rest.next_if(|c| c.is_whitespace()).is_some() {}
-        let quoted = rest.next_if_eq(&'\'').is_some();
-        let mut value = String::new();
-        loop {
-            match rest.next() {
-                Some('\\') => value.extend(rest.next()),
-                Some('\'') if quoted => break,
-                Some(c) if quoted || !c.is_whitespace() => value.push(c),
-                None if quoted => {
-                    return Err(database_fault("has a quote that is not closed".to_owned()));
-                }
-                Some(_) | None => break,
-            }
-        }
-        pairs.push((key, value));
+        skip_white_space(&mut rest);
+        pairs.push((key, pair_value(&mut rest)?));
     }
-    Ok(pairs)
 }
 
-/// Percent-decoding; what is not UTF-8 afterwards is replaced.
+fn skip_white_space(rest: &mut Peekable<Chars<'_>>) {
+    while rest.next_if(|c| c.is_whitespace()).is_some() {}
+}
+
+/// The value at the beginning of `rest`, up to its closing quote or the next white space.
+fn pair_value(rest: &mut Peekable<Chars<'_>>) -> Result<String, InvalidValue> {
+    let quoted = rest.next_if_eq(&'\'').is_some();
+    let mut value = String::new();
+    loop {
+        match rest.next() {
+            Some('\\') => value.extend(rest.next()),
+            Some('\'') if quoted => return Ok(value),
+            Some(c) if quoted || !c.is_whitespace() => value.push(c),
+            None if quoted => {
+                return Err(invalid_database("has a quote that is not closed".to_owned()));
+            }
+            Some(_) | None => return Ok(value),
+        }
+    }
+}
+
+/// Decodes percent-encoding. Invalid UTF-8 is replaced by U+FFFD.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -246,12 +308,12 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn database_fault(reason: String) -> Fault {
-    Fault { reason, good: DATABASE_EXAMPLE.to_owned() }
+fn invalid_database(reason: String) -> InvalidValue {
+    InvalidValue { reason, good: DATABASE_EXAMPLE.to_owned() }
 }
 
-fn node_fault(reason: String, good: &str) -> Fault {
-    Fault { reason, good: good.to_owned() }
+fn invalid_node(reason: String, good: &str) -> InvalidValue {
+    InvalidValue { reason, good: good.to_owned() }
 }
 
 #[cfg(test)]
@@ -264,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_an_address_say_the_same() {
+    fn both_forms_of_an_address_are_equivalent() {
         for text in [
             "postgres://ann:p%20w@db.example:6000/shop",
             "postgresql://ann:p%20w@db.example:6000/shop?sslmode=prefer",

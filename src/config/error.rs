@@ -1,16 +1,18 @@
-//! What can be wrong with the configuration: the key, where its value came from, the value unless
-//! it is a secret, the reason and a good value.
+//! Errors of the configuration. Each names the setting, the origin of its value, the value unless
+//! it is secret, the reason, and a valid value.
+//!
+//! Not here: the exit code of an error (`command`).
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// One fault of the configuration.
+/// An error of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{env} is not set: {purpose}; for example {env}={example}")]
     Missing { env: String, purpose: &'static str, example: &'static str },
     #[error("{origin}{value} {reason}; write {good}")]
-    Invalid { origin: Origin, value: Shown, reason: String, good: String },
+    Invalid { origin: Origin, value: PrintedValue, reason: String, good: String },
     #[error("{origin} is not a setting{nearest}")]
     Unknown { origin: Origin, nearest: Nearest },
     #[error("{first} and {second} are both set; set one of them")]
@@ -23,15 +25,24 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     #[error("{}{line} is not TOML: {reason}", path.display())]
-    Syntax { path: PathBuf, line: Line, reason: String },
+    Syntax { path: PathBuf, line: LineNumber, reason: String },
 }
 
-/// Where a value was written.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
+    /// A command-line flag, as written.
     Flag(String),
+    /// The environment variable of this name.
     Environment(String),
-    File { key: String, path: PathBuf },
+    /// A key of the configuration file.
+    File {
+        /// The key, with its section.
+        key: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The default of the setting with this key.
     Default(&'static str),
 }
 
@@ -46,11 +57,11 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value as an error may show it: `="…"`, or nothing for a secret.
+/// A value in an error message: `="…"`, or nothing if the value is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown(pub Option<String>);
+pub struct PrintedValue(pub Option<String>);
 
-impl fmt::Display for Shown {
+impl fmt::Display for PrintedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Some(value) => write!(f, "={value:?}"),
@@ -59,7 +70,7 @@ impl fmt::Display for Shown {
     }
 }
 
-/// The setting that was probably meant.
+/// The setting with the most similar name, if one is similar enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nearest(pub Option<String>);
 
@@ -72,11 +83,11 @@ impl fmt::Display for Nearest {
     }
 }
 
-/// A line of a file, counted from one.
+/// The number of a line of a file, from 1; `None` if the parser reported none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line(pub Option<usize>);
+pub struct LineNumber(pub Option<usize>);
 
-impl fmt::Display for Line {
+impl fmt::Display for LineNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(line) => write!(f, " line {line}"),

@@ -1,9 +1,9 @@
-//! Every setting: key, unit, default, limit, purpose. Strings become a [`Config`] once, here.
+//! The configuration: flags, environment variables and a TOML file, parsed to a [`Config`].
 //!
-//! [`SETTINGS`] is the one list of them; docs/configuration.md, the environment variables, the
-//! defaults and the checks of unknown keys are drawn from it.
+//! [`SETTINGS`] lists all settings. docs/configuration.md, the environment variables, the defaults
+//! and the check for unknown keys derive from it.
 //!
-//! Not here: what the documents look like. That part of the file is handed on as it stands, to
+//! Not here: the definition of documents. The tables of the file that contain it are parsed by
 //! `engine::document::definition`.
 
 mod access;
@@ -11,9 +11,10 @@ mod endpoint;
 mod error;
 mod load;
 mod setting;
+mod settings;
 mod source;
-mod table;
 mod unit;
+mod values;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -23,10 +24,11 @@ use std::time::{Duration, SystemTime};
 pub use access::{end_of_day, is_token_name};
 pub use error::ConfigError;
 pub use load::{Needs, listen, load};
-pub use setting::{Kind, SETTINGS, Setting};
+pub use setting::{Setting, ValueKind};
+pub use settings::SETTINGS;
 pub use source::{Flags, Strings, environment};
 
-/// A secret: it does not print.
+/// A secret. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
 
@@ -36,151 +38,177 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// All settings of one instance.
+/// The configuration of an instance.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The connection to PostgreSQL.
     pub database: Database,
+    /// The connection to Elasticsearch.
     pub elasticsearch: Elasticsearch,
-    /// Where the HTTP server listens. `WALFERRY_LISTEN`, default `127.0.0.1:3002`.
+    /// The address of the HTTP server. `WALFERRY_LISTEN`, default `127.0.0.1:3002`.
     pub listen: SocketAddr,
-    /// Name of the replication slot. `WALFERRY_SLOT`, default `walferry`.
+    /// The name of the replication slot. `WALFERRY_SLOT`, default `walferry`.
     pub slot: String,
-    /// Name of the publication. `WALFERRY_PUBLICATION`, default `walferry`.
+    /// The name of the publication. `WALFERRY_PUBLICATION`, default `walferry`.
     pub publication: String,
-    /// Put before every index and alias name. `WALFERRY_INDEX_PREFIX`, default empty.
+    /// The prefix of all index and alias names. `WALFERRY_INDEX_PREFIX`, default empty.
     pub index_prefix: String,
+    /// The limits of batches, requests and memory.
     pub limits: Limits,
+    /// The retention and the retries of jobs.
     pub queue: Queue,
+    /// The HTTP API.
     pub api: Api,
-    /// What a TOML file says of tables and indices; `None` takes the built-in definition.
+    /// The tables `table` and `index` of the configuration file; `None` for the built-in
+    /// definition of documents.
     pub definition: Option<toml::Table>,
 }
 
-/// How to reach PostgreSQL.
+/// The connection to PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// Host, port, user, password, database as tokio-postgres wants them (its own `sslmode` is
-    /// not used).
+    /// Host, port, user, password and database. The `sslmode` of this type is not used.
     pub connect: tokio_postgres::Config,
+    /// The `sslmode`.
     pub ssl_mode: SslMode,
-    /// PEM file of the certificate authorities (`sslrootcert`); `None` takes the system's.
+    /// A PEM file of certificate authorities (`sslrootcert`); `None` uses the system's store.
     pub root_certificates: Option<PathBuf>,
+    /// The time in which a connection must be established.
     pub connect_timeout: Duration,
 }
 
-/// libpq's `sslmode`, without `allow`.
+/// libpq's `sslmode`, without `allow` (libpq, "SSL Mode Descriptions").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SslMode {
+    /// No encryption.
     Disable,
+    /// Encryption if the server supports it.
     Prefer,
+    /// Encryption without verification.
     Require,
+    /// Encryption; the certificate chain is verified.
     VerifyCa,
+    /// Encryption; the certificate chain and the host name are verified.
     VerifyFull,
 }
 
-/// How to reach Elasticsearch.
+/// The connection to Elasticsearch.
 #[derive(Clone, Debug)]
 pub struct Elasticsearch {
-    /// `ELASTICSEARCH_URL`: one or more nodes of one cluster, without credentials in them. Empty
-    /// only where [`Needs::Database`] was asked for.
+    /// The nodes of one cluster, without credentials (`ELASTICSEARCH_URL`). Empty only if the
+    /// configuration was loaded with [`Needs::Database`].
     pub nodes: Vec<url::Url>,
+    /// The credentials.
     pub authentication: Authentication,
-    /// PEM file of the certificate authority; `None` takes the built-in roots.
+    /// A PEM file of the certificate authority; `None` uses the built-in roots.
     pub certificate_authority: Option<PathBuf>,
-    /// Compress request bodies (gzip, level 1).
+    /// True if request bodies are compressed (gzip, level 1).
     pub gzip: bool,
-    /// For one request, answer included.
+    /// The time in which a request must be answered in full.
     pub request_timeout: Duration,
+    /// The refresh policy.
     pub refresh: Refresh,
 }
 
-/// Who walferry is to Elasticsearch.
+/// The credentials for Elasticsearch.
 #[derive(Clone, Debug)]
 pub enum Authentication {
+    /// None.
     None,
-    Basic { username: String, password: Secret },
+    /// HTTP basic authentication.
+    Basic {
+        /// The user.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// An encoded API key.
     ApiKey(Secret),
 }
 
-/// Who makes indexed documents searchable.
+/// How indexed documents become visible to searches (Elasticsearch, "refresh" parameter).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refresh {
-    /// While caught up, a bulk asks for it, at most every 50 ms.
+    /// While walferry is caught up, bulk requests force a refresh, at most every 50 ms.
     Adaptive,
-    /// The index, by its `refresh_interval`.
+    /// By the `refresh_interval` of the index.
     Index,
 }
 
-/// How much of anything is held at once.
+/// The limits of batches, requests and memory.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Changes recorded in one transaction.
+    /// The number of changes recorded in one transaction.
     pub batch_changes_max: usize,
-    /// Bytes of row text recorded in one transaction.
+    /// The row text recorded in one transaction, in bytes.
     pub batch_bytes_max: usize,
-    /// Documents in one bulk request.
+    /// The number of documents in a bulk request.
     pub bulk_actions_max: usize,
-    /// Bytes of one bulk request before compression.
+    /// The size of a bulk request before compression, in bytes.
     pub bulk_bytes_max: usize,
-    /// Bulk requests under way at once.
+    /// The number of concurrent bulk requests.
     pub bulks_in_flight_max: usize,
-    /// Bytes of actions between the feed and their verdicts.
+    /// The size of the actions that the sink has received and not settled, in bytes.
     pub actions_bytes_max: usize,
-    /// WAL that the slot may retain before durable `pending` rows count as settled; `None` takes
-    /// half of `max_slot_wal_keep_size`, or 4 GiB where that is unlimited.
+    /// The WAL in bytes that the slot retains before durable `pending` jobs count as settled; `None`
+    /// for half of `max_slot_wal_keep_size`, or 4 GiB if that is unlimited.
     pub retained_wal_bytes_max: Option<u64>,
-    /// From SIGTERM to the end of waiting for what is in flight.
+    /// The time after SIGTERM in which batches in flight can finish.
     pub shutdown_grace: Duration,
 }
 
-/// The queue table.
+/// The retention and the retries of jobs.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    /// How long completed jobs are kept.
+    /// The time for which completed jobs are kept.
     pub completed_retention: Duration,
-    /// Refused attempts of a document after which its job is `failed`.
+    /// The number of rejections of a document after which its job is `failed`.
     pub attempts_max: u32,
-    /// The wait before the second attempt; doubles with each.
+    /// The delay before the second attempt. It doubles with each further attempt.
     pub retry_delay_min: Duration,
+    /// The longest delay between two attempts.
     pub retry_delay_max: Duration,
 }
 
-/// The HTTP server.
+/// The HTTP API.
 #[derive(Clone, Debug)]
 pub struct Api {
-    /// Listen where other machines can reach it although nobody is asked who they are.
+    /// True if the server can listen on an address other than loopback without authentication.
     pub insecure_no_auth: bool,
+    /// The tokens that grant access.
     pub tokens: Vec<Token>,
+    /// The JSON Web Tokens that grant access.
     pub jwt: Option<Jwt>,
-    /// Other sites whose pages may use the API, as browsers write origins.
+    /// The other origins that can use the API, in the form of the header `Origin`.
     pub cors_origins: Vec<String>,
-    /// What the page calls this installation.
+    /// The label of this installation on the page.
     pub environment: Option<String>,
 }
 
 impl Api {
-    /// Whether everybody is asked who they are.
+    /// True if every request must be authenticated.
     #[must_use]
     pub fn authenticates(&self) -> bool {
         !self.tokens.is_empty() || self.jwt.is_some()
     }
 }
 
-/// What somebody may do. Each may do what those before it may.
+/// The role of a client. Each role includes the permissions of the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Looks.
+    /// Reads.
     Viewer,
-    /// Tries again, halts and resumes.
+    /// Retries jobs, and stops and starts indexing.
     Operator,
-    /// Deletes.
+    /// Deletes jobs.
     Admin,
 }
 
 impl Role {
+    /// All roles, from the fewest to the most permissions.
     pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
 
-    /// Its word in settings, claims and answers.
+    /// The name of the role in settings, claims and responses.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -190,31 +218,37 @@ impl Role {
         }
     }
 
-    /// The role of a word; words have one spelling.
+    /// The role with this name, which is case-sensitive; `None` if there is none.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == word)
     }
 }
 
-/// A token that opens the API: its hash, never itself.
+/// An API token. Only its hash is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
+    /// The name for the audit log.
     pub name: String,
+    /// The role that the token grants.
     pub role: Role,
+    /// The SHA-256 hash of the token.
     pub sha256: [u8; 32],
+    /// The end of the token's validity; `None` if it does not expire.
     pub expires_at: Option<SystemTime>,
 }
 
-/// Which JSON Web Tokens open the API. At least one of `secret` and `jwks_url` is there.
+/// The JSON Web Tokens that the API accepts. At least one of `secret` and `jwks_url` is set.
 #[derive(Clone, Debug)]
 pub struct Jwt {
-    /// For HS256.
+    /// The secret for HS256.
     pub secret: Option<Secret>,
-    /// For ES256 and RS256.
+    /// The URL of the public keys for ES256 and RS256.
     pub jwks_url: Option<url::Url>,
+    /// The required claim `iss`.
     pub issuer: String,
+    /// The required member of the claim `aud`.
     pub audience: String,
-    /// The names from the claims to the role.
+    /// The path of the claim that contains the role.
     pub role_claim: Vec<String>,
 }

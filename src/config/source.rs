@@ -1,47 +1,50 @@
-//! Which text each setting has, and who says so: flags over environment over file over defaults.
+//! The sources of settings. In descending precedence: flags, environment variables, the
+//! configuration file, defaults.
 //!
-//! Not here: what the text means (`load`).
+//! Not here: parsing the text of a value (`values`).
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
-use super::error::{Line, Nearest, Origin, Shown};
-use super::setting::{SETTINGS, Setting};
+use super::error::{LineNumber, Nearest, Origin, PrintedValue};
+use super::setting::Setting;
+use super::settings::{self, SETTINGS};
 
-/// Environment variables, or a test's idea of them.
+/// Environment variables by name.
 pub type Strings = BTreeMap<String, String>;
 
-/// The tables of the file that describe documents and are handed on unread.
+/// The tables of the configuration file that define documents. They are not settings.
 const DEFINITION: &[&str] = &["table", "index"];
-/// A variable that names the file; it is no key of the file.
+/// The environment variable with the path of the configuration file.
 const FILE_VARIABLE: &str = "WALFERRY_CONFIG";
 
-/// This process's environment variables.
+/// The environment variables of this process.
 #[must_use]
 pub fn environment() -> Strings {
     let text = |name: std::ffi::OsString| name.to_string_lossy().into_owned();
     std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
 }
 
-/// What the command line says.
+/// The settings on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
-    /// `--config`.
+    /// The path of the configuration file (`--config`).
     pub file: Option<PathBuf>,
-    /// Flag as written, key, value.
+    /// For each flag: the flag as written, the key of its setting, and the value.
     pub values: Vec<(String, String, String)>,
 }
 
-/// All texts, each with where it was written.
+/// The text of each setting, with its origin.
 pub(super) struct Sources {
     texts: BTreeMap<&'static str, (Origin, String)>,
+    /// The tables of the configuration file that define documents.
     pub(super) definition: Option<toml::Table>,
 }
 
 impl Sources {
-    /// Reads the file and lays the other sources over it.
+    /// Reads all sources in ascending precedence.
     pub(super) fn read(flags: &Flags, environment: &Strings) -> Result<Self, ConfigError> {
         let mut sources = Self { texts: BTreeMap::new(), definition: None };
         for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
@@ -59,20 +62,21 @@ impl Sources {
         Ok(sources)
     }
 
-    /// A setting's text; `None` if nobody says anything. An empty text is the same as none.
+    /// The text of a setting; `None` if no source has a value. An empty text is no value.
     pub(super) fn get(&self, key: &'static str) -> Option<(&Origin, &str)> {
         let (origin, text) = self.texts.get(key)?;
         Some((origin, text.as_str())).filter(|(_, text)| !text.is_empty())
     }
 
+    /// Reads the configuration file. `origin` is the flag or the variable that names it.
     fn take_file(&mut self, path: &Path, origin: &str) -> Result<(), ConfigError> {
         let text = read(path, origin)?;
         let table = text.parse::<toml::Table>().map_err(|error| ConfigError::Syntax {
             path: path.to_owned(),
-            line: Line(error.span().map(|span| {
+            line: LineNumber(error.span().map(|span| {
                 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
             })),
-            // Not the error itself: that quotes the line, and there may be a password in it.
+            // The error itself is not printed: it quotes the line, which can contain a password.
             reason: error.message().to_owned(),
         })?;
         let (definition, settings): (toml::Table, toml::Table) =
@@ -81,6 +85,7 @@ impl Sources {
         self.take_table(path, "", settings)
     }
 
+    /// Reads the settings of one table. `prefix` is the section, followed by a dot.
     fn take_table(
         &mut self,
         path: &Path,
@@ -91,11 +96,11 @@ impl Sources {
             let key = format!("{prefix}{name}");
             let origin = Origin::File { key: key.clone(), path: path.to_owned() };
             let section = format!("{key}.");
-            match (Setting::find(&key), value) {
+            match (settings::find(&key), value) {
                 (Some(setting), value) => {
                     let text = plain(value).ok_or_else(|| ConfigError::Invalid {
                         origin: origin.clone(),
-                        value: Shown(None),
+                        value: PrintedValue(None),
                         reason: "is not a single value".to_owned(),
                         good: format!("{} = {:?}", setting.key, setting.example),
                     })?;
@@ -115,6 +120,7 @@ impl Sources {
         Ok(())
     }
 
+    /// Reads the environment variables, and rejects unknown ones with the prefix `WALFERRY_`.
     fn take_environment(&mut self, environment: &Strings) -> Result<(), ConfigError> {
         for setting in SETTINGS {
             let names = std::iter::once(setting.variable()).chain(setting.alias.map(str::to_owned));
@@ -135,18 +141,18 @@ impl Sources {
         Ok(())
     }
 
+    /// Reads the flags. A secret must not be given on the command line.
     fn take_flags(&mut self, flags: &Flags) -> Result<(), ConfigError> {
         for (flag, key, text) in &flags.values {
-            let Some(setting) = Setting::find(key) else {
-                let origin = Origin::Flag(flag.clone());
+            let origin = Origin::Flag(flag.clone());
+            let Some(setting) = settings::find(key) else {
                 let nearest = Nearest(nearest(key, file_names()));
                 return Err(ConfigError::Unknown { origin, nearest });
             };
-            let origin = Origin::Flag(flag.clone());
             if setting.secret {
                 return Err(ConfigError::Invalid {
-                    origin: Origin::Flag(flag.clone()),
-                    value: Shown(None),
+                    origin,
+                    value: PrintedValue(None),
                     reason: "would be readable by everyone who lists processes".to_owned(),
                     good: format!("it to the environment variable {}", setting.best_variable()),
                 });
@@ -157,7 +163,8 @@ impl Sources {
     }
 }
 
-/// A variable's text; a secret may also stand in the file that `<NAME>_FILE` names.
+/// The text of an environment variable. A secret can also be in the file that the variable
+/// `<NAME>_FILE` names.
 fn variable(
     environment: &Strings,
     setting: &Setting,
@@ -184,7 +191,8 @@ fn read(path: &Path, origin: &str) -> Result<String, ConfigError> {
     })
 }
 
-/// One value as a user would write it in a variable; `None` for what has no such form.
+/// A TOML value as the text of an environment variable; `None` for tables and other values without
+/// such a text.
 fn plain(value: toml::Value) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text),
@@ -206,7 +214,8 @@ fn is_known(name: &str) -> bool {
         })
 }
 
-/// Kubernetes sets these in every pod beside a service named `walferry` or `walferry-…`.
+/// True for the variables that Kubernetes sets in every pod for a service named `walferry` or
+/// `walferry-…` (Kubernetes, "Service", environment variables).
 fn is_service_link(name: &str) -> bool {
     let Some((_, rest)) = name.rsplit_once("_PORT") else {
         return name.ends_with("_SERVICE_HOST");
@@ -217,11 +226,13 @@ fn is_service_link(name: &str) -> bool {
         || rest.contains("_UDP")
 }
 
+/// The environment variables of all settings.
 fn variables() -> impl Iterator<Item = String> {
     let own = SETTINGS.iter().map(Setting::variable);
     own.chain([FILE_VARIABLE.to_owned()])
 }
 
+/// All keys and tables of the configuration file.
 fn file_names() -> impl Iterator<Item = String> {
     let keys = SETTINGS.iter().map(|setting| setting.key.to_owned());
     let sections =
@@ -229,8 +240,8 @@ fn file_names() -> impl Iterator<Item = String> {
     keys.chain(sections).chain(DEFINITION.iter().map(|&name| name.to_owned()))
 }
 
-/// The name that differs least, if it differs by two letters or a third of its length, or is the
-/// same key in another section.
+/// The most similar name, if the same key exists in another section, or if the edit distance is at
+/// most two or a third of the name's length.
 fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
     let scored = names.map(|candidate| {
@@ -241,7 +252,7 @@ fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
     (steps <= 2.max(name.len() / 3)).then_some(best)
 }
 
-/// Levenshtein's distance: insertions, deletions and replacements from one to the other.
+/// The Levenshtein distance: the number of insertions, deletions and replacements.
 fn distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (i, a) in left.bytes().enumerate() {

@@ -1,6 +1,6 @@
-//! How sizes and times are written: a whole number and its unit. Pure.
+//! The syntax of sizes and durations: a whole number and its unit. Pure.
 //!
-//! Not here: which setting is one (`setting`).
+//! Not here: the limits of each setting (`settings`).
 
 use std::time::Duration;
 
@@ -16,29 +16,30 @@ pub(super) const DAY: u64 = 24 * HOUR;
 const SIZES: &[(&str, u64)] = &[("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
 const TIMES: &[(&str, u64)] = &[("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ms", 1)];
 
-/// `64MiB` → bytes. The reason, if it is not a size.
+/// Parses a size such as `64MiB` to bytes. The error is a reason for an error message.
 pub(super) fn size(text: &str) -> Result<u64, &'static str> {
     measured(text, SIZES, "is not a size; a number needs its unit, B, KiB, MiB, GiB or TiB")
 }
 
-/// `250ms`, `5s`, `10m` → time. The reason, if it is not a duration.
+/// Parses a duration such as `250ms`, `5s` or `10m`. The error is a reason for an error message.
 pub(super) fn time(text: &str) -> Result<Duration, &'static str> {
     measured(text, TIMES, "is not a duration; a number needs its unit, ms, s, m, h or d")
         .map(Duration::from_millis)
 }
 
-/// A size in the largest unit that divides it.
+/// A size in bytes as text, in the largest unit that divides it.
 #[must_use]
 pub(super) fn size_text(bytes: u64) -> String {
     text(bytes, SIZES)
 }
 
-/// Milliseconds in the largest unit that divides them.
+/// A duration in milliseconds as text, in the largest unit that divides it.
 #[must_use]
 pub(super) fn time_text(milliseconds: u64) -> String {
     text(milliseconds, TIMES)
 }
 
+/// Parses a whole number and one of `units`, and multiplies the number by the unit's factor.
 fn measured(text: &str, units: &[(&str, u64)], reason: &'static str) -> Result<u64, &'static str> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn values_print_as_they_are_written() {
+    fn values_print_as_they_are_parsed() {
         for text in ["64MiB", "1B", "0B", "1025B", "3KiB", "4GiB"] {
             assert_eq!(size_text(size(text).unwrap()), text);
         }

@@ -1,7 +1,7 @@
-//! What an error of PostgreSQL means for what happens next: try again, or stop and say why.
+//! Errors of PostgreSQL: their sentences, and whether another attempt can succeed.
 //!
-//! No sentence made here holds a password, a query's parameters or a row's value: of errors about
-//! data (SQLSTATE classes 22 and 23) only the code is told, and `DETAIL` never is.
+//! No sentence contains a password, a query parameter or a row value. Of errors about data
+//! (SQLSTATE classes 22 and 23), the sentence contains the code only. `DETAIL` is never used.
 
 use std::error::Error;
 use std::fmt;
@@ -11,23 +11,23 @@ use postgres_protocol::message::backend::ErrorFields;
 
 use crate::telemetry::error_chain;
 
-/// What to do about an error.
+/// How an error is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// It passes: wait and try again, without an end.
+    /// The error is transient: the operation is repeated, without a limit.
     Retry,
-    /// Another attempt gives the same answer until an operator changes something.
+    /// Another attempt fails in the same way until an operator changes something.
     Operator,
 }
 
-/// An error that says what to do about it. Each module judges its own errors, here and nowhere
-/// else; `engine::run` only acts on the answer.
+/// An error that defines how it is handled. Each module implements this for its own errors;
+/// `engine::run` acts on the result.
 pub trait Recovery: Error {
-    /// What to do about this error.
+    /// How this error is handled.
     fn disposition(&self) -> Disposition;
 }
 
-/// SQLSTATEs that no waiting mends.
+/// The SQLSTATEs that need an operator (PostgreSQL, "PostgreSQL Error Codes").
 const PERMANENT: &[&str] = &[
     "28000", // invalid_authorization_specification: pg_hba.conf, no such role, not a replication role
     "28P01", // invalid_password
@@ -47,27 +47,27 @@ const PERMANENT: &[&str] = &[
     "08P01", // protocol_violation: a pooler, or no PostgreSQL at all
 ];
 
-/// What to do about a SQLSTATE. An unknown one is tried again: waiting is safe, giving up is not.
+/// How a SQLSTATE is handled. An unknown one counts as transient, because waiting loses nothing.
 fn of_sqlstate(code: &str) -> Disposition {
     if PERMANENT.contains(&code) { Disposition::Operator } else { Disposition::Retry }
 }
 
 impl Recovery for tokio_postgres::Error {
-    /// By its SQLSTATE; without one it is the connection that failed.
+    /// By the SQLSTATE. An error without one is a failure of the connection, which is transient.
     fn disposition(&self) -> Disposition {
         self.code().map_or(Disposition::Retry, |code| of_sqlstate(code.code()))
     }
 }
 
-/// The server goes down or is not up yet: let go of the replication connection soon, or a fast
-/// shutdown waits for it.
+/// True if the SQLSTATE reports that the server is shutting down or starting up. The replication
+/// connection is closed then, because a fast shutdown waits for it.
 #[must_use]
 pub fn is_shutdown(code: &str) -> bool {
     matches!(code, "57P01" | "57P02" | "57P03")
 }
 
-/// An error and its causes as one sentence, each said once. Of the server's errors it says what
-/// [`ServerError`] does: no `DETAIL`, and a remedy where there is one.
+/// An error and its causes as one sentence, without repetitions. Errors of the server are printed
+/// as [`ServerError`]: without `DETAIL`, and with a remedy if one is known.
 #[must_use]
 pub fn sentence(error: &(dyn Error + 'static)) -> String {
     error_chain::sentence_with(error, |link| {
@@ -76,7 +76,8 @@ pub fn sentence(error: &(dyn Error + 'static)) -> String {
     })
 }
 
-/// An ErrorResponse: what it says, without its `DETAIL`.
+/// An ErrorResponse of the server, without its `DETAIL` (protocol section "Error and Notice
+/// Message Fields").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerError {
     code: String,
@@ -86,16 +87,17 @@ pub struct ServerError {
 impl Error for ServerError {}
 
 impl ServerError {
-    /// From a SQLSTATE and the server's message.
+    /// An error with a SQLSTATE and the server's primary message.
     #[must_use]
     pub fn new(code: &str, message: &str) -> Self {
         Self { code: code.to_owned(), message: message.to_owned() }
     }
 
-    /// From the fields of an ErrorResponse; what is missing is empty.
+    /// An error from the fields of an ErrorResponse. A missing field is empty.
     #[must_use]
     pub fn from_fields(mut fields: ErrorFields<'_>) -> Self {
-        let (mut code, mut message) = (String::new(), String::new());
+        let mut code = String::new();
+        let mut message = String::new();
         while let Ok(Some(field)) = fields.next() {
             let value = || String::from_utf8_lossy(field.value_bytes()).into_owned();
             match field.type_() {
@@ -113,7 +115,7 @@ impl ServerError {
         &self.code
     }
 
-    /// A pooler answers for the server: it has no replication, and hands one session to many.
+    /// True if a connection pooler sent the error. Poolers do not support replication.
     #[must_use]
     pub fn is_pooler(&self) -> bool {
         let text = self.message.to_ascii_lowercase();
@@ -124,6 +126,7 @@ impl ServerError {
             || (self.code == "08P01" && text.contains("replication"))
     }
 
+    /// The action that an operator can take, as the end of a sentence.
     fn remedy(&self) -> Option<&'static str> {
         if self.is_pooler() {
             return Some("connect directly to PostgreSQL, not through a pooler");
@@ -185,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waiting_does_not_mend_is_permanent() {
+    fn errors_that_need_an_operator_are_permanent() {
         for code in ["28P01", "28000", "42704", "55000", "42501", "3D000", "58P01", "08P01"] {
             assert_eq!(of_sqlstate(code), Disposition::Operator, "{code}");
         }
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_of_a_row_is_told() {
+    fn a_sentence_contains_no_row_value() {
         check(
             "22P02",
             "invalid input syntax for type integer: \"secret\"",

@@ -1,9 +1,10 @@
-//! Sessions with PostgreSQL: connecting, TLS, and what an error means.
+//! Sessions with PostgreSQL: connections, TLS, errors and the system catalogs.
 //!
-//! Every session, the replication one included, starts with [`SETTINGS`], so that no setting of
-//! the server, the database or the role changes how a value prints or which rows are seen.
+//! Every session, the replication connection included, starts with [`SETTINGS`]. Therefore no
+//! setting of the server, the database or the role changes the text of a value or the rows that
+//! are visible.
 //!
-//! Not here: SQL of any stage, and the replication protocol (`engine::wal::connection`).
+//! Not here: the SQL of the stages, and the replication protocol (`engine::wal::connection`).
 
 pub mod catalog;
 pub mod error;
@@ -14,11 +15,12 @@ pub use error::{Disposition, Recovery, ServerError};
 pub use session::{Closed, ConnectError, Session, connect};
 pub use tls::{TlsError, client_config, end_point_hash};
 
-/// What every session sets for itself, as start-up `options`.
+/// The run-time parameters that every session sets at its start.
 ///
-/// Values print in one form (`to_jsonb` depends on the time zone). With `row_security` off, a
-/// role that row-level security would filter gets an error, never silently zero rows. Names in
-/// our SQL are qualified, so nobody's schema can stand in for the catalog.
+/// The formatting parameters determine the text of values (`to_jsonb` depends on the time zone).
+/// With `row_security` off, PostgreSQL raises an error instead of filtering rows by a policy. The
+/// `search_path` excludes schemas that could shadow the catalog; all other names in SQL are
+/// qualified.
 pub const SETTINGS: &[(&str, &str)] = &[
     ("datestyle", "ISO"),
     ("timezone", "UTC"),
@@ -32,7 +34,8 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("idle_in_transaction_session_timeout", "0"),
 ];
 
-/// The start-up parameter `options`: the operator's own first, then [`SETTINGS`], which win.
+/// The start-up parameter `options` (protocol section "StartupMessage"): the operator's own
+/// options, followed by [`SETTINGS`], which take precedence.
 #[must_use]
 pub fn startup_options(operator: Option<&str>) -> String {
     let mut options = operator.unwrap_or_default().to_owned();
@@ -48,13 +51,14 @@ pub fn startup_options(operator: Option<&str>) -> String {
     options
 }
 
-/// A name as SQL takes it, whatever is in it: `a"b` becomes `"a""b"`.
+/// A quoted identifier, as `quote_ident` returns it for any name that needs quotes: `a"b` becomes
+/// `"a""b"`.
 #[must_use]
 pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// `schema.name`, each quoted.
+/// A schema-qualified name, both parts quoted.
 #[must_use]
 pub fn quote_qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", quote_identifier(schema), quote_identifier(name))
@@ -65,13 +69,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_quoted_whatever_is_in_them() {
+    fn names_are_quoted() {
         assert_eq!(quote_identifier("a\"b; drop"), "\"a\"\"b; drop\"");
         assert_eq!(quote_qualified("s", "T t"), "\"s\".\"T t\"");
     }
 
     #[test]
-    fn our_settings_come_after_the_operators() {
+    fn the_settings_follow_the_options_of_the_operator() {
         let options = startup_options(Some("-c timezone=Asia/Tokyo"));
         assert!(options.starts_with("-c timezone=Asia/Tokyo -c datestyle=ISO -c timezone=UTC"));
         assert!(startup_options(None).starts_with("-c datestyle=ISO"));

@@ -1,6 +1,6 @@
-//! A SQL session: a client, and the word that its connection has ended.
+//! A SQL session: a client, and a signal for the end of its connection.
 //!
-//! Not here: reconnecting. Whoever sees a session end ends the run.
+//! Not here: reconnecting. The end of a session ends the run, and `engine::run` starts another.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,7 +15,7 @@ use crate::config::{Database, SslMode};
 use crate::postgres::error::{self, Disposition, Recovery};
 use crate::postgres::tls::{self, TlsError};
 
-/// A session cannot be had.
+/// Why a session could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error(transparent)]
@@ -38,14 +38,16 @@ impl Recovery for ConnectError {
     }
 }
 
-/// A session. Dropping the client ends it once what it was asked for is answered.
+/// A session. It ends when its client is dropped and all pending queries are answered.
 #[derive(Debug)]
 pub struct Session {
+    /// The client.
     pub client: Client,
+    /// The signal for the end of the connection.
     pub closed: Closed,
 }
 
-/// Told when a session's connection has ended, and why.
+/// A signal for the end of a session's connection, with the reason. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Closed {
     token: CancellationToken,
@@ -53,13 +55,13 @@ pub struct Closed {
 }
 
 impl Closed {
-    /// Waits for the connection's end; gives the reason as a sentence.
+    /// Waits for the end of the connection and returns the reason as a sentence.
     pub async fn wait(&self) -> String {
         self.token.cancelled().await;
         self.reason.get().cloned().unwrap_or_else(|| "the session was closed".to_owned())
     }
 
-    /// The connection has ended.
+    /// True if the connection has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.token.is_cancelled()
@@ -67,17 +69,17 @@ impl Closed {
 
     fn end(&self, reason: Option<String>) {
         if let Some(reason) = reason {
-            // Set once, by the only connection task.
+            // The connection task is the only caller, and calls once.
             self.reason.get_or_init(|| reason);
         }
         self.token.cancel();
     }
 }
 
-/// Opens a session with the settings that every session has ([`crate::postgres::SETTINGS`]).
+/// Opens a session with [`crate::postgres::SETTINGS`], within the configured timeout.
 ///
 /// # Errors
-/// [`ConnectError`], which says whether waiting helps.
+/// [`ConnectError`]. Its disposition is transient if another attempt can succeed.
 pub async fn connect(database: &Database, application_name: &str) -> Result<Session, ConnectError> {
     let config = session_config(database, application_name);
     let closed = Closed::default();
@@ -115,15 +117,16 @@ async fn open(
     Ok(client)
 }
 
-/// Without a SQLSTATE, a certificate that does not verify stays so, as does what the driver
-/// finds wrong with the configuration (a missing password); all else may pass.
+/// How an error of connecting is handled. Without a SQLSTATE, an invalid certificate and an
+/// invalid configuration (such as a missing password) need an operator. All other errors are
+/// transient.
 fn connect_disposition(error: &tokio_postgres::Error) -> Disposition {
     if let Some(error) = error.as_db_error() {
         return error::ServerError::new(error.code().code(), error.message()).disposition();
     }
     let text = error::sentence(error);
-    let stays = text.contains("certificate") || text.contains("invalid configuration");
-    if stays { Disposition::Operator } else { Disposition::Retry }
+    let is_permanent = text.contains("certificate") || text.contains("invalid configuration");
+    if is_permanent { Disposition::Operator } else { Disposition::Retry }
 }
 
 fn session_config(database: &Database, application_name: &str) -> tokio_postgres::Config {
@@ -137,13 +140,13 @@ fn session_config(database: &Database, application_name: &str) -> tokio_postgres
         },
     );
     if config.get_hosts().len() > 1 {
-        // Of several, the one that can be written to.
+        // libpq's target_session_attrs=read-write: the primary among several hosts
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
     config
 }
 
-/// Host, port and database, for a sentence.
+/// The hosts, ports and database of a connection, for error messages.
 fn target(config: &tokio_postgres::Config) -> String {
     let mut hosts: Vec<String> = Vec::new();
     for (index, host) in config.get_hosts().iter().enumerate() {

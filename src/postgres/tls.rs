@@ -1,11 +1,12 @@
-//! TLS by libpq's `sslmode`, with rustls.
+//! TLS with libpq's `sslmode`, by rustls.
 //!
-//! `prefer` and `require` encrypt and verify nothing; `require` with root certificates verifies
-//! as `verify-ca` does. `verify-ca` verifies the chain, `verify-full` the name as well. A
-//! certificate that is itself in the file of roots is trusted, as OpenSSL does with self-signed
-//! ones. Names are looked for in the certificate's subjectAltName only.
+//! `prefer` and `require` encrypt the connection and do not verify the certificate; `require` with
+//! root certificates verifies as `verify-ca` does (libpq, "SSL Mode Descriptions"). `verify-ca`
+//! verifies the certificate chain, and `verify-full` the host name as well. A server certificate
+//! that is contained in the file of roots is trusted, as OpenSSL trusts self-signed certificates.
+//! The host name is compared with the certificate's subjectAltName only.
 //!
-//! Not here: sockets. No process-wide crypto provider is needed or set.
+//! Not here: sockets. The process-wide crypto provider is neither needed nor set.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::config::SslMode;
 
-/// TLS cannot be set up.
+/// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot read sslrootcert {path}: {reason}; name a PEM file of certificates")]
@@ -34,19 +35,20 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// The client's side of TLS for an `sslmode`.
+/// The TLS client configuration for an `sslmode`. `roots` is a PEM file (`sslrootcert`); `None`
+/// uses the system's certificate store.
 ///
 /// # Errors
-/// [`TlsError`] where the certificate authorities are asked for and cannot be read.
+/// [`TlsError`] if the certificate authorities are needed and cannot be read.
 pub fn client_config(mode: SslMode, roots: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
-    let check = match mode {
-        SslMode::Disable | SslMode::Prefer => Check::Nothing,
-        SslMode::Require if roots.is_none() => Check::Nothing,
-        SslMode::Require | SslMode::VerifyCa => Check::Chain(chain(roots, &provider)?),
-        SslMode::VerifyFull => Check::ChainAndName(chain(roots, &provider)?),
+    let verification = match mode {
+        SslMode::Disable | SslMode::Prefer => Verification::None,
+        SslMode::Require if roots.is_none() => Verification::None,
+        SslMode::Require | SslMode::VerifyCa => Verification::Chain(trust(roots, &provider)?),
+        SslMode::VerifyFull => Verification::ChainAndName(trust(roots, &provider)?),
     };
-    let verifier = Verifier { check, provider: Arc::clone(&provider) };
+    let verifier = Verifier { verification, provider: Arc::clone(&provider) };
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -54,8 +56,8 @@ pub fn client_config(mode: SslMode, roots: Option<&Path>) -> Result<ClientConfig
         .with_no_client_auth())
 }
 
-/// The certificate's hash for SCRAM's channel binding `tls-server-end-point` (RFC 5929); `None`
-/// for signature algorithms that the RFC leaves undefined.
+/// The hash of a certificate for SCRAM's channel binding `tls-server-end-point` (RFC 5929, section
+/// 4.1); `None` for signature algorithms that the RFC does not define.
 #[must_use]
 pub fn end_point_hash(certificate: &[u8]) -> Option<Vec<u8>> {
     const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
@@ -63,7 +65,7 @@ pub fn end_point_hash(certificate: &[u8]) -> Option<Vec<u8>> {
     let oid = signature_algorithm(certificate)?;
     let (last, family) = oid.split_last()?;
     let hash = match (family, last) {
-        // MD5 and SHA-1 are replaced by SHA-256, says the RFC.
+        // The RFC replaces MD5 and SHA-1 by SHA-256.
         (RSA, 4 | 5 | 11) | (ECDSA_SHA2, 2) => Sha256::digest(certificate).to_vec(),
         (RSA, 12) | (ECDSA_SHA2, 3) => Sha384::digest(certificate).to_vec(),
         (RSA, 13) | (ECDSA_SHA2, 4) => Sha512::digest(certificate).to_vec(),
@@ -82,7 +84,8 @@ fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
     Some(der(algorithm, OBJECT_IDENTIFIER)?.0)
 }
 
-/// The content of a DER element, and what follows it.
+/// The content of the DER element at the beginning of `bytes`, and the bytes after it; `None` if
+/// the element has another tag or is truncated.
 fn der(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&found, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -98,8 +101,9 @@ fn der(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     if found == tag { rest.split_at_checked(length) } else { None }
 }
 
-fn chain(roots: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Chain, TlsError> {
-    let (certificates, place) = match roots {
+/// The certificate authorities of a file, or of the system.
+fn trust(roots: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<TrustedRoots, TlsError> {
+    let (certificates, origin) = match roots {
         Some(path) => (read_roots(path)?, path.display().to_string()),
         None => (
             rustls_native_certs::load_native_certs().certs,
@@ -109,37 +113,42 @@ fn chain(roots: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Chain, 
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(certificates.iter().cloned());
     if store.is_empty() {
-        return Err(TlsError::NoRoots(place));
+        return Err(TlsError::NoRoots(origin));
     }
-    let web = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider))
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
-    Ok(Chain { web, roots: if roots.is_some() { certificates } else { Vec::new() } })
+    let chain_verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider))
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+    Ok(TrustedRoots {
+        chain_verifier,
+        file: if roots.is_some() { certificates } else { Vec::new() },
+    })
 }
 
 fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |reason: String| TlsError::RootFile { path: path.to_owned(), reason };
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| wrong(error.to_string()))
+        .map_err(|error| TlsError::RootFile { path: path.to_owned(), reason: error.to_string() })
+}
+
+/// The verification of a server certificate.
+#[derive(Debug)]
+enum Verification {
+    None,
+    Chain(TrustedRoots),
+    ChainAndName(TrustedRoots),
 }
 
 #[derive(Debug)]
-enum Check {
-    Nothing,
-    Chain(Chain),
-    ChainAndName(Chain),
-}
-
-#[derive(Debug)]
-struct Chain {
-    web: Arc<WebPkiServerVerifier>,
-    roots: Vec<CertificateDer<'static>>,
+struct TrustedRoots {
+    chain_verifier: Arc<WebPkiServerVerifier>,
+    /// The certificates of `sslrootcert`; empty if the system's store is used.
+    file: Vec<CertificateDer<'static>>,
 }
 
 #[derive(Debug)]
 struct Verifier {
-    check: Check,
+    verification: Verification,
     provider: Arc<CryptoProvider>,
 }
 
@@ -152,18 +161,18 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let (chain, named) = match &self.check {
-            Check::Nothing => return Ok(ServerCertVerified::assertion()),
-            Check::Chain(chain) => (chain, false),
-            Check::ChainAndName(chain) => (chain, true),
+        let (roots, verifies_name) = match &self.verification {
+            Verification::None => return Ok(ServerCertVerified::assertion()),
+            Verification::Chain(roots) => (roots, false),
+            Verification::ChainAndName(roots) => (roots, true),
         };
-        if chain.roots.iter().any(|root| root == end_entity) {
-            if named {
+        if roots.file.iter().any(|root| root == end_entity) {
+            if verifies_name {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
             }
             return Ok(ServerCertVerified::assertion());
         }
-        let verified = chain.web.verify_server_cert(
+        let verified = roots.chain_verifier.verify_server_cert(
             end_entity,
             intermediates,
             server_name,
@@ -171,10 +180,10 @@ impl ServerCertVerifier for Verifier {
             now,
         );
         match verified {
-            // The chain is verified before the name is.
+            // The verifier checks the name after the chain, so the chain is valid here.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !named => Ok(ServerCertVerified::assertion()),
+            )) if !verifies_name => Ok(ServerCertVerified::assertion()),
             other => other,
         }
     }
@@ -209,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn der_that_ends_early_is_nothing() {
+    fn truncated_der_has_no_content() {
         for bytes in [&[][..], &[0x30], &[0x30, 0x05, 0], &[0x30, 0x84, 1, 1], &[0x31, 0]] {
             assert_eq!(der(bytes, 0x30), None, "{bytes:?}");
         }

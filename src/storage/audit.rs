@@ -3,13 +3,13 @@
 //! An operation is written down before it begins ([`begin`]) and again when it has ended
 //! ([`end`]): one that died half-way stays `started`. What cannot be written down is not done.
 //!
-//! Not here: who somebody is (`api`), and dropping what is old (`maintain`).
+//! Not here: authentication (`api`), and dropping what is old (`maintain`).
 
 use tokio_postgres::Client;
 
 use super::{QueueError, doing};
 
-/// Who asks.
+/// The person or program that asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     pub name: String,
@@ -108,7 +108,7 @@ pub async fn begin(
             ],
         )
         .await;
-    row.map_err(doing("write the audit log"))?.try_get(0).map_err(doing("write the audit log"))
+    row.map_err(doing("write the audit log"))?.try_get("id").map_err(doing("write the audit log"))
 }
 
 /// Writes what came of it.
@@ -122,10 +122,7 @@ pub async fn end(
     affected: u64,
     error: Option<&str>,
 ) -> Result<(), QueueError> {
-    const END: &str = "update walferry.audit
-        set result = $2, affected = $3,
-            reason = case when $4::text is null then reason else concat_ws('; ', reason, $4) end
-        where id = $1";
+    const END: &str = include_str!("audit_end.sql");
     let affected = super::sql::bigint(affected);
     let error = error.map(shortened);
     let done = client.execute(END, &[&id, &outcome.as_str(), &affected, &error]).await;
@@ -140,33 +137,30 @@ pub async fn entries(
     client: &Client,
     (offset, limit): (i64, i64),
 ) -> Result<(Vec<Entry>, i64), QueueError> {
-    const LIST: &str = "select id,
-            to_char(at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
-            actor, role, address, request_id, action, target, affected, result, reason
-        from walferry.audit order by id desc offset $1 limit $2";
+    const LIST: &str = include_str!("audit_list.sql");
     let reading = "read the audit log";
     let rows = client.query(LIST, &[&offset, &limit]).await.map_err(doing(reading))?;
     let entry = |row: &tokio_postgres::Row| -> Result<Entry, tokio_postgres::Error> {
         Ok(Entry {
-            id: row.try_get(0)?,
-            at: row.try_get(1)?,
+            id: row.try_get("id")?,
+            at: row.try_get("at")?,
             actor: Actor {
-                name: row.try_get(2)?,
-                role: row.try_get(3)?,
-                address: row.try_get(4)?,
-                request_id: row.try_get(5)?,
+                name: row.try_get("actor")?,
+                role: row.try_get("role")?,
+                address: row.try_get("address")?,
+                request_id: row.try_get("request_id")?,
             },
-            action: row.try_get(6)?,
-            target: row.try_get(7)?,
-            affected: row.try_get(8)?,
-            result: row.try_get(9)?,
-            reason: row.try_get(10)?,
+            action: row.try_get("action")?,
+            target: row.try_get("target")?,
+            affected: row.try_get("affected")?,
+            result: row.try_get("result")?,
+            reason: row.try_get("reason")?,
         })
     };
     let entries: Result<Vec<Entry>, _> = rows.iter().map(entry).collect();
     let entries = entries.map_err(doing(reading))?;
-    let row = client.query_one("select count(*) from walferry.audit", &[]).await;
-    let total = row.map_err(doing(reading))?.try_get(0).map_err(doing(reading))?;
+    let row = client.query_one("select count(*) as total from walferry.audit", &[]).await;
+    let total = row.map_err(doing(reading))?.try_get("total").map_err(doing(reading))?;
     Ok((entries, total))
 }
 

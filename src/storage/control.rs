@@ -1,6 +1,6 @@
 //! The operator's choice of indexing: kept in the database, so that it survives a restart.
 //!
-//! Not here: who may choose (`api`), and what follows from the choice (`engine::supervisor`).
+//! Not here: the right to choose (`api`), and what follows from the choice (`engine::supervisor`).
 
 use tokio_postgres::Client;
 
@@ -11,19 +11,16 @@ use super::{QueueError, doing};
 /// # Errors
 /// [`QueueError::Database`].
 pub async fn set_indexing(client: &Client, slot: &str, on: bool) -> Result<(), QueueError> {
-    const SET: &str = "insert into walferry.control (slot, indexing) values ($1, $2)
-        on conflict (slot) do update set indexing = excluded.indexing,
-            changed_at = case when walferry.control.indexing = excluded.indexing
-                then walferry.control.changed_at else clock_timestamp() end";
+    const SET: &str = include_str!("control_set.sql");
     client.execute(SET, &[&slot, &on]).await.map(drop).map_err(doing("store the choice"))
 }
 
-/// Whether jobs shall be indexed; they shall unless somebody said otherwise.
+/// Whether jobs shall be indexed; they shall unless an operator chose otherwise.
 ///
 /// # Errors
 /// [`QueueError::Database`].
 pub async fn indexing(client: &Client, slot: &str) -> Result<bool, QueueError> {
     const GET: &str = "select indexing from walferry.control where slot = $1";
     let row = client.query_opt(GET, &[&slot]).await.map_err(doing("read the choice"))?;
-    row.map_or(Ok(true), |row| row.try_get(0).map_err(doing("read the choice")))
+    row.map_or(Ok(true), |row| row.try_get("indexing").map_err(doing("read the choice")))
 }

@@ -1,10 +1,10 @@
-//! Who runs: one epoch per slot at a time, on the database's clock.
+//! The right to run: one epoch per slot at a time, on the database's clock.
 //!
 //! A lease is free when it has expired or when the session that took it is gone. The successor
 //! ends what is left of its predecessor's sessions before it raises the epoch, so nothing of the
 //! old epoch is in flight in this database when the new one begins.
 //!
-//! Not here: locking the lease in each transaction (`guard`), and the write aliases that keep an
+//! Not here: locking the lease in each transaction (`leased_transaction`), and the write aliases that keep an
 //! old epoch out of Elasticsearch.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Row};
 
 use super::{QueueError, doing};
-use crate::postgres::{Disposition, Recovery};
+use crate::postgres::{Disposition, Recovery, catalog};
 
 /// How long a lease lasts unless renewed.
 pub const TERM: Duration = Duration::from_secs(4);
@@ -84,40 +84,16 @@ fn session_prefix(slot: &str, epoch: i64) -> String {
 
 const CREATE: &str = "insert into walferry.lease (slot) values ($1) on conflict (slot) do nothing";
 
-/// A backend of another role hides its start, and then counts as the holder until the lease
-/// expires.
-macro_rules! state {
-    ($locking:literal) => {
-        concat!(
-            "select l.epoch, l.holder,
-                case when isfinite(l.expires_at) then
-                    extract(epoch from l.expires_at - clock_timestamp())::double precision * 1000
-                end,
-                l.expires_at > clock_timestamp() and exists (
-                    select from pg_stat_activity a
-                    where a.pid = l.backend_pid
-                      and (a.backend_start is null or a.backend_start = l.backend_start)
-                )
-            from walferry.lease l where l.slot = $1 ",
-            $locking
-        )
-    };
-}
+const STATE: &str = "select epoch, holder, remaining_ms, is_held
+    from walferry.lease_state where slot = $1";
 
-const STATE: &str = state!("");
-const STATE_FOR_UPDATE: &str = state!("for update");
+const STATE_FOR_UPDATE: &str = "select epoch, holder, remaining_ms, is_held
+    from walferry.lease_state where slot = $1 for update";
 
 const TERMINATE_SESSIONS: &str = "select pid, pg_terminate_backend(pid) from pg_stat_activity
     where starts_with(application_name, $1) and pid <> pg_backend_pid()";
 
-const TERMINATE_WALSENDER: &str = "select active_pid, pg_terminate_backend(active_pid)
-    from pg_replication_slots where slot_name = $1 and active_pid is not null";
-
-const RAISE: &str = "update walferry.lease set epoch = epoch + 1, holder = $2,
-        backend_pid = pg_backend_pid(),
-        backend_start = (select backend_start from pg_stat_activity where pid = pg_backend_pid()),
-        expires_at = clock_timestamp() + make_interval(secs => $3)
-    where slot = $1 returning epoch";
+const RAISE: &str = include_str!("lease_raise.sql");
 
 const RENEW: &str = "update walferry.lease
     set expires_at = clock_timestamp() + make_interval(secs => $3)
@@ -145,9 +121,13 @@ pub async fn acquire(client: &Client, slot: &str, holder: &str) -> Result<Lease,
         return Err(held(slot, before));
     }
     // First those that may hold the lease's lock, or the next statement would wait for them. A
-    // name carries the old epoch, so nobody else's sessions are met.
+    // name carries the old epoch, so sessions of other instances are not met.
     let prefix = session_prefix(slot, before.epoch);
-    terminate(client, TERMINATE_SESSIONS, &prefix, slot).await?;
+    terminate(slot, async || {
+        let rows = client.query(TERMINATE_SESSIONS, &[&prefix]).await?;
+        rows.iter().map(|row| row.try_get("pid")).collect()
+    })
+    .await?;
 
     client.batch_execute("begin").await.map_err(doing("begin a transaction"))?;
     match raise(client, slot, holder, before.epoch).await {
@@ -162,8 +142,8 @@ pub async fn acquire(client: &Client, slot: &str, holder: &str) -> Result<Lease,
     }
 }
 
-/// Between `begin` and `commit`: looks again under the lock, so that of two contenders one sees
-/// the other's epoch.
+/// Between `begin` and `commit`: reads the state again under the lock, so that of two contenders one
+/// sees the other's epoch.
 async fn raise(
     client: &Client,
     slot: &str,
@@ -175,12 +155,16 @@ async fn raise(
         return Err(held(slot, now));
     }
     // Only under the lock: a contender's walsender must not be taken for the predecessor's.
-    terminate(client, TERMINATE_WALSENDER, slot, slot).await?;
+    terminate(slot, async || {
+        let reader = catalog::slot::terminate_reader(client, slot).await?;
+        Ok(Vec::from_iter(reader))
+    })
+    .await?;
     let row = client
         .query_one(RAISE, &[&slot, &holder, &TERM.as_secs_f64()])
         .await
         .map_err(doing("raise the epoch"))?;
-    let epoch = row.try_get(0).map_err(doing("raise the epoch"))?;
+    let epoch = row.try_get("epoch").map_err(doing("raise the epoch"))?;
     Ok(Lease { slot: slot.to_owned(), epoch })
 }
 
@@ -215,37 +199,30 @@ fn held(slot: &str, state: State) -> AcquireError {
 
 async fn state(client: &Client, query: &str, slot: &str) -> Result<State, AcquireError> {
     let read = |row: Row| -> Result<State, tokio_postgres::Error> {
-        // Nothing where nobody ever held it: before version 17 there are no infinite intervals.
-        let remaining: Option<f64> = row.try_get(2)?;
+        let remaining: Option<f64> = row.try_get("remaining_ms")?;
         Ok(State {
-            epoch: row.try_get(0)?,
-            holder: row.try_get(1)?,
+            epoch: row.try_get("epoch")?,
+            holder: row.try_get("holder")?,
             remaining: Duration::from_secs_f64(remaining.unwrap_or(0.0).clamp(0.0, 1e9) / 1e3),
-            held: row.try_get(3)?,
+            held: row.try_get("is_held")?,
         })
     };
     let row = client.query_one(query, &[&slot]).await.map_err(doing("read the lease"))?;
     Ok(read(row).map_err(doing("read the lease"))?)
 }
 
-/// Ends the sessions that `query` names until it names none.
+/// Calls `end` until it names no more process ids of the sessions that it ends.
 async fn terminate(
-    client: &Client,
-    query: &str,
-    parameter: &str,
     slot: &str,
+    mut end: impl AsyncFnMut() -> Result<Vec<i32>, tokio_postgres::Error>,
 ) -> Result<(), AcquireError> {
     let deadline = Instant::now() + TERMINATION_WAIT_MAX;
     loop {
-        let rows = client
-            .query(query, &[&parameter])
-            .await
-            .map_err(doing("end the previous holder's sessions"))?;
-        if rows.is_empty() {
+        let pids = end().await.map_err(doing("end the previous holder's sessions"))?;
+        if pids.is_empty() {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let pids = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
             return Err(AcquireError::PredecessorStays { slot: slot.to_owned(), pids });
         }
         sleep(TERMINATION_POLL).await;

@@ -1,7 +1,7 @@
-//! The first statement of every transaction on the queue: the lease is ours and stays ours until
-//! the transaction ends.
+//! The first statement of every transaction of a run on the queue: it locks the row of the lease, so
+//! the lease stays with this run until the transaction ends.
 //!
-//! The lock is `for key share`: a successor, who takes the row `for update`, waits for it, and the
+//! The lock is `for key share`: a successor, which takes the row `for update`, waits for it, and the
 //! renewal, which changes no key, does not. So a COPY that takes longer than the lease's term does
 //! not cost the lease.
 //!
@@ -16,10 +16,10 @@ use super::lease::Lease;
 use super::{QueueError, doing};
 use crate::change::Micros;
 
-const LOCK_LEASE: &str = "select clock_timestamp() from walferry.lease
+const LOCK_LEASE: &str = "select clock_timestamp() as clock from walferry.lease
     where slot = $1 and epoch = $2 for key share";
 
-/// Opens and closes transactions under a lease.
+/// Begins transactions that lock a lease first, and ends them.
 #[derive(Debug)]
 pub(super) struct LeasedTransaction {
     lease: Lease,
@@ -36,8 +36,9 @@ impl LeasedTransaction {
         &self.lease
     }
 
-    /// Begins a transaction, locks the lease and starts on `body`, whose statements travel in the
-    /// same round trip behind the lock. Whatever fails, the transaction is rolled back.
+    /// Begins a transaction, locks the lease and polls `body`, whose statements are sent behind the
+    /// lock in the same round trip. Returns what `body` returned and the database's clock; the
+    /// transaction stays open. On any error it is rolled back, also where only the lock failed.
     pub(super) async fn begin<T>(
         &self,
         client: &Client,
@@ -46,7 +47,8 @@ impl LeasedTransaction {
         self.begin_as("begin", client, body).await
     }
 
-    /// [`LeasedTransaction::begin`] for a transaction that counts the jobs it moves (`count`).
+    /// [`LeasedTransaction::begin`] for a transaction that counts the jobs it moves (`job_counts`):
+    /// the queue's triggers do not count them again.
     pub(super) async fn begin_counted<T>(
         &self,
         client: &Client,
@@ -71,7 +73,7 @@ impl LeasedTransaction {
             (_, Err(source)) => Err(doing("lock the lease")(source)),
             (Ok(()), Ok(None)) => Err(self.lease.lost()),
             (Ok(()), Ok(Some(row))) => {
-                row.try_get(0).map_err(doing("read the clock")).map(|clock: Micros| clock)
+                row.try_get("clock").map_err(doing("read the clock")).map(|clock: Micros| clock)
             }
         };
         match (outcome, done) {
@@ -84,7 +86,7 @@ impl LeasedTransaction {
         }
     }
 
-    /// One whole transaction.
+    /// One whole transaction: [`LeasedTransaction::begin`] and a commit.
     pub(super) async fn run<T>(
         &self,
         client: &Client,
@@ -96,6 +98,7 @@ impl LeasedTransaction {
     }
 }
 
+/// Commits a transaction that was begun under a lease, or without one.
 pub(super) async fn commit(client: &Client) -> Result<(), QueueError> {
     client.batch_execute("commit").await.map_err(doing("commit"))
 }

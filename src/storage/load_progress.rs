@@ -2,6 +2,7 @@
 //!
 //! Not here: what is loaded; and progress itself moves only when a chunk settles (`settle`).
 
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use super::lease::Lease;
@@ -29,16 +30,10 @@ pub struct LoadProgress {
 }
 
 const READ: &str = "select table_name, index_uuids, load_lsn, load_xmax, last_key, row_count,
-        done_at is not null
+        done_at is not null as is_done
     from walferry.load where slot = $1 order by table_name";
 
-const BEGIN: &str = "insert into walferry.load
-        (slot, table_name, index_uuids, load_lsn, load_xmax, last_key, row_count, done_at)
-    values ($1, $2, $3, $4, $5, $6, $7, case when $8 then clock_timestamp() end)
-    on conflict (slot, table_name) do update
-        set (index_uuids, load_lsn, load_xmax, last_key, row_count, done_at)
-          = (excluded.index_uuids, excluded.load_lsn, excluded.load_xmax, excluded.last_key,
-             excluded.row_count, excluded.done_at)";
+const BEGIN: &str = include_str!("load_progress_begin.sql");
 
 /// All loads of `slot`, by table.
 ///
@@ -48,13 +43,13 @@ pub async fn read(client: &Client, slot: &str) -> Result<Vec<LoadProgress>, Queu
     let rows = client.query(READ, &[&slot]).await.map_err(doing("read the load's progress"))?;
     let read = |row: &Row| -> Result<LoadProgress, tokio_postgres::Error> {
         Ok(LoadProgress {
-            table: row.try_get(0)?,
-            index_uuids: row.try_get(1)?,
-            load_lsn: lsn(row.try_get(2)?),
-            load_xmax: row.try_get::<_, Option<i64>>(3)?.map(count),
-            last_key: row.try_get(4)?,
-            row_count: count(row.try_get(5)?),
-            done: row.try_get(6)?,
+            table: row.try_get("table_name")?,
+            index_uuids: row.try_get("index_uuids")?,
+            load_lsn: lsn(row.try_get("load_lsn")?),
+            load_xmax: row.try_get::<_, Option<i64>>("load_xmax")?.map(count),
+            last_key: row.try_get("last_key")?,
+            row_count: count(row.try_get("row_count")?),
+            done: row.try_get("is_done")?,
         })
     };
     let all: Result<Vec<LoadProgress>, _> = rows.iter().map(read).collect();
@@ -75,24 +70,18 @@ pub async fn begin(
     guard
         .run(client, async {
             for load in loads {
-                let (w, xmax) = (pg_lsn(load.load_lsn), load.load_xmax.map(bigint));
-                let rows = bigint(load.row_count);
-                client
-                    .execute(
-                        &statement,
-                        &[
-                            &lease.slot,
-                            &load.table,
-                            &load.index_uuids,
-                            &w,
-                            &xmax,
-                            &load.last_key,
-                            &rows,
-                            &load.done,
-                        ],
-                    )
-                    .await
-                    .map_err(doing("store the load's progress"))?;
+                let parameters: [&(dyn ToSql + Sync); 8] = [
+                    &lease.slot,
+                    &load.table,
+                    &load.index_uuids,
+                    &pg_lsn(load.load_lsn),
+                    &load.load_xmax.map(bigint),
+                    &load.last_key,
+                    &bigint(load.row_count),
+                    &load.done,
+                ];
+                let stored = client.execute(&statement, &parameters).await;
+                stored.map_err(doing("store the load's progress"))?;
             }
             Ok(())
         })

@@ -4,7 +4,7 @@
 //! `row_security = off`. Every transaction locks the lease first. A future dropped half-way leaves
 //! its transaction open, so the connection must be dropped with it.
 //!
-//! Not here: what a job's document looks like, when to send it, and which LSN to acknowledge.
+//! Not here: how a job's document is built, when to send it, and which LSN to acknowledge.
 
 pub mod audit;
 pub mod control;

@@ -3,7 +3,7 @@
 //! Not here: advancing them. The recorded position moves with the jobs (`record`), the settled
 //! one with their fates (`settle`).
 
-use postgres_types::PgLsn;
+use postgres_types::{PgLsn, ToSql};
 use tokio_postgres::Client;
 
 use super::lease::Lease;
@@ -39,26 +39,14 @@ const LOAD: &str = "select system_identifier, timeline, generation, recorded_lsn
         recorded_ordinal, recorded_end_lsn
     from walferry.position where slot = $1";
 
-const STORE: &str = "insert into walferry.position (slot, system_identifier, timeline,
-        generation, recorded_lsn, recorded_ordinal, recorded_end_lsn)
-    values ($1, $2, $3, $4, $5, $6, $7)
-    on conflict (slot) do update set (system_identifier, timeline, generation, recorded_lsn,
-        recorded_ordinal, recorded_end_lsn) = (excluded.system_identifier, excluded.timeline,
-        excluded.generation, excluded.recorded_lsn, excluded.recorded_ordinal,
-        excluded.recorded_end_lsn)";
+const STORE: &str = include_str!("position_store.sql");
 
 const LOAD_SETTLEMENT: &str =
     "select settled_lsn, read_ahead_lsn from walferry.settlement where slot = $1";
 
-const RESET_SETTLEMENT: &str = "insert into walferry.settlement (slot, settled_lsn, read_ahead_lsn)
-    values ($1, $2, $3)
-    on conflict (slot) do update set (settled_lsn, read_ahead_lsn)
-        = (excluded.settled_lsn, excluded.read_ahead_lsn)";
+const STORE_SETTLEMENT: &str = include_str!("position_store_settlement.sql");
 
-const RAISE_READ_AHEAD: &str = "insert into walferry.settlement (slot, read_ahead_lsn)
-    values ($1, $2)
-    on conflict (slot) do update
-        set read_ahead_lsn = greatest(walferry.settlement.read_ahead_lsn, excluded.read_ahead_lsn)";
+const RAISE_READ_AHEAD: &str = include_str!("position_raise_read_ahead.sql");
 
 /// The stored position of `slot`; `None` where there has never been one.
 ///
@@ -69,11 +57,11 @@ pub async fn load(client: &Client, slot: &str) -> Result<Option<StoredPosition>,
     let Some(row) = row else { return Ok(None) };
     let read = || -> Result<StoredPosition, tokio_postgres::Error> {
         Ok(StoredPosition {
-            system_identifier: row.try_get(0)?,
-            timeline: row.try_get(1)?,
-            generation: row.try_get(2)?,
-            recorded: position(row.try_get(3)?, row.try_get(4)?),
-            recorded_end_lsn: lsn(row.try_get(5)?),
+            system_identifier: row.try_get("system_identifier")?,
+            timeline: row.try_get("timeline")?,
+            generation: row.try_get("generation")?,
+            recorded: position(row.try_get("recorded_lsn")?, row.try_get("recorded_ordinal")?),
+            recorded_end_lsn: lsn(row.try_get("recorded_end_lsn")?),
         })
     };
     read().map(Some).map_err(doing("read the position"))
@@ -86,7 +74,7 @@ pub async fn load(client: &Client, slot: &str) -> Result<Option<StoredPosition>,
 pub async fn other_slot(client: &Client, slot: &str) -> Result<Option<String>, QueueError> {
     const OTHER: &str = "select slot from walferry.position where slot <> $1 order by slot limit 1";
     let row = client.query_opt(OTHER, &[&slot]).await.map_err(doing("look for other slots"))?;
-    row.map(|row| row.try_get(0)).transpose().map_err(doing("look for other slots"))
+    row.map(|row| row.try_get("slot")).transpose().map_err(doing("look for other slots"))
 }
 
 /// Writes position and settlement together as given, for a new slot or a rebuild: the only way
@@ -103,31 +91,20 @@ pub async fn store(
     let guard = LeasedTransaction::prepare(client, lease).await?;
     guard
         .run(client, async {
-            let recorded_lsn = pg_lsn(stored.recorded.commit_lsn);
-            let ordinal = bigint(stored.recorded.ordinal);
-            let end = pg_lsn(stored.recorded_end_lsn);
-            client
-                .execute(
-                    STORE,
-                    &[
-                        &lease.slot,
-                        &stored.system_identifier,
-                        &stored.timeline,
-                        &stored.generation,
-                        &recorded_lsn,
-                        &ordinal,
-                        &end,
-                    ],
-                )
-                .await
-                .map_err(doing("store the position"))?;
-            let (settled, ahead) =
-                (pg_lsn(settlement.settled_lsn), pg_lsn(settlement.read_ahead_lsn));
-            client
-                .execute(RESET_SETTLEMENT, &[&lease.slot, &settled, &ahead])
-                .await
-                .map_err(doing("store the settlement"))?;
-            Ok(())
+            let parameters: [&(dyn ToSql + Sync); 7] = [
+                &lease.slot,
+                &stored.system_identifier,
+                &stored.timeline,
+                &stored.generation,
+                &pg_lsn(stored.recorded.commit_lsn),
+                &bigint(stored.recorded.ordinal),
+                &pg_lsn(stored.recorded_end_lsn),
+            ];
+            client.execute(STORE, &parameters).await.map_err(doing("store the position"))?;
+            let settled = pg_lsn(settlement.settled_lsn);
+            let ahead = pg_lsn(settlement.read_ahead_lsn);
+            let done = client.execute(STORE_SETTLEMENT, &[&lease.slot, &settled, &ahead]).await;
+            done.map(drop).map_err(doing("store the settlement"))
         })
         .await
 }
@@ -140,9 +117,10 @@ pub async fn load_settlement(client: &Client, slot: &str) -> Result<Settlement, 
     let row =
         client.query_opt(LOAD_SETTLEMENT, &[&slot]).await.map_err(doing("read the settlement"))?;
     let Some(row) = row else { return Ok(Settlement::default()) };
-    let read =
-        |index| row.try_get::<_, PgLsn>(index).map(lsn).map_err(doing("read the settlement"));
-    Ok(Settlement { settled_lsn: read(0)?, read_ahead_lsn: read(1)? })
+    let read = |column: &str| {
+        row.try_get::<_, PgLsn>(column).map(lsn).map_err(doing("read the settlement"))
+    };
+    Ok(Settlement { settled_lsn: read("settled_lsn")?, read_ahead_lsn: read("read_ahead_lsn")? })
 }
 
 /// Stores that documents may be rendered from reads up to `lsn`. Never goes back.

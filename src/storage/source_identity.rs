@@ -14,36 +14,8 @@ use tokio_postgres::Client;
 use super::lease::Lease;
 use super::leased_transaction::LeasedTransaction;
 use super::{QueueError, doing};
+use crate::postgres::catalog::publication;
 use crate::postgres::{Disposition, Recovery};
-
-/// `pg_publication_rel` has no row for a table that is published by its schema or with all tables.
-/// `s` is the publication of its schema.
-macro_rules! identities {
-    ($join:literal) => {
-        concat!(
-            "select n.nspname || '.' || c.relname,
-                   pg_catalog.concat_ws('/', c.oid, p.oid, coalesce(r.oid, s.oid, 0),
-                       p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate)
-            from pg_catalog.pg_publication_tables t
-            join pg_catalog.pg_publication p on p.pubname = t.pubname
-            join pg_catalog.pg_namespace n on n.nspname = t.schemaname
-            join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
-            left join pg_catalog.pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
-            left join lateral (",
-            $join,
-            ") s on true where t.pubname = $1"
-        )
-    };
-}
-
-const IDENTITIES: &str = identities!(
-    "select (pg_catalog.to_jsonb(pn) ->> 'oid')::oid as oid
-    from pg_catalog.pg_publication_namespace pn
-    where pn.pnpubid = p.oid and pn.pnnspid = n.oid"
-);
-
-/// Before 15 there are no schemas in publications.
-const IDENTITIES_14: &str = identities!("select null::oid as oid");
 
 const STORED: &str = "select table_name, identity from walferry.source where slot = $1";
 
@@ -114,9 +86,9 @@ impl Source {
         let rows = guard.run(client, body).await?;
         let mut identities = BTreeMap::new();
         for row in &rows {
-            let table: String = row.try_get(0).map_err(&failed)?;
+            let table: String = row.try_get("table_name").map_err(&failed)?;
             if tables.iter().any(|(schema, name)| table == format!("{schema}.{name}")) {
-                identities.insert(table, row.try_get(1).map_err(&failed)?);
+                identities.insert(table, row.try_get("identity").map_err(&failed)?);
             }
         }
         let source = Self { publication: publication.to_owned(), identities };
@@ -124,7 +96,7 @@ impl Source {
         Ok(source)
     }
 
-    /// Looks again.
+    /// Reads the identities again and compares.
     ///
     /// # Errors
     /// As [`Source::recognise`].
@@ -149,12 +121,6 @@ async fn identities(
     client: &Client,
     publication: &str,
 ) -> Result<BTreeMap<String, String>, QueueError> {
-    let failed = doing("look what the stream is made of");
-    let version = "select pg_catalog.current_setting('server_version_num')::int4";
-    let version: i32 =
-        client.query_one(version, &[]).await.map_err(&failed)?.try_get(0).map_err(&failed)?;
-    let sql = if version < 150_000 { IDENTITIES_14 } else { IDENTITIES };
-    let rows = client.query(sql, &[&publication]).await.map_err(&failed)?;
-    let pair = |row: &tokio_postgres::Row| Ok((row.try_get(0)?, row.try_get(1)?));
-    rows.iter().map(pair).collect::<Result<_, _>>().map_err(failed)
+    let found = publication::identities(client, publication).await;
+    found.map_err(doing("look what the stream is made of"))
 }

@@ -1,41 +1,10 @@
-//! How positions and times travel to PostgreSQL and back.
+//! How positions and counts travel to PostgreSQL and back.
 //!
 //! Not here: any SQL text; each stands beside the function that runs it.
 
-use std::error::Error;
-
-use bytes::{BufMut, BytesMut};
-use postgres_types::{FromSql, IsNull, PgLsn, ToSql, Type, to_sql_checked};
-use uuid::Uuid;
+use postgres_types::PgLsn;
 
 use crate::change::{Lsn, Position};
-
-/// A `uuid` on its way.
-#[derive(Debug)]
-pub(crate) struct RawUuid(pub(crate) Uuid);
-
-impl ToSql for RawUuid {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        out.put_slice(self.0.as_bytes());
-        Ok(IsNull::No)
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        *ty == Type::UUID
-    }
-
-    to_sql_checked!();
-}
-
-impl<'a> FromSql<'a> for RawUuid {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        Ok(Self(Uuid::from_slice(raw)?))
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        *ty == Type::UUID
-    }
-}
 
 pub(crate) fn pg_lsn(lsn: Lsn) -> PgLsn {
     PgLsn::from(lsn.0)

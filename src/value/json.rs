@@ -1,11 +1,12 @@
-//! `json` text as `jsonb` normalises it.
+//! Conversion of `json` text to the text that `jsonb` prints.
 //!
-//! Of members with the same key the last stays; escapes are decoded and written anew; numbers
-//! are those of `numeric`. What `jsonb` refuses, though `json` holds it, is an error.
+//! Of several members with the same key, `jsonb` keeps the last. Escapes are decoded and written
+//! in `jsonb`'s form. Numbers are printed as `numeric`. Text that is valid as `json` but not as
+//! `jsonb` is an error.
 //!
-//! Nothing recurses: the depth of the text costs heap, not stack.
+//! The parser does not recurse, so nested text uses heap memory and not the stack.
 //!
-//! Not here: the limit on a value's size (`size`).
+//! Not here: the limit on the size of a value (`size`).
 
 use smallvec::SmallVec;
 
@@ -13,29 +14,31 @@ use super::number::{self, NumberError};
 use super::size::{OBJECT_MEMBERS_MAX, STRING_MAX};
 use super::string::{escape_byte, plain_prefix};
 
-/// Nesting beyond this is refused: where the server's stack ends depends on its build.
+/// The greatest nesting depth that is accepted. The server's own limit follows from
+/// `max_stack_depth` and differs between builds.
 const DEPTH_MAX: usize = 8_192;
-/// Objects with more members than this are searched for equal keys by sorting.
+/// The number of members up to which keys are compared in pairs. Keys of larger objects are
+/// sorted.
 const MEMBERS_COMPARED_MAX: usize = 16;
 
-/// The sentence of a [`super::Poison`].
-pub(super) type Refusal = &'static str;
+/// Why `jsonb` rejects a text: the reason of a [`super::Substitution`].
+pub(super) type Rejection = &'static str;
 
-const MALFORMED: Refusal = "its text is not JSON";
-const TOO_DEEP: Refusal = "its JSON is nested too deeply for jsonb";
-const NUL: Refusal = "its JSON has the escape \\u0000, which jsonb refuses";
-const SURROGATE: Refusal = "its JSON has half a surrogate pair, which jsonb refuses";
-const NUMBER: Refusal = "its JSON has a number beyond the range of numeric, which jsonb refuses";
-const TOO_MANY: Refusal = "its JSON has an object of too many members for jsonb";
-const TOO_LONG: Refusal = "its JSON has a string too long for jsonb";
+const MALFORMED: Rejection = "its text is not JSON";
+const TOO_DEEP: Rejection = "its JSON is nested too deeply for jsonb";
+const NUL: Rejection = "its JSON has the escape \\u0000, which jsonb refuses";
+const SURROGATE: Rejection = "its JSON has half a surrogate pair, which jsonb refuses";
+const NUMBER: Rejection = "its JSON has a number beyond the range of numeric, which jsonb refuses";
+const TOO_MANY: Rejection = "its JSON has an object of too many members for jsonb";
+const TOO_LONG: Rejection = "its JSON has a string too long for jsonb";
 
-/// Appends `text`, which is to be UTF-8, as `jsonb` has it.
+/// Appends the JSON text `text` in the form that `jsonb` prints. `text` must be UTF-8.
 ///
 /// # Errors
-/// Why `jsonb` refuses it; `out` then ends in a part of it.
-pub(super) fn write_json(text: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+/// The reason why `jsonb` rejects the text. An incomplete value has been appended then.
+pub(super) fn write_json(text: &[u8], out: &mut Vec<u8>) -> Result<(), Rejection> {
     out.reserve(text.len());
-    let mut writer = Writer { text, at: 0, out, frames: SmallVec::new(), keys: SmallVec::new() };
+    let mut writer = JsonWriter { text, at: 0, out, open: SmallVec::new(), keys: SmallVec::new() };
     loop {
         if writer.value()? && writer.after_value()? {
             return Ok(());
@@ -43,51 +46,44 @@ pub(super) fn write_json(text: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> 
     }
 }
 
-/// A container that is open.
-struct Frame {
-    /// Where the content of an object begins in `out`, and its first key in `keys`; `None` for
-    /// an array.
-    object: Option<(usize, usize)>,
+/// An array or object that is not closed yet.
+#[derive(Clone, Copy)]
+enum OpenContainer {
+    Array,
+    Object {
+        /// The offset in the output at which the members begin.
+        content_start: usize,
+        /// The index of the object's first key in [`JsonWriter::keys`].
+        first_key: usize,
+    },
 }
 
-/// Where a key stands in `out`, quotes included.
+/// The range of a key in the output, quotes included.
 #[derive(Clone, Copy)]
-struct Key {
+struct KeySpan {
     start: usize,
     end: usize,
 }
 
-struct Writer<'a> {
+/// A parser of `text` that appends each token to `out`.
+struct JsonWriter<'a> {
     text: &'a [u8],
+    /// The offset of the next byte of `text`.
     at: usize,
     out: &'a mut Vec<u8>,
-    frames: SmallVec<[Frame; 8]>,
+    /// The open containers, innermost last.
+    open: SmallVec<[OpenContainer; 8]>,
     /// The keys of all open objects.
-    keys: SmallVec<[Key; 16]>,
+    keys: SmallVec<[KeySpan; 16]>,
 }
 
-impl Writer<'_> {
-    /// Writes a scalar, an empty container or the opening of one; true if a value has ended.
-    fn value(&mut self) -> Result<bool, Refusal> {
+impl JsonWriter<'_> {
+    /// Writes a scalar, an empty container or an opening bracket. Returns true at the end of a
+    /// value.
+    fn value(&mut self) -> Result<bool, Rejection> {
         match self.peek() {
             Some(b'"') => self.string()?,
-            Some(open @ (b'{' | b'[')) => {
-                self.take(open);
-                let close = open + 2; // ASCII: '{' and '}', '[' and ']'
-                if self.peek() == Some(close) {
-                    self.take(close);
-                    return Ok(true);
-                }
-                if self.frames.len() == DEPTH_MAX {
-                    return Err(TOO_DEEP);
-                }
-                let object = (open == b'{').then_some((self.out.len(), self.keys.len()));
-                self.frames.push(Frame { object });
-                if object.is_some() {
-                    self.key()?;
-                }
-                return Ok(false);
-            }
+            Some(bracket @ (b'{' | b'[')) => return self.open(bracket),
             Some(b't') => self.literal(b"true")?,
             Some(b'f') => self.literal(b"false")?,
             Some(b'n') => self.literal(b"null")?,
@@ -103,44 +99,67 @@ impl Writer<'_> {
         Ok(true)
     }
 
-    /// Goes on to the next value, closing containers; true at the end of the text.
-    fn after_value(&mut self) -> Result<bool, Refusal> {
+    /// Writes an opening bracket, and the closing one if the container is empty.
+    fn open(&mut self, bracket: u8) -> Result<bool, Rejection> {
+        self.take(bracket);
+        let closing = bracket + 2; // in ASCII: '{' and '}', '[' and ']'
+        if self.peek() == Some(closing) {
+            self.take(closing);
+            return Ok(true);
+        }
+        if self.open.len() == DEPTH_MAX {
+            return Err(TOO_DEEP);
+        }
+        if bracket == b'[' {
+            self.open.push(OpenContainer::Array);
+            return Ok(false);
+        }
+        let content_start = self.out.len();
+        self.open.push(OpenContainer::Object { content_start, first_key: self.keys.len() });
+        self.key()?;
+        Ok(false)
+    }
+
+    /// Closes the containers that end here and advances to the next value. Returns true at the
+    /// end of the text.
+    fn after_value(&mut self) -> Result<bool, Rejection> {
         loop {
-            let Some(Frame { object }) = self.frames.last() else {
+            let Some(&container) = self.open.last() else {
                 return if self.peek().is_none() { Ok(true) } else { Err(MALFORMED) };
             };
-            let object = *object;
-            match self.peek() {
-                Some(b',') => {
+            match (self.peek(), container) {
+                (Some(b','), OpenContainer::Array) => {
                     self.take(b',');
-                    if let Some((_, first)) = object {
-                        if self.keys.len() - first == OBJECT_MEMBERS_MAX {
-                            return Err(TOO_MANY);
-                        }
-                        self.key()?;
-                    }
                     return Ok(false);
                 }
-                Some(b'}') if let Some((start, first)) = object => {
-                    drop_repeated(self.out, start, &self.keys[first..]);
-                    self.keys.truncate(first);
+                (Some(b','), OpenContainer::Object { first_key, .. }) => {
+                    self.take(b',');
+                    if self.keys.len() - first_key == OBJECT_MEMBERS_MAX {
+                        return Err(TOO_MANY);
+                    }
+                    self.key()?;
+                    return Ok(false);
+                }
+                (Some(b'}'), OpenContainer::Object { content_start, first_key }) => {
+                    remove_duplicates(self.out, content_start, &self.keys[first_key..]);
+                    self.keys.truncate(first_key);
                     self.take(b'}');
                 }
-                Some(b']') if object.is_none() => self.take(b']'),
+                (Some(b']'), OpenContainer::Array) => self.take(b']'),
                 _ => return Err(MALFORMED),
             }
-            self.frames.pop();
+            self.open.pop();
         }
     }
 
-    /// A key and its colon.
-    fn key(&mut self) -> Result<(), Refusal> {
+    /// Writes a key and its colon.
+    fn key(&mut self) -> Result<(), Rejection> {
         if self.peek() != Some(b'"') {
             return Err(MALFORMED);
         }
         let start = self.out.len();
         self.string()?;
-        self.keys.push(Key { start, end: self.out.len() });
+        self.keys.push(KeySpan { start, end: self.out.len() });
         if self.peek() != Some(b':') {
             return Err(MALFORMED);
         }
@@ -148,8 +167,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The string whose opening quote is next.
-    fn string(&mut self) -> Result<(), Refusal> {
+    /// Writes the string that begins with the next byte, a quote.
+    fn string(&mut self) -> Result<(), Rejection> {
         self.take(b'"');
         let start = self.out.len();
         loop {
@@ -167,8 +186,8 @@ impl Writer<'_> {
         if self.out.len() - start > STRING_MAX { Err(TOO_LONG) } else { Ok(()) }
     }
 
-    /// The escape that `rest`, the text from `at` on, begins with.
-    fn escape(&mut self, rest: &[u8]) -> Result<(), Refusal> {
+    /// Writes the escape sequence at the beginning of `rest`, the text from `at` on.
+    fn escape(&mut self, rest: &[u8]) -> Result<(), Rejection> {
         let byte = match rest.get(1) {
             Some(&byte @ (b'"' | b'\\' | b'/')) => byte,
             Some(b'b') => 8,
@@ -179,13 +198,7 @@ impl Writer<'_> {
             Some(b'u') => {
                 let (character, len) = unicode_escape(rest)?;
                 self.at += len;
-                match u8::try_from(character) {
-                    Ok(byte) if byte.is_ascii() => escape_byte(byte, self.out),
-                    _ => {
-                        let utf8 = &mut [0; 4];
-                        self.out.extend_from_slice(character.encode_utf8(utf8).as_bytes());
-                    }
-                }
+                self.character(character);
                 return Ok(());
             }
             _ => return Err(MALFORMED),
@@ -195,7 +208,19 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn literal(&mut self, word: &[u8]) -> Result<(), Refusal> {
+    /// Writes a character, escaped if `jsonb` escapes it.
+    fn character(&mut self, character: char) {
+        match u8::try_from(character) {
+            Ok(byte) if byte.is_ascii() => escape_byte(byte, self.out),
+            _ => {
+                let utf8 = &mut [0; 4];
+                self.out.extend_from_slice(character.encode_utf8(utf8).as_bytes());
+            }
+        }
+    }
+
+    /// Writes `true`, `false` or `null`.
+    fn literal(&mut self, word: &[u8]) -> Result<(), Rejection> {
         if !self.text.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
             return Err(MALFORMED);
         }
@@ -204,7 +229,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space. Advances to it.
     fn peek(&mut self) -> Option<u8> {
         loop {
             let byte = *self.text.get(self.at)?;
@@ -215,15 +240,15 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes the byte that was peeked at.
+    /// Writes the byte that [`Self::peek`] returned and advances past it.
     fn take(&mut self, byte: u8) {
         self.out.push(byte);
         self.at += 1;
     }
 }
 
-/// The character of a `\u` escape, or of two that are a surrogate pair, and its length.
-fn unicode_escape(rest: &[u8]) -> Result<(char, usize), Refusal> {
+/// The character of a `\u` escape or of a surrogate pair of them, and the length of the text.
+fn unicode_escape(rest: &[u8]) -> Result<(char, usize), Rejection> {
     let unit = |at: usize| -> Option<u32> {
         let escape = rest.get(at..at + 6)?.strip_prefix(b"\\u")?;
         escape.iter().try_fold(0, |sum, &byte| Some(sum * 16 + char::from(byte).to_digit(16)?))
@@ -240,33 +265,17 @@ fn unicode_escape(rest: &[u8]) -> Result<(char, usize), Refusal> {
     }
 }
 
-/// Drops the members of an object whose key comes again later. The object's content begins at
-/// `start` and ends with `out`.
-fn drop_repeated(out: &mut Vec<u8>, start: usize, keys: &[Key]) {
-    let name = |key: &Key| &out[key.start..key.end];
-    let repeated: Vec<usize> = if keys.len() <= MEMBERS_COMPARED_MAX {
-        let again = |(index, key): (usize, &Key)| {
-            keys[index + 1..].iter().any(|later| name(later) == name(key)).then_some(index)
-        };
-        keys.iter().enumerate().filter_map(again).collect()
-    } else {
-        let mut order: Vec<usize> = (0..keys.len()).collect();
-        order.sort_unstable_by(|&a, &b| name(&keys[a]).cmp(name(&keys[b])).then(a.cmp(&b)));
-        let mut again: Vec<usize> = order
-            .windows(2)
-            .filter(|pair| name(&keys[pair[0]]) == name(&keys[pair[1]]))
-            .map(|pair| pair[0])
-            .collect();
-        again.sort_unstable();
-        again
-    };
-    if repeated.is_empty() {
+/// Removes the members of an object that have the key of a later member. The members begin at
+/// `start` and end at the end of `out`.
+fn remove_duplicates(out: &mut Vec<u8>, start: usize, keys: &[KeySpan]) {
+    let duplicates = duplicates(out, keys);
+    if duplicates.is_empty() {
         return;
     }
     let mut kept = Vec::with_capacity(out.len() - start);
-    let mut repeated = repeated.iter().peekable();
+    let mut removed = duplicates.iter().peekable();
     for (index, key) in keys.iter().enumerate() {
-        if repeated.next_if_eq(&&index).is_none() {
+        if removed.next_if_eq(&&index).is_none() {
             let end = keys.get(index + 1).map_or(out.len(), |next| next.start - 1);
             kept.extend_from_slice(&out[key.start..end]);
             kept.push(b',');
@@ -275,6 +284,26 @@ fn drop_repeated(out: &mut Vec<u8>, start: usize, keys: &[Key]) {
     kept.pop();
     out.truncate(start);
     out.extend_from_slice(&kept);
+}
+
+/// The indices of the keys that occur again later, in ascending order.
+fn duplicates(out: &[u8], keys: &[KeySpan]) -> Vec<usize> {
+    let name = |key: &KeySpan| &out[key.start..key.end];
+    if keys.len() <= MEMBERS_COMPARED_MAX {
+        let occurs_later = |&index: &usize| {
+            keys[index + 1..].iter().any(|later| name(later) == name(&keys[index]))
+        };
+        return (0..keys.len()).filter(occurs_later).collect();
+    }
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    order.sort_unstable_by(|&a, &b| name(&keys[a]).cmp(name(&keys[b])).then(a.cmp(&b)));
+    let mut duplicates: Vec<usize> = order
+        .windows(2)
+        .filter(|pair| name(&keys[pair[0]]) == name(&keys[pair[1]]))
+        .map(|pair| pair[0])
+        .collect();
+    duplicates.sort_unstable();
+    duplicates
 }
 
 #[cfg(test)]
@@ -287,19 +316,19 @@ mod tests {
         assert_eq!(std::str::from_utf8(&out).unwrap(), format!("before{expected}"));
     }
 
-    fn refused(text: &str, reason: Refusal) {
+    fn refused(text: &str, reason: Rejection) {
         assert_eq!(write_json(text.as_bytes(), &mut Vec::new()), Err(reason), "{text}");
     }
 
     #[test]
-    fn white_space_goes() {
+    fn white_space_is_removed() {
         check(" [ 1 , { \"a\" :\ttrue , \"b\":[ ] } ,\n{ } ] ", r#"[1,{"a":true,"b":[]},{}]"#);
         check("null", "null");
         check(" \"x\" ", r#""x""#);
     }
 
     #[test]
-    fn the_last_of_equal_keys_stays() {
+    fn the_last_of_equal_keys_is_kept() {
         check(r#"{"a":1,"a":2}"#, r#"{"a":2}"#);
         check(r#"{"a":1,"b":2,"\u0061":3}"#, r#"{"b":2,"a":3}"#);
         check(
@@ -315,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_are_written_anew() {
+    fn escapes_are_normalised() {
         check(r#""\u0041\/\u00e9\ud83d\ude00""#, r#""A/é😀""#);
         check(
             r#""\b\f\n\r\t\\\"\u000a\u0001\u007f\u0022""#,
@@ -324,13 +353,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_those_of_numeric() {
+    fn numbers_are_printed_as_numeric() {
         check("[1e2,-0,1.50,12E-1]", "[100,0,1.50,1.2]");
         refused("[1e400000]", NUMBER);
     }
 
     #[test]
-    fn what_jsonb_refuses_is_an_error() {
+    fn a_text_that_jsonb_rejects_is_an_error() {
         refused(r#"{"a":"\u0000","a":1}"#, NUL);
         refused(r#"{"\u0000":1}"#, NUL);
         for half in ["\\ud83d", "\\ude00\\ud83d", "\\ud83dx", "\\ud83d\\u0041", "\\ud83d\\n"] {
@@ -342,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_an_error() {
+    fn a_text_other_than_json_is_an_error() {
         for text in [
             "",
             " ",

@@ -1,167 +1,173 @@
-//! The text of PostgreSQL values as JSON, exactly as `to_jsonb` gives it.
+//! Conversion of PostgreSQL's text format to JSON, equal to the result of `to_jsonb`.
 //!
-//! Input is text as `pgoutput` sends it in a session with `datestyle = ISO`,
+//! The input is text as `pgoutput` sends it in a session with `datestyle = ISO`,
 //! `timezone = UTC`, `intervalstyle = postgres`, `extra_float_digits = 3` and
-//! `bytea_output = hex`. Output differs from `to_jsonb` at most in white space and in the order
-//! of keys. A value that `jsonb` would refuse becomes a string, so that its row is still
-//! recorded and indexed.
+//! `bytea_output = hex`. The output differs from `to_jsonb` only in white space and in the order
+//! of keys. A value that `jsonb` rejects is written as a string, so that its row is recorded and
+//! indexed nevertheless.
 //!
-//! Not here: rows (`wal` writes them), I/O except [`Kinds::load`].
+//! Not here: rows (`engine::wal`), and I/O except [`TypeCache::load`].
 
+mod category;
 mod json;
-mod kinds;
 mod nested;
 mod number;
 mod size;
 mod string;
 mod time;
+mod type_cache;
 
 use sha2::{Digest, Sha256};
 
-pub use kinds::{Attribute, Kind, Kinds};
+pub use category::{Attribute, JsonCategory};
 use size::STRING_MAX;
 pub use size::fits_jsonb;
 pub use string::write_string;
+pub use type_cache::TypeCache;
 
-/// A value that is not what `to_jsonb` would give, because that would be an error, or because
-/// only the server can know it. Its text was written as a JSON string instead.
+/// The text of a value was written as a JSON string instead of the result of `to_jsonb`: the
+/// server would raise an error, or only the server can convert the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Poison {
-    /// A sentence about the value, without any part of it.
+pub struct Substitution {
+    /// The reason as a sentence. It contains no part of the value.
     pub reason: &'static str,
 }
 
 const TOO_LARGE: &str = "it is too large for jsonb, whose limit is 256 MiB";
 const OTHER_FORM: &str = "its text is not of its type's form; the type was altered meanwhile";
 
-/// Appends the JSON of one value in text format. Always valid JSON, given that the text of a
-/// `jsonb` value is; never fails.
+/// Appends the JSON of one value in PostgreSQL's text format. The output is valid JSON for any
+/// input, provided that the text of a `jsonb` value is valid JSON.
 ///
-/// Returns [`Poison`] where `jsonb` would refuse the value: then its text was written as a
-/// string, in the place of the innermost value refused. What is too long for a string of
-/// `jsonb` as well leaves its length and SHA-256.
-pub fn write(kind: &Kind, text: &[u8], out: &mut Vec<u8>) -> Option<Poison> {
+/// Returns a [`Substitution`] if `jsonb` rejects the value. Then the text of the innermost
+/// rejected value was written as a string in its place. A text that exceeds the size of a string
+/// in `jsonb` is replaced by its length in bytes and its SHA-256 hash.
+pub fn write(category: &JsonCategory, text: &[u8], out: &mut Vec<u8>) -> Option<Substitution> {
     let from = out.len();
-    let poison = write_value(kind, text, out);
+    let substitution = write_value(category, text, out);
     if fits_jsonb(&out[from..]) {
-        return poison;
+        return substitution;
     }
     out.truncate(from);
-    Some(refuse(text, TOO_LARGE, out))
+    Some(substitute(text, TOO_LARGE, out))
 }
 
-fn write_value(kind: &Kind, text: &[u8], out: &mut Vec<u8>) -> Option<Poison> {
+/// [`write`] without the limit on the size of the whole value.
+fn write_value(category: &JsonCategory, text: &[u8], out: &mut Vec<u8>) -> Option<Substitution> {
+    use JsonCategory as Category;
     let from = out.len();
-    let written = match kind {
-        Kind::Bool if text == b"t" => {
+    let written = match category {
+        Category::Bool if text == b"t" => {
             out.extend_from_slice(b"true");
             return None;
         }
-        Kind::Bool if text == b"f" => {
+        Category::Bool if text == b"f" => {
             out.extend_from_slice(b"false");
             return None;
         }
-        Kind::Number if number::write_prefix(text, out) == Ok(text.len()) => return None,
-        Kind::Bool | Kind::Number | Kind::Text => {
+        Category::Number if number::write_prefix(text, out) == Ok(text.len()) => return None,
+        Category::Bool | Category::Number | Category::Text => {
             out.truncate(from);
             return write_text(text, out);
         }
-        Kind::Timestamp => {
+        Category::Timestamp => {
             time::write_timestamp(text, out);
             return None;
         }
-        Kind::Timestamptz => {
+        Category::Timestamptz => {
             time::write_timestamptz(text, out);
             return None;
         }
-        Kind::Opaque(reason) => return Some(refuse(text, reason, out)),
-        // PostgreSQL printed it, so it is JSON; its encoding may be none (SQL_ASCII).
-        Kind::Jsonb if std::str::from_utf8(text).is_ok() => {
+        Category::Opaque(reason) => return Some(substitute(text, reason, out)),
+        // The output of jsonb_out is JSON. With the encoding SQL_ASCII it need not be UTF-8.
+        Category::Jsonb if std::str::from_utf8(text).is_ok() => {
             out.extend_from_slice(text);
             return None;
         }
-        Kind::Json | Kind::Jsonb => match std::str::from_utf8(text) {
+        Category::Json | Category::Jsonb => match std::str::from_utf8(text) {
             Ok(_) => json::write_json(text, out).map(|()| None),
             Err(_) => {
-                let text = String::from_utf8_lossy(text);
-                json::write_json(text.as_bytes(), out).map(|()| None)
+                let utf8 = String::from_utf8_lossy(text);
+                json::write_json(utf8.as_bytes(), out).map(|()| None)
             }
         },
-        Kind::Array { element, delimiter } => {
+        Category::Array { element, delimiter } => {
             nested::write_array(element, *delimiter, text, out).map_err(|_| OTHER_FORM)
         }
-        Kind::Vector(element) => return nested::write_vector(element, text, out),
-        Kind::Composite(attributes) => {
+        Category::Vector(element) => return nested::write_vector(element, text, out),
+        Category::Composite(attributes) => {
             nested::write_composite(attributes, text, out).map_err(|_| OTHER_FORM)
         }
-        Kind::Hstore => nested::write_hstore(text, out).map_err(|_| OTHER_FORM),
+        Category::Hstore => nested::write_hstore(text, out).map_err(|_| OTHER_FORM),
     };
     written.unwrap_or_else(|reason| {
         out.truncate(from);
-        Some(refuse(text, reason, out))
+        Some(substitute(text, reason, out))
     })
 }
 
-/// Appends a text as a string.
+/// Appends a text as a JSON string.
 #[inline]
-fn write_text(text: &[u8], out: &mut Vec<u8>) -> Option<Poison> {
+fn write_text(text: &[u8], out: &mut Vec<u8>) -> Option<Substitution> {
     if text.len() > STRING_MAX {
-        return Some(refuse(text, TOO_LARGE, out));
+        return Some(substitute(text, TOO_LARGE, out));
     }
     write_string(text, out);
     None
 }
 
-/// Appends a string in the place of a value that `jsonb` refuses.
+/// Appends the string that is written instead of a value that `jsonb` rejects.
 #[cold]
-fn refuse(text: &[u8], reason: &'static str, out: &mut Vec<u8>) -> Poison {
+fn substitute(text: &[u8], reason: &'static str, out: &mut Vec<u8>) -> Substitution {
     if text.len() > STRING_MAX {
         let hash = Sha256::digest(text);
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         let length = text.len();
-        write_string(format!("{length} bytes, SHA-256 {hash:x}").as_bytes(), out);
+        write_string(format!("{length} bytes, SHA-256 {hash}").as_bytes(), out);
     } else {
         write_string(text, out);
     }
-    Poison { reason }
+    Substitution { reason }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use super::JsonCategory as Category;
     use super::*;
 
-    fn built_in(name: &str) -> Arc<Kind> {
+    fn built_in(name: &str) -> Arc<JsonCategory> {
         let is_it = |oid: &u32| {
             postgres_types::Type::from_oid(*oid).is_some_and(|built_in| built_in.name() == name)
         };
-        Kinds::new().get((1..16_384).find(is_it).unwrap()).unwrap()
+        TypeCache::new().get((1..16_384).find(is_it).unwrap()).unwrap()
     }
 
-    fn check_kind(kind: &Kind, text: &str, expected: &str) {
+    fn check_category(category: &JsonCategory, text: &str, expected: &str) {
         let mut out = b"before".to_vec();
-        let poison = write(kind, text.as_bytes(), &mut out);
+        let substitution = write(category, text.as_bytes(), &mut out);
         assert_eq!(std::str::from_utf8(&out).unwrap(), format!("before{expected}"), "{text}");
-        assert_eq!(poison, None, "{text}");
+        assert_eq!(substitution, None, "{text}");
     }
 
     fn check(name: &str, text: &str, expected: &str) {
-        check_kind(&built_in(name), text, expected);
+        check_category(&built_in(name), text, expected);
     }
 
-    fn refused(kind: &Kind, text: &str, expected: &str) {
+    fn refused(category: &JsonCategory, text: &str, expected: &str) {
         let mut out = Vec::new();
-        let poison = write(kind, text.as_bytes(), &mut out);
+        let substitution = write(category, text.as_bytes(), &mut out);
         assert_eq!(std::str::from_utf8(&out).unwrap(), expected, "{text}");
-        assert!(poison.is_some(), "{text}");
+        assert!(substitution.is_some(), "{text}");
     }
 
-    fn composite(attributes: &[(&str, Kind)]) -> Kind {
-        let attribute = |(name, kind): &(&str, Kind)| Attribute {
+    fn composite(attributes: &[(&str, JsonCategory)]) -> JsonCategory {
+        let attribute = |(name, category): &(&str, JsonCategory)| Attribute {
             key: format!("\"{name}\":").into_bytes().into_boxed_slice(),
-            kind: Arc::new(kind.clone()),
+            category: Arc::new(category.clone()),
         };
-        Kind::Composite(attributes.iter().map(attribute).collect())
+        Category::Composite(attributes.iter().map(attribute).collect())
     }
 
     #[test]
@@ -213,19 +219,19 @@ mod tests {
 
     #[test]
     fn row_types() {
-        let inner = composite(&[("x", Kind::Number), ("y", Kind::Text)]);
-        let outer = composite(&[("in", inner.clone()), ("b", Kind::Bool)]);
-        check_kind(&composite(&[]), "()", "{}");
-        check_kind(&inner, "(,)", r#"{"x":null,"y":null}"#);
-        check_kind(&inner, r#"(1,"")"#, r#"{"x":1,"y":""}"#);
-        check_kind(&inner, r#"(1,"a""b\\c,)")"#, r#"{"x":1,"y":"a\"b\\c,)"}"#);
-        check_kind(
+        let inner = composite(&[("x", Category::Number), ("y", Category::Text)]);
+        let outer = composite(&[("in", inner.clone()), ("b", Category::Bool)]);
+        check_category(&composite(&[]), "()", "{}");
+        check_category(&inner, "(,)", r#"{"x":null,"y":null}"#);
+        check_category(&inner, r#"(1,"")"#, r#"{"x":1,"y":""}"#);
+        check_category(&inner, r#"(1,"a""b\\c,)")"#, r#"{"x":1,"y":"a\"b\\c,)"}"#);
+        check_category(
             &outer,
             r#"("(1,""a """"q"""""")",t)"#,
             r#"{"in":{"x":1,"y":"a \"q\""},"b":true}"#,
         );
-        let array = Kind::Array { element: Arc::new(inner.clone()), delimiter: b',' };
-        check_kind(&array, r#"{"(1,\"a b\")",NULL}"#, r#"[{"x":1,"y":"a b"},null]"#);
+        let array = Category::Array { element: Arc::new(inner.clone()), delimiter: b',' };
+        check_category(&array, r#"{"(1,\"a b\")",NULL}"#, r#"[{"x":1,"y":"a b"},null]"#);
         for other in ["", "(", "(1)", "(1,2,3)", "(1,2", "(1,\"2)", "(1,2)x"] {
             refused(&inner, other, &serde_json::to_string(other).unwrap());
         }
@@ -233,48 +239,52 @@ mod tests {
 
     #[test]
     fn hstore() {
-        check_kind(&Kind::Hstore, "", "{}");
-        check_kind(
-            &Kind::Hstore,
+        check_category(&Category::Hstore, "", "{}");
+        check_category(
+            &Category::Hstore,
             r#""a"=>"1", "b\"\\"=>NULL, "c"=>"NULL""#,
             r#"{"a":"1","b\"\\":null,"c":"NULL"}"#,
         );
-        refused(&Kind::Hstore, "\"a\"=>1", r#""\"a\"=>1""#);
+        refused(&Category::Hstore, "\"a\"=>1", r#""\"a\"=>1""#);
     }
 
     #[test]
-    fn a_refused_value_becomes_a_string_in_its_place() {
-        refused(&Kind::Json, r#" "\u0000""#, r#"" \"\\u0000\"""#);
-        refused(&Kind::Json, "1e400000", r#""1e400000""#);
-        refused(&Kind::Json, r#"{"a":1"#, r#""{\"a\":1""#);
+    fn a_rejected_value_becomes_a_string_in_its_place() {
+        refused(&Category::Json, r#" "\u0000""#, r#"" \"\\u0000\"""#);
+        refused(&Category::Json, "1e400000", r#""1e400000""#);
+        refused(&Category::Json, r#"{"a":1"#, r#""{\"a\":1""#);
         refused(&built_in("_json"), r#"{1,"\"\\ud800\"",2}"#, r#"[1,"\"\\ud800\"",2]"#);
         refused(&built_in("_int4"), "{1,{2}", r#""{1,{2}""#);
-        refused(&Kind::Opaque("reason"), "x", r#""x""#);
+        refused(&Category::Opaque("reason"), "x", r#""x""#);
     }
 
     #[test]
-    fn what_fits_no_string_leaves_its_length_and_hash() {
+    fn a_text_too_long_for_a_string_becomes_its_length_and_hash() {
         let text = vec![b'x'; STRING_MAX + 1];
         let mut out = Vec::new();
-        assert_eq!(write(&Kind::Text, &text, &mut out), Some(Poison { reason: TOO_LARGE }));
+        assert_eq!(
+            write(&Category::Text, &text, &mut out),
+            Some(Substitution { reason: TOO_LARGE })
+        );
         let start = out.strip_prefix(b"\"268435456 bytes, SHA-256 ").unwrap();
         assert_eq!(start.len(), 65);
     }
 
-    /// `jsonb` is left out: it is copied, since PostgreSQL has printed it.
+    /// `jsonb` is excluded: its text is copied, because PostgreSQL printed it.
     #[test]
-    fn any_bytes_of_any_kind_give_json() {
+    fn any_bytes_of_any_category_give_json() {
         let mut random = fastrand::Rng::with_seed(7);
-        let built_in = Kinds::new();
-        let mut kinds: Vec<Arc<Kind>> = (1..16_384).filter_map(|oid| built_in.get(oid)).collect();
-        let inner = composite(&[("a", Kind::Json), ("b", Kind::Text)]);
-        kinds.extend([inner, Kind::Hstore, composite(&[])].map(Arc::new));
-        kinds.dedup();
+        let built_in = TypeCache::new();
+        let mut categories: Vec<Arc<JsonCategory>> =
+            (1..16_384).filter_map(|oid| built_in.get(oid)).collect();
+        let inner = composite(&[("a", Category::Json), ("b", Category::Text)]);
+        categories.extend([inner, Category::Hstore, composite(&[])].map(Arc::new));
+        categories.dedup();
         let alphabet = br#"{}[](),;:="\ NULLtruefalsn0123456789.eE+-u/abT"#;
         let mut out = Vec::new();
         for round in 0..200_000 {
-            let kind = &kinds[random.usize(..kinds.len())];
-            if kind_contains_jsonb(kind) {
+            let category = &categories[random.usize(..categories.len())];
+            if contains_jsonb(category) {
                 continue;
             }
             let text: Vec<u8> = (0..random.usize(..24))
@@ -284,16 +294,16 @@ mod tests {
                 })
                 .collect();
             out.clear();
-            write(kind, &text, &mut out);
+            write(category, &text, &mut out);
             let json: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(&out);
-            assert!(json.is_ok(), "round {round}: {kind:?} of {text:?} gave {out:?}");
+            assert!(json.is_ok(), "round {round}: {category:?} of {text:?} gave {out:?}");
         }
     }
 
-    fn kind_contains_jsonb(kind: &Kind) -> bool {
-        match kind {
-            Kind::Jsonb => true,
-            Kind::Array { element, .. } => kind_contains_jsonb(element),
+    fn contains_jsonb(category: &JsonCategory) -> bool {
+        match category {
+            Category::Jsonb => true,
+            Category::Array { element, .. } => contains_jsonb(element),
             _ => false,
         }
     }

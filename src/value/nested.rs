@@ -1,50 +1,50 @@
-//! Arrays, row types, vectors and `hstore`: text that contains the text of other values.
+//! Conversion of arrays, vectors, composite types and `hstore`, which contain other values.
 //!
-//! The forms are those of `array_out`, `record_out`, `int2vectorout` and `hstore_out`.
+//! The input has the form that `array_out`, `int2vectorout`, `record_out` and `hstore_out` print.
 //!
-//! Not here: values without parts.
+//! Not here: scalar values.
 
 use std::borrow::Cow;
 
-use super::kinds::Attribute;
-use super::{Kind, Poison, write_string, write_value};
+use super::category::{Attribute, JsonCategory};
+use super::{Substitution, write_string, write_value};
 
-/// PostgreSQL's own limit (`MAXDIM`).
+/// The greatest number of dimensions of an array (`MAXDIM` in PostgreSQL's `array.h`).
 const DIMENSIONS_MAX: usize = 6;
 
-/// The text is not of the type's form, so the type is not what the catalog says.
+/// The text does not have the form of the type: the type was altered after the catalog was read.
 pub(super) struct Malformed;
 
-/// Writes one value with parts; the poison is the first of its parts'.
-type Written = Result<Option<Poison>, Malformed>;
+/// The first substitution among the contained values.
+type Written = Result<Option<Substitution>, Malformed>;
 
-/// Appends an array. Its lower bounds are not part of the JSON.
+/// Appends an array. Lower bounds other than 1 are dropped, as `to_jsonb` does.
 pub(super) fn write_array(
-    element: &Kind,
+    element: &JsonCategory,
     delimiter: u8,
     text: &[u8],
     out: &mut Vec<u8>,
 ) -> Written {
-    let mut text = Text { bytes: text, at: 0 };
-    if text.peek() == Some(b'[') {
-        text.at = memchr::memchr(b'=', text.bytes).ok_or(Malformed)? + 1;
+    let mut reader = TextReader { bytes: text, at: 0 };
+    if reader.peek() == Some(b'[') {
+        reader.at = memchr::memchr(b'=', reader.bytes).ok_or(Malformed)? + 1;
     }
-    let mut array = Array { text, element, delimiter, out, poison: None };
+    let mut array = ArrayWriter { text: reader, element, delimiter, out, substitution: None };
     array.level(DIMENSIONS_MAX)?;
     array.text.end()?;
-    Ok(array.poison)
+    Ok(array.substitution)
 }
 
-struct Array<'a> {
-    text: Text<'a>,
-    element: &'a Kind,
+struct ArrayWriter<'a> {
+    text: TextReader<'a>,
+    element: &'a JsonCategory,
     delimiter: u8,
     out: &'a mut Vec<u8>,
-    poison: Option<Poison>,
+    substitution: Option<Substitution>,
 }
 
-impl Array<'_> {
-    /// One pair of braces; `dimensions` may yet be open.
+impl ArrayWriter<'_> {
+    /// Writes one pair of braces and its content. At most `dimensions` levels may follow.
     fn level(&mut self, dimensions: usize) -> Result<(), Malformed> {
         let inner = dimensions.checked_sub(1).ok_or(Malformed)?;
         self.text.expect(b'{')?;
@@ -58,7 +58,7 @@ impl Array<'_> {
             match self.text.peek().ok_or(Malformed)? {
                 b'{' => self.level(inner)?,
                 b'"' => {
-                    let value = self.text.quoted(false)?;
+                    let value = self.text.quoted(Quoting::Backslash)?;
                     self.value(&value);
                 }
                 _ => match self.text.until(&[self.delimiter, b'}'])? {
@@ -77,70 +77,74 @@ impl Array<'_> {
     }
 
     fn value(&mut self, text: &[u8]) {
-        let poison = write_value(self.element, text, self.out);
-        self.poison = self.poison.or(poison);
+        let substitution = write_value(self.element, text, self.out);
+        self.substitution = self.substitution.or(substitution);
     }
 }
 
-/// Appends elements that stand between single spaces as an array.
-pub(super) fn write_vector(element: &Kind, text: &[u8], out: &mut Vec<u8>) -> Option<Poison> {
-    let mut poison = None;
+/// Appends elements that are separated by single spaces as an array.
+pub(super) fn write_vector(
+    element: &JsonCategory,
+    text: &[u8],
+    out: &mut Vec<u8>,
+) -> Option<Substitution> {
+    let mut substitution = None;
     out.push(b'[');
     for (index, value) in text.split(|&b| b == b' ').filter(|v| !v.is_empty()).enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        poison = poison.or(write_value(element, value, out));
+        substitution = substitution.or(write_value(element, value, out));
     }
     out.push(b']');
-    poison
+    substitution
 }
 
-/// Appends a row type's value as an object.
+/// Appends a value of a composite type as an object.
 pub(super) fn write_composite(attributes: &[Attribute], text: &[u8], out: &mut Vec<u8>) -> Written {
-    let mut text = Text { bytes: text, at: 0 };
-    let mut poison = None;
-    text.expect(b'(')?;
+    let mut reader = TextReader { bytes: text, at: 0 };
+    let mut substitution = None;
+    reader.expect(b'(')?;
     out.push(b'{');
     for (index, attribute) in attributes.iter().enumerate() {
         if index > 0 {
-            text.expect(b',')?;
+            reader.expect(b',')?;
             out.push(b',');
         }
         out.extend_from_slice(&attribute.key);
-        let value = match text.peek().ok_or(Malformed)? {
-            b'"' => text.quoted(true)?,
+        let value = match reader.peek().ok_or(Malformed)? {
+            b'"' => reader.quoted(Quoting::BackslashOrDoubled)?,
             b',' | b')' => {
                 out.extend_from_slice(b"null");
                 continue;
             }
-            _ => Cow::Borrowed(text.until(b",)")?),
+            _ => Cow::Borrowed(reader.until(b",)")?),
         };
-        poison = poison.or(write_value(&attribute.kind, &value, out));
+        substitution = substitution.or(write_value(&attribute.category, &value, out));
     }
-    text.expect(b')')?;
-    text.end()?;
+    reader.expect(b')')?;
+    reader.end()?;
     out.push(b'}');
-    Ok(poison)
+    Ok(substitution)
 }
 
 /// Appends an `hstore` as an object of strings and nulls.
 pub(super) fn write_hstore(text: &[u8], out: &mut Vec<u8>) -> Written {
-    let mut text = Text { bytes: text, at: 0 };
+    let mut reader = TextReader { bytes: text, at: 0 };
     out.push(b'{');
-    while text.peek().is_some() {
-        if text.at > 0 {
-            text.expect(b',')?;
-            text.expect(b' ')?;
+    while reader.peek().is_some() {
+        if reader.at > 0 {
+            reader.expect(b',')?;
+            reader.expect(b' ')?;
             out.push(b',');
         }
-        write_string(&text.quoted(false)?, out);
-        text.expect(b'=')?;
-        text.expect(b'>')?;
+        write_string(&reader.quoted(Quoting::Backslash)?, out);
+        reader.expect(b'=')?;
+        reader.expect(b'>')?;
         out.push(b':');
-        if text.peek() == Some(b'"') {
-            write_string(&text.quoted(false)?, out);
-        } else if text.until(b",").unwrap_or_else(|_| text.rest()) == b"NULL" {
+        if reader.peek() == Some(b'"') {
+            write_string(&reader.quoted(Quoting::Backslash)?, out);
+        } else if reader.until(b",").unwrap_or_else(|_| reader.rest()) == b"NULL" {
             out.extend_from_slice(b"null");
         } else {
             return Err(Malformed);
@@ -150,13 +154,22 @@ pub(super) fn write_hstore(text: &[u8], out: &mut Vec<u8>) -> Written {
     Ok(None)
 }
 
-/// Text and a place in it.
-struct Text<'a> {
+/// How a quoted text escapes bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quoting {
+    /// A backslash precedes the byte.
+    Backslash,
+    /// As [`Self::Backslash`]; a quote can also be doubled.
+    BackslashOrDoubled,
+}
+
+/// A reader of the text format of one value.
+struct TextReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Text<'a> {
+impl<'a> TextReader<'a> {
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -175,14 +188,14 @@ impl<'a> Text<'a> {
         if self.at == self.bytes.len() { Ok(()) } else { Err(Malformed) }
     }
 
-    /// All that is left.
+    /// The remaining text. Advances to its end.
     fn rest(&mut self) -> &'a [u8] {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         self.at = self.bytes.len();
         rest
     }
 
-    /// What precedes the first of `ends`; at least one of which follows.
+    /// The text before the first byte that is one of `ends`. Advances to that byte.
     fn until(&mut self, ends: &[u8]) -> Result<&'a [u8], Malformed> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let len = rest.iter().position(|byte| ends.contains(byte)).ok_or(Malformed)?;
@@ -190,19 +203,18 @@ impl<'a> Text<'a> {
         Ok(&rest[..len])
     }
 
-    /// A text in double quotes. A backslash stands before a byte that is taken as it is; with
-    /// `doubled` a quote may also be written twice.
-    fn quoted(&mut self, doubled: bool) -> Result<Cow<'a, [u8]>, Malformed> {
+    /// The content of a text in double quotes, without its escapes. Advances past it.
+    fn quoted(&mut self, quoting: Quoting) -> Result<Cow<'a, [u8]>, Malformed> {
         self.expect(b'"')?;
         let mut value = Cow::Borrowed(&[][..]);
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
             let plain = memchr::memchr2(b'"', b'\\', rest).ok_or(Malformed)?;
             let next = rest.get(plain + 1).copied();
-            let (before, kept) = match (rest[plain], next) {
-                (b'\\', Some(byte)) => (&rest[..plain], byte),
+            let unescaped = match (rest[plain], next) {
+                (b'\\', Some(byte)) => byte,
                 (b'\\', None) => return Err(Malformed),
-                (_, Some(b'"')) if doubled => (&rest[..plain], b'"'),
+                (_, Some(b'"')) if quoting == Quoting::BackslashOrDoubled => b'"',
                 _ => {
                     self.at += plain + 1;
                     if value.is_empty() {
@@ -212,9 +224,9 @@ impl<'a> Text<'a> {
                     return Ok(value);
                 }
             };
-            let value = value.to_mut();
-            value.extend_from_slice(before);
-            value.push(kept);
+            let owned = value.to_mut();
+            owned.extend_from_slice(&rest[..plain]);
+            owned.push(unescaped);
             self.at += plain + 2;
         }
     }

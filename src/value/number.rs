@@ -1,45 +1,44 @@
-//! Numbers, in the form that `jsonb` prints them.
+//! Conversion of JSON numbers to the form that `jsonb` prints.
 //!
-//! `jsonb` keeps numbers as `numeric`: digits and trailing zeros stay, an exponent is
-//! multiplied out, minus zero is zero, and what exceeds the range of `numeric` is refused.
+//! `jsonb` stores numbers as `numeric`: all digits are kept, trailing zeros included; exponents
+//! are expanded; negative zero is zero; numbers beyond the range of `numeric` are rejected.
 //!
-//! Not here: arithmetic. Digits are moved, never computed.
+//! Not here: arithmetic. The conversion moves digits and does not compute with them.
 
-/// Digits of a number before its point, in `numeric`.
+/// The digits before the decimal point that `numeric` holds (PostgreSQL, "Numeric Types").
 const INTEGER_DIGITS_MAX: i64 = 131_072;
-/// Digits of a number after its point, in `numeric`.
+/// The digits after the decimal point that `numeric` holds.
 const FRACTION_DIGITS_MAX: i64 = 16_383;
-/// The largest exponent that `numeric` reads, of either sign.
+/// The largest exponent that `numeric_in` accepts, of either sign.
 const EXPONENT_MAX: i64 = 1_073_741_823;
-/// A number whose exponent would make it longer than this keeps the exponent: the same number,
-/// and a short text cannot become a huge one.
+/// The length in digits up to which an exponent is expanded. A longer number keeps its exponent,
+/// which is equal by value, so that a short text cannot produce a large output.
 const EXPANDED_MAX: i64 = 1_024;
 
 /// Why a number was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NumberError {
-    /// Not a JSON number.
+    /// The text does not begin with a JSON number.
     Malformed,
-    /// Beyond the range of `numeric`.
+    /// The number is beyond the range of `numeric`.
     TooLarge,
 }
 
-/// A JSON number's parts.
-struct Parts<'a> {
+/// The parts of a JSON number.
+struct NumberParts<'a> {
     negative: bool,
     integer: &'a [u8],
     fraction: &'a [u8],
-    /// `None` where there is none.
+    /// `None` if the number has no exponent.
     exponent: Option<i64>,
-    /// Bytes of the whole number.
+    /// The length of the number's text in bytes.
     len: usize,
 }
 
-/// Appends the number that `text` begins with and returns its length. Nothing is written on
-/// an error.
+/// Appends the number at the beginning of `text` and returns the length of its text in bytes.
 ///
 /// # Errors
-/// [`NumberError`].
+/// [`NumberError`]. Nothing is appended then.
 pub(super) fn write_prefix(text: &[u8], out: &mut Vec<u8>) -> Result<usize, NumberError> {
     let parts = scan(text).ok_or(NumberError::Malformed)?;
     let zero = !parts.integer.iter().chain(parts.fraction).any(|&digit| digit != b'0');
@@ -75,9 +74,9 @@ pub(super) fn write_prefix(text: &[u8], out: &mut Vec<u8>) -> Result<usize, Numb
     Ok(parts.len)
 }
 
-/// Appends a number other than zero without its exponent. `point` is the place of the decimal
-/// point, counted from the first digit.
-fn expand(parts: &Parts<'_>, point: i64, fraction_len: i64, out: &mut Vec<u8>) {
+/// Appends a number other than zero without its exponent. `point` is the number of digits before
+/// the decimal point; below zero, zeros follow the point.
+fn expand(parts: &NumberParts<'_>, point: i64, fraction_len: i64, out: &mut Vec<u8>) {
     if parts.negative {
         out.push(b'-');
     }
@@ -98,6 +97,7 @@ fn expand(parts: &Parts<'_>, point: i64, fraction_len: i64, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends zeros; none if the number is below zero.
 fn fill(zeros: i64, out: &mut Vec<u8>) {
     let len = out.len() + usize::try_from(zeros).unwrap_or(0);
     out.resize(len, b'0');
@@ -107,8 +107,8 @@ fn length(digits: &[u8]) -> i64 {
     i64::try_from(digits.len()).unwrap_or(i64::MAX)
 }
 
-/// The JSON number that `text` begins with.
-fn scan(text: &[u8]) -> Option<Parts<'_>> {
+/// The JSON number at the beginning of `text`.
+fn scan(text: &[u8]) -> Option<NumberParts<'_>> {
     let negative = text.first() == Some(&b'-');
     let mut at = usize::from(negative);
     let integer = digits(text, &mut at);
@@ -126,22 +126,28 @@ fn scan(text: &[u8]) -> Option<Parts<'_>> {
     let mut exponent = None;
     if matches!(text.get(at), Some(b'e' | b'E')) {
         at += 1;
-        let below = text.get(at) == Some(&b'-');
-        at += usize::from(matches!(text.get(at), Some(b'+' | b'-')));
-        let power = digits(text, &mut at);
-        if power.is_empty() {
-            return None;
-        }
-        let add = |sum: i64, digit: &u8| {
-            sum.saturating_mul(10).saturating_add(i64::from(digit - b'0')).min(EXPONENT_MAX + 1)
-        };
-        let power = power.iter().fold(0, add);
-        exponent = Some(if below { -power } else { power });
+        exponent = Some(scan_exponent(text, &mut at)?);
     }
-    Some(Parts { negative, integer, fraction, exponent, len: at })
+    Some(NumberParts { negative, integer, fraction, exponent, len: at })
 }
 
-/// The digits at `at`, which moves past them.
+/// The sign and the digits of an exponent at `at`. Advances `at` past them. The magnitude is
+/// limited to `EXPONENT_MAX + 1`.
+fn scan_exponent(text: &[u8], at: &mut usize) -> Option<i64> {
+    let is_negative = text.get(*at) == Some(&b'-');
+    *at += usize::from(matches!(text.get(*at), Some(b'+' | b'-')));
+    let digits = digits(text, at);
+    if digits.is_empty() {
+        return None;
+    }
+    let append = |sum: i64, digit: &u8| {
+        sum.saturating_mul(10).saturating_add(i64::from(digit - b'0')).min(EXPONENT_MAX + 1)
+    };
+    let magnitude = digits.iter().fold(0, append);
+    Some(if is_negative { -magnitude } else { magnitude })
+}
+
+/// The digits at `at`. Advances `at` past them.
 fn digits<'a>(text: &'a [u8], at: &mut usize) -> &'a [u8] {
     let rest = text.get(*at..).unwrap_or_default();
     let count = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
@@ -166,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_stay() {
+    fn digits_are_kept() {
         for text in ["0", "7", "-12", "0.5", "0.000", "-1.50", "12345678901234567890.10"] {
             check(text, text);
         }
@@ -175,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn exponents_are_multiplied_out() {
+    fn exponents_are_expanded() {
         check("1e+20", "100000000000000000000");
         check("1e-07", "0.0000001");
         check("1.500e2", "150.0");
@@ -200,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_numeric_is_refused() {
+    fn numbers_beyond_numeric_are_rejected() {
         for text in ["1e400000", "1e131072", "10e131071", "1e-16384", "0e-16384", "0e1073741824"] {
             refused(text, NumberError::TooLarge);
         }

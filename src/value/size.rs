@@ -1,34 +1,43 @@
-//! Whether a JSON text fits into one `jsonb`.
+//! Whether a JSON text fits into one `jsonb` value.
 //!
-//! `jsonb` keeps each length in 28 bits, and its parser keeps a container's elements in one
-//! allocation of less than 1 GiB. Sizes are exact but for numbers with a point and what follows
-//! a string: there the estimate is a few bytes too high.
+//! `jsonb` stores each length in 28 bits, and its parser keeps the elements of a container in one
+//! allocation of less than 1 GiB (PostgreSQL, `jsonb.h` and `jsonb_util.c`). Sizes are exact,
+//! except that the estimate for fractional numbers and for the padding after a string is a few
+//! bytes too high.
 //!
-//! Not here: what to do about a text that does not fit.
+//! Not here: the handling of a text that does not fit.
 
-/// Bytes of a string, and of a container with all that is in it.
+/// The greatest size in bytes of a string, and of a container with its content.
 pub(super) const STRING_MAX: usize = 0x0fff_ffff;
-/// Elements of an array.
+/// The greatest number of elements of an array.
 const ARRAY_ELEMENTS_MAX: usize = 1 << 24;
-/// Members of an object, repeated ones included.
+/// The greatest number of members of an object, members with equal keys included.
 pub(super) const OBJECT_MEMBERS_MAX: usize = 1 << 23;
-/// What a container keeps about each key and value.
+/// The size in bytes of a `JEntry`, of which a container has one for each key and value.
 const ENTRY: usize = 4;
-/// Below this no text can exceed a limit: a number in an array, two bytes of text, takes 12.
+/// The length in bytes up to which no text can exceed a limit: a number in an array has at least
+/// two bytes of text and takes 12 bytes.
 const FITS_ALWAYS: usize = 16 << 20;
 
-/// Whether `json`, a valid JSON text without repeated keys, fits into one `jsonb` value.
-/// A text above 16 MiB is read through.
+/// True if `json` fits into one `jsonb` value. `json` must be valid JSON without equal keys.
+/// Only a text above 16 MiB is scanned.
 #[must_use]
 pub fn fits_jsonb(json: &[u8]) -> bool {
     json.len() <= FITS_ALWAYS || fits(json, STRING_MAX, ARRAY_ELEMENTS_MAX, OBJECT_MEMBERS_MAX)
 }
 
+/// An array or object that is not closed yet.
+struct CountedContainer {
+    /// The number of elements or members so far.
+    elements: usize,
+    max: usize,
+}
+
 fn fits(json: &[u8], bytes_max: usize, elements_max: usize, members_max: usize) -> bool {
-    let bytes_max = bytes_max + ENTRY; // one is counted for the outermost value, which has none
+    // The scan counts an entry for the outermost value, which has none.
+    let counted_max = bytes_max + ENTRY;
     let mut bytes = 0_usize;
-    // For each open container: whether it is an object, and the commas seen in it.
-    let mut open: Vec<(bool, usize)> = Vec::new();
+    let mut open: Vec<CountedContainer> = Vec::new();
     let mut padding = 0;
     let mut at = 0;
     while let Some(&byte) = json.get(at) {
@@ -42,7 +51,8 @@ fn fits(json: &[u8], bytes_max: usize, elements_max: usize, members_max: usize) 
                 padding = 3;
             }
             b'{' | b'[' => {
-                open.push((byte == b'{', 1));
+                let max = if byte == b'{' { members_max } else { elements_max };
+                open.push(CountedContainer { elements: 1, max });
                 bytes += ENTRY + padding + 4;
                 padding = 0;
             }
@@ -50,9 +60,9 @@ fn fits(json: &[u8], bytes_max: usize, elements_max: usize, members_max: usize) 
                 open.pop();
             }
             b',' => {
-                if let Some((object, count)) = open.last_mut() {
-                    *count += 1;
-                    if *count > if *object { members_max } else { elements_max } {
+                if let Some(container) = open.last_mut() {
+                    container.elements += 1;
+                    if container.elements > container.max {
                         return false;
                     }
                 }
@@ -69,15 +79,15 @@ fn fits(json: &[u8], bytes_max: usize, elements_max: usize, members_max: usize) 
             _ => {}
         }
         at += len;
-        if bytes > bytes_max {
+        if bytes > counted_max {
             return false;
         }
     }
     true
 }
 
-/// The bytes of a `numeric`: a length, a header, and two bytes for four digits on either side of
-/// the point; a multiple of four, as the next is aligned.
+/// The size in bytes of a number: a length, the header of a `numeric`, and two bytes for each four
+/// digits on either side of the decimal point, padded to a multiple of four.
 fn number(text: &[u8]) -> usize {
     let digits = text.iter().filter(|byte| byte.is_ascii_digit()).count();
     let header = if digits > 60 { 4 } else { 2 };
@@ -86,9 +96,10 @@ fn number(text: &[u8]) -> usize {
     (4 + header + 2 * groups).next_multiple_of(4)
 }
 
-/// The length of the string that `text` begins with, and of what it stands for.
+/// The length in bytes of the string at the beginning of `text`, and of its decoded form.
 fn string(text: &[u8]) -> (usize, usize) {
-    let (mut at, mut decoded) = (1, 0);
+    let mut at = 1;
+    let mut decoded = 0;
     while let Some(next) = memchr::memchr2(b'"', b'\\', text.get(at..).unwrap_or_default()) {
         decoded += next;
         at += next;
@@ -136,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_cut_short_ends() {
+    fn a_truncated_text_ends_the_scan() {
         check("\"abc", 500, true);
         check("\"abc\\", 500, true);
         check("[[", 500, true);

@@ -1,11 +1,11 @@
-//! JSON strings, escaped as `jsonb` prints them.
+//! JSON strings in the form that `jsonb` prints.
 //!
-//! Quote, backslash and control characters are escaped, everything else stands as it is.
-//! The result is valid UTF-8 whatever the input.
+//! Quotes, backslashes and control characters are escaped; all other characters are copied. The
+//! output is valid UTF-8 for any input.
 //!
-//! Not here: reading JSON strings (`json`).
+//! Not here: parsing JSON strings (`json`).
 
-/// Appends `text` as a JSON string. Invalid UTF-8 becomes U+FFFD.
+/// Appends `text` as a JSON string. Invalid UTF-8 is replaced by U+FFFD.
 #[inline]
 pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
     out.reserve(text.len() + 2);
@@ -14,7 +14,7 @@ pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends `text` as it stands between the quotes of a JSON string.
+/// Appends `text` escaped for a JSON string, without the quotes.
 pub(super) fn escape(text: &[u8], out: &mut Vec<u8>) {
     if std::str::from_utf8(text).is_ok() {
         escape_valid(text, out);
@@ -23,7 +23,7 @@ pub(super) fn escape(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the escaped form of bytes that are known to be UTF-8.
+/// Appends the escaped form of valid UTF-8.
 fn escape_valid(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text;
     loop {
@@ -36,7 +36,7 @@ fn escape_valid(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the escape of a quote, a backslash or a control character; any other byte as it is.
+/// Appends a byte, escaped if it is a quote, a backslash or a control character.
 pub(super) fn escape_byte(byte: u8, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let short = match byte {
@@ -70,8 +70,8 @@ pub(super) fn plain_prefix(text: &[u8]) -> usize {
     let (words, tail) = text.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        // Each term has the high bit set in the bytes that it looks for; a borrow can set it
-        // falsely only above a true one, and only the lowest is used.
+        // Each term sets the high bit of the bytes that match. A borrow can set the bit of a byte
+        // that does not match, but only above a byte that does, and only the lowest bit is used.
         let control = word.wrapping_sub(SPACES) & !word;
         let quote = (word ^ QUOTES).wrapping_sub(ONES) & !(word ^ QUOTES);
         let slash = (word ^ SLASHES).wrapping_sub(ONES) & !(word ^ SLASHES);

@@ -1,7 +1,9 @@
-//! Dates and times: ISO text of PostgreSQL to the XSD form that `to_jsonb` gives.
+//! Conversion of timestamps from PostgreSQL's ISO style to the XSD style that `to_jsonb` returns.
 //!
-//! A `T` takes the place of the space, and a zone always has minutes. Infinity, `BC` and years
-//! past 9999 stay as they are.
+//! The date and the time are separated by `T`, and a time zone always has minutes. `infinity`,
+//! `BC` and years after 9999 are copied.
+//!
+//! Not here: `date` and `time`, which have the same form in both styles.
 
 use super::string::escape;
 
@@ -17,20 +19,20 @@ pub(super) fn write_timestamp(text: &[u8], out: &mut Vec<u8>) {
 pub(super) fn write_timestamptz(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let rest = date_and_t(text, out);
-    let (rest, era) = match rest.strip_suffix(b" BC") {
-        Some(rest) => (rest, b" BC".as_slice()),
-        None => (rest, b"".as_slice()),
-    };
-    escape(rest, out);
-    if let [.., b'+' | b'-', b'0'..=b'9', b'0'..=b'9'] = rest {
+    let without_era = rest.strip_suffix(b" BC");
+    let time = without_era.unwrap_or(rest);
+    escape(time, out);
+    if let [.., b'+' | b'-', b'0'..=b'9', b'0'..=b'9'] = time {
         out.extend_from_slice(b":00");
     }
-    out.extend_from_slice(era);
+    if without_era.is_some() {
+        out.extend_from_slice(b" BC");
+    }
     out.push(b'"');
 }
 
-/// Appends what precedes the first space, and a `T`; returns what follows it. Infinity has no
-/// space.
+/// Appends the text before the first space and a `T`; returns the text after the space. Without a
+/// space (`infinity`), nothing is appended.
 fn date_and_t<'a>(text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     let Some(space) = text.iter().position(|&byte| byte == b' ') else { return text };
     escape(&text[..space], out);
@@ -49,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_in_xsd_form() {
+    fn timestamps_are_in_xsd_style() {
         check("2026-01-02 03:04:05+00", "2026-01-02T03:04:05+00:00");
         check("2026-01-02 03:04:05.123456+00", "2026-01-02T03:04:05.123456+00:00");
         check("0044-03-15 00:00:00+00 BC", "0044-03-15T00:00:00+00:00 BC");

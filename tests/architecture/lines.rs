@@ -26,6 +26,8 @@ const UNEDITED: &[Unedited] = &[
     Unedited { folder: "tests/fixtures/", ending: ".hex" },
     Unedited { folder: "tests/fixtures/", ending: ".json" },
     Unedited { folder: "tests/fixtures/", ending: ".jwt" },
+    // Written by the test of the contract, an item a line.
+    Unedited { folder: "tests/fixtures/contract/", ending: ".txt" },
 ];
 
 impl Unedited {

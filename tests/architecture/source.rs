@@ -123,6 +123,30 @@ pub(crate) fn lines_without_tests(text: &str) -> usize {
     text.lines().count() - in_tests
 }
 
+/// The contents of every string literal, escapes of line ends and quotes resolved.
+pub(crate) fn strings(text: &str) -> Vec<String> {
+    let source: Vec<char> = text.chars().collect();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < source.len() {
+        let end = literal_end(&source, at).min(source.len());
+        if end == at {
+            at += 1;
+            continue;
+        }
+        let literal: String = source[at..end].iter().collect();
+        if let (Some(open), Some(close)) = (literal.find('"'), literal.rfind('"'))
+            && open < close
+            && !literal.starts_with('/')
+        {
+            let content = &literal[open + 1..close];
+            found.push(content.replace("\\\n", " ").replace("\\\"", "\"").replace("\\n", "\n"));
+        }
+        at = end;
+    }
+    found
+}
+
 /// Reads one path or use tree that begins at `at`; returns where the next token to look at is.
 fn read_tree(
     tokens: &[Token],

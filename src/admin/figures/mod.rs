@@ -2,3 +2,5 @@
 
 pub mod sample;
 pub mod sampler;
+pub mod slot;
+pub mod stats;

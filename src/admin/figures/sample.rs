@@ -1,21 +1,21 @@
-//! How the queue and its slot are now: what statistics, health, metrics and `walferry status` tell.
+//! The queue and its slot as they are now: for statistics, health, metrics and `walferry status`.
 //!
-//! Costs a few milliseconds whatever the number of jobs: counts are kept, not counted, and the rest
-//! is found by indexes.
+//! A sample takes a few milliseconds for any number of jobs: counts are kept, not counted, and the
+//! rest is found by indexes.
 //!
-//! Not here: what is good and what is bad about it (`health`).
+//! Not here: the verdict on the figures (`health`).
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Row};
 
-use crate::admin::jobs::filter::STUCK;
 use crate::change::Lsn;
-use crate::storage::sql::{count, lsn};
+use crate::postgres::catalog;
+use crate::storage::sql::{bigint, count, lsn};
 use crate::storage::{QueueError, doing};
 use crate::telemetry::metrics::queue::Figures;
 
-/// See the module's documentation.
+/// The figures of the queue and its slot at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     pub counts: Counts,
@@ -35,10 +35,10 @@ pub struct Sample {
     pub slot: SlotState,
 }
 
-/// As many as are worth naming.
+/// The limit of [`Sample::ended_ids`].
 pub const ENDED_MAX: usize = 100;
 
-/// What `get_elasticsearch_queue_stats()` says, and the stuck.
+/// The result of `get_elasticsearch_queue_stats()`, and the number of stuck jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counts {
     pub total: i64,
@@ -46,8 +46,8 @@ pub struct Counts {
     pub processing: i64,
     pub completed: i64,
     pub failed: i64,
-    /// `processing` for longer than 30 s. Only the oldest 10,000 are looked at: that many are bad
-    /// enough, and the answer must not wait.
+    /// `processing` for longer than 30 s. Only the oldest 10,000 are counted, to bound the time of
+    /// the query.
     pub stuck: i64,
     /// Milliseconds from a change's commit to its job's end.
     pub processing_time_ms: f64,
@@ -71,18 +71,18 @@ pub struct Moment {
     pub age_seconds: f64,
 }
 
-/// What is known of the slot.
+/// The slot, as far as it can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotState {
-    Known(Slot),
+    Known(SlotFigures),
     /// There is no such slot.
     Missing,
-    /// walferry's role may not look.
+    /// walferry's role may not read slots.
     Refused,
 }
 
 impl Sample {
-    /// What the metrics tell of it.
+    /// Its figures for the metrics.
     #[must_use]
     pub fn figures(&self) -> Figures {
         let counts = &self.counts;
@@ -103,7 +103,7 @@ impl Sample {
 impl SlotState {
     /// Its figures, if they are known.
     #[must_use]
-    pub fn known(&self) -> Option<&Slot> {
+    pub fn known(&self) -> Option<&SlotFigures> {
         match self {
             Self::Known(slot) => Some(slot),
             Self::Missing | Self::Refused => None,
@@ -111,9 +111,9 @@ impl SlotState {
     }
 }
 
-/// The replication slot, as `pg_replication_slots` has it.
+/// The replication slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct SlotFigures {
     pub active: bool,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
@@ -125,74 +125,15 @@ pub struct Slot {
     pub safe_bytes: Option<i64>,
 }
 
-const COUNTS: &str = "
-    select s.total_jobs, s.pending_jobs, s.processing_jobs, s.completed_jobs, s.failed_jobs,
-           (select count(*) from (
-                select q.status, q.started_at, q.created_at from public.elasticsearch_sync_queue q
-                where q.status = 'processing' and q.created_at < now() - interval '30 s'
-                order by q.created_at limit 10000) q
-            where {STUCK}),
-           s.avg_processing_time::float8,
-           to_char(s.last_processed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
-    from public.get_elasticsearch_queue_stats() s";
+const COUNTS: &str = include_str!("counts.sql");
 
-/// The commit time of the oldest job that is so. What is looked for stands at the front of the index
-/// on status and commit time. Nobody was late since before all time.
-macro_rules! oldest {
-    ($which:literal) => {
-        concat!(
-            "(select q.created_at from public.elasticsearch_sync_queue q
-              where isfinite(q.created_at) and ",
-            $which,
-            " order by q.created_at limit 1)"
-        )
-    };
-}
-
-const REST: &str = concat!(
-    "with first as (select ",
-    oldest!("q.status = 'pending'"),
-    " as pending, ",
-    oldest!(
-        "q.status = 'pending'
-           and (q.next_attempt_at is null or q.next_attempt_at < now() - interval '5 s')"
-    ),
-    " as due, ",
-    oldest!("q.status = 'processing'"),
-    " as processing, ",
-    oldest!("q.status = 'failed'"),
-    " as failed)
-    select to_char(least(f.due, f.processing) at time zone 'UTC',
-                   'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
-           extract(epoch from clock_timestamp() - least(f.due, f.processing))::float8,
-           coalesce(c.indexing, true),
-           to_char(c.changed_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
-           coalesce((select settled_lsn from walferry.settlement s where s.slot = n.slot), '0/0'),
-           coalesce((select q.id from public.elasticsearch_sync_queue q
-                     order by q.id desc limit 1), 0),
-           array(select q.id from public.elasticsearch_sync_queue q
-                 where q.status in ('completed', 'failed') and q.processed_at > now() - interval '2 s'
-                 order by q.processed_at desc limit 100),
-           extract(epoch from clock_timestamp() - f.pending)::float8,
-           extract(epoch from clock_timestamp() - f.processing)::float8,
-           extract(epoch from clock_timestamp() - f.failed)::float8
-    from first f
-    cross join (select $1::text as slot) n
-    left join walferry.control c on c.slot = n.slot"
-);
-
-const SLOT: &str = "
-    select s.active, s.wal_status,
-           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn), 0)::bigint,
-           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.confirmed_flush_lsn), 0)::bigint,
-           s.safe_wal_size
-    from pg_catalog.pg_replication_slots s where s.slot_name = $1";
+const SAMPLE: &str = include_str!("sample.sql");
 
 const SPILLED: &str = "select s.spill_bytes, s.spill_txns
     from pg_catalog.pg_stat_replication_slots s where s.slot_name = $1";
 
 /// Bytes and transactions that PostgreSQL spilled while decoding for a slot; `None` before it has
-/// decoded anything. Version 14 may take seconds for it, so nobody who is in a hurry asks.
+/// decoded anything. PostgreSQL 14 may take seconds for it, so no request waits for it.
 ///
 /// # Errors
 /// What the query returns.
@@ -201,43 +142,37 @@ pub async fn spilled(
     slot: &str,
 ) -> Result<Option<(u64, u64)>, tokio_postgres::Error> {
     let Some(row) = client.query_opt(SPILLED, &[&slot]).await? else { return Ok(None) };
-    let count = |at: usize| row.try_get::<_, i64>(at).map(|n| u64::try_from(n).unwrap_or(0));
-    Ok(Some((count(0)?, count(1)?)))
+    Ok(Some((count(row.try_get("spill_bytes")?), count(row.try_get("spill_txns")?))))
 }
 
-/// How it is now.
+/// Reads the figures as they are now.
 ///
 /// # Errors
 /// [`QueueError::Database`].
 pub async fn read(client: &Client, slot: &str) -> Result<Sample, QueueError> {
     let counts = counts(client).await?;
     let reading = "read how the queue is";
-    let row = client.query_one(REST, &[&slot]).await.map_err(doing(reading))?;
+    let row = client.query_one(SAMPLE, &[&slot]).await.map_err(doing(reading))?;
     let state = slot_state(client, slot).await?;
     rest_of(&row, counts, state).map_err(doing(reading))
 }
 
-/// A role that may not look at slots costs these figures and nothing else.
+/// A role that may not read slots costs these figures and nothing else.
 async fn slot_state(client: &Client, slot: &str) -> Result<SlotState, QueueError> {
-    let reading = "read how the slot is";
-    let row = match client.query_opt(SLOT, &[&slot]).await {
-        Ok(Some(row)) => row,
-        Ok(None) => return Ok(SlotState::Missing),
+    match catalog::slot::inspect(client, slot).await {
+        Ok(Some(found)) => Ok(SlotState::Known(SlotFigures {
+            active: found.is_active,
+            wal_status: found.wal_status,
+            retained_bytes: bigint(found.retained_bytes),
+            lag_bytes: bigint(found.unconfirmed_bytes),
+            safe_bytes: found.safe_wal_size,
+        })),
+        Ok(None) => Ok(SlotState::Missing),
         Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-            return Ok(SlotState::Refused);
+            Ok(SlotState::Refused)
         }
-        Err(error) => return Err(doing(reading)(error)),
-    };
-    let known = || -> Result<Slot, tokio_postgres::Error> {
-        Ok(Slot {
-            active: row.try_get(0)?,
-            wal_status: row.try_get(1)?,
-            retained_bytes: row.try_get(2)?,
-            lag_bytes: row.try_get(3)?,
-            safe_bytes: row.try_get(4)?,
-        })
-    };
-    known().map(SlotState::Known).map_err(doing(reading))
+        Err(error) => Err(doing("read how the slot is")(error)),
+    }
 }
 
 /// The statistics alone.
@@ -246,41 +181,44 @@ async fn slot_state(client: &Client, slot: &str) -> Result<SlotState, QueueError
 /// [`QueueError::Database`].
 pub async fn counts(client: &Client) -> Result<Counts, QueueError> {
     let reading = "read the statistics";
-    let sql = COUNTS.replace("{STUCK}", STUCK);
-    let row = client.query_one(&sql, &[]).await.map_err(doing(reading))?;
+    let row = client.query_one(COUNTS, &[]).await.map_err(doing(reading))?;
     counts_of(&row).map_err(doing(reading))
 }
 
 fn counts_of(row: &Row) -> Result<Counts, tokio_postgres::Error> {
     Ok(Counts {
-        total: row.try_get(0)?,
-        pending: row.try_get(1)?,
-        processing: row.try_get(2)?,
-        completed: row.try_get(3)?,
-        failed: row.try_get(4)?,
-        stuck: row.try_get(5)?,
-        processing_time_ms: row.try_get::<_, Option<f64>>(6)?.unwrap_or(0.0),
-        last_processed_at: row.try_get(7)?,
+        total: row.try_get("total_jobs")?,
+        pending: row.try_get("pending_jobs")?,
+        processing: row.try_get("processing_jobs")?,
+        completed: row.try_get("completed_jobs")?,
+        failed: row.try_get("failed_jobs")?,
+        stuck: row.try_get("stuck_jobs")?,
+        processing_time_ms: row.try_get::<_, Option<f64>>("avg_processing_time")?.unwrap_or(0.0),
+        last_processed_at: row.try_get("last_processed_at")?,
     })
 }
 
 fn rest_of(row: &Row, counts: Counts, slot: SlotState) -> Result<Sample, tokio_postgres::Error> {
-    let since: Option<f64> = row.try_get(1)?;
-    let age = |at: usize| -> Result<f64, tokio_postgres::Error> {
-        Ok(row.try_get::<_, Option<f64>>(at)?.unwrap_or(0.0).max(0.0))
+    let unfinished_since: Option<String> = row.try_get("unfinished_since")?;
+    let unfinished_age: Option<f64> = row.try_get("unfinished_age")?;
+    let age = |column: &str| -> Result<f64, tokio_postgres::Error> {
+        Ok(row.try_get::<_, Option<f64>>(column)?.unwrap_or(0.0).max(0.0))
     };
     Ok(Sample {
         counts,
-        oldest: Oldest { pending: age(7)?, processing: age(8)?, failed: age(9)? },
-        oldest_unfinished: row
-            .try_get::<_, Option<String>>(0)?
-            .zip(since)
+        oldest: Oldest {
+            pending: age("pending_age")?,
+            processing: age("processing_age")?,
+            failed: age("failed_age")?,
+        },
+        oldest_unfinished: unfinished_since
+            .zip(unfinished_age)
             .map(|(at, age_seconds)| Moment { at, age_seconds }),
-        indexing: row.try_get(2)?,
-        chosen_at: row.try_get(3)?,
-        settled: lsn(row.try_get::<_, PgLsn>(4)?),
-        newest_id: row.try_get(5)?,
-        ended_ids: row.try_get(6)?,
+        indexing: row.try_get("indexing")?,
+        chosen_at: row.try_get("chosen_at")?,
+        settled: lsn(row.try_get::<_, PgLsn>("settled_lsn")?),
+        newest_id: row.try_get("newest_id")?,
+        ended_ids: row.try_get("ended_ids")?,
         slot,
     })
 }

@@ -1,11 +1,12 @@
-//! The queue's figures for everybody who asks.
+//! The queue's figures for every client.
 //!
-//! Who asks now is told what was read since: whatever was committed before is in it. Many who ask at
-//! once share a look, and looks keep apart, so that any number of them costs PostgreSQL little.
+//! A request gets figures that were read after it came: all that was committed before is in them.
+//! Requests that come together share one reading, and readings keep a distance, so that any number of
+//! requests costs PostgreSQL little.
 //!
-//! It also remembers when something was last finished, which is what health is told from, and tells
-//! the metrics; so it looks every few seconds even if nobody asks. Its session is its own: whoever
-//! fills the pool makes no figure old.
+//! The sampler also keeps the time at which jobs were last finished, which health is judged by, and
+//! sets the metrics. So it reads every few seconds without any request. Its session is its own: a
+//! pool that is full makes no figure old.
 //!
 //! Not here: the queries (`admin::figures::sample`), and what the figures mean (`health`).
 
@@ -26,19 +27,19 @@ use crate::telemetry::metrics::lag::seconds;
 use crate::telemetry::readiness::{Component, Status};
 use crate::telemetry::throttle::Repeats;
 
-/// Between the beginnings of two looks.
-const APART: Duration = Duration::from_millis(20);
-/// The same while PostgreSQL does not tell.
-const APART_FAILED: Duration = Duration::from_millis(200);
-/// Figures of this age are as good as new to who asks again and again.
+/// Between the beginnings of two readings.
+const DISTANCE: Duration = Duration::from_millis(20);
+/// The same while PostgreSQL does not answer.
+const DISTANCE_FAILED: Duration = Duration::from_millis(200);
+/// Figures of this age are recent enough for a client that asks again and again.
 const RECENT: Duration = Duration::from_secs(1);
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A figure is not worth more of the server's time than this.
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+/// The figures may take this much of the server's time.
 const SETTINGS: &str = "set statement_timeout = '2s'; set lock_timeout = '500ms'";
 
-/// Figures, and what was seen of their movement.
+/// Figures, and how they have changed.
 #[derive(Clone, Debug)]
-pub(crate) struct Figures {
+pub(crate) struct SampledFigures {
     pub(crate) sample: Arc<Sample>,
     /// How long nothing has been finished while there was something to finish.
     pub(crate) stalled: Duration,
@@ -46,38 +47,52 @@ pub(crate) struct Figures {
     pub(crate) rate: f64,
 }
 
-/// See the module's documentation.
+/// Reads the queue's figures.
 pub(crate) struct Sampler {
     database: Database,
     slot: Arc<str>,
     status: Status,
     metrics: Metrics,
-    /// Locked while asking, so that one request asks for all.
-    looks: tokio::sync::Mutex<Looks>,
-    progress: Mutex<Option<Progress>>,
+    /// Locked during a reading, so that requests share it.
+    readings: tokio::sync::Mutex<Readings>,
+    progress: Mutex<Option<QueueProgress>>,
 }
 
 #[derive(Default)]
-struct Looks {
+struct Readings {
     session: Option<Session>,
-    last: Option<Look>,
+    last: Option<Reading>,
     repeats: Repeats,
 }
 
-/// When it began and ended, and what was told.
-struct Look {
+/// One reading of the figures.
+struct Reading {
     began: Instant,
     ended: Instant,
-    told: Result<Figures, Arc<PoolError>>,
+    result: Result<SampledFigures, Arc<PoolError>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Progress {
+struct QueueProgress {
     settled: Lsn,
     finished: i64,
-    looked: Instant,
-    moved: Instant,
+    /// When the rate was last computed.
+    computed_at: Instant,
+    /// When jobs were last finished, or none waited.
+    moved_at: Instant,
     rate: f64,
+}
+
+impl Reading {
+    /// Requests up to this moment are answered by it. A request that has waited for a reading that
+    /// failed does not wait for another one.
+    fn good_since(&self) -> Instant {
+        if self.result.is_ok() { self.began } else { self.ended }
+    }
+
+    fn distance(&self) -> Duration {
+        if self.result.is_ok() { DISTANCE } else { DISTANCE_FAILED }
+    }
 }
 
 impl Sampler {
@@ -88,16 +103,17 @@ impl Sampler {
         status: Status,
         metrics: Metrics,
     ) -> Self {
-        let (looks, progress) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { database, slot, status, metrics, looks, progress }
+        let readings = tokio::sync::Mutex::default();
+        let progress = Mutex::default();
+        Self { database, slot, status, metrics, readings, progress }
     }
 
     /// Figures that were read after this was called.
     ///
     /// # Errors
     ///
-    /// Why PostgreSQL does not tell.
-    pub(crate) async fn now(&self) -> Result<Figures, Arc<PoolError>> {
+    /// Why PostgreSQL does not answer.
+    pub(crate) async fn now(&self) -> Result<SampledFigures, Arc<PoolError>> {
         self.since(Instant::now()).await
     }
 
@@ -106,33 +122,31 @@ impl Sampler {
     /// # Errors
     ///
     /// As [`Self::now`].
-    pub(crate) async fn recent(&self) -> Result<Figures, Arc<PoolError>> {
+    pub(crate) async fn recent(&self) -> Result<SampledFigures, Arc<PoolError>> {
         let now = Instant::now();
         self.since(now.checked_sub(RECENT).unwrap_or(now)).await
     }
 
-    async fn since(&self, moment: Instant) -> Result<Figures, Arc<PoolError>> {
-        let mut looks = self.looks.lock().await;
-        if let Some(Look { began, ended, told }) = &looks.last {
-            // Whoever has waited for a look that failed has waited enough.
-            let (good_since, apart) =
-                if told.is_ok() { (*began, APART) } else { (*ended, APART_FAILED) };
-            if good_since >= moment {
-                return told.clone();
+    /// Figures that were read after `moment`.
+    async fn since(&self, moment: Instant) -> Result<SampledFigures, Arc<PoolError>> {
+        let mut readings = self.readings.lock().await;
+        if let Some(last) = &readings.last {
+            if last.good_since() >= moment {
+                return last.result.clone();
             }
-            // Whoever comes meanwhile shares the next look.
-            sleep_until(good_since + apart).await;
+            // Requests that come meanwhile share the next reading.
+            sleep_until(last.good_since() + last.distance()).await;
         }
         let began = Instant::now();
-        let session = looks.session.take().filter(|session| !session.closed.is_closed());
+        let session = readings.session.take().filter(|session| !session.closed.is_closed());
         let read = in_time(self.read(session)).await;
-        self.tell(read.as_ref().map(|(sample, _)| sample), &mut looks.repeats);
-        let figures = read.map_err(Arc::new).map(|(sample, session)| {
-            looks.session = Some(session);
+        self.set_metrics(read.as_ref().map(|(sample, _)| sample), &mut readings.repeats);
+        let result = read.map_err(Arc::new).map(|(sample, session)| {
+            readings.session = Some(session);
             self.note(sample)
         });
-        looks.last = Some(Look { began, ended: Instant::now(), told: figures.clone() });
-        figures
+        readings.last = Some(Reading { began, ended: Instant::now(), result: result.clone() });
+        result
     }
 
     /// A session is closed when a query in it failed or was dropped half-way.
@@ -148,12 +162,11 @@ impl Sampler {
         Ok((sample::read(&session.client, &self.slot).await?, session))
     }
 
-    /// Tells the metrics, unless the figures are another instance's to tell, or there is no queue
-    /// to be read.
-    fn tell(&self, read: Result<&Sample, &PoolError>, repeats: &mut Repeats) {
+    /// Sets the metrics, unless another instance runs the queue or the queue cannot be read.
+    fn set_metrics(&self, read: Result<&Sample, &PoolError>, repeats: &mut Repeats) {
         let readiness = self.status.now();
         if readiness.is_standby() {
-            // `stands_by` may have come between a look and its telling.
+            // The instance may have become a standby during the reading.
             return self.metrics.queue.forget();
         }
         if !readiness.is_ok(Component::Database) {
@@ -182,69 +195,74 @@ impl Sampler {
         }
     }
 
-    fn note(&self, sample: Sample) -> Figures {
+    fn note(&self, sample: Sample) -> SampledFigures {
         let now = Instant::now();
         // Nothing panics while the lock is held.
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let next = after(*progress, &sample, now);
         *progress = Some(next);
-        Figures { sample: Arc::new(sample), stalled: now - next.moved, rate: next.rate }
+        SampledFigures { sample: Arc::new(sample), stalled: now - next.moved_at, rate: next.rate }
     }
 
-    /// What was read is no longer true: an operation has changed it.
+    /// Drops the last reading: an operation has changed the queue.
     pub(crate) async fn forget(&self) {
-        self.looks.lock().await.last = None;
+        self.readings.lock().await.last = None;
     }
 
-    /// Looks every few seconds, for as long as it is polled.
+    /// Reads every few seconds, for as long as it is polled.
     pub(crate) async fn run(&self) {
-        let mut tick = interval(LOOK_EVERY);
+        let mut tick = interval(SAMPLE_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             drop(self.recent().await);
-            self.look_at_spills().await;
+            self.sample_spills().await;
         }
     }
 
     /// A figure for the metrics alone: its failure costs nothing else.
-    async fn look_at_spills(&self) {
+    async fn sample_spills(&self) {
         let readiness = self.status.now();
         if readiness.is_standby() || !readiness.is_ok(Component::Database) {
             return;
         }
-        let mut looks = self.looks.lock().await;
-        let Some(session) = looks.session.take() else { return };
-        match in_time(async { Ok(sample::spilled(&session.client, &self.slot).await) }).await {
+        let mut readings = self.readings.lock().await;
+        let Some(session) = readings.session.take() else { return };
+        match in_time(async {
+            Ok::<_, PoolError>(sample::spilled(&session.client, &self.slot).await)
+        })
+        .await
+        {
             Ok(Ok(found)) => {
                 if let Some((bytes, transactions)) = found {
                     self.metrics.slot.spilled(bytes, transactions);
                 }
             }
             Ok(Err(error)) if error.as_db_error().is_some() => self.metrics.slot.inspect_failed(),
-            // The session is of no use any more.
+            // The session cannot be used any more.
             Ok(Err(_)) | Err(_) => return,
         }
-        looks.session = Some(session);
+        readings.session = Some(session);
     }
 }
 
-/// Something has moved if more is settled, another number of jobs is finished, or nothing waits.
-fn after(known: Option<Progress>, sample: &Sample, now: Instant) -> Progress {
+/// Jobs move if more is settled, another number of jobs is finished, or none waits.
+fn after(known: Option<QueueProgress>, sample: &Sample, now: Instant) -> QueueProgress {
     let counts = &sample.counts;
-    let (finished, settled) = (counts.completed + counts.failed, sample.settled);
+    let finished = counts.completed + counts.failed;
+    let settled = sample.settled;
     let Some(known) = known else {
-        return Progress { settled, finished, looked: now, moved: now, rate: 0.0 };
+        return QueueProgress { settled, finished, computed_at: now, moved_at: now, rate: 0.0 };
     };
     let idle = counts.pending + counts.processing == 0 || !sample.indexing;
     let has_moved = settled != known.settled || finished != known.finished || idle;
-    let moved = if has_moved { now } else { known.moved };
-    if now - known.looked < RECENT {
-        return Progress { moved, ..known };
+    let moved_at = if has_moved { now } else { known.moved_at };
+    if now - known.computed_at < RECENT {
+        return QueueProgress { moved_at, ..known };
     }
-    let seconds = (now - known.looked).as_secs_f64();
-    // `clear` takes finished jobs away; nothing is finished backwards.
+    let seconds = (now - known.computed_at).as_secs_f64();
+    // A `clear` deletes finished jobs: their number falls then.
     let jobs = u32::try_from((finished - known.finished).max(0)).unwrap_or(u32::MAX);
     let rate = f64::from(jobs) / seconds;
-    Progress { settled, finished, looked: now, moved, rate }
+    QueueProgress { settled, finished, computed_at: now, moved_at, rate }
 }

@@ -1,6 +1,6 @@
-//! What may be wrong, for programs: a stable word and the figures that belong to it.
+//! Health issues for programs: a stable code and the figures that belong to it.
 //!
-//! Not here: when something is wrong, and the sentences for people (the parent; the page has its own).
+//! Not here: when there is an issue, and the sentences for people (the parent; the page has its own).
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::telemetry::readiness::Component;
 
-/// Each is told under its word in lower case. Once given, a word stays.
+/// The code of an issue, in lower case for programs. A code that was released stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
@@ -62,9 +62,9 @@ impl Code {
     }
 
     /// With its figures, in the order of [`Code::values`].
-    pub(super) fn with<const N: usize>(self, values: [Value; N]) -> Detail {
+    pub(super) fn with<const N: usize>(self, values: [Value; N]) -> HealthIssue {
         debug_assert_eq!(N, self.values().len(), "{self:?}");
-        Detail { code: self, values: self.values().iter().copied().zip(values).collect() }
+        HealthIssue { code: self, values: self.values().iter().copied().zip(values).collect() }
     }
 }
 
@@ -83,13 +83,14 @@ impl From<Component> for Code {
 
 /// An issue for programs.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Detail {
+#[schemars(rename = "Detail")]
+pub struct HealthIssue {
     pub code: Code,
     /// Numbers, and words that only the server knows, by name.
     pub values: BTreeMap<&'static str, Value>,
 }
 
-impl From<Code> for Detail {
+impl From<Code> for HealthIssue {
     fn from(code: Code) -> Self {
         code.with([])
     }

@@ -1,6 +1,6 @@
-//! Which jobs are meant: conditions that must all hold, as SQL with parameters. Pure.
+//! A filter of jobs: conditions that must all hold, as SQL with parameters. Pure.
 //!
-//! Not here: what is done with the jobs (`look`, `operate`).
+//! Not here: what is done with the jobs (`list`, `operations`).
 
 use std::time::SystemTime;
 
@@ -8,9 +8,8 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::storage::queue::status::Status;
-use crate::storage::sql::RawUuid;
 
-/// Which jobs are meant; all conditions must hold.
+/// A filter of jobs. All conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     pub ids: Option<Vec<i64>>,
@@ -31,7 +30,7 @@ pub struct Filter {
     pub until: Option<SystemTime>,
 }
 
-/// What may be asked for as a status, as [`Filter::status`] and [`Filter::stuck`] have it.
+/// The words for a status in a filter, as [`Filter::status`] and [`Filter::stuck`] have it.
 pub const STATUSES: [(&str, (Option<Status>, bool)); 5] = [
     ("pending", (Some(Status::Pending), false)),
     ("processing", (Some(Status::Processing), false)),
@@ -40,10 +39,8 @@ pub const STATUSES: [(&str, (Option<Status>, bool)); 5] = [
     ("stuck", (None, true)),
 ];
 
-/// A job `processing` for longer is stuck. Rows that something else put there have no
-/// `started_at`.
-pub(crate) const STUCK: &str = "q.status = 'processing'
-    and coalesce(q.started_at, q.created_at) < now() - interval '30 s'";
+/// A job `processing` for longer than 30 s is stuck.
+const STUCK: &str = "walferry.is_stuck(q.status, q.started_at, q.created_at)";
 
 /// Conditions on `q`, joined by `and`, and their parameters.
 pub(crate) struct Conditions<'a> {
@@ -52,7 +49,7 @@ pub(crate) struct Conditions<'a> {
 }
 
 impl Conditions<'_> {
-    /// As a query wants them, with more behind.
+    /// The parameters of a query, with `more` behind them.
     pub(crate) fn with<'p>(
         &'p self,
         more: &[&'p (dyn ToSql + Sync)],
@@ -61,7 +58,7 @@ impl Conditions<'_> {
         own.chain(more.iter().copied()).collect()
     }
 
-    /// `$n` of the parameter that comes `place`th behind them, from 1.
+    /// `$n` of the parameter number `place` of `more`, from 1.
     pub(crate) fn after(&self, place: usize) -> String {
         format!("${}", self.parameters.len() + place)
     }
@@ -74,7 +71,13 @@ impl Filter {
         Self { table: Some(table.to_owned()), record_id: Some(record_id), ..Self::default() }
     }
 
-    /// Nothing but a status, if that: then the statistics know how many there are.
+    /// The job with this number.
+    #[must_use]
+    pub fn of_job(id: i64) -> Self {
+        Self { ids: Some(vec![id]), ..Self::default() }
+    }
+
+    /// Nothing but a status, or nothing: the statistics have the number of such jobs.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         *self == Self { status: self.status, stuck: self.stuck, ..Self::default() }
@@ -102,7 +105,7 @@ impl Filter {
             (None, None) => {}
         }
         if let Some(id) = self.record_id {
-            add("q.record_id =", Box::new(RawUuid(id)), "");
+            add("q.record_id =", Box::new(id), "");
         }
         if let Some(operation) = &self.operation {
             add("q.operation =", Box::new(operation), "");
@@ -122,7 +125,7 @@ impl Filter {
         match self.status {
             _ if self.stuck => conditions.sql.push_str(&format!(" and {STUCK}")),
             Some(status) => {
-                // A word of the list, so that a partial index can be seen to fit.
+                // A literal, so that the planner can use a partial index.
                 conditions.sql.push_str(&format!(" and q.status = '{}'", status.as_str()));
             }
             None => {}
@@ -136,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_asked_is_everything() {
+    fn an_empty_filter_matches_all_jobs() {
         let filter = Filter::default();
         let conditions = filter.conditions(&[]);
         assert_eq!((conditions.sql.as_str(), conditions.parameters.len()), ("true", 0));

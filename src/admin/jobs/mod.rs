@@ -1,6 +1,7 @@
 //! Jobs as people see them: listed, filtered, shown in detail, retried, discarded.
 
 pub mod detail;
+pub mod document;
 pub mod filter;
 pub mod list;
 pub mod operations;

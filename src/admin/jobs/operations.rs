@@ -1,26 +1,136 @@
-//! What an operator may do to the queue: try again, discard, clear, halt and resume, re-sync.
+//! Operations on jobs: retry, discard, clear, start, stop.
 //!
-//! These work without the lease: a running instance notices what they leave `pending`, and their
-//! choice of indexing, within a second. Nothing here drops unfinished work but what is discarded.
+//! They need no lease: a running instance notices within a second which jobs are `pending` and
+//! whether jobs are to be indexed. Only a discard drops unfinished work. Each operation writes its
+//! own entries in the audit log.
 //!
-//! Not here: looking (`look`), who may do it (`api`), and how it is written down (`audit`).
+//! Not here: lists (`list`), authorization (`api`), and the audit log's table (`storage::audit`).
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
-use uuid::Uuid;
 
 use super::filter::Filter;
+use super::list;
+use crate::admin::audited::{AffectedRows, Operator, PartialFailure};
+use crate::admin::page::Page;
+use crate::engine::supervisor::requests::OperatorRequests;
+use crate::storage::audit::AuditRequest;
 use crate::storage::queue::status::Status;
-use crate::storage::sql::RawUuid;
-use crate::storage::{QueueError, doing};
+use crate::storage::{QueueError, control, doing, sql};
 
 /// Jobs moved or deleted by one statement.
 const JOBS_AT_ONCE: i64 = 2_000;
+/// The wait for the supervisor's reset of stuck jobs.
+const RESCUE_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// How many `failed` jobs match.
+const CLEAR: &str = include_str!("clear.sql");
+
+/// What is done with failed jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailedJobAction {
+    /// They become `pending`, with all attempts before them. Their last error stays until they
+    /// settle.
+    Retry,
+    /// They are deleted and not tried again. Rows and documents stay as they are.
+    Discard,
+}
+
+impl FailedJobAction {
+    /// Its name in the audit log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Discard => "discard",
+        }
+    }
+
+    /// The beginning of its statement, for the rows `chosen`.
+    const fn statement(self) -> &'static str {
+        match self {
+            Self::Retry => {
+                "-- moves: failed -> pending
+                 update public.elasticsearch_sync_queue q
+                 set status = 'pending', retry_count = 0, next_attempt_at = null,
+                     processed_at = null, started_at = null, epoch = null
+                 from chosen"
+            }
+            Self::Discard => "delete from public.elasticsearch_sync_queue q using chosen",
+        }
+    }
+}
+
+/// An action on the failed jobs that match a filter.
+#[derive(Clone, Debug)]
+pub struct FailedJobsRequest {
+    pub action: FailedJobAction,
+    pub filter: Filter,
+    /// The filter in words, for the audit log.
+    pub target: String,
+    /// The operator's reason; a discard has one.
+    pub reason: Option<String>,
+}
+
+/// What was changed before the time was up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobsChanged {
+    pub jobs: u64,
+    /// There may be more: the operation is to be repeated.
+    pub more: bool,
+}
+
+impl AffectedRows for JobsChanged {
+    fn affected_rows(&self) -> u64 {
+        self.jobs
+    }
+}
+
+/// What a `retry-failed` changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetriedJobs {
+    pub failed: JobsChanged,
+    /// Stuck jobs that were reset.
+    pub stuck: u64,
+}
+
+impl AffectedRows for RetriedJobs {
+    fn affected_rows(&self) -> u64 {
+        self.failed.jobs
+    }
+}
+
+/// What a `clear` deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClearedJobs {
+    pub finished: JobsChanged,
+    /// Jobs that are `pending` or `processing`. They stay.
+    pub unfinished: u64,
+}
+
+impl AffectedRows for ClearedJobs {
+    fn affected_rows(&self) -> u64 {
+        self.finished.jobs
+    }
+}
+
+/// The status of a job; `None` where there is no such job.
+///
+/// # Errors
+/// [`QueueError::Database`].
+pub async fn job_status(
+    client: &Client,
+    tables: &[String],
+    id: i64,
+) -> Result<Option<String>, QueueError> {
+    let first = Page { offset: 0, limit: 1 };
+    let jobs = list::jobs(client, &Filter::of_job(id), tables, first).await?;
+    Ok(jobs.into_iter().next().map(|job| job.status))
+}
+
+/// How many `failed` jobs match: what a dry run says.
 ///
 /// # Errors
 /// [`QueueError::Database`].
@@ -31,162 +141,133 @@ pub async fn count_failed(
 ) -> Result<u64, QueueError> {
     let filter = failed(filter);
     let conditions = filter.conditions(tables);
-    let sql =
-        format!("select count(*) from public.elasticsearch_sync_queue q where {}", conditions.sql);
+    let sql = format!(
+        "select count(*) as jobs from public.elasticsearch_sync_queue q where {}",
+        conditions.sql
+    );
     let row = client.query_one(&sql, &conditions.with(&[])).await;
     let row = row.map_err(doing("count failed jobs"))?;
-    row.try_get(0).map(crate::storage::sql::count).map_err(doing("count failed jobs"))
+    row.try_get("jobs").map(sql::count).map_err(doing("count failed jobs"))
+}
+
+/// Retries or discards the `failed` jobs that match.
+///
+/// # Errors
+/// [`QueueError::Database`]; the jobs changed by then stay changed.
+pub async fn change_failed(
+    operator: &Operator,
+    tables: &[String],
+    request: FailedJobsRequest,
+) -> Result<JobsChanged, QueueError> {
+    let FailedJobsRequest { action, filter, target, reason } = request;
+    let request = AuditRequest { action: action.as_str(), target: Some(target), reason };
+    operator.audited(request, with_failed(operator, tables, action, &filter)).await
+}
+
+/// Resets stuck jobs and retries every `failed` one.
+///
+/// # Errors
+/// [`QueueError::Database`]; the jobs changed by then stay changed.
+pub async fn retry_failed(
+    operator: &Operator,
+    tables: &[String],
+    requests: &OperatorRequests,
+) -> Result<RetriedJobs, QueueError> {
+    let request = AuditRequest { action: "retry-failed", ..AuditRequest::default() };
+    let work = async {
+        let pass = requests.rescue_now(RESCUE_TIME_MAX).await;
+        let stuck = pass.map_or(0, |pass| pass.rescued.total());
+        let every = Filter::default();
+        let failed = with_failed(operator, tables, FailedJobAction::Retry, &every).await?;
+        Ok(RetriedJobs { failed, stuck })
+    };
+    operator.audited(request, work).await
+}
+
+/// Deletes finished jobs, `completed` and `failed`. Unfinished ones stay.
+///
+/// # Errors
+/// [`QueueError::Database`]; the jobs deleted by then stay deleted.
+pub async fn clear(operator: &Operator) -> Result<ClearedJobs, QueueError> {
+    let request = AuditRequest { action: "clear", ..AuditRequest::default() };
+    let work = async {
+        let finished = repeat(operator, CLEAR, &[&JOBS_AT_ONCE]).await?;
+        let unfinished = unfinished(&operator.client).await;
+        let unfinished =
+            unfinished.map_err(|error| PartialFailure { error, affected: finished.jobs })?;
+        Ok(ClearedJobs { finished, unfinished })
+    };
+    operator.audited(request, work).await
+}
+
+/// Starts or stops indexing. Capture goes on either way.
+///
+/// # Errors
+/// [`QueueError::Database`].
+pub async fn set_indexing(operator: &Operator, slot: &str, on: bool) -> Result<(), QueueError> {
+    let action = if on { "start" } else { "stop" };
+    let request = AuditRequest { action, ..AuditRequest::default() };
+    let work = async { Ok(control::set_indexing(&operator.client, slot, on).await?) };
+    operator.audited(request, work).await
 }
 
 fn failed(filter: &Filter) -> Filter {
     Filter { status: Some(Status::Failed), stuck: false, ..filter.clone() }
 }
 
-/// What was done before the time was up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Done {
-    pub jobs: u64,
-    /// There may be more: call again.
-    pub more: bool,
-}
-
-/// Why an operation ended early.
-#[derive(Debug)]
-pub struct PartialFailure {
-    pub error: QueueError,
-    /// What was moved or deleted by then, for good.
-    pub jobs: u64,
-}
-
-impl From<QueueError> for PartialFailure {
-    fn from(error: QueueError) -> Self {
-        Self { error, jobs: 0 }
-    }
-}
-
-/// Makes the `failed` jobs that match `pending`, with all attempts before them, some thousands at
-/// a time. Their last error stays to be read until they settle.
-///
-/// # Errors
-/// [`PartialFailure`]; what was moved by then stays moved.
-pub async fn retry(
-    client: &Client,
-    filter: &Filter,
-    tables: &[String],
-    time_max: Duration,
-) -> Result<Done, PartialFailure> {
-    const RETRY: &str = "update public.elasticsearch_sync_queue q
-        set status = 'pending', retry_count = 0, next_attempt_at = null, processed_at = null,
-            started_at = null, epoch = null
-        from chosen";
-    with_failed(client, RETRY, (filter, tables), time_max).await
-}
-
-/// Deletes the `failed` jobs that match: nobody will try them again. Their rows in the source
-/// tables are as they were, and so are their documents.
-///
-/// # Errors
-/// [`PartialFailure`]; what was deleted by then stays deleted.
-pub async fn discard(
-    client: &Client,
-    filter: &Filter,
-    tables: &[String],
-    time_max: Duration,
-) -> Result<Done, PartialFailure> {
-    const DISCARD: &str = "delete from public.elasticsearch_sync_queue q using chosen";
-    with_failed(client, DISCARD, (filter, tables), time_max).await
-}
-
-/// Does something with the failed jobs `q` that match, some thousands at a time. A row that somebody
-/// holds is passed over. Chosen rows are found again by the key: an estimate of few rows would pair
-/// all with all, hence no index on the status.
+/// Changes the failed jobs `q` that match. A row that another transaction holds is skipped. Chosen
+/// rows are found again by the key: an estimate of few rows would pair all with all, so the
+/// expression `status || ''` keeps the index on the status out.
 async fn with_failed(
-    client: &Client,
-    what: &str,
-    (filter, tables): (&Filter, &[String]),
-    time_max: Duration,
-) -> Result<Done, PartialFailure> {
+    operator: &Operator,
+    tables: &[String],
+    action: FailedJobAction,
+    filter: &Filter,
+) -> Result<JobsChanged, PartialFailure> {
     let filter = failed(filter);
     let conditions = filter.conditions(tables);
     let sql = format!(
         "with chosen as materialized (
              select q.id, q.created_at from public.elasticsearch_sync_queue q
              where {} limit {} for no key update skip locked)
-         {what}
+         {}
          where q.id = chosen.id and q.created_at = chosen.created_at
            and q.status || '' = 'failed'",
         conditions.sql,
-        conditions.after(1)
+        conditions.after(1),
+        action.statement()
     );
-    repeated(client, &sql, &conditions.with(&[&JOBS_AT_ONCE]), time_max).await
+    repeat(operator, &sql, &conditions.with(&[&JOBS_AT_ONCE])).await
 }
 
-/// Asks for a record's documents to be rendered anew from what its row is now: a job like any
-/// other, without a place in the stream. `change_data` names the row, as text of JSON. Returns
-/// the job's number.
-///
-/// # Errors
-/// [`QueueError::Database`].
-pub async fn resync(
-    client: &Client,
-    table: &str,
-    record_id: Uuid,
-    change_data: &str,
-) -> Result<i64, QueueError> {
-    const RESYNC: &str = "insert into public.elasticsearch_sync_queue
-            (table_name, operation, record_id, change_data)
-        values ($1, 'UPDATE', $2, $3::text::jsonb) returning id";
-    let row = client.query_one(RESYNC, &[&table, &RawUuid(record_id), &change_data]).await;
-    row.map_err(doing("write a job"))?.try_get(0).map_err(doing("write a job"))
-}
-
-/// Deletes finished jobs, `completed` and `failed`, some thousands at a time. What is `pending` or
-/// `processing` stays.
-///
-/// # Errors
-/// [`PartialFailure`]; what was deleted by then stays deleted.
-pub async fn clear(client: &Client, time_max: Duration) -> Result<Done, PartialFailure> {
-    const CLEAR: &str = "with chosen as materialized (
-            select id, created_at from public.elasticsearch_sync_queue
-            where status in ('completed', 'failed') order by processed_at limit $1
-            for no key update skip locked)
-        delete from public.elasticsearch_sync_queue q using chosen
-        where q.id = chosen.id and q.created_at = chosen.created_at
-          and q.status || '' in ('completed', 'failed')";
-    repeated(client, CLEAR, &[&JOBS_AT_ONCE], time_max).await
-}
-
-/// Repeats a statement until it finds nothing, or until the time is up.
-async fn repeated(
-    client: &Client,
+/// Repeats a statement until it finds no row, or until the time is up.
+async fn repeat(
+    operator: &Operator,
     sql: &str,
     parameters: &[&(dyn ToSql + Sync)],
-    time_max: Duration,
-) -> Result<Done, PartialFailure> {
+) -> Result<JobsChanged, PartialFailure> {
+    let client = &operator.client;
     let statement = client.prepare(sql).await.map_err(doing("prepare an operation"))?;
-    let end = Instant::now() + time_max;
+    let end = Instant::now() + operator.time_max;
     let mut jobs = 0;
     loop {
-        let some = client.execute(&statement, parameters).await;
-        let some = some.map_err(doing("operate on jobs"));
-        let some = some.map_err(|error| PartialFailure { error, jobs })?;
-        jobs += some;
-        if some == 0 {
-            return Ok(Done { jobs, more: false });
+        let changed = client.execute(&statement, parameters).await;
+        let changed = changed.map_err(doing("operate on jobs"));
+        let changed = changed.map_err(|error| PartialFailure { error, affected: jobs })?;
+        jobs += changed;
+        if changed == 0 {
+            return Ok(JobsChanged { jobs, more: false });
         }
         if Instant::now() >= end {
-            return Ok(Done { jobs, more: true });
+            return Ok(JobsChanged { jobs, more: true });
         }
     }
 }
 
 /// How many jobs are `pending` or `processing`.
-///
-/// # Errors
-/// [`QueueError::Database`].
-pub async fn unfinished(client: &Client) -> Result<u64, QueueError> {
-    const COUNT: &str = "select pending_jobs + processing_jobs
+async fn unfinished(client: &Client) -> Result<u64, QueueError> {
+    const COUNT: &str = "select pending_jobs + processing_jobs as jobs
         from public.get_elasticsearch_queue_stats()";
     let row = client.query_one(COUNT, &[]).await.map_err(doing("count unfinished jobs"))?;
-    row.try_get(0).map(crate::storage::sql::count).map_err(doing("count unfinished jobs"))
+    row.try_get("jobs").map(sql::count).map_err(doing("count unfinished jobs"))
 }

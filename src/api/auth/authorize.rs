@@ -1,11 +1,11 @@
-//! Lets a request through to its route: who asks, how often, and whether their role is enough.
+//! Lets a request through to its route: its identity, its rate, and whether the role is enough.
 //!
 //! Not here: which route needs which role (the table of routes).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use axum::extract::{self, ConnectInfo, Request};
+use axum::extract::{self, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -13,32 +13,31 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::{Identity, Refusal, Role, challenge};
-use crate::api::routes::audited;
-use crate::api::server::listener::Peer;
-use crate::api::server::rate::Class;
+use super::identity::Identity;
+use super::refusal::{AuthRefusal, challenge};
+use crate::api::server::audit_log::{self, DeniedAttempt};
+use crate::api::server::listener;
+use crate::api::server::problem::Problem;
+use crate::api::server::rate::RateClass;
 use crate::api::server::request_id;
-use crate::api::{Problem, State};
+use crate::api::state::ApiState;
+use crate::config::Role;
 
-/// Answered however often they are asked, and whoever asks.
+/// Answered to every client, at any rate.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
 
-/// An attempt that was refused, for the log and the audit log.
-#[derive(Debug)]
-pub(in crate::api) struct Denied<'a> {
-    /// `None` if it is not known who asked.
-    pub(in crate::api) identity: Option<&'a Identity>,
-    pub(in crate::api) address: IpAddr,
-    pub(in crate::api) method: &'a Method,
-    pub(in crate::api) path: &'a str,
-    /// Why: the code of the answer.
-    pub(in crate::api) code: &'static str,
+/// What [`authorize`] needs to know of a route.
+#[derive(Clone)]
+pub(in crate::api) struct RouteAccess {
+    pub(in crate::api) state: ApiState,
+    /// `None` where the route is public.
+    pub(in crate::api) needed: Option<Role>,
 }
 
-/// Lets through who has the role that a route needs, or everybody where it needs none. The identity
-/// then stands among the request's extensions.
+/// Lets requests through that have the role a route needs, or every request where it needs none. The
+/// identity then stands among the request's extensions.
 pub(in crate::api) async fn authorize(
-    extract::State((state, needed)): extract::State<(State, Option<Role>)>,
+    extract::State(RouteAccess { state, needed }): extract::State<RouteAccess>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -46,21 +45,17 @@ pub(in crate::api) async fn authorize(
         return next.run(request).await;
     }
     let (mut head, body) = request.into_parts();
-    let address = address(&head);
-    let refused = |identity, code| {
-        let (method, path) = (&head.method, head.uri.path());
-        denied(&state, &Denied { identity, address, method, path, code });
-    };
-    let identity = match state.access.authenticator.identify(&head.headers, SystemTime::now()).await
-    {
+    let address = listener::address(&head);
+    let now = SystemTime::now();
+    let identity = match state.access.authenticator.identify(&head.headers, now).await {
         Ok(identity) => identity,
         Err(refusal) => {
-            refused(None, refusal.code());
-            return failed(&state, refusal, address);
+            denied(&state, &head, None, refusal.code());
+            return refused(&state, refusal, address);
         }
     };
-    let looks = matches!(head.method, Method::GET | Method::HEAD);
-    let class = if looks { Class::Read } else { Class::Action };
+    let is_read = matches!(head.method, Method::GET | Method::HEAD);
+    let class = if is_read { RateClass::Read } else { RateClass::Action };
     let name = identity.as_ref().map_or("", |identity| identity.name.as_str());
     if let Err(wait) = state.access.rates.take(class, name, address, Instant::now()) {
         state.metrics.http_rate_limited();
@@ -68,12 +63,12 @@ pub(in crate::api) async fn authorize(
     }
     match (needed, &identity) {
         (Some(_), None) => {
-            refused(None, "not_authenticated");
+            denied(&state, &head, None, "not_authenticated");
             return unauthenticated();
         }
-        (Some(needed), Some(somebody)) if somebody.role < needed => {
-            refused(Some(somebody), "not_permitted");
-            return not_permitted(somebody.role, needed);
+        (Some(needed), Some(known)) if known.role < needed => {
+            denied(&state, &head, Some(known), "not_permitted");
+            return not_permitted(known.role, needed);
         }
         _ => {}
     }
@@ -83,18 +78,12 @@ pub(in crate::api) async fn authorize(
     next.run(Request::from_parts(head, body)).await
 }
 
-/// Where a request comes from, as the socket has it: headers can be made up.
-pub(in crate::api) fn address(head: &Parts) -> IpAddr {
-    let peer = head.extensions.get::<ConnectInfo<Peer>>();
-    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(Peer(address))| address.ip())
-}
-
-fn failed(state: &State, refusal: Refusal, address: IpAddr) -> Response {
-    if refusal == Refusal::KeysUnavailable {
+fn refused(state: &ApiState, refusal: AuthRefusal, address: IpAddr) -> Response {
+    if refusal == AuthRefusal::KeysUnavailable {
         return refusal.into_response();
     }
     state.metrics.http_auth_failure(refusal.code());
-    match state.access.rates.take(Class::Failure, "", address, Instant::now()) {
+    match state.access.rates.take(RateClass::Failure, "", address, Instant::now()) {
         Ok(()) => refusal.into_response(),
         Err(wait) => {
             state.metrics.http_rate_limited();
@@ -103,12 +92,15 @@ fn failed(state: &State, refusal: Refusal, address: IpAddr) -> Response {
     }
 }
 
-fn denied(state: &State, attempt: &Denied<'_>) {
-    let Denied { identity, address, method, path, code } = attempt;
+/// Logs a denied attempt; an attempt to change something is in the audit log as well.
+fn denied(state: &ApiState, head: &Parts, identity: Option<&Identity>, code: &'static str) {
+    let address = listener::address(head);
+    let method = &head.method;
+    let path = head.uri.path();
     let name = identity.map_or("", |identity| identity.name.as_str());
     let request_id = request_id::current();
-    // A page that asks before somebody has signed in is no attempt.
-    if *code == "not_authenticated" && *method == Method::GET {
+    // The page asks before its user has signed in: that is no attempt.
+    if code == "not_authenticated" && *method == Method::GET {
         debug!(
             event = "token_missing",
             %address,
@@ -130,11 +122,11 @@ fn denied(state: &State, attempt: &Denied<'_>) {
             "a request was denied"
         );
     }
-    // A look that was denied has changed nothing; what was to be changed is in the audit log.
     if *method == Method::POST {
         let role = identity.map_or("none", |identity| identity.role.as_str()).to_owned();
         let name = if name.is_empty() { "unknown" } else { name }.to_owned();
-        audited::denied(state, (name, role), *address, path, code);
+        let attempt = DeniedAttempt { name, role, address, path: path.to_owned(), code };
+        audit_log::denied(state, attempt);
     }
 }
 

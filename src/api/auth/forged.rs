@@ -1,4 +1,4 @@
-//! Tokens good and forged, and what becomes of them. Tests only.
+//! Good and forged tokens, and whether they are accepted. Tests only.
 //!
 //! The tokens and the key set of `tests/fixtures/jwt` were made by OpenSSL; their private keys are
 //! gone.
@@ -10,10 +10,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::{Value, json};
 
+use super::identity::Identity;
 use super::jwt::Unverified;
-use super::key_set::{self, Kind, PublicKey};
-use super::{Identity, Refusal, Role};
-use crate::config::{Jwt, Secret};
+use super::key_set::{self, KeyMaterial, PublicKey};
+use super::refusal::AuthRefusal;
+use crate::config::{Jwt, Role, Secret};
 
 pub(super) const RS256: &str = include_str!("../../../tests/fixtures/jwt/rs256.jwt");
 pub(super) const ES256: &str = include_str!("../../../tests/fixtures/jwt/es256.jwt");
@@ -48,7 +49,7 @@ fn base64(text: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(text)
 }
 
-/// Signed with HMAC-SHA-256, whatever the header says.
+/// Signed with HMAC-SHA-256, for any header.
 fn signed(header: &Value, claims: &Value, key: &[u8]) -> String {
     let text = format!("{}.{}", base64(header.to_string()), base64(claims.to_string()));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes());
@@ -75,19 +76,19 @@ fn with(changes: &Value) -> Value {
     all
 }
 
-fn by_secret(token: &str) -> Result<Identity, Refusal> {
+fn by_secret(token: &str) -> Result<Identity, AuthRefusal> {
     Unverified::parse(token)?.verify_secret(&secret())?.identity(&rules(), now())
 }
 
-fn by_keys(token: &str) -> Result<Identity, Refusal> {
+fn by_keys(token: &str) -> Result<Identity, AuthRefusal> {
     Unverified::parse(token.trim())?.verify_keys(&keys())?.identity(&rules(), now())
 }
 
-fn of(changes: &Value) -> Result<Identity, Refusal> {
+fn of(changes: &Value) -> Result<Identity, AuthRefusal> {
     by_secret(&signed(&json!({ "alg": "HS256", "typ": "JWT" }), &with(changes), SECRET.as_bytes()))
 }
 
-fn refuses(changes: &Value, expected: Refusal) {
+fn refuses(changes: &Value, expected: AuthRefusal) {
     assert_eq!(of(changes), Err(expected), "{changes}");
 }
 
@@ -111,34 +112,34 @@ fn no_algorithm_is_no_signature() {
             base64(claims().to_string())
         );
         for token in [format!("{text}."), format!("{text}.AAAA")] {
-            assert_eq!(by_secret(&token), Err(Refusal::Unknown), "{name}");
-            assert_eq!(by_keys(&token), Err(Refusal::Unknown), "{name}");
+            assert_eq!(by_secret(&token), Err(AuthRefusal::Unknown), "{name}");
+            assert_eq!(by_keys(&token), Err(AuthRefusal::Unknown), "{name}");
         }
     }
     let text = RS256.rsplit_once('.').unwrap().0;
-    assert_eq!(by_keys(&format!("{text}.")), Err(Refusal::Unknown));
+    assert_eq!(by_keys(&format!("{text}.")), Err(AuthRefusal::Unknown));
 }
 
 #[test]
 fn a_public_key_is_no_secret() {
     for key in keys() {
-        let bytes = match &key.kind {
-            Kind::P256 { point } => point.clone(),
-            Kind::Rsa { modulus, .. } => modulus.clone(),
+        let bytes = match &key.material {
+            KeyMaterial::P256 { point } => point.clone(),
+            KeyMaterial::Rsa { modulus, .. } => modulus.clone(),
         };
         let id = key.id.clone().unwrap();
         for material in [bytes.clone(), base64(&bytes).into_bytes(), JWKS.as_bytes().to_vec()] {
             for algorithm in ["HS256", "RS256", "ES256"] {
                 let header = json!({ "alg": algorithm, "kid": id });
                 let token = signed(&header, &claims(), &material);
-                assert_eq!(by_keys(&token), Err(Refusal::Unknown), "{algorithm}");
-                assert_eq!(by_secret(&token), Err(Refusal::Unknown), "{algorithm}");
+                assert_eq!(by_keys(&token), Err(AuthRefusal::Unknown), "{algorithm}");
+                assert_eq!(by_secret(&token), Err(AuthRefusal::Unknown), "{algorithm}");
             }
         }
     }
-    assert_eq!(by_secret(RS256.trim()), Err(Refusal::Unknown));
+    assert_eq!(by_secret(RS256.trim()), Err(AuthRefusal::Unknown));
     let good = signed(&json!({ "alg": "HS256" }), &claims(), SECRET.as_bytes());
-    assert_eq!(by_keys(&good), Err(Refusal::Unknown));
+    assert_eq!(by_keys(&good), Err(AuthRefusal::Unknown));
 }
 
 #[test]
@@ -157,12 +158,12 @@ fn a_header_cannot_bring_its_own_key() {
         "alg": "HS256", "jku": "http://127.0.0.1:1/", "x5u": "http://127.0.0.1:1/",
         "jwk": { "kty": "oct", "k": base64("mine") },
     });
-    assert_eq!(by_secret(&signed(&header, &claims(), b"mine")), Err(Refusal::Unknown));
+    assert_eq!(by_secret(&signed(&header, &claims(), b"mine")), Err(AuthRefusal::Unknown));
     let critical = json!({ "alg": "HS256", "crit": ["b64"], "b64": false });
     let token = signed(&critical, &claims(), SECRET.as_bytes());
-    assert_eq!(by_secret(&token), Err(Refusal::Malformed));
+    assert_eq!(by_secret(&token), Err(AuthRefusal::Malformed));
     let twice = base64(r#"{"alg":"none","alg":"HS256"}"#);
-    assert_eq!(by_secret(&format!("{twice}.e30.AAAA")), Err(Refusal::Malformed));
+    assert_eq!(by_secret(&format!("{twice}.e30.AAAA")), Err(AuthRefusal::Malformed));
 }
 
 #[test]
@@ -171,11 +172,11 @@ fn nothing_can_be_changed_after_signing() {
         let (signed, signature) = token.trim().rsplit_once('.').unwrap();
         let header = signed.split_once('.').unwrap().0;
         let other = base64(claims().to_string());
-        assert_eq!(by_keys(&format!("{header}.{other}.{signature}")), Err(Refusal::Unknown));
+        assert_eq!(by_keys(&format!("{header}.{other}.{signature}")), Err(AuthRefusal::Unknown));
         let (_, rest) = signature.split_at(4);
-        assert_eq!(by_keys(&format!("{signed}.AAAA{rest}")), Err(Refusal::Unknown));
+        assert_eq!(by_keys(&format!("{signed}.AAAA{rest}")), Err(AuthRefusal::Unknown));
         let zeros = base64(vec![0; URL_SAFE_NO_PAD.decode(signature).unwrap().len()]);
-        assert_eq!(by_keys(&format!("{signed}.{zeros}")), Err(Refusal::Unknown));
+        assert_eq!(by_keys(&format!("{signed}.{zeros}")), Err(AuthRefusal::Unknown));
     }
 }
 
@@ -184,13 +185,13 @@ fn what_is_no_token_is_malformed() {
     for token in
         ["", ".", "..", "a.b", "a.b.c.d", "e30.e30.", "e30=.e30.AA", "!!.e30.AA", "bnVsbA.e30.AA"]
     {
-        assert_eq!(by_secret(token), Err(Refusal::Malformed), "{token}");
+        assert_eq!(by_secret(token), Err(AuthRefusal::Malformed), "{token}");
     }
     let header = base64(r#"{"alg":"HS256"}"#);
     for payload in ["null", "[]", "1", "not JSON", r#"{"exp":1e999}"#] {
         let text = format!("{header}.{}", base64(payload));
         let tag = base64(hmac::sign(&secret(), text.as_bytes()));
-        assert_eq!(by_secret(&format!("{text}.{tag}")), Err(Refusal::Malformed), "{payload}");
+        assert_eq!(by_secret(&format!("{text}.{tag}")), Err(AuthRefusal::Malformed), "{payload}");
     }
 }
 
@@ -198,30 +199,30 @@ fn what_is_no_token_is_malformed() {
 fn times_have_a_leeway_and_a_type() {
     assert!(of(&json!({ "exp": NOW - 29 })).is_ok());
     assert!(of(&json!({ "exp": NOW as f64 + 0.5 })).is_ok());
-    refuses(&json!({ "exp": NOW - 30 }), Refusal::Expired);
-    refuses(&json!({ "exp": -5 }), Refusal::Expired);
-    refuses(&json!({ "exp": null }), Refusal::Malformed);
-    refuses(&json!({ "exp": "9999999999" }), Refusal::Malformed);
+    refuses(&json!({ "exp": NOW - 30 }), AuthRefusal::Expired);
+    refuses(&json!({ "exp": -5 }), AuthRefusal::Expired);
+    refuses(&json!({ "exp": null }), AuthRefusal::Malformed);
+    refuses(&json!({ "exp": "9999999999" }), AuthRefusal::Malformed);
     assert!(of(&json!({ "exp": 1e300 })).is_ok());
     assert!(of(&json!({ "nbf": NOW + 30 })).is_ok());
-    refuses(&json!({ "nbf": NOW + 31 }), Refusal::NotYet);
-    refuses(&json!({ "nbf": "0" }), Refusal::Malformed);
-    refuses(&json!({ "nbf": [0] }), Refusal::Malformed);
+    refuses(&json!({ "nbf": NOW + 31 }), AuthRefusal::NotYet);
+    refuses(&json!({ "nbf": "0" }), AuthRefusal::Malformed);
+    refuses(&json!({ "nbf": [0] }), AuthRefusal::Malformed);
 }
 
 #[test]
 fn tokens_for_others_are_refused() {
     assert!(of(&json!({ "aud": ["x", "authenticated"] })).is_ok());
-    refuses(&json!({ "aud": null }), Refusal::Foreign);
-    refuses(&json!({ "aud": "x" }), Refusal::Foreign);
-    refuses(&json!({ "aud": [] }), Refusal::Foreign);
-    refuses(&json!({ "aud": ["authenticated", 1] }), Refusal::Malformed);
-    refuses(&json!({ "aud": { "authenticated": 1 } }), Refusal::Malformed);
-    refuses(&json!({ "iss": null }), Refusal::Foreign);
-    refuses(&json!({ "iss": "https://auth.example/" }), Refusal::Foreign);
-    refuses(&json!({ "iss": ["https://auth.example"] }), Refusal::Malformed);
-    refuses(&json!({ "sub": null }), Refusal::Malformed);
-    refuses(&json!({ "sub": "" }), Refusal::Malformed);
+    refuses(&json!({ "aud": null }), AuthRefusal::Foreign);
+    refuses(&json!({ "aud": "x" }), AuthRefusal::Foreign);
+    refuses(&json!({ "aud": [] }), AuthRefusal::Foreign);
+    refuses(&json!({ "aud": ["authenticated", 1] }), AuthRefusal::Malformed);
+    refuses(&json!({ "aud": { "authenticated": 1 } }), AuthRefusal::Malformed);
+    refuses(&json!({ "iss": null }), AuthRefusal::Foreign);
+    refuses(&json!({ "iss": "https://auth.example/" }), AuthRefusal::Foreign);
+    refuses(&json!({ "iss": ["https://auth.example"] }), AuthRefusal::Malformed);
+    refuses(&json!({ "sub": null }), AuthRefusal::Malformed);
+    refuses(&json!({ "sub": "" }), AuthRefusal::Malformed);
 }
 
 #[test]
@@ -229,21 +230,24 @@ fn a_role_is_given_and_not_taken() {
     let role = |changes: &Value| of(changes).map(|identity| identity.role);
     let no_role = json!({ "walferry_role": null });
     for app in [json!(null), json!({}), no_role.clone(), json!("admin"), json!(["walferry_role"])] {
-        refuses(&json!({ "app_metadata": app }), Refusal::RoleMissing);
+        refuses(&json!({ "app_metadata": app }), AuthRefusal::RoleMissing);
         let user = json!({ "walferry_role": "admin", "user_role": "admin" });
-        refuses(&json!({ "app_metadata": app, "user_metadata": user }), Refusal::RoleMissing);
-        refuses(&json!({ "app_metadata": app, "walferry_role": "admin" }), Refusal::RoleMissing);
-        refuses(&json!({ "app_metadata": app, "user_role": "admin" }), Refusal::RoleMissing);
+        refuses(&json!({ "app_metadata": app, "user_metadata": user }), AuthRefusal::RoleMissing);
+        refuses(
+            &json!({ "app_metadata": app, "walferry_role": "admin" }),
+            AuthRefusal::RoleMissing,
+        );
+        refuses(&json!({ "app_metadata": app, "user_role": "admin" }), AuthRefusal::RoleMissing);
     }
     for word in ["authenticated", "anon", "service_role", "postgres", "admin"] {
-        refuses(&json!({ "app_metadata": {}, "role": word }), Refusal::RoleMissing);
+        refuses(&json!({ "app_metadata": {}, "role": word }), AuthRefusal::RoleMissing);
     }
     for word in [json!("Admin"), json!("none"), json!(true), json!(["admin"]), json!("")] {
         let given = json!({ "app_metadata": { "walferry_role": word }, "user_role": "admin" });
-        refuses(&given, Refusal::RoleMissing);
+        refuses(&given, AuthRefusal::RoleMissing);
     }
-    refuses(&json!({ "role": "anon" }), Refusal::RoleMissing);
-    refuses(&json!({ "is_anonymous": true }), Refusal::RoleMissing);
+    refuses(&json!({ "role": "anon" }), AuthRefusal::RoleMissing);
+    refuses(&json!({ "is_anonymous": true }), AuthRefusal::RoleMissing);
     assert_eq!(role(&json!({ "is_anonymous": false })), Ok(Role::Admin));
 }
 

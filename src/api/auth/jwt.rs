@@ -1,8 +1,8 @@
-//! JSON Web Tokens: three parts of text → claims, if a key of ours has signed them. Pure.
+//! JSON Web Tokens: three parts of text → claims, if a known key has signed them. Pure.
 //!
 //! The algorithm decides which keys are tried, and a key is of one algorithm only: a public key is
-//! never taken for a secret. `none` is no algorithm here. What a header says of where keys are
-//! (`jku`, `x5u`, `jwk`, `x5c`) is not read.
+//! never taken for a secret. `none` is no algorithm here. References to keys in a header (`jku`, `x5u`,
+//! `jwk`, `x5c`) are not read.
 //!
 //! Not here: where keys come from (`keys`), and what claims must say (`claims`).
 
@@ -12,30 +12,11 @@ use ring::{hmac, signature};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Refusal;
 use super::claims::Claims;
-use super::key_set::{Kind, PublicKey};
+use super::key_set::{Algorithm, KeyMaterial, PublicKey};
+use super::refusal::AuthRefusal;
 
-/// How a token is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Algorithm {
-    Hs256,
-    Es256,
-    Rs256,
-}
-
-impl Algorithm {
-    pub(super) fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "HS256" => Some(Self::Hs256),
-            "ES256" => Some(Self::Es256),
-            "RS256" => Some(Self::Rs256),
-            _ => None,
-        }
-    }
-}
-
-/// A token of which nothing is believed yet.
+/// A token before its signature is verified.
 #[derive(Debug)]
 pub(super) struct Unverified<'a> {
     pub(super) algorithm: Algorithm,
@@ -56,29 +37,30 @@ struct Header {
 
 impl<'a> Unverified<'a> {
     /// Takes a token apart.
-    pub(super) fn parse(token: &'a str) -> Result<Self, Refusal> {
-        let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
-        let (header, payload) = signed.split_once('.').ok_or(Refusal::Malformed)?;
-        let decode = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Malformed);
+    pub(super) fn parse(token: &'a str) -> Result<Self, AuthRefusal> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(AuthRefusal::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(AuthRefusal::Malformed)?;
+        let decode = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| AuthRefusal::Malformed);
         let header: Header =
-            serde_json::from_slice(&decode(header)?).map_err(|_| Refusal::Malformed)?;
+            serde_json::from_slice(&decode(header)?).map_err(|_| AuthRefusal::Malformed)?;
         if header.crit.is_some() {
-            return Err(Refusal::Malformed);
+            return Err(AuthRefusal::Malformed);
         }
-        let algorithm = Algorithm::from_word(&header.alg).ok_or(Refusal::Unknown)?;
-        let (payload, signature) = (decode(payload)?, decode(signature)?);
+        let algorithm = Algorithm::from_word(&header.alg).ok_or(AuthRefusal::Unknown)?;
+        let payload = decode(payload)?;
+        let signature = decode(signature)?;
         Ok(Self { algorithm, key_id: header.kid, signed, signature, payload })
     }
 
     /// Its claims, if the secret has signed it.
-    pub(super) fn verify_secret(self, secret: &hmac::Key) -> Result<Claims, Refusal> {
+    pub(super) fn verify_secret(self, secret: &hmac::Key) -> Result<Claims, AuthRefusal> {
         let signed = self.algorithm == Algorithm::Hs256
             && hmac::verify(secret, self.signed.as_bytes(), &self.signature).is_ok();
         self.claims_if(signed)
     }
 
     /// Its claims, if one of these keys has signed it.
-    pub(super) fn verify_keys(self, keys: &[PublicKey]) -> Result<Claims, Refusal> {
+    pub(super) fn verify_keys(self, keys: &[PublicKey]) -> Result<Claims, AuthRefusal> {
         let signed = keys.iter().filter(|key| self.may_be_of(key)).any(|key| self.is_of(key));
         self.claims_if(signed)
     }
@@ -91,13 +73,13 @@ impl<'a> Unverified<'a> {
 
     fn is_of(&self, key: &PublicKey) -> bool {
         let signed = self.signed.as_bytes();
-        match &key.kind {
-            Kind::P256 { point } => {
+        match &key.material {
+            KeyMaterial::P256 { point } => {
                 let key =
                     signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point);
                 key.verify(signed, &self.signature).is_ok()
             }
-            Kind::Rsa { modulus, exponent } => {
+            KeyMaterial::Rsa { modulus, exponent } => {
                 let key = signature::RsaPublicKeyComponents { n: modulus, e: exponent };
                 let algorithm = &signature::RSA_PKCS1_2048_8192_SHA256;
                 key.verify(algorithm, signed, &self.signature).is_ok()
@@ -105,12 +87,12 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    fn claims_if(self, signed: bool) -> Result<Claims, Refusal> {
+    fn claims_if(self, signed: bool) -> Result<Claims, AuthRefusal> {
         if !signed {
-            return Err(Refusal::Unknown);
+            return Err(AuthRefusal::Unknown);
         }
         let claims: Map<String, Value> =
-            serde_json::from_slice(&self.payload).map_err(|_| Refusal::Malformed)?;
+            serde_json::from_slice(&self.payload).map_err(|_| AuthRefusal::Malformed)?;
         Ok(Claims(claims))
     }
 }

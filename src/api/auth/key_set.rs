@@ -1,28 +1,45 @@
 //! A JSON Web Key Set: text → the public keys in it that tokens may be signed with. Pure.
 //!
-//! Keys of other kinds, for other uses or for other algorithms are left out, and secrets above
-//! all: whoever publishes one has lost it.
+//! Keys of other kinds, for other uses or for other algorithms are left out. So are secrets, since a
+//! published secret is none.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::jwt::Algorithm;
-
 /// A token without a key's id is tried with this many.
 const KEYS_MAX: usize = 16;
 const P256_BYTES: usize = 32;
+
+/// How a token is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    Hs256,
+    Es256,
+    Rs256,
+}
+
+impl Algorithm {
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "HS256" => Some(Self::Hs256),
+            "ES256" => Some(Self::Es256),
+            "RS256" => Some(Self::Rs256),
+            _ => None,
+        }
+    }
+}
 
 /// A public key and the one algorithm that it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PublicKey {
     pub(super) id: Option<String>,
-    pub(super) kind: Kind,
+    pub(super) material: KeyMaterial,
 }
 
 /// What a key is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum KeyMaterial {
     /// An uncompressed point.
     P256 {
         point: Vec<u8>,
@@ -35,9 +52,9 @@ pub(super) enum Kind {
 
 impl PublicKey {
     pub(super) const fn algorithm(&self) -> Algorithm {
-        match self.kind {
-            Kind::P256 { .. } => Algorithm::Es256,
-            Kind::Rsa { .. } => Algorithm::Rs256,
+        match self.material {
+            KeyMaterial::P256 { .. } => Algorithm::Es256,
+            KeyMaterial::Rsa { .. } => Algorithm::Rs256,
         }
     }
 }
@@ -71,18 +88,19 @@ pub(super) fn parse(text: &[u8]) -> Option<Vec<PublicKey>> {
 fn key(jwk: Jwk) -> Option<PublicKey> {
     let for_signatures = jwk.r#use.as_deref().is_none_or(|word| word == "sig")
         && jwk.key_ops.as_ref().is_none_or(|words| words.iter().any(|word| word == "verify"));
-    let kind = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+    let material = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("EC", Some("P-256")) => {
-            let (x, y) = (decoded(jwk.x)?, decoded(jwk.y)?);
+            let x = decoded(jwk.x)?;
+            let y = decoded(jwk.y)?;
             if x.len() != P256_BYTES || y.len() != P256_BYTES {
                 return None;
             }
-            Kind::P256 { point: [&[4], x.as_slice(), y.as_slice()].concat() }
+            KeyMaterial::P256 { point: [&[4], x.as_slice(), y.as_slice()].concat() }
         }
-        ("RSA", None) => Kind::Rsa { modulus: number(jwk.n)?, exponent: number(jwk.e)? },
+        ("RSA", None) => KeyMaterial::Rsa { modulus: number(jwk.n)?, exponent: number(jwk.e)? },
         _ => return None,
     };
-    let key = PublicKey { id: jwk.kid, kind };
+    let key = PublicKey { id: jwk.kid, material };
     let named = jwk.alg.is_none_or(|word| Algorithm::from_word(&word) == Some(key.algorithm()));
     (for_signatures && named).then_some(key)
 }

@@ -1,8 +1,8 @@
-//! The public keys that JWTs are checked with: asked for over HTTP, and kept.
+//! The public keys that JWTs are checked with: read over HTTP, and kept.
 //!
-//! They are at most ten minutes old while the server that has them answers, and stay in use while
-//! it does not. A token that names an unknown key makes us look again, once a minute however many
-//! such tokens there are; those with known keys wait for nobody.
+//! They are at most ten minutes old while their server answers, and stay in use while it does not. A
+//! token that names an unknown key causes another read, at most one a minute for any number of such
+//! tokens. Tokens with known keys wait for no read.
 //!
 //! Not here: what the answer means (`key_set`).
 
@@ -18,33 +18,33 @@ use super::key_set::{self, PublicKey};
 use crate::telemetry::http_client;
 
 const AGE_MAX: Duration = Duration::from_secs(600);
-/// Between two looks for a key that is not there.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Between two looks when nothing has ever been found: walferry may have started first.
-const FIRST_LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Between two reads for a key that is not there.
+const READ_EVERY: Duration = Duration::from_secs(60);
+/// Between two reads before the first that succeeds: walferry may have started first.
+const FIRST_READ_EVERY: Duration = Duration::from_secs(5);
 const TIME_MAX: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Keys from one address.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(super) struct JwtKeys {
     url: Url,
     client: Client,
-    known: Mutex<Known>,
-    /// Held by the one who looks.
-    looking: tokio::sync::Mutex<()>,
+    known: Mutex<KnownKeys>,
+    /// Held during a read.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct KnownKeys {
     keys: Arc<[PublicKey]>,
     read_at: Option<Instant>,
-    looked_at: Option<Instant>,
+    tried_at: Option<Instant>,
 }
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
-enum LookError {
+enum ReadKeysError {
     #[error("no answer")]
     Http(#[from] reqwest::Error),
     #[error("the answer has status {0}")]
@@ -55,11 +55,11 @@ enum LookError {
     NotKeys,
 }
 
-impl Keys {
-    /// Asks nobody yet.
+impl JwtKeys {
+    /// Connects to nothing yet.
     pub(super) fn new(url: Url) -> Self {
         let client = http_client::client(TIME_MAX);
-        Self { url, client, known: Mutex::default(), looking: tokio::sync::Mutex::default() }
+        Self { url, client, known: Mutex::default(), reading: tokio::sync::Mutex::default() }
     }
 
     /// The keys, among them one that `fits` if there is one; `None` if none were ever read.
@@ -71,23 +71,23 @@ impl Keys {
             return Some(known.keys);
         }
         // With a key that fits, only the first to find it old waits.
-        let looking = match self.looking.try_lock() {
-            Ok(looking) => looking,
+        let reading = match self.reading.try_lock() {
+            Ok(reading) => reading,
             Err(_) if found => return Some(known.keys),
-            Err(_) => self.looking.lock().await,
+            Err(_) => self.reading.lock().await,
         };
         let known = self.known();
-        let wait = if known.read_at.is_none() { FIRST_LOOK_EVERY } else { LOOK_EVERY };
-        if known.looked_at.is_none_or(|at| at.elapsed() >= wait) {
-            self.look().await;
+        let wait = if known.read_at.is_none() { FIRST_READ_EVERY } else { READ_EVERY };
+        if known.tried_at.is_none_or(|at| at.elapsed() >= wait) {
+            self.refresh().await;
         }
-        drop(looking);
+        drop(reading);
         let known = self.known();
         known.read_at.map(|_| known.keys)
     }
 
-    async fn look(&self) {
-        self.change(|known| known.looked_at = Some(Instant::now()));
+    async fn refresh(&self) {
+        self.change(|known| known.tried_at = Some(Instant::now()));
         match self.read().await {
             Ok(keys) => {
                 debug!(event = "keys_read", keys = keys.len(), "keys for JWTs read");
@@ -106,26 +106,26 @@ impl Keys {
         }
     }
 
-    async fn read(&self) -> Result<Vec<PublicKey>, LookError> {
+    async fn read(&self) -> Result<Vec<PublicKey>, ReadKeysError> {
         let mut answer = self.client.get(self.url.clone()).send().await?;
         if answer.status() != 200 {
-            return Err(LookError::Status(answer.status().as_u16()));
+            return Err(ReadKeysError::Status(answer.status().as_u16()));
         }
         let mut text = Vec::new();
         while let Some(part) = answer.chunk().await? {
             if text.len() + part.len() > ANSWER_BYTES_MAX {
-                return Err(LookError::TooLong);
+                return Err(ReadKeysError::TooLong);
             }
             text.extend_from_slice(&part);
         }
-        key_set::parse(&text).ok_or(LookError::NotKeys)
+        key_set::parse(&text).ok_or(ReadKeysError::NotKeys)
     }
 
-    fn known(&self) -> Known {
+    fn known(&self) -> KnownKeys {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Known)) {
+    fn change(&self, change: impl FnOnce(&mut KnownKeys)) {
         change(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
@@ -140,11 +140,11 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::super::forged::JWKS;
-    use super::{Keys, LOOK_EVERY};
+    use super::{JwtKeys, READ_EVERY};
 
     /// A server with one answer, which can be changed, and a count of how often it was asked.
     struct Server {
-        keys: Keys,
+        keys: JwtKeys,
         asked: Arc<AtomicUsize>,
         answer: Arc<std::sync::Mutex<String>>,
     }
@@ -162,7 +162,8 @@ mod tests {
             let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
             let asked = Arc::new(AtomicUsize::new(0));
             let answer = Arc::new(std::sync::Mutex::new(answer));
-            let (count, text) = (Arc::clone(&asked), Arc::clone(&answer));
+            let count = Arc::clone(&asked);
+            let text = Arc::clone(&answer);
             tokio::spawn(async move {
                 loop {
                     let (mut stream, _) = listener.accept().await.unwrap();
@@ -173,7 +174,7 @@ mod tests {
                     drop(stream.write_all(text.as_bytes()).await);
                 }
             });
-            Self { keys: Keys::new(url.parse().unwrap()), asked, answer }
+            Self { keys: JwtKeys::new(url.parse().unwrap()), asked, answer }
         }
 
         fn answers(&self, text: String) {
@@ -192,7 +193,7 @@ mod tests {
         fn age(&self, by: Duration) {
             self.keys.change(|known| {
                 known.read_at = known.read_at.map(|at| at.checked_sub(by).unwrap());
-                known.looked_at = known.looked_at.map(|at| at.checked_sub(by).unwrap());
+                known.tried_at = known.tried_at.map(|at| at.checked_sub(by).unwrap());
             });
         }
     }
@@ -219,7 +220,7 @@ mod tests {
         assert_eq!(server.asked(), 1);
         server.answers(ok(&JWKS.replace("rsa-1", "rsa-2")));
         assert_eq!(server.has("rsa-2").await, Some(false));
-        server.age(LOOK_EVERY);
+        server.age(READ_EVERY);
         assert_eq!((server.has("rsa-2").await, server.asked()), (Some(true), 2));
     }
 

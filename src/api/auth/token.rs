@@ -1,6 +1,6 @@
 //! Tokens of walferry's own: 256 random bits, of which the configuration has the SHA-256 only.
 //!
-//! No salt and no slow hash: nobody guesses 256 bits.
+//! No salt and no slow hash: 256 random bits cannot be guessed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,10 +9,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::Token;
 
-/// Finds a leaked one in a log or a repository.
+/// Makes a leaked token easy to find in a log or a repository.
 const PREFIX: &str = "wf_";
 const RANDOM_BYTES: usize = 32;
-/// Half of a token's bits, as text: what is shorter was not drawn but thought up.
+/// Half of a token's bits, as text. A shorter token was not generated.
 const CHARS_MIN: usize = 24;
 
 /// Why there is no token.
@@ -56,8 +56,8 @@ pub fn hash(token: &str) -> Result<String, TokenError> {
     Ok(Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The entry that a token belongs to. All are compared, each to its end, so that the time taken
-/// tells nothing.
+/// The entry that a token belongs to. All entries are compared, each to its end, so that the time
+/// taken is the same for every token.
 pub(super) fn find<'a>(tokens: &'a [Token], presented: &str) -> Option<&'a Token> {
     let hash: [u8; 32] = Sha256::digest(presented).into();
     tokens
@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn tokens_are_long_and_never_the_same() {
-        let (one, two) = (generate().unwrap(), generate().unwrap());
+        let one = generate().unwrap();
+        let two = generate().unwrap();
         assert!(one.starts_with("wf_") && one.len() == 46, "{one}");
         assert_ne!(one, two);
     }
@@ -90,7 +91,8 @@ mod tests {
             let sha256 = Sha256::digest(token).into();
             Token { name: name.to_owned(), role: Role::Viewer, sha256, expires_at: None }
         };
-        let (one, two) = (generate().unwrap(), generate().unwrap());
+        let one = generate().unwrap();
+        let two = generate().unwrap();
         let tokens = [entry("one", &one), entry("two", &two)];
         assert_eq!(find(&tokens, &one).unwrap().name, "one");
         assert_eq!(find(&tokens, &two).unwrap().name, "two");

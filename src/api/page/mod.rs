@@ -2,7 +2,7 @@
 //!
 //! Invariants: every path inside the page is relative, so it works behind a proxy's path; nothing
 //! is inline and nothing external is asked for, so the strictest policy fits (`limits` sends it);
-//! a browser asks each time and is told by the `ETag` that nothing has changed.
+//! a browser asks each time, and the `ETag` says whether a file has changed.
 //!
 //! Not here: what the page shows. It uses the HTTP API like any other client.
 
@@ -25,15 +25,22 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// A file as it is in the repository.
+struct PageSource {
+    route: &'static str,
+    /// The content type.
+    kind: &'static str,
+    content: &'static [u8],
+}
+
 /// (route, content type, file below `page`).
 macro_rules! files {
     ($(($route:literal, $kind:ident, $file:literal)),* $(,)?) => {
-        &[$(($route, $kind, include_bytes!($file))),*]
+        &[$(PageSource { route: $route, kind: $kind, content: include_bytes!($file) }),*]
     };
 }
 
-/// Route, content type and content of each file.
-const FILES: &[(&str, &str, &[u8])] = files![
+const FILES: &[PageSource] = files![
     ("/", HTML, "index.html"),
     ("/assets/style.css", CSS, "style.css"),
     ("/assets/icon.svg", SVG, "icon.svg"),
@@ -62,11 +69,10 @@ const FILES: &[(&str, &str, &[u8])] = files![
     ("/assets/vendor/LICENSE-htm", TEXT, "vendor/LICENSE-htm"),
 ];
 
-static PAGE: LazyLock<Vec<File>> =
-    LazyLock::new(|| FILES.iter().map(|file| File::new(*file)).collect());
+static PAGE: LazyLock<Vec<PageFile>> = LazyLock::new(|| FILES.iter().map(PageFile::new).collect());
 
 /// A file as it is sent, plain or compressed; each form has a tag of its own.
-struct File {
+struct PageFile {
     route: &'static str,
     kind: &'static str,
     plain: Form,
@@ -78,8 +84,9 @@ struct Form {
     tag: HeaderValue,
 }
 
-impl File {
-    fn new((route, kind, content): (&'static str, &'static str, &'static [u8])) -> Self {
+impl PageFile {
+    fn new(source: &PageSource) -> Self {
+        let PageSource { route, kind, content } = *source;
         let plain = Form::new(Bytes::from_static(content), "");
         let gzip = Form::new(compressed(content), "-gz");
         Self { route, kind, plain, gzip }
@@ -116,7 +123,7 @@ impl Form {
     }
 }
 
-/// The static routes; whoever may reach the server may read them.
+/// The static routes. Every client that reaches the server may read them.
 pub(super) fn routes<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -148,7 +155,8 @@ fn is_zero(quality: &str) -> bool {
 
 /// Whether a list of tags has this one; a proxy that compresses may have made it weak.
 fn names(tags: &HeaderValue, tag: &HeaderValue) -> bool {
-    let (tags, tag) = (tags.to_str().unwrap_or_default(), tag.to_str().unwrap_or_default());
+    let tags = tags.to_str().unwrap_or_default();
+    let tag = tag.to_str().unwrap_or_default();
     tags.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == tag)
 }
 

@@ -1,4 +1,4 @@
-//! What can be told of the page without a browser. Not here: what it does in one (`tests/page.rs`).
+//! The page's files without a browser. Not here: what the page does in one (`tests/page.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,8 +11,8 @@ use crate::admin::health::Code;
 const SIZE_MAX: usize = 150_000;
 
 fn content(route: &str) -> &'static str {
-    let file = FILES.iter().find(|(name, ..)| *name == route).unwrap();
-    std::str::from_utf8(file.2).unwrap()
+    let file = FILES.iter().find(|file| file.route == route).unwrap();
+    std::str::from_utf8(file.content).unwrap()
 }
 
 fn request(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -73,17 +73,16 @@ fn every_issue_has_a_text_in_both_languages() {
                 }
             }
         }
-        let told = words.keys().filter(|key| key.starts_with("issue.")).count();
-        assert_eq!(told, codes.len(), "{route}");
+        let named = words.keys().filter(|key| key.starts_with("issue.")).count();
+        assert_eq!(named, codes.len(), "{route}");
     }
 }
 
 #[test]
 fn every_word_that_is_asked_for_exists() {
     let english = catalogue("/assets/words.en.js");
-    let scripts =
-        FILES.iter().filter(|(route, kind, _)| *kind == SCRIPT && !route.contains("words."));
-    for (route, _, bytes) in scripts {
+    let scripts = FILES.iter().filter(|file| file.kind == SCRIPT && !file.route.contains("words."));
+    for PageSource { route, content: bytes, .. } in scripts {
         let text = std::str::from_utf8(bytes).unwrap();
         let pieces: Vec<&str> = text.split("t(\"").collect();
         for pair in pieces.windows(2) {
@@ -102,7 +101,7 @@ fn every_word_that_is_asked_for_exists() {
 fn every_file_of_the_page_is_served_and_nothing_is_inline() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/page");
     let mut served = BTreeSet::from(["mod.rs", "tests.rs", "vendor/README.md"].map(str::to_owned));
-    served.extend(FILES.iter().map(|(route, ..)| match *route {
+    served.extend(FILES.iter().map(|file| match file.route {
         "/" => "index.html".to_owned(),
         route => route.trim_start_matches("/assets/").to_owned(),
     }));
@@ -113,7 +112,8 @@ fn every_file_of_the_page_is_served_and_nothing_is_inline() {
             assert!(file.path().is_dir() || served.contains(&name), "{name} is not served");
         }
     }
-    for (route, kind, bytes) in FILES.iter().filter(|file| [HTML, CSS, SCRIPT].contains(&file.1)) {
+    let texts = FILES.iter().filter(|file| [HTML, CSS, SCRIPT].contains(&file.kind));
+    for PageSource { route, kind, content: bytes } in texts {
         let text = std::str::from_utf8(bytes).unwrap();
         for outside in ["https://", "url(//", "innerHTML", "document.write", "eval("] {
             let vendored = route.contains("/vendor/") && outside == "innerHTML";

@@ -1,9 +1,9 @@
-//! Looks as a stream (server-sent events), for pages that stay open.
+//! Overviews as a stream (server-sent events), for pages that stay open.
 //!
 //! `state`: an overview, at once and then when it has changed, once a second at most. `jobs`: that
-//! there are new jobs, and which ones ended. `ping` every 15 s, so that nobody between takes the
-//! connection for dead. Each look is shared by all clients (`sampler`), and a client that reads
-//! slowly misses looks, not memory of ours.
+//! there are new jobs, and which ones ended. `ping` every 15 s, so that no proxy takes the connection
+//! for dead. All clients share each reading of the figures (`sampler`). A client that reads slowly
+//! misses overviews and takes up no memory.
 //!
 //! Not here: what an overview is (`overview`).
 
@@ -23,70 +23,73 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::overview;
 use crate::admin::figures::sample::ENDED_MAX;
-use crate::admin::figures::sampler::Figures;
-use crate::api::auth::Identity;
-use crate::api::{Problem, State};
+use crate::admin::figures::sampler::SampledFigures;
+use crate::api::auth::identity::Identity;
+use crate::api::server::problem::Problem;
+use crate::api::state::{ApiState, STREAMS_MAX};
 use crate::telemetry::metrics::http::Held;
 
-/// Clients at once.
-pub(in crate::api) const CLIENTS_MAX: usize = 200;
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const OVERVIEW_EVERY: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_secs(15);
-/// Then the client comes again, and is asked again who it is.
+/// Then the client connects and authenticates again.
 const TIME_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// `GET events`.
 pub(in crate::api) async fn get(
-    extract::State(state): extract::State<State>,
+    extract::State(state): extract::State<ApiState>,
     identity: Option<Extension<Identity>>,
 ) -> Result<Response, Problem> {
-    let place = Arc::clone(&state.streams).try_acquire_owned().map_err(|_| {
-        let detail = format!("{CLIENTS_MAX} clients are watching already; try again later");
+    let permit = Arc::clone(&state.streams).try_acquire_owned().map_err(|_| {
+        let detail = format!("{STREAMS_MAX} clients are watching already; try again later");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail)
     })?;
-    let watcher = Watcher::new(state, place, identity.and_then(|identity| identity.0.expires_at));
+    let watcher = Watcher::new(state, permit, identity.and_then(|identity| identity.0.expires_at));
     let events = stream::unfold(watcher, |mut watcher| async move {
         let event = watcher.next().await?;
         Some((Ok::<Event, Infallible>(event), watcher))
     });
     let mut response = Sse::new(events).into_response();
-    // Proxies must not collect what is meant for now.
+    // Proxies must not buffer events.
     let name = HeaderName::from_static("x-accel-buffering");
     response.headers_mut().insert(name, HeaderValue::from_static("no"));
     Ok(response)
 }
 
-/// What one client has been told.
+/// What one client has received.
 struct Watcher {
-    state: State,
+    state: ApiState,
     ticks: tokio::time::Interval,
     /// The last overview, as it was sent.
-    told: String,
+    sent: String,
     newest_id: Option<i64>,
     pending: Option<Event>,
     number: u64,
-    spoke: Instant,
+    /// When the last event was sent.
+    sent_at: Instant,
     end: Instant,
-    _place: (OwnedSemaphorePermit, Held),
+    _permit: OwnedSemaphorePermit,
+    _counted: Held,
 }
 
 impl Watcher {
-    fn new(state: State, place: OwnedSemaphorePermit, expires_at: Option<SystemTime>) -> Self {
-        let mut ticks = interval(LOOK_EVERY);
+    fn new(state: ApiState, permit: OwnedSemaphorePermit, expires_at: Option<SystemTime>) -> Self {
+        let mut ticks = interval(OVERVIEW_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (now, counted) = (Instant::now(), state.metrics.http.watching());
-        // Nobody watches for longer than they may.
+        let now = Instant::now();
+        let counted = state.metrics.http.watching();
+        // A stream ends with the identity that opened it.
         let left = expires_at.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
         Self {
             state,
             ticks,
-            told: String::new(),
+            sent: String::new(),
             newest_id: None,
             pending: None,
             number: 0,
-            spoke: now,
+            sent_at: now,
             end: now + left.unwrap_or(TIME_MAX).min(TIME_MAX),
-            _place: (place, counted),
+            _permit: permit,
+            _counted: counted,
         }
     }
 
@@ -104,21 +107,21 @@ impl Watcher {
                 return None;
             }
             let figures = self.state.sampler.recent().await;
-            let overview = overview::look(&self.state, &figures);
+            let overview = overview::overview(&self.state, &figures);
             self.pending = figures.ok().and_then(|figures| self.jobs(&figures));
             let text = serde_json::to_string(&overview).unwrap_or_default();
-            if text != self.told {
-                self.told.clone_from(&text);
+            if text != self.sent {
+                self.sent.clone_from(&text);
                 return Some(self.numbered(Event::default().event("state").data(text)));
             }
-            if self.pending.is_none() && self.spoke.elapsed() >= PING_EVERY {
+            if self.pending.is_none() && self.sent_at.elapsed() >= PING_EVERY {
                 return Some(self.numbered(Event::default().event("ping").data("{}")));
             }
         }
     }
 
     /// That there are new jobs, or that some ended.
-    fn jobs(&mut self, figures: &Figures) -> Option<Event> {
+    fn jobs(&mut self, figures: &SampledFigures) -> Option<Event> {
         let sample = &figures.sample;
         let known = self.newest_id.unwrap_or(sample.newest_id);
         // After a `clear` the newest job there is is an old one. Numbers that a rollback took are
@@ -139,7 +142,7 @@ impl Watcher {
 
     fn numbered(&mut self, event: Event) -> Event {
         self.number += 1;
-        self.spoke = Instant::now();
+        self.sent_at = Instant::now();
         event.id(self.number.to_string())
     }
 }

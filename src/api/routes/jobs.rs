@@ -7,45 +7,25 @@ use axum::extract;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::stats;
-use crate::admin::figures::sample;
-use crate::admin::jobs::filter::{Filter, STATUSES};
-use crate::admin::jobs::list;
-use crate::admin::jobs::list::{COUNT_MAX, Shown};
-use crate::admin::pool;
-use crate::api::server::input;
-use crate::api::server::input::Parameters;
-use crate::api::server::problem::Invalid;
-use crate::api::server::time;
-use crate::api::{PoolError, Problem, State};
-use crate::change::Operation;
-use crate::storage::queue::status::Status;
 use uuid::Uuid;
+
+use crate::admin::jobs::filter::{Filter, STATUSES};
+use crate::admin::jobs::list::{self, JobPage, JobSummary, OFFSET_MAX};
+use crate::admin::page::Page;
+use crate::api::server::input::{self, Parameters};
+use crate::api::server::problem::{Invalid, Problem};
+use crate::api::server::time;
+use crate::api::state::ApiState;
+use crate::change::Operation;
 
 const LIMIT_DEFAULT: i64 = 20;
 const LIMIT_MAX: i64 = 200;
-/// Rows before the page; whoever wants to see more of them asks for less by a filter.
-const OFFSET_MAX: i64 = 100_000;
-pub(in crate::api) const TEXT_BYTES_MAX: usize = 200;
-
-/// A job in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(in crate::api) struct Job {
-    id: i64,
-    table_name: String,
-    operation: String,
-    record_id: String,
-    status: String,
-    created_at: Option<String>,
-    processed_at: Option<String>,
-    retry_count: i32,
-    error_message: Option<String>,
-}
+const TEXT_BYTES_MAX: usize = 200;
 
 /// The body of `GET jobs`.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(in crate::api) struct Jobs {
-    jobs: Vec<Job>,
+    jobs: Vec<JobSummary>,
     total: i64,
     page: i64,
     limit: i64,
@@ -102,67 +82,31 @@ pub(in crate::api) struct FilterBody {
     until: Option<String>,
 }
 
-const OPERATIONS: [(&str, Operation); 4] = [
-    ("INSERT", Operation::Insert),
-    ("UPDATE", Operation::Update),
-    ("DELETE", Operation::Delete),
-    ("TRUNCATE", Operation::Truncate),
-];
-
 /// `GET jobs`.
 pub(in crate::api) async fn get(
-    extract::State(state): extract::State<State>,
+    extract::State(state): extract::State<ApiState>,
     mut parameters: Parameters,
 ) -> Result<Json<Jobs>, Problem> {
     let filter = filter(&mut parameters);
-    let page = parameters.number("page", (1, i64::MAX), 1);
-    let limit = parameters.number("limit", (1, LIMIT_MAX), LIMIT_DEFAULT);
+    let page = parameters.number("page", 1..=i64::MAX, 1);
+    let limit = parameters.number("limit", 1..=LIMIT_MAX, LIMIT_DEFAULT);
     parameters.finish()?;
-    let offset = (page - 1).saturating_mul(limit);
-    let list = pool::in_time(list(&state, &filter, (offset, limit))).await;
-    let (jobs, total) = list.map_err(|error| stats::problem(&error))?;
-    if offset > OFFSET_MAX && offset < total {
+    let part = Page { offset: (page - 1).saturating_mul(limit), limit };
+    let found =
+        state.pool.read(async |client| list::page(client, &filter, &state.tables, part).await);
+    let JobPage { jobs, total, total_is_estimate } = found.await?;
+    if part.offset > OFFSET_MAX && part.offset < total {
         let allowed = format!("at most {}; narrow the list by a filter", OFFSET_MAX / limit);
         let errors = vec![Invalid::new("page", "is too far back", allowed)];
         return Err(Problem::invalid(errors));
     }
-    let total_is_estimate = !filter.is_plain() && total >= COUNT_MAX;
     Ok(Json(Jobs { jobs, total, page, limit, total_is_estimate }))
-}
-
-/// A page of jobs, and how many there are of them.
-pub(in crate::api) async fn list(
-    state: &State,
-    filter: &Filter,
-    (offset, limit): (i64, i64),
-) -> Result<(Vec<Job>, i64), PoolError> {
-    let lent = state.pool.lend().await?;
-    let total = if filter.is_plain() {
-        let sample = sample::counts(&lent).await?;
-        match filter.status {
-            _ if filter.stuck => sample.stuck,
-            None => sample.total,
-            Some(Status::Pending) => sample.pending,
-            Some(Status::Processing) => sample.processing,
-            Some(Status::Completed) => sample.completed,
-            Some(Status::Failed) => sample.failed,
-        }
-    } else {
-        list::count(&lent, filter, &state.tables).await?
-    };
-    let beyond = offset >= total || offset > OFFSET_MAX;
-    let jobs = match beyond {
-        true => Vec::new(),
-        false => list::jobs(&lent, filter, &state.tables, (offset, limit)).await?,
-    };
-    lent.give_back();
-    Ok((jobs.into_iter().map(Job::from).collect(), total))
 }
 
 fn filter(parameters: &mut Parameters) -> Filter {
     let (status, stuck) = parameters.word("status", &STATUSES).unwrap_or_default();
-    let id = parameters.optional_number("id", (1, i64::MAX));
-    let attempts = parameters.optional_number("attempts_min", (0, i64::from(i32::MAX)));
+    let id = parameters.optional_number("id", 1..=i64::MAX);
+    let attempts = parameters.optional_number("attempts_min", 0..=i64::from(i32::MAX));
     let mut text = |name| parameters.given(name);
     let body = FilterBody {
         ids: id.map(|id| vec![id]),
@@ -178,6 +122,13 @@ fn filter(parameters: &mut Parameters) -> Filter {
     parameters.refuse_all(errors);
     Filter { status, stuck, ..filter }
 }
+
+const OPERATIONS: [&str; 4] = [
+    Operation::Insert.as_str(),
+    Operation::Update.as_str(),
+    Operation::Delete.as_str(),
+    Operation::Truncate.as_str(),
+];
 
 const A_MOMENT: &str = "ISO 8601 such as 2026-11-24T10:00:00Z";
 
@@ -203,14 +154,13 @@ impl FilterBody {
             None
         };
         let mut filled = |field, given| text(field, given).filter(|text| !text.is_empty());
-        let (table, error) = (filled("table", &self.table), filled("error", &self.error));
+        let table = filled("table", &self.table);
+        let error = filled("error", &self.error);
         let operation = filled("operation", &self.operation);
         let record_id = text("record_id", &self.record_id);
         let moments = [text("since", &self.since), text("until", &self.until)];
-        let known = |word: &String| OPERATIONS.iter().any(|(known, _)| known == word);
-        if operation.as_ref().is_some_and(|word| !known(word)) {
-            let allowed = OPERATIONS.map(|(word, _)| word).join(", ");
-            refuse("operation", "is not one", &allowed);
+        if operation.as_ref().is_some_and(|word| !OPERATIONS.contains(&word.as_str())) {
+            refuse("operation", "is not one", &OPERATIONS.join(", "));
         }
         let id = record_id.as_ref().map(|text| Uuid::try_parse(text));
         if let Some(Err(_)) = id {
@@ -241,31 +191,13 @@ impl FilterBody {
     }
 }
 
-impl From<Shown> for Job {
-    fn from(shown: Shown) -> Self {
-        let Shown { id, table_name, operation, record_id, status, .. } = shown;
-        let Shown { retry_count, error_message, created_at, processed_at, .. } = shown;
-        Self {
-            id,
-            table_name,
-            operation,
-            record_id,
-            status,
-            created_at,
-            processed_at,
-            retry_count,
-            error_message,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_body_is_the_documented_one() {
-        let job = Job {
+        let job = JobSummary {
             id: 123,
             table_name: "listings".to_owned(),
             operation: "INSERT".to_owned(),

@@ -1,157 +1,37 @@
-//! The table of all routes: path, method, who may ask, what goes in and what comes out.
+//! The table of all routes: path, method, access, what goes in and what comes out.
 //!
-//! The router, the checks of rights and `/openapi.json` are made from it, so none of them can
-//! forget a route.
+//! The router, the checks of roles and `/openapi.json` are made from it, so none of them can miss a
+//! route.
 //!
 //! Not here: what a route does.
 
-pub mod audit;
-pub mod audited;
-pub mod events;
-pub mod health;
-pub mod job;
-pub mod jobs;
+mod audit;
+mod events;
+mod health;
+mod job;
+mod jobs;
 pub mod openapi;
-pub mod operations;
-pub mod overview;
-pub mod probes;
-pub mod records;
-pub mod stats;
+mod operations;
+mod overview;
+mod probes;
+mod records;
+mod session;
+mod stats;
 
-use axum::handler::Handler;
-use axum::routing::{MethodRouter, get, post};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-
-use super::State;
-use super::auth::{Role, session};
-
-/// Who may use a route. Each may do what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Access {
-    /// Everybody: tells nothing of the data.
-    Public,
-    /// Looks.
-    Viewer,
-    /// Tries again, halts and resumes.
-    Operator,
-    /// Deletes.
-    Admin,
-}
-
-impl Access {
-    /// The role that it asks for.
-    pub(super) const fn role(self) -> Option<Role> {
-        match self {
-            Self::Public => None,
-            Self::Viewer => Some(Role::Viewer),
-            Self::Operator => Some(Role::Operator),
-            Self::Admin => Some(Role::Admin),
-        }
-    }
-
-    /// Its name in the description of the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Public => "public",
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-/// What a route does to the state of things.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Nothing: it may be repeated at will.
-    Get,
-    /// Something, which the audit log keeps.
-    Post,
-}
-
-/// Where a route's path begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// As it stands.
-    Root,
-    /// Under each of [`super::QUEUE_PREFIXES`].
-    Queue,
-}
-
-/// Makes a schema.
-pub(super) type MakeSchema = fn(&mut SchemaGenerator) -> Schema;
-
-/// One route.
-pub struct Route {
-    pub method: Method,
-    pub place: Place,
-    pub path: &'static str,
-    pub access: Access,
-    pub summary: &'static str,
-    pub(super) query: Option<MakeSchema>,
-    pub(super) body: Option<MakeSchema>,
-    pub(super) answer: Answer,
-    pub(super) handler: MethodRouter<State>,
-}
-
-/// What a route answers with when all is well.
-pub(super) enum Answer {
-    Json(MakeSchema),
-    /// A media type, and what stands in it.
-    Other(&'static str, &'static str),
-}
-
-impl Route {
-    fn get<H: Handler<T, State>, T: 'static, A: JsonSchema>(
-        place: Place,
-        path: &'static str,
-        access: Access,
-        summary: &'static str,
-        handler: H,
-    ) -> Self {
-        let answer = Answer::Json(schema::<A>);
-        let (query, body, handler) = (None, None, get(handler));
-        Self { method: Method::Get, place, path, access, summary, query, body, answer, handler }
-    }
-
-    fn post<H: Handler<T, State>, T: 'static, A: JsonSchema>(
-        place: Place,
-        path: &'static str,
-        access: Access,
-        summary: &'static str,
-        handler: H,
-    ) -> Self {
-        let answer = Answer::Json(schema::<A>);
-        let (query, body, handler) = (None, None, post(handler));
-        Self { method: Method::Post, place, path, access, summary, query, body, answer, handler }
-    }
-
-    fn with_query<Q: JsonSchema>(mut self) -> Self {
-        self.query = Some(schema::<Q>);
-        self
-    }
-
-    fn with_body<B: JsonSchema>(mut self) -> Self {
-        self.body = Some(schema::<B>);
-        self
-    }
-
-    fn answers(mut self, media_type: &'static str, what: &'static str) -> Self {
-        self.answer = Answer::Other(media_type, what);
-        self
-    }
-}
-
-fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<T>()
-}
+use super::server::input::Reason;
+use super::server::route::{Access, Route, RoutePlace};
+use crate::admin::elasticsearch::ConnectionTest;
+use crate::admin::figures::stats::Stats;
+use crate::admin::health::QueueHealth;
+use crate::admin::jobs::document::JobDocument;
+use crate::admin::record::view::RecordView;
 
 /// All routes, but for the page's files.
 #[must_use]
 pub fn routes() -> Vec<Route> {
     let mut routes = probe_routes();
-    routes.extend(looks());
+    routes.extend(reads_of_jobs());
+    routes.extend(reads_of_the_whole());
     routes.extend(actions_on_the_whole());
     routes.extend(actions_on_jobs());
     routes
@@ -159,7 +39,7 @@ pub fn routes() -> Vec<Route> {
 
 fn probe_routes() -> Vec<Route> {
     use Access::{Public, Viewer};
-    use Place::Root;
+    use RoutePlace::Root;
     const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
     vec![
         Route::get::<_, _, probes::Live>(
@@ -176,7 +56,7 @@ fn probe_routes() -> Vec<Route> {
             "200 when progress is possible, else 503; each part by name either way",
             probes::ready,
         ),
-        Route::get::<_, _, session::Session>(
+        Route::get::<_, _, session::SessionView>(
             Root,
             "/api/v1/session",
             Public,
@@ -190,29 +70,23 @@ fn probe_routes() -> Vec<Route> {
             "/openapi.json",
             Public,
             "this description",
-            super::routes::openapi::get,
+            openapi::get,
         ),
     ]
 }
 
-fn looks() -> Vec<Route> {
-    let mut routes = looks_at_jobs();
-    routes.extend(looks_at_the_whole());
-    routes
-}
-
-fn looks_at_jobs() -> Vec<Route> {
+fn reads_of_jobs() -> Vec<Route> {
     use Access::Viewer;
-    use Place::Queue;
+    use RoutePlace::Queue;
     vec![
-        Route::get::<_, _, stats::Stats>(
+        Route::get::<_, _, Stats>(
             Queue,
             "/stats",
             Viewer,
             "the queue's figures as they are now",
             stats::get,
         ),
-        Route::get::<_, _, overview::Health>(
+        Route::get::<_, _, QueueHealth>(
             Queue,
             "/health",
             Viewer,
@@ -221,7 +95,7 @@ fn looks_at_jobs() -> Vec<Route> {
         ),
         Route::get::<_, _, jobs::Jobs>(Queue, "/jobs", Viewer, "jobs, the newest first", jobs::get)
             .with_query::<jobs::JobsQuery>(),
-        Route::get::<_, _, job::JobDetail>(
+        Route::get::<_, _, JobDocument>(
             Queue,
             "/jobs/{id}",
             Viewer,
@@ -239,9 +113,9 @@ fn looks_at_jobs() -> Vec<Route> {
     ]
 }
 
-fn looks_at_the_whole() -> Vec<Route> {
+fn reads_of_the_whole() -> Vec<Route> {
     use Access::{Operator, Viewer};
-    use Place::Root;
+    use RoutePlace::Root;
     vec![
         Route::get::<_, _, overview::Overview>(
             Root,
@@ -250,14 +124,14 @@ fn looks_at_the_whole() -> Vec<Route> {
             "statistics, health, slot and parts at one look",
             overview::get,
         ),
-        Route::get::<_, _, records::Record>(
+        Route::get::<_, _, RecordView>(
             Root,
             "/api/v1/records/{table}/{record_id}",
             Viewer,
             "a record: its jobs, its row now, its documents now, and whether they differ",
             records::get,
         ),
-        Route::get::<_, _, audit::Audit>(
+        Route::get::<_, _, audit::AuditList>(
             Root,
             "/api/v1/audit",
             Operator,
@@ -265,14 +139,14 @@ fn looks_at_the_whole() -> Vec<Route> {
             audit::get,
         )
         .with_query::<audit::AuditQuery>(),
-        Route::get::<_, _, health::Detailed>(
+        Route::get::<_, _, health::DetailedHealth>(
             Root,
             "/api/v1/health/detailed",
             Viewer,
             "every part by itself; memory, uptime, version",
             health::detailed,
         ),
-        Route::get::<_, _, health::Tested>(
+        Route::get::<_, _, ConnectionTest>(
             Root,
             "/api/v1/elasticsearch/test-connection",
             Viewer,
@@ -284,7 +158,7 @@ fn looks_at_the_whole() -> Vec<Route> {
 
 fn actions_on_the_whole() -> Vec<Route> {
     use Access::{Admin, Operator};
-    use Place::Queue;
+    use RoutePlace::Queue;
     vec![
         Route::post::<_, _, operations::Retried>(
             Queue,
@@ -300,14 +174,14 @@ fn actions_on_the_whole() -> Vec<Route> {
             "finished jobs are deleted; unfinished ones stay",
             operations::clear,
         ),
-        Route::post::<_, _, operations::Done>(
+        Route::post::<_, _, operations::IndexingChosen>(
             Queue,
             "/start",
             Operator,
             "indexing goes on",
             operations::start,
         ),
-        Route::post::<_, _, operations::Done>(
+        Route::post::<_, _, operations::IndexingChosen>(
             Queue,
             "/stop",
             Operator,
@@ -319,7 +193,7 @@ fn actions_on_the_whole() -> Vec<Route> {
 
 fn actions_on_jobs() -> Vec<Route> {
     use Access::Operator;
-    use Place::{Queue, Root};
+    use RoutePlace::{Queue, Root};
     vec![
         Route::post::<_, _, operations::Retried>(
             Queue,
@@ -335,7 +209,7 @@ fn actions_on_jobs() -> Vec<Route> {
             "a failed job is deleted; nobody will try it again",
             job::discard,
         )
-        .with_body::<job::Reason>(),
+        .with_body::<Reason>(),
         Route::post::<_, _, operations::RetriedByFilter>(
             Queue,
             "/operations/retry",

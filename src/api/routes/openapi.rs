@@ -1,27 +1,41 @@
 //! `/openapi.json`: OpenAPI 3.1, made from the table of routes.
 //!
-//! Not here: the routes (`route`).
+//! Not here: the routes (the parent).
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use axum::Json;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::{Access, Answer, Method, Place, Route, routes};
-use crate::api::QUEUE_PREFIXES;
 use crate::api::server::problem::ProblemBody;
+use crate::api::server::route::{Access, Method, Route, RouteAnswer};
 
-/// `GET /openapi.json`.
-pub(in crate::api) async fn get() -> Json<&'static Value> {
-    static DOCUMENT: OnceLock<Value> = OnceLock::new();
-    Json(DOCUMENT.get_or_init(document))
+/// The description of a table of routes, made when first asked for.
+pub(in crate::api) struct ApiDescription {
+    routes: fn() -> Vec<Route>,
+    made: OnceLock<Value>,
 }
 
-/// The whole description.
+impl ApiDescription {
+    pub(in crate::api) const fn new(routes: fn() -> Vec<Route>) -> Self {
+        Self { routes, made: OnceLock::new() }
+    }
+}
+
+/// `GET /openapi.json`.
+pub(in crate::api) async fn get(
+    Extension(description): Extension<Arc<ApiDescription>>,
+) -> Response {
+    let routes = description.routes;
+    Json(description.made.get_or_init(|| document(&routes()))).into_response()
+}
+
+/// The description of these routes.
 #[must_use]
-pub fn document() -> Value {
+pub fn document(routes: &[Route]) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
@@ -29,13 +43,9 @@ pub fn document() -> Value {
     let mut generator = SchemaGenerator::new(settings);
     let problem = generator.subschema_for::<ProblemBody>().to_value();
     let mut paths = Map::new();
-    for route in routes() {
-        let prefixes: &[&str] = match route.place {
-            Place::Root => &[""],
-            Place::Queue => &QUEUE_PREFIXES,
-        };
-        for (number, prefix) in prefixes.iter().enumerate() {
-            let operation = operation(&route, number, &problem, &mut generator);
+    for route in routes {
+        for (number, prefix) in route.place.prefixes().iter().enumerate() {
+            let operation = operation(route, number, &problem, &mut generator);
             let path = paths.entry(format!("{prefix}{}", route.path)).or_insert_with(|| json!({}));
             if let Some(path) = path.as_object_mut() {
                 path.insert(method(route.method).to_owned(), operation);
@@ -70,7 +80,7 @@ const fn method(method: Method) -> &'static str {
     }
 }
 
-/// `number` tells twins apart: ids of operations differ.
+/// `number` counts the paths of a route: ids of operations differ.
 fn operation(
     route: &Route,
     number: usize,
@@ -84,8 +94,10 @@ fn operation(
         .collect();
     let twin = if number == 0 { "" } else { "_original" };
     let (kind, answer) = match &route.answer {
-        Answer::Json(schema) => ("application/json", schema(generator).to_value()),
-        Answer::Other(kind, what) => (*kind, json!({ "type": "string", "description": what })),
+        RouteAnswer::Json(schema) => ("application/json", schema(generator).to_value()),
+        RouteAnswer::Other { media_type, description } => {
+            (*media_type, json!({ "type": "string", "description": description }))
+        }
     };
     let mut operation = json!({
         "operationId": format!("{}_{}{twin}", method(route.method), words.join("_")),
@@ -140,16 +152,13 @@ fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::routes::routes;
 
     #[test]
     fn every_route_is_described_under_each_of_its_paths() {
-        let document = document();
+        let document = document(&routes());
         for route in routes() {
-            let prefixes: &[&str] = match route.place {
-                Place::Root => &[""],
-                Place::Queue => &QUEUE_PREFIXES,
-            };
-            for prefix in prefixes {
+            for prefix in route.place.prefixes() {
                 let path = format!("{prefix}{}", route.path);
                 let operation = &document["paths"][&path][method(route.method)];
                 assert_eq!(operation["x-role"], route.access.as_str(), "{path}");
@@ -159,7 +168,7 @@ mod tests {
 
     #[test]
     fn ids_differ_and_references_resolve() {
-        let document = document();
+        let document = document(&routes());
         let text = document.to_string();
         let mut ids: Vec<&str> = text
             .split("\"operationId\":\"")

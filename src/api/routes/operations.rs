@@ -1,9 +1,8 @@
-//! What changes something: `start`, `stop`, `retry-failed`, `clear`, and retrying or discarding by
-//! filter. Each may be repeated, and each leaves its trail in the audit log.
+//! `start`, `stop`, `retry-failed`, `clear`, and retries and discards by filter. Each may be repeated.
 //!
-//! Not here: the statements (`admin::jobs::operations`), and who may call this (`route`).
+//! Not here: the operations (`admin::jobs::operations`), and who may use them (the table of routes).
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract;
@@ -11,27 +10,20 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::audited::{AuditedOperation, Who, to_the_end};
-use super::job;
 use super::jobs::FilterBody;
-use super::stats;
 use crate::admin::jobs::filter::Filter;
-use crate::admin::jobs::operations;
-use crate::admin::jobs::operations::PartialFailure;
-use crate::admin::pool;
-use crate::api::server::input::{Body, Nothing};
-use crate::api::{PoolError, Problem, State};
-use crate::storage::audit::AuditRequest;
-use crate::storage::control;
-
-/// How long a look for stuck jobs is waited for.
-const RESCUE_MAX: Duration = Duration::from_secs(3);
-/// After this an operation answers with what it has done; a request may take 10 s.
-const TIME_MAX: Duration = Duration::from_secs(4);
+use crate::admin::jobs::operations::{
+    self, FailedJobAction, FailedJobsRequest, JobsChanged, RetriedJobs,
+};
+use crate::api::server::audit_log::{Requester, operate};
+use crate::api::server::input::{self, Body, Nothing};
+use crate::api::server::problem::Problem;
+use crate::api::state::ApiState;
 
 /// Answer of `start` and `stop`.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(in crate::api) struct Done {
+#[schemars(rename = "Done")]
+pub(in crate::api) struct IndexingChosen {
     success: bool,
     message: String,
 }
@@ -102,152 +94,143 @@ pub(in crate::api) struct DiscardedByFilter {
 
 /// `POST start`.
 pub(in crate::api) async fn start(
-    state: extract::State<State>,
-    who: Who,
-) -> Result<Json<Done>, Problem> {
-    choose(state.0, who, true).await
+    extract::State(state): extract::State<ApiState>,
+    requester: Requester,
+) -> Result<Json<IndexingChosen>, Problem> {
+    set_indexing(&state, requester, true).await?;
+    let message = "Queue processor started".to_owned();
+    Ok(Json(IndexingChosen { success: true, message }))
 }
 
 /// `POST stop`.
 pub(in crate::api) async fn stop(
-    state: extract::State<State>,
-    who: Who,
-) -> Result<Json<Done>, Problem> {
-    choose(state.0, who, false).await
+    extract::State(state): extract::State<ApiState>,
+    requester: Requester,
+) -> Result<Json<IndexingChosen>, Problem> {
+    set_indexing(&state, requester, false).await?;
+    let message = "Queue processor stopped".to_owned();
+    Ok(Json(IndexingChosen { success: true, message }))
 }
 
-async fn choose(state: State, who: Who, on: bool) -> Result<Json<Done>, Problem> {
-    let (action, word) = if on { ("start", "started") } else { ("stop", "stopped") };
-    to_the_end(async move {
-        let trail = AuditedOperation::begin(
-            &state,
-            who,
-            AuditRequest { action, ..AuditRequest::default() },
-        )
-        .await?;
-        let client = &trail.own.session.client;
-        let set = control::set_indexing(client, &state.slot, on).await;
-        trail.end(set.map(|()| ((), 0)).map_err(PartialFailure::from)).await?;
-        state.operator_requests.control.notify_one();
-        Ok(Json(Done { success: true, message: format!("Queue processor {word}") }))
+async fn set_indexing(state: &ApiState, requester: Requester, on: bool) -> Result<(), Problem> {
+    let slot = Arc::clone(&state.slot);
+    let action = if on { "start" } else { "stop" };
+    operate(state, requester, action, move |operator| async move {
+        operations::set_indexing(&operator, &slot, on).await
     })
     .await
 }
 
 /// `POST retry-failed`: stuck jobs first, then every failed one.
 pub(in crate::api) async fn retry_failed(
-    extract::State(state): extract::State<State>,
-    who: Who,
+    extract::State(state): extract::State<ApiState>,
+    requester: Requester,
 ) -> Result<Json<Retried>, Problem> {
-    to_the_end(async move {
-        let asked = AuditRequest { action: "retry-failed", ..AuditRequest::default() };
-        let trail = AuditedOperation::begin(&state, who, asked).await?;
-        let pass = state.operator_requests.rescue_now(RESCUE_MAX).await;
-        let client = &trail.own.session.client;
-        let done = operations::retry(client, &Filter::default(), &state.tables, TIME_MAX).await;
-        let operations::Done { jobs: retried, more } =
-            trail.end(done.map(|done| (done, done.jobs))).await?;
-        state.operator_requests.feed.notify_one();
-        let stuck = pass.map_or(0, |pass| pass.rescued.total());
-        let mut message = format!("{retried} failed jobs retried successfully");
-        if stuck > 0 {
-            message.push_str(&format!("; {stuck} stuck jobs reset"));
-        }
-        if more {
-            message.push_str("; there are more, call again");
-        }
-        Ok(Json(Retried { retried, success: true, message }))
-    })
-    .await
+    let shared = state.clone();
+    let done = operate(&state, requester, "retry-failed", move |operator| async move {
+        operations::retry_failed(&operator, &shared.tables, &shared.operator_requests).await
+    });
+    let RetriedJobs { failed: JobsChanged { jobs: retried, more }, stuck } = done.await?;
+    let mut message = format!("{retried} failed jobs retried successfully");
+    if stuck > 0 {
+        message.push_str(&format!("; {stuck} stuck jobs reset"));
+    }
+    message.push_str(again(more));
+    Ok(Json(Retried { retried, success: true, message }))
 }
 
 /// `POST clear`: finished jobs only.
 pub(in crate::api) async fn clear(
-    extract::State(state): extract::State<State>,
-    who: Who,
+    extract::State(state): extract::State<ApiState>,
+    requester: Requester,
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Cleared>, Problem> {
-    to_the_end(async move {
-        let request = AuditRequest { action: "clear", ..AuditRequest::default() };
-        let trail = AuditedOperation::begin(&state, who, request).await?;
-        let client = &trail.own.session.client;
-        let cleared = async {
-            let done = operations::clear(client, TIME_MAX).await?;
-            let left = operations::unfinished(client).await;
-            left.map(|left| (done, left)).map_err(|error| PartialFailure { error, jobs: done.jobs })
-        };
-        let cleared = cleared.await.map(|(done, left)| ((done, left), done.jobs));
-        let (done, left) = trail.end(cleared).await?;
-        let operations::Done { jobs: cleared, more } = done;
-        let message = match left {
-            _ if more => "Not all finished jobs are cleared yet; call again".to_owned(),
-            0 => "Queue cleared successfully".to_owned(),
-            left => format!(
+    let done = operate(&state, requester, "clear", |operator| async move {
+        operations::clear(&operator).await
+    });
+    let done = done.await?;
+    let message = match done.unfinished {
+        _ if done.finished.more => "Not all finished jobs are cleared yet; call again".to_owned(),
+        0 => "Queue cleared successfully".to_owned(),
+        left => {
+            format!(
                 "Queue cleared successfully; {left} jobs are unfinished and stay until they are done"
-            ),
-        };
-        Ok(Json(Cleared { cleared, success: true, message }))
-    })
-    .await
+            )
+        }
+    };
+    Ok(Json(Cleared { cleared: done.finished.jobs, success: true, message }))
 }
 
 /// `POST operations/retry`.
 pub(in crate::api) async fn retry_by_filter(
-    extract::State(state): extract::State<State>,
-    who: Who,
+    extract::State(state): extract::State<ApiState>,
+    requester: Requester,
     Body(body): Body<ByFilter>,
 ) -> Result<Json<RetriedByFilter>, Problem> {
     let filter = body.filter.filter()?;
     if body.reason.is_some() {
-        job::reason(body.reason.clone())?;
+        input::reason(body.reason.clone())?;
     }
     let matched = matched(&state, &filter, &body).await?;
-    if body.dry_run {
-        let message = format!("{matched} failed jobs match; nothing was changed");
-        let (retried, dry_run, success, more) = (0, true, true, false);
-        return Ok(Json(RetriedByFilter { matched, retried, dry_run, success, message, more }));
+    let mut answer = RetriedByFilter {
+        matched,
+        retried: 0,
+        dry_run: body.dry_run,
+        success: true,
+        message: nothing_changed(matched),
+        more: false,
+    };
+    if !body.dry_run {
+        let request = request(FailedJobAction::Retry, filter, body);
+        let JobsChanged { jobs, more } = change(&state, requester, request).await?;
+        answer.message = format!("{jobs} failed jobs are pending again{}", again(more));
+        answer.retried = jobs;
+        answer.more = more;
     }
-    let asked =
-        AuditRequest { action: "retry", target: Some(target(&body.filter)), reason: body.reason };
-    let done = many(&state, who, asked, filter, Many::Retry).await?;
-    let operations::Done { jobs: retried, more } = done;
-    let message = format!("{retried} failed jobs are pending again{}", again(more));
-    let (dry_run, success) = (false, true);
-    Ok(Json(RetriedByFilter { matched, retried, dry_run, success, message, more }))
+    Ok(Json(answer))
 }
 
 /// `POST operations/discard`.
 pub(in crate::api) async fn discard_by_filter(
-    extract::State(state): extract::State<State>,
-    who: Who,
-    Body(body): Body<ByFilter>,
+    extract::State(state): extract::State<ApiState>,
+    requester: Requester,
+    Body(mut body): Body<ByFilter>,
 ) -> Result<Json<DiscardedByFilter>, Problem> {
     let filter = body.filter.filter()?;
-    if body.dry_run {
-        let matched = matched(&state, &filter, &body).await?;
-        let message = format!("{matched} failed jobs match; nothing was changed");
-        let (discarded, dry_run, success, more) = (0, true, true, false);
-        return Ok(Json(DiscardedByFilter { matched, discarded, dry_run, success, message, more }));
+    if !body.dry_run {
+        body.reason = Some(input::reason(body.reason.take())?);
     }
-    let reason = job::reason(body.reason.clone())?;
     let matched = matched(&state, &filter, &body).await?;
-    let target = Some(target(&body.filter));
-    let asked = AuditRequest { action: "discard", target, reason: Some(reason) };
-    let done = many(&state, who, asked, filter, Many::Discard).await?;
-    let operations::Done { jobs: discarded, more } = done;
-    let message = format!("{discarded} failed jobs were discarded{}", again(more));
-    let (dry_run, success) = (false, true);
-    Ok(Json(DiscardedByFilter { matched, discarded, dry_run, success, message, more }))
+    let mut answer = DiscardedByFilter {
+        matched,
+        discarded: 0,
+        dry_run: body.dry_run,
+        success: true,
+        message: nothing_changed(matched),
+        more: false,
+    };
+    if !body.dry_run {
+        let request = request(FailedJobAction::Discard, filter, body);
+        let JobsChanged { jobs, more } = change(&state, requester, request).await?;
+        answer.message = format!("{jobs} failed jobs were discarded{}", again(more));
+        answer.discarded = jobs;
+        answer.more = more;
+    }
+    Ok(Json(answer))
 }
 
-/// Retries what is known to be failed.
-pub(in crate::api) async fn retry(
-    state: &State,
-    who: Who,
-    asked: AuditRequest,
-    filter: Filter,
+fn request(action: FailedJobAction, filter: Filter, body: ByFilter) -> FailedJobsRequest {
+    FailedJobsRequest { action, filter, target: target(&body.filter), reason: body.reason }
+}
+
+/// Retries a job that is known to be failed.
+pub(in crate::api) async fn retry_one(
+    state: &ApiState,
+    requester: Requester,
+    id: i64,
 ) -> Result<Retried, Problem> {
-    let retried = many(state, who, asked, filter, Many::Retry).await?.jobs;
+    let request = one(FailedJobAction::Retry, id, None);
+    let retried = change(state, requester, request).await?.jobs;
     let message = match retried {
         0 => "it was no longer failed; nothing was changed".to_owned(),
         _ => "the job is pending again".to_owned(),
@@ -255,14 +238,15 @@ pub(in crate::api) async fn retry(
     Ok(Retried { retried, success: retried > 0, message })
 }
 
-/// Discards what is known to be failed.
-pub(in crate::api) async fn discard(
-    state: &State,
-    who: Who,
-    asked: AuditRequest,
-    filter: Filter,
+/// Discards a job that is known to be failed.
+pub(in crate::api) async fn discard_one(
+    state: &ApiState,
+    requester: Requester,
+    id: i64,
+    reason: String,
 ) -> Result<Discarded, Problem> {
-    let discarded = many(state, who, asked, filter, Many::Discard).await?.jobs;
+    let request = one(FailedJobAction::Discard, id, Some(reason));
+    let discarded = change(state, requester, request).await?.jobs;
     let message = match discarded {
         0 => "it was no longer failed; nothing was changed".to_owned(),
         _ => "the job was discarded".to_owned(),
@@ -270,43 +254,28 @@ pub(in crate::api) async fn discard(
     Ok(Discarded { discarded, success: discarded > 0, message })
 }
 
-#[derive(Clone, Copy)]
-enum Many {
-    Retry,
-    Discard,
+fn one(action: FailedJobAction, id: i64, reason: Option<String>) -> FailedJobsRequest {
+    FailedJobsRequest { action, filter: Filter::of_job(id), target: format!("job {id}"), reason }
 }
 
-async fn many(
-    state: &State,
-    who: Who,
-    asked: AuditRequest,
-    filter: Filter,
-    what: Many,
-) -> Result<operations::Done, Problem> {
-    let state = state.clone();
-    to_the_end(async move {
-        let trail = AuditedOperation::begin(&state, who, asked).await?;
-        let (client, tables) = (&trail.own.session.client, &state.tables);
-        let done = match what {
-            Many::Retry => operations::retry(client, &filter, tables, TIME_MAX).await,
-            Many::Discard => operations::discard(client, &filter, tables, TIME_MAX).await,
-        };
-        let done = trail.end(done.map(|done| (done, done.jobs))).await?;
-        state.operator_requests.feed.notify_one();
-        Ok(done)
+async fn change(
+    state: &ApiState,
+    requester: Requester,
+    request: FailedJobsRequest,
+) -> Result<JobsChanged, Problem> {
+    let shared = state.clone();
+    operate(state, requester, request.action.as_str(), move |operator| async move {
+        operations::change_failed(&operator, &shared.tables, request).await
     })
     .await
 }
 
-/// How many failed jobs match; a problem if that is not what was expected.
-async fn matched(state: &State, filter: &Filter, body: &ByFilter) -> Result<u64, Problem> {
-    let look = async {
-        let lent = state.pool.lend().await?;
-        let matched = operations::count_failed(&lent, filter, &state.tables).await?;
-        lent.give_back();
-        Ok::<_, PoolError>(matched)
-    };
-    let matched = pool::in_time(look).await.map_err(|error| stats::problem(&error))?;
+/// How many failed jobs match; a problem if that is not the expected number.
+async fn matched(state: &ApiState, filter: &Filter, body: &ByFilter) -> Result<u64, Problem> {
+    let matched = state
+        .pool
+        .read(async |client| operations::count_failed(client, filter, &state.tables).await);
+    let matched = matched.await?;
     match body.expected_count {
         Some(expected) if expected != matched && !body.dry_run => {
             let detail =
@@ -325,6 +294,10 @@ fn target(filter: &FilterBody) -> String {
     }
 }
 
+fn nothing_changed(matched: u64) -> String {
+    format!("{matched} failed jobs match; nothing was changed")
+}
+
 const fn again(more: bool) -> &'static str {
     if more { "; there are more, call again" } else { "" }
 }
@@ -335,7 +308,8 @@ mod tests {
 
     #[test]
     fn bodies_are_the_documented_ones() {
-        let done = Done { success: true, message: "Queue processor started".to_owned() };
+        let message = "Queue processor started".to_owned();
+        let done = IndexingChosen { success: true, message };
         let body = serde_json::to_string(&done).unwrap();
         assert_eq!(body, r#"{"success":true,"message":"Queue processor started"}"#);
         let message = "3 failed jobs retried successfully".to_owned();
@@ -347,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_audit_log_tells_which_jobs_were_meant() {
+    fn the_audit_log_says_which_jobs_were_meant() {
         assert_eq!(target(&FilterBody::default()), "all failed jobs");
         let filter: FilterBody = serde_json::from_str(r#"{"table":"listings"}"#).unwrap();
         assert_eq!(target(&filter), r#"failed jobs where {"table":"listings"}"#);

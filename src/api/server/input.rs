@@ -1,29 +1,36 @@
-//! What comes in with a request, taken apart with errors that name the field.
+//! Bodies and parameters of requests, parsed with errors that name the field.
 //!
 //! Not here: what the fields mean.
+
+use std::ops::RangeInclusive;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 use uuid::Uuid;
 
-use super::problem::Invalid;
-use crate::api::{Problem, State};
+use super::problem::{Invalid, Problem};
+use crate::api::state::ApiState;
+use crate::storage::audit;
+
+/// A longer body is refused.
+pub(in crate::api) const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// A body of JSON. No body reads as `{}`.
 pub(in crate::api) struct Body<T>(pub(in crate::api) T);
 
-impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
             if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                let detail =
-                    format!("the body is longer than {} bytes", crate::api::BODY_BYTES_MAX);
+                let detail = format!("the body is longer than {BODY_BYTES_MAX} bytes");
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", detail)
             } else {
                 let detail = "the body did not arrive as a whole";
@@ -47,13 +54,32 @@ impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
     }
 }
 
-/// A body for routes that take nothing: whoever asks for something else must not get the thing itself.
-#[derive(Debug, serde::Deserialize)]
+/// A body for routes that take none: a request that asks for something else must not be done as if it
+/// did not.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct Nothing {}
 
-/// The query's parameters. Those that nobody takes are errors: a filter misspelt must not show
-/// everything.
+/// Why something is given up.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Reason {
+    /// 3 to 500 characters.
+    pub(in crate::api) reason: Option<String>,
+}
+
+/// An operator's reason, if it says something.
+pub(in crate::api) fn reason(given: Option<String>) -> Result<String, Problem> {
+    let given = given.unwrap_or_default();
+    audit::reason(&given).ok_or_else(|| {
+        let is_missing = given.trim().is_empty();
+        let fault = if is_missing { "is missing" } else { "is too short or too long" };
+        Problem::invalid(vec![Invalid::new("reason", fault, audit::A_REASON)])
+    })
+}
+
+/// The query's parameters. Unknown ones are errors: a filter with a typing error must not show all
+/// jobs.
 pub(in crate::api) struct Parameters {
     given: Vec<(String, String)>,
     errors: Vec<Invalid>,
@@ -99,22 +125,22 @@ impl Parameters {
     pub(in crate::api) fn number(
         &mut self,
         name: &'static str,
-        (min, max): (i64, i64),
+        range: RangeInclusive<i64>,
         default: i64,
     ) -> i64 {
-        self.optional_number(name, (min, max)).unwrap_or(default)
+        self.optional_number(name, range).unwrap_or(default)
     }
 
     /// A whole number within limits, if there is one.
     pub(in crate::api) fn optional_number(
         &mut self,
         name: &'static str,
-        (min, max): (i64, i64),
+        range: RangeInclusive<i64>,
     ) -> Option<i64> {
         let text = self.text(name, 64)?;
-        let number = text.parse().ok().filter(|number| (min..=max).contains(number));
+        let number = text.parse().ok().filter(|number| range.contains(number));
         if number.is_none() {
-            let allowed = format!("a whole number from {min} to {max}");
+            let allowed = format!("a whole number from {} to {}", range.start(), range.end());
             self.refuse(name, format!("is {text:?}"), allowed);
         }
         number
@@ -211,9 +237,9 @@ mod tests {
     #[tokio::test]
     async fn each_wrong_parameter_is_named() {
         let mut given = parameters("page=0&limit=1000000000&id=x&stats=1&_=5").await;
-        assert_eq!(given.number("page", (1, 100), 1), 1);
-        assert_eq!(given.number("limit", (1, 200), 20), 20);
-        assert_eq!(given.optional_number("id", (1, 9)), None);
+        assert_eq!(given.number("page", 1..=100, 1), 1);
+        assert_eq!(given.number("limit", 1..=200, 20), 20);
+        assert_eq!(given.optional_number("id", 1..=9), None);
         assert_eq!(given.word("status", &[("a", 1)]), None);
         let problem = given.finish().unwrap_err();
         assert_eq!(problem.status(), StatusCode::BAD_REQUEST);
@@ -227,17 +253,25 @@ mod tests {
     #[tokio::test]
     async fn what_is_right_is_taken() {
         let mut given = parameters("page=3&status=b&q=a%20b&empty=").await;
-        assert_eq!(given.number("page", (1, 100), 1), 3);
+        assert_eq!(given.number("page", 1..=100, 1), 3);
         assert_eq!(given.word("status", &[("a", 1), ("b", 2)]), Some(2));
         assert_eq!(given.text("q", 10).as_deref(), Some("a b"));
         assert_eq!(given.text("empty", 10), None);
         assert!(given.finish().is_ok());
     }
 
+    #[test]
+    fn a_reason_must_say_something() {
+        assert_eq!(reason(Some(" a broken import ".into())).unwrap(), "a broken import");
+        for wrong in [None, Some("  ".to_owned()), Some("x".to_owned()), Some("x".repeat(501))] {
+            assert!(reason(wrong).is_err());
+        }
+    }
+
     #[tokio::test]
     async fn a_parameter_given_twice_is_refused() {
         let mut given = parameters("page=1&page=2").await;
-        given.number("page", (1, 9), 1);
+        given.number("page", 1..=9, 1);
         assert!(given.finish().is_err());
     }
 }

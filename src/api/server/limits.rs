@@ -1,4 +1,4 @@
-//! What every request passes: limits of its head and its time, and the headers of its answer.
+//! Limits of every request's head and time, and the headers of every answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +9,17 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout};
 
+use super::problem::Problem;
 use super::request_id;
-use crate::api::{Problem, State};
+use crate::api::state::ApiState;
 use crate::telemetry::trace;
 
 const URI_BYTES_MAX: usize = 4 * 1024;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// On every answer: nothing is kept, nothing is guessed, nothing is framed, no other page gets hold
-/// of it. Not here: HSTS, which is up to whoever ends TLS.
+/// Headers of every answer: no caching, no guess at its type, no frames, no access for other pages.
+/// HSTS is up to the proxy that ends TLS.
 const HEADERS: [(HeaderName, &str); 8] = [
     (header::CACHE_CONTROL, "private, no-store"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -37,14 +38,15 @@ const HEADERS: [(HeaderName, &str); 8] = [
     ),
 ];
 
-/// Refuses what is too long, ends what takes too long, counts all.
+/// Refuses requests that are too long, ends those that take too long, and counts all.
 pub(in crate::api) async fn guard(
-    extract::State(state): extract::State<State>,
+    extract::State(state): extract::State<ApiState>,
     path: Option<MatchedPath>,
     request: Request,
     next: Next,
 ) -> Response {
-    let (method, began) = (word(request.method()), Instant::now());
+    let method = word(request.method());
+    let began = Instant::now();
     let _under_way = state.metrics.http.under_way();
     let id = request_id::new();
     let route = path.as_ref().map_or("other", MatchedPath::as_str);
@@ -90,7 +92,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-/// A metric's label is one of these words, whatever a client sends.
+/// The method as a metric's label: one of a few words for any method that a client sends.
 fn word(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

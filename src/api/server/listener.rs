@@ -4,13 +4,15 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
 use axum::extract::connect_info::Connected;
+use axum::http::request::Parts;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -48,7 +50,7 @@ impl Listener for Limited {
     }
 }
 
-/// Who is at the other end of a connection.
+/// The address at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::api) struct Peer(pub(in crate::api) SocketAddr);
 
@@ -56,6 +58,12 @@ impl Connected<IncomingStream<'_, Limited>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Limited>) -> Self {
         Self(*stream.remote_addr())
     }
+}
+
+/// The address that a request comes from, as the socket has it: headers can be made up.
+pub(in crate::api) fn address(head: &Parts) -> IpAddr {
+    let peer = head.extensions.get::<ConnectInfo<Peer>>();
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(Peer(address))| address.ip())
 }
 
 /// A connection that ends when nothing has moved for [`IDLE_MAX`].

@@ -1,7 +1,9 @@
-//! What every request passes: the listener, limits, the origin policy, request ids, input, problems.
+//! What every request passes: the listener, limits, the origin policy, request ids, input, problems,
+//! the audit log.
 //!
 //! Not here: who asks (`auth`), and what a route does (`routes`).
 
+pub(in crate::api) mod audit_log;
 pub mod input;
 pub mod limits;
 pub mod listener;
@@ -9,4 +11,6 @@ pub mod origin;
 pub mod problem;
 pub mod rate;
 pub mod request_id;
+pub mod route;
 pub mod time;
+pub(in crate::api) mod unavailable;

@@ -1,11 +1,11 @@
-//! Where a request comes from, as browsers say it: pages of other sites neither act nor read.
+//! The origin policy: pages of other sites neither act nor read.
 //!
 //! A browser sends what a page of any site asks it to send, so a request that changes something
-//! must come from walferry's own page, from a listed origin, or from no page at all. Where nobody
-//! is asked who they are, the name that was asked for must be one that no stranger can give to this
+//! must come from walferry's own page, from a listed origin, or from no page at all. Without
+//! authentication, the host name of a request must be one that no other party can give to this
 //! address (DNS rebinding).
 //!
-//! Not here: who asks (`auth`).
+//! Not here: authentication (`auth`).
 
 use axum::extract::{self, Request};
 use axum::http::header::{
@@ -18,7 +18,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use url::{Host, Url};
 
-use crate::api::{Problem, State};
+use super::problem::Problem;
+use crate::api::state::ApiState;
 
 /// What a page of a listed origin may send and read.
 const PREFLIGHT: [(HeaderName, &str); 3] = [
@@ -28,9 +29,9 @@ const PREFLIGHT: [(HeaderName, &str); 3] = [
 ];
 const EXPOSED: &str = "retry-after, www-authenticate, x-request-id";
 
-/// Refuses what a page of another site sends; lets those of listed origins ask and read.
+/// Refuses requests of pages of other sites, but for those of listed origins.
 pub(in crate::api) async fn protect(
-    extract::State(state): extract::State<State>,
+    extract::State(state): extract::State<ApiState>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -93,8 +94,8 @@ fn may_act(request: &Request, listed: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether walferry's own page, or no page, sends this. Browsers that can say how the sites relate
-/// do; the others name the origin, which then must be the host asked.
+/// Whether walferry's own page, or no page, sends this. Most browsers say how the sites relate; others
+/// name the origin, which then must be the host of the request.
 fn is_own(headers: &HeaderMap) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return site == "same-origin" || site == "none";
@@ -102,7 +103,10 @@ fn is_own(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    matches!((authority, host), (Some((_, authority)), Some(host)) if authority.eq_ignore_ascii_case(host))
+    match (authority, host) {
+        (Some((_, authority)), Some(host)) => authority.eq_ignore_ascii_case(host),
+        _ => false,
+    }
 }
 
 fn has_body(headers: &HeaderMap) -> bool {
@@ -116,7 +120,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// Whether the name asked for is one that no stranger's name server can give out.
+/// Whether the host name is one that no other party's name server can give out.
 fn addressed(origins: &[String], headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
     let names = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or("."));
     let mut names = names.chain(uri.authority().map(|authority| authority.as_str()));
@@ -192,15 +196,16 @@ mod tests {
         ] {
             assert!(!acts(other), "{other:?}");
         }
-        let look = request(Method::GET, &[host, site("cross-site")]);
-        assert!(may_act(&look, false).is_ok(), "it can't read the answer");
+        let read = request(Method::GET, &[host, site("cross-site")]);
+        assert!(may_act(&read, false).is_ok(), "it can't read the answer");
     }
 
     #[test]
     fn a_body_is_json() {
         let acts =
             |headers: &[(&str, &str)]| may_act(&request(Method::POST, headers), false).is_ok();
-        let (some, none) = (("content-length", "2"), ("content-length", "0"));
+        let some = ("content-length", "2");
+        let none = ("content-length", "0");
         let kind = |text| ("content-type", text);
         assert!(acts(&[]) && acts(&[none]) && acts(&[none, kind("text/plain")]));
         assert!(acts(&[some, kind("application/json")]));
@@ -214,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_cannot_name_this_address() {
+    fn other_parties_cannot_name_this_address() {
         let origins = ["https://admin.example:8443".to_owned()];
         let check = |host: &str, expected| {
             let request = request(Method::GET, &[("host", host)]);

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::request_id;
 
-/// An error as a client sees it. It tells no internals: no SQL, no addresses, no row values.
+/// An error as a client sees it. It has no internals: no SQL, no addresses, no row values.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,

@@ -1,8 +1,8 @@
-//! How often somebody may ask: a bucket for each name and address, in a table with a limit.
+//! Rate limits: a token bucket for each name and address, in a table with a limit.
 //!
-//! The limits are far above what a page and a few scripts need; they keep a loop gone wild, or
-//! somebody who guesses, from using up what others need. A refused token counts against the
-//! address that presents it, and a good one from there is still good.
+//! The limits are far above the needs of a page and a few scripts. They keep a client in an endless
+//! loop, or one that guesses tokens, from using up the capacity of others. A refused token counts
+//! against the address that presents it, and a good token from that address stays good.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,19 +12,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const ENTRIES_MAX: usize = 4096;
-/// Between two looks for buckets that are full again.
+/// Between two sweeps for buckets that are full again.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::api) enum Class {
+pub(in crate::api) enum RateClass {
     Read,
     Action,
     /// A token that is refused.
     Failure,
 }
 
-impl Class {
+impl RateClass {
     /// How many a second, and how many at once.
     const fn limit(self) -> (f64, f64) {
         match self {
@@ -35,10 +35,10 @@ impl Class {
     }
 }
 
-/// Who asks from where; without a name for those who do not say.
+/// A client's name and address; the name is empty without a credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    class: Class,
+struct BucketKey {
+    class: RateClass,
     name: String,
     address: IpAddr,
 }
@@ -51,11 +51,11 @@ struct Bucket {
 
 /// All buckets.
 #[derive(Debug, Default)]
-pub(in crate::api) struct Rates(Mutex<Table>);
+pub(in crate::api) struct Rates(Mutex<BucketTable>);
 
 #[derive(Debug, Default)]
-struct Table {
-    buckets: HashMap<Key, Bucket>,
+struct BucketTable {
+    buckets: HashMap<BucketKey, Bucket>,
     swept_at: Option<Instant>,
 }
 
@@ -67,25 +67,26 @@ impl Rates {
     /// How long to wait until there is one.
     pub(in crate::api) fn take(
         &self,
-        class: Class,
+        class: RateClass,
         name: &str,
         address: IpAddr,
         now: Instant,
     ) -> Result<(), Duration> {
-        let key = Key { class, name: name.to_owned(), address: network(address) };
+        let key = BucketKey { class, name: name.to_owned(), address: network(address) };
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table.take(key, now)
     }
 }
 
-impl Table {
-    fn take(&mut self, mut key: Key, now: Instant) -> Result<(), Duration> {
+impl BucketTable {
+    fn take(&mut self, mut key: BucketKey, now: Instant) -> Result<(), Duration> {
         let (rate, burst) = key.class.limit();
         if !self.buckets.contains_key(&key) && self.buckets.len() >= ENTRIES_MAX {
             self.sweep(now);
             if self.buckets.len() >= ENTRIES_MAX {
-                // All whom the table has no place for share one bucket of each class.
-                key = Key { name: String::new(), address: Ipv6Addr::UNSPECIFIED.into(), ..key };
+                // Clients beyond the limit of the table share one bucket of each class.
+                key =
+                    BucketKey { name: String::new(), address: Ipv6Addr::UNSPECIFIED.into(), ..key };
             }
         }
         let bucket = self.buckets.entry(key).or_insert(Bucket { left: burst, at: now });
@@ -133,59 +134,63 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn taken(rates: &Rates, class: Class, name: &str, address: IpAddr, now: Instant) -> usize {
+    fn taken(rates: &Rates, class: RateClass, name: &str, address: IpAddr, now: Instant) -> usize {
         (0..5000).take_while(|_| rates.take(class, name, address, now).is_ok()).count()
     }
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {
-        let (rates, now) = (Rates::default(), Instant::now());
-        assert_eq!(taken(&rates, Class::Read, "ann", HERE, now), 1000);
-        assert_eq!(taken(&rates, Class::Action, "ann", HERE, now), 60);
-        assert_eq!(taken(&rates, Class::Failure, "", HERE, now), 20);
+        let rates = Rates::default();
+        let now = Instant::now();
+        assert_eq!(taken(&rates, RateClass::Read, "ann", HERE, now), 1000);
+        assert_eq!(taken(&rates, RateClass::Action, "ann", HERE, now), 60);
+        assert_eq!(taken(&rates, RateClass::Failure, "", HERE, now), 20);
         let later = now + Duration::from_secs(1);
-        assert_eq!(taken(&rates, Class::Read, "ann", HERE, later), 200);
-        assert_eq!(taken(&rates, Class::Action, "ann", HERE, later), 20);
-        assert_eq!(taken(&rates, Class::Failure, "", HERE, later), 0);
-        let wait = rates.take(Class::Failure, "", HERE, later).unwrap_err();
+        assert_eq!(taken(&rates, RateClass::Read, "ann", HERE, later), 200);
+        assert_eq!(taken(&rates, RateClass::Action, "ann", HERE, later), 20);
+        assert_eq!(taken(&rates, RateClass::Failure, "", HERE, later), 0);
+        let wait = rates.take(RateClass::Failure, "", HERE, later).unwrap_err();
         assert!((4.9..5.1).contains(&wait.as_secs_f64()), "{wait:?}");
-        assert_eq!(taken(&rates, Class::Failure, "", HERE, later + wait), 1);
+        assert_eq!(taken(&rates, RateClass::Failure, "", HERE, later + wait), 1);
     }
 
     #[test]
-    fn nobody_uses_up_another_s_share() {
-        let (rates, now) = (Rates::default(), Instant::now());
-        taken(&rates, Class::Action, "ann", HERE, now);
-        taken(&rates, Class::Failure, "", HERE, now);
-        assert!(rates.take(Class::Action, "bob", HERE, now).is_ok());
-        assert!(rates.take(Class::Action, "ann", "10.0.0.1".parse().unwrap(), now).is_ok());
-        assert!(rates.take(Class::Read, "ann", HERE, now).is_ok());
+    fn a_client_does_not_use_up_another_s_share() {
+        let rates = Rates::default();
+        let now = Instant::now();
+        taken(&rates, RateClass::Action, "ann", HERE, now);
+        taken(&rates, RateClass::Failure, "", HERE, now);
+        assert!(rates.take(RateClass::Action, "bob", HERE, now).is_ok());
+        assert!(rates.take(RateClass::Action, "ann", "10.0.0.1".parse().unwrap(), now).is_ok());
+        assert!(rates.take(RateClass::Read, "ann", HERE, now).is_ok());
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_address() {
-        let (rates, now) = (Rates::default(), Instant::now());
+        let rates = Rates::default();
+        let now = Instant::now();
         let at = |text: &str| text.parse().unwrap();
-        assert_eq!(taken(&rates, Class::Failure, "", at("2001:db8::1"), now), 20);
-        assert_eq!(taken(&rates, Class::Failure, "", at("2001:db8::2:2"), now), 0);
-        assert_eq!(taken(&rates, Class::Failure, "", at("2001:db8:0:1::1"), now), 20);
-        assert_eq!(taken(&rates, Class::Failure, "", at("127.0.0.9"), now), 20);
-        assert_eq!(taken(&rates, Class::Failure, "", at("::ffff:127.0.0.9"), now), 0);
+        assert_eq!(taken(&rates, RateClass::Failure, "", at("2001:db8::1"), now), 20);
+        assert_eq!(taken(&rates, RateClass::Failure, "", at("2001:db8::2:2"), now), 0);
+        assert_eq!(taken(&rates, RateClass::Failure, "", at("2001:db8:0:1::1"), now), 20);
+        assert_eq!(taken(&rates, RateClass::Failure, "", at("127.0.0.9"), now), 20);
+        assert_eq!(taken(&rates, RateClass::Failure, "", at("::ffff:127.0.0.9"), now), 0);
     }
 
     #[test]
-    fn the_table_has_a_limit_and_forgets_who_is_quiet() {
-        let (rates, now) = (Rates::default(), Instant::now());
+    fn the_table_has_a_limit_and_drops_full_buckets() {
+        let rates = Rates::default();
+        let now = Instant::now();
         let address = |number: u32| IpAddr::from(std::net::Ipv4Addr::from(number));
         for number in 0..20_000 {
-            rates.take(Class::Failure, "", address(number), now).unwrap_or_default();
+            rates.take(RateClass::Failure, "", address(number), now).unwrap_or_default();
         }
         let length = || rates.0.lock().unwrap().buckets.len();
         assert!(length() <= ENTRIES_MAX + 3, "{}", length());
-        assert!(rates.take(Class::Failure, "", address(30_000), now).is_err(), "shared");
-        assert!(rates.take(Class::Failure, "", address(1), now).is_ok(), "its own");
+        assert!(rates.take(RateClass::Failure, "", address(30_000), now).is_err(), "shared");
+        assert!(rates.take(RateClass::Failure, "", address(1), now).is_ok(), "its own");
         let later = now + Duration::from_secs(150);
-        assert!(rates.take(Class::Failure, "", address(30_000), later).is_ok());
+        assert!(rates.take(RateClass::Failure, "", address(30_000), later).is_ok());
         assert!(length() < 10, "{}", length());
     }
 }

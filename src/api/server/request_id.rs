@@ -1,4 +1,4 @@
-//! A name for each request, in its answer, its errors, the log and the audit log.
+//! An id for each request, in its answer, its errors, the log and the audit log.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ task_local! {
     static REQUEST_ID: Arc<str>;
 }
 
-/// A new name. It does not come from the client: nobody can forge another's trail.
+/// A new id. It does not come from the client, so that no client can use another's id.
 pub(in crate::api) fn new() -> Arc<str> {
     Uuid::from_u128(fastrand::u128(..)).simple().to_string().into()
 }
 
-/// Runs the answer of a request under its name.
+/// Runs the answer of a request under its id.
 pub(in crate::api) async fn scope<F: Future>(id: Arc<str>, answer: F) -> F::Output {
     REQUEST_ID.scope(id, answer).await
 }
 
-/// The name of the request that is being answered; empty outside of one.
+/// The id of the request that is being answered; empty outside of one.
 pub(in crate::api) fn current() -> String {
     REQUEST_ID.try_with(ToString::to_string).unwrap_or_default()
 }

@@ -7,28 +7,33 @@ const DAY: u64 = 86_400;
 /// `2026-01-31T12:00:00.000Z`. A clock before 1970 counts as 1970.
 pub(in crate::api) fn iso8601(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let (days, second) = (since.as_secs() / DAY, since.as_secs() % DAY);
-    let (year, month, day) = civil(days);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    let (second, millisecond) = (second % 60, since.subsec_millis());
+    let (year, month, day) = civil(since.as_secs() / DAY);
+    let of_day = since.as_secs() % DAY;
+    let hour = of_day / 3600;
+    let minute = of_day / 60 % 60;
+    let second = of_day % 60;
+    let millisecond = since.subsec_millis();
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
 }
 
-/// A moment as ISO 8601 has it: `2026-01-31T12:00:00.5+03:00`, `…Z`; seconds and their fraction may
-/// be left out. `None` for anything else, and for what is before 1970 or after 9999.
+/// Parses a time as ISO 8601 writes it: `2026-01-31T12:00:00.5+03:00`, `…Z`. Seconds and their
+/// fraction may be left out. `None` for other texts, and for times before 1970 or after 9999.
 pub(in crate::api) fn parse(text: &str) -> Option<SystemTime> {
     let (date, rest) = text.split_once(['T', 't', ' '])?;
     let zone = rest.find(['Z', 'z', '+', '-'])?;
     let (clock, zone) = rest.split_at_checked(zone)?;
     let mut parts = date.split('-').map(digits);
-    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let year = parts.next()??;
+    let month = parts.next()??;
+    let day = parts.next()??;
     let in_range = date.len() == 10 && parts.next().is_none() && (1970..=9999).contains(&year);
     if !in_range || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
     let mut parts = clock.split(':').map(digits);
-    let (hour, minute) = (parts.next()??, parts.next()??);
+    let hour = parts.next()??;
+    let minute = parts.next()??;
     let second = parts.next().unwrap_or(Some(0))?;
     let millisecond: u64 = digits(&format!("{fraction:0<3}").chars().take(3).collect::<String>())?;
     if parts.next().is_some() || hour > 23 || minute > 59 || second > 60 {
@@ -57,7 +62,8 @@ fn digits(text: &str) -> Option<u64> {
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     let year = if month <= 2 { year - 1 } else { year };
     let month_from_march = if month > 2 { month - 3 } else { month + 9 };
-    let (era, year_of_era) = (year / 400, year % 400);
+    let era = year / 400;
+    let year_of_era = year % 400;
     let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     (era * 146_097 + day_of_era).checked_sub(719_468)
@@ -68,7 +74,8 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
 fn civil(days: u64) -> (u64, u64, u64) {
     const DAYS_PER_400_YEARS: u64 = 146_097;
     let days = days + 719_468; // from 0000-03-01
-    let (era, day_of_era) = (days / DAYS_PER_400_YEARS, days % DAYS_PER_400_YEARS);
+    let era = days / DAYS_PER_400_YEARS;
+    let day_of_era = days % DAYS_PER_400_YEARS;
     let year_of_era =
         (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);

@@ -1,74 +1,165 @@
-//! Writes the fate of jobs, and says which LSN may be acknowledged.
+//! Writes the fate of jobs, and publishes the LSN that may be acknowledged.
 //!
-//! Batches that have settled since the last look are completed in one transaction together with
-//! the position they add up to. Only what has been committed is published.
+//! Batches that have settled since the last settlement are completed in one transaction together
+//! with the position that they add up to. Only what has been committed is published.
 //!
-//! Not here: the statements (`storage::queue::settle`), and the sending of acknowledgements (`engine::wal::stream`).
+//! Not here: the statements (`storage::queue::settle`), and the sending of acknowledgements
+//! (`engine::wal::stream`).
 
+pub mod acknowledge;
 mod settlement_metrics;
 pub mod watermark;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch};
+use crate::change::Lsn;
 pub use crate::engine::checkpoint::settlement_metrics::SettlementMetrics;
+use crate::engine::wal::StreamStats;
 use crate::storage::QueueError;
 pub use crate::storage::queue::settle::Progress;
 use crate::storage::queue::settle::Settler;
 use crate::telemetry::trace;
+use acknowledge::{AcknowledgeAt, StreamPositions, acknowledge};
 use watermark::Watermark;
 
 /// Batches completed in one transaction.
 const BATCHES_MAX: usize = 64;
 
+/// The checkpoint's ends of the channels of the run.
+pub struct CheckpointChannels {
+    /// Batches whose last reference has been returned.
+    pub settled: mpsc::Receiver<Arc<PendingBatch>>,
+    /// Up to here the table holds every change.
+    pub recorded_end: watch::Receiver<Lsn>,
+    /// Decided by the retention guard.
+    pub acknowledge_at: watch::Receiver<AcknowledgeAt>,
+    pub progress: watch::Sender<Progress>,
+    /// The LSN that may be acknowledged.
+    pub durable: watch::Sender<Lsn>,
+}
+
+/// What the stream has received.
+pub struct ReceivedPosition {
+    /// Where the stream began: everything below counts as received.
+    pub start: Lsn,
+    pub stats: Arc<StreamStats>,
+}
+
+impl ReceivedPosition {
+    fn lsn(&self) -> Lsn {
+        self.start.max(Lsn(self.stats.received_lsn.load(Ordering::Acquire)))
+    }
+}
+
+/// Settles the batches of one run.
+pub struct Checkpoint {
+    settler: Settler,
+    watermark: Watermark,
+    channels: CheckpointChannels,
+    received: ReceivedPosition,
+    metrics: SettlementMetrics,
+}
+
+impl Checkpoint {
+    #[must_use]
+    pub fn new(
+        settler: Settler,
+        channels: CheckpointChannels,
+        received: ReceivedPosition,
+        metrics: SettlementMetrics,
+    ) -> Self {
+        Self { settler, watermark: Watermark::default(), channels, received, metrics }
+    }
+}
+
 /// Runs until the channel of settled batches closes.
 ///
 /// # Errors
 /// [`QueueError`], which ends the run.
-pub async fn run(
-    mut settler: Settler,
-    mut pending_batches: mpsc::Receiver<Arc<PendingBatch>>,
-    progress: watch::Sender<Progress>,
-    mut telling: SettlementMetrics,
-) -> Result<(), QueueError> {
-    let mut watermark = Watermark::default();
-    let mut batch = Vec::with_capacity(BATCHES_MAX);
-    while pending_batches.recv_many(&mut batch, BATCHES_MAX).await > 0 {
-        // Their jobs count as alive until their fate is durable.
-        let held: Vec<Arc<PendingBatch>> = std::mem::take(&mut batch);
-        let settled: Vec<(BatchDescriptor, Vec<Failure>)> = held
+pub async fn run(mut checkpoint: Checkpoint) -> Result<(), QueueError> {
+    let mut batches = Vec::with_capacity(BATCHES_MAX);
+    loop {
+        checkpoint.publish_durable().await?;
+        let channels = &mut checkpoint.channels;
+        let is_guarded = *channels.acknowledge_at.borrow() == AcknowledgeAt::Recorded;
+        tokio::select! {
+            biased;
+            count = channels.settled.recv_many(&mut batches, BATCHES_MAX) => {
+                if count == 0 {
+                    return Ok(());
+                }
+                checkpoint.settle(std::mem::take(&mut batches)).await?;
+            }
+            Ok(()) = channels.acknowledge_at.changed() => {}
+            Ok(()) = channels.recorded_end.changed(), if is_guarded => {}
+        }
+    }
+}
+
+impl Checkpoint {
+    /// Writes the fate of these batches and publishes the progress.
+    async fn settle(&mut self, batches: Vec<Arc<PendingBatch>>) -> Result<(), QueueError> {
+        let settled: Vec<(BatchDescriptor, Vec<Failure>)> = batches
             .iter()
             .map(|pending| (pending.descriptor().clone(), pending.take_failures()))
             .collect();
         for (descriptor, failures) in &settled {
-            for failure in failures.iter().filter(|_| descriptor.loaded.is_some()) {
-                // There is no job that could say so.
-                tracing::error!(
-                    event = "load_document_refused",
-                    error = failure.error,
-                    "document of the first load was refused"
-                );
+            if descriptor.loaded.is_some() {
+                log_refused_rows(failures);
             }
-            watermark.settle(descriptor);
+            self.watermark.settle(descriptor);
         }
-        let position = watermark.position();
-        let loaded = watermark.take_loaded();
-        telling.latencies(&held);
+        let position = self.watermark.position();
+        let loaded = self.watermark.take_loaded();
+        self.metrics.latencies(&batches);
         let began = Instant::now();
-        let span = trace::settle(held.iter().map(|pending| pending.batch()), position);
-        let counts = settler.settle(&settled, position, &loaded).await?;
+        let span = trace::settle(batches.iter().map(|pending| pending.batch()), position);
+        let counts = self.settler.settle(&settled, position, &loaded).await?;
         trace::settled(&span, counts.completed, counts.failed);
         drop(span);
-        telling.settled(counts, &loaded, began.elapsed());
-        drop(held);
-        progress.send_modify(|known| {
+        self.metrics.settled(counts, &loaded, began.elapsed());
+        // Until here, where their fate is durable, their jobs count as in flight.
+        drop(batches);
+        self.channels.progress.send_modify(|known| {
             known.settled = known.settled.max(position.unwrap_or_default());
             known.completed += counts.completed;
             known.failed += counts.failed;
         });
+        Ok(())
     }
-    Ok(())
+
+    /// Publishes what may be acknowledged. A recorded end that it rests on is stored before.
+    async fn publish_durable(&mut self) -> Result<(), QueueError> {
+        let at = *self.channels.acknowledge_at.borrow_and_update();
+        let positions = StreamPositions {
+            recorded: *self.channels.recorded_end.borrow_and_update(),
+            settled: self.channels.progress.borrow().settled,
+            acknowledged: *self.channels.durable.borrow(),
+            // Read last, so that it is not behind what was recorded.
+            received: self.received.lsn(),
+        };
+        let decision = acknowledge(positions, at);
+        if let Some(recorded_end) = decision.store_first {
+            self.settler.raise_recorded_end(recorded_end).await?;
+        }
+        let lsn = decision.lsn;
+        self.channels.durable.send_if_modified(|known| std::mem::replace(known, lsn) != lsn);
+        Ok(())
+    }
+}
+
+/// Rows of the first load have no job that could record the refusal.
+fn log_refused_rows(failures: &[Failure]) {
+    for failure in failures {
+        tracing::error!(
+            event = "load_document_refused",
+            error = failure.error,
+            "document of the first load was refused"
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! What the checkpoint tells the metrics: once a settlement.
+//! Metrics of the checkpoint, counted once a settlement.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::telemetry::metrics::pipeline::Latencies;
 use crate::telemetry::metrics::{Metrics, Stage};
 use crate::telemetry::throttle::Repeats;
 
-/// See the module's documentation.
+/// Counts settlements, and how long jobs took to be indexed.
 #[derive(Debug)]
 pub struct SettlementMetrics {
     metrics: Metrics,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::ack::batch::{BatchDescriptor, LoadedChunk};
 use crate::change::Lsn;
 
-/// See the module's documentation. Batches are numbered from 0 without a gap.
+/// Batches that have settled, numbered from 0 without a gap, and the position that they add up to.
 #[derive(Debug, Default)]
 pub struct Watermark {
     /// The first batch that is not settled.
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "settled twice")]
-    fn a_ticket_settles_once() {
+    fn a_batch_settles_once() {
         check(&[(0, Some(10)), (0, Some(10))], None);
     }
 }

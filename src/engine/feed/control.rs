@@ -25,7 +25,6 @@ pub struct FeedControl {
 
 impl FeedControl {
     #[must_use]
-    #[expect(clippy::too_many_arguments, reason = "the ends of six channels")]
     pub fn new(
         mode: watch::Sender<Mode>,
         caught_up: watch::Sender<bool>,

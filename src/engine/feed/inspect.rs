@@ -100,9 +100,9 @@ async fn column_type(
     table: &TableShape,
     column: &str,
 ) -> Result<Option<String>, tokio_postgres::Error> {
-    let sql = "select pg_catalog.format_type(a.atttypid, null)
+    let sql = "select pg_catalog.format_type(a.atttypid, null) as name
         from pg_catalog.pg_attribute a
         where a.attrelid = $1::text::regclass and a.attname = $2 and not a.attisdropped";
     let row = client.query_opt(sql, &[&table.qualified(), &column]).await?;
-    Ok(row.map(|row| row.get(0)))
+    Ok(row.map(|row| row.get("name")))
 }

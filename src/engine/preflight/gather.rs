@@ -5,6 +5,7 @@
 //! Not here: what the facts mean (`evaluate`).
 
 use tokio_postgres::config::Host;
+use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Row};
 
 use super::TableName;
@@ -12,7 +13,11 @@ use super::facts::{
     Facts, Privilege, PublicationFacts, RoleFacts, ServerFacts, SlotFacts, StoredFacts, TableFacts,
     TakeOverFacts,
 };
+use crate::change::Lsn;
 use crate::config::Config;
+use crate::postgres::catalog::slot;
+use crate::postgres::catalog::slot::ReplicationSlot;
+use crate::storage::sql::{bigint, lsn};
 
 /// The session failed while looking.
 #[derive(Debug, thiserror::Error)]
@@ -23,59 +28,19 @@ pub struct GatherError {
     pub(super) source: tokio_postgres::Error,
 }
 
-const SERVER: &str = "
-    select current_setting('server_version_num')::int, pg_is_in_recovery(),
-           current_database()::text, current_setting('row_security') = 'off',
-           current_setting('wal_level'),
-           current_setting('max_replication_slots')::bigint,
-           (select count(*) from pg_replication_slots),
-           current_setting('max_wal_senders')::bigint,
-           (select count(*) from pg_stat_replication),
-           (select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size'),
-           (select setting::bigint from pg_settings where name = 'idle_replication_slot_timeout')";
+const SERVER: &str = include_str!("gather_server.sql");
 
 const ROLE: &str = "
-    select rolname::text, rolsuper, rolreplication, rolbypassrls
+    select rolname::text as name, rolsuper, rolreplication, rolbypassrls
     from pg_roles where rolname = current_user";
 
-const TABLES: &str = "
-    select wanted.schema, wanted.name, c.oid is not null,
-           coalesce(c.relkind in ('r', 'p'), false), coalesce(c.relpersistence <> 'p', false),
-           coalesce(has_schema_privilege(n.oid, 'usage')
-                    and has_table_privilege(c.oid, 'select'), false),
-           coalesce(row_security_active(c.oid), false),
-           exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary),
-           coalesce(c.relreplident, 'd')::text
-    from unnest($1::text[], $2::text[]) with ordinality as wanted (schema, name, place)
-    left join pg_namespace n on n.nspname = wanted.schema
-    left join pg_class c on c.relnamespace = n.oid and c.relname = wanted.name
-    order by wanted.place";
+const TABLES: &str = include_str!("gather_tables.sql");
 
 const PUBLICATION: &str = "
-    select puballtables, pubinsert and pubupdate and pubdelete and pubtruncate
+    select puballtables, pubinsert and pubupdate and pubdelete and pubtruncate as has_all
     from pg_publication where pubname = $1";
 
-/// A column list counts as a filter if a column of the table is not in it.
-const PUBLISHED: &str = "
-    select t.schemaname::text, t.tablename::text,
-           to_jsonb(t) ->> 'rowfilter' is not null
-           or coalesce(jsonb_array_length(nullif(to_jsonb(t) -> 'attnames', 'null')) <
-                (select count(*) from pg_attribute a
-                 where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-                   and a.attgenerated = ''), false)
-    from pg_publication_tables t
-    join pg_namespace n on n.nspname = t.schemaname
-    join pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
-    where t.pubname = $1
-    order by 1, 2";
-
-const SLOT: &str = "
-    select coalesce(plugin::text, ''), coalesce(database::text, ''), coalesce(wal_status, ''),
-           to_jsonb(s) ->> 'invalidation_reason',
-           coalesce(pg_wal_lsn_diff(case when pg_is_in_recovery()
-                then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end,
-                restart_lsn), 0)::bigint
-    from pg_replication_slots s where slot_name = $1";
+const PUBLISHED: &str = include_str!("gather_published.sql");
 
 const OBJECTS: &[Privilege] = &[
     Privilege { verb: "select, insert, update, delete", object: "public.elasticsearch_sync_queue" },
@@ -87,26 +52,25 @@ const OBJECTS: &[Privilege] = &[
     Privilege { verb: "select, insert, update, delete", object: "walferry.control" },
     Privilege { verb: "select, insert, update, delete", object: "walferry.job_count" },
     Privilege { verb: "select, update", object: "walferry.take_over" },
+    Privilege { verb: "select", object: "walferry.due_job" },
+    Privilege { verb: "select", object: "walferry.lease_state" },
 ];
 
-const STORED: &str = "
-    select p.recorded_end_lsn > '0/0',
-           coalesce(s.confirmed_flush_lsn > greatest(p.recorded_end_lsn, t.settled_lsn), false)
-    from walferry.position p
-    left join walferry.settlement t on t.slot = p.slot
-    left join pg_replication_slots s on s.slot_name = p.slot
+const STORED: &str = "select p.recorded_end_lsn, t.settled_lsn
+    from walferry.position p left join walferry.settlement t on t.slot = p.slot
     where p.slot = $1";
 
 const TAKE_OVER: &str = "
-    select coalesce(bool_or(finished_at is null), false),
-           coalesce(bool_or(slot = $1 and replaced_at is null), false)
+    select coalesce(bool_or(finished_at is null), false) as is_unfinished,
+           coalesce(bool_or(slot = $1 and replaced_at is null), false) as replaces_indices
     from walferry.take_over";
 
 /// Whether an object exists, and whether the role has all of the rights on it.
 const OBJECT: &str = "
-    select to_regclass($1) is not null,
+    select to_regclass($1) is not null as is_there,
            coalesce((select bool_and(has_table_privilege(to_regclass($1)::oid, verb))
-                     from regexp_split_to_table($2, ', ') as verb), false)";
+                     from regexp_split_to_table($2, ', ') as verb), false)
+               as is_permitted";
 
 /// Looks at all that matters to walferry. Elasticsearch is not looked at.
 ///
@@ -118,6 +82,8 @@ pub async fn gather(
     config: &Config,
     tables: &[TableName],
 ) -> Result<Facts, GatherError> {
+    let slot = slot::inspect(client, &config.slot).await;
+    let slot = slot.map_err(failed("the replication slot"))?;
     let mut facts = Facts {
         publication_name: config.publication.clone(),
         slot_name: config.slot.clone(),
@@ -128,7 +94,7 @@ pub async fn gather(
         publication: publication(client, &config.publication)
             .await
             .map_err(failed("the publication"))?,
-        slot: slot(client, &config.slot).await.map_err(failed("the replication slot"))?,
+        slot: slot.as_ref().map(slot_facts),
         ..Facts::default()
     };
     for wanted in OBJECTS {
@@ -136,7 +102,7 @@ pub async fn gather(
             .query_one(OBJECT, &[&wanted.object, &wanted.verb])
             .await
             .map_err(failed("walferry's own tables"))?;
-        match (row.get(0), row.get(1)) {
+        match (row.get("is_there"), row.get("is_permitted")) {
             (false, _) => facts.objects_missing.push(wanted.object.to_owned()),
             (true, false) => facts.privileges_missing.push(wanted.clone()),
             (true, true) if wanted.object == "walferry.take_over" => {
@@ -145,7 +111,7 @@ pub async fn gather(
                     .map_err(failed("the take-over of the original system"))?;
             }
             (true, true) if wanted.object == "walferry.settlement" => {
-                let stored = stored(client, &config.slot).await;
+                let stored = stored(client, &config.slot, slot.as_ref()).await;
                 facts.stored = stored.map_err(failed("the stored position"))?;
             }
             (true, true) => {}
@@ -154,42 +120,65 @@ pub async fn gather(
     Ok(facts)
 }
 
-async fn stored(client: &Client, slot: &str) -> Result<StoredFacts, tokio_postgres::Error> {
-    let Some(row) = client.query_opt(STORED, &[&slot]).await? else {
+async fn stored(
+    client: &Client,
+    name: &str,
+    slot: Option<&ReplicationSlot>,
+) -> Result<StoredFacts, tokio_postgres::Error> {
+    let Some(row) = client.query_opt(STORED, &[&name]).await? else {
         return Ok(StoredFacts::default());
     };
-    Ok(StoredFacts { has_position: row.try_get(0)?, slot_is_ahead: row.try_get(1)? })
+    let recorded = lsn(row.try_get("recorded_end_lsn")?);
+    let settled = row.try_get::<_, Option<PgLsn>>("settled_lsn")?.map(lsn);
+    let stored = settled.map_or(recorded, |settled| settled.max(recorded));
+    Ok(StoredFacts {
+        has_position: recorded > Lsn(0),
+        slot_is_ahead: slot.is_some_and(|slot| slot.confirmed_flush > stored),
+    })
+}
+
+fn slot_facts(slot: &ReplicationSlot) -> SlotFacts {
+    SlotFacts {
+        plugin: slot.plugin.clone().unwrap_or_default(),
+        database: slot.database.clone().unwrap_or_default(),
+        wal_status: slot.wal_status.clone().unwrap_or_default(),
+        invalidation_reason: slot.invalidation_reason.clone(),
+        retained_bytes: bigint(slot.retained_bytes),
+    }
 }
 
 async fn take_over(client: &Client, slot: &str) -> Result<TakeOverFacts, tokio_postgres::Error> {
     let row = client.query_one(TAKE_OVER, &[&slot]).await?;
-    Ok(TakeOverFacts { unfinished: row.try_get(0)?, replaces_indices: row.try_get(1)? })
+    Ok(TakeOverFacts {
+        unfinished: row.try_get("is_unfinished")?,
+        replaces_indices: row.try_get("replaces_indices")?,
+    })
 }
 
 async fn server(client: &Client) -> Result<ServerFacts, tokio_postgres::Error> {
     let row = client.query_one(SERVER, &[]).await?;
     Ok(ServerFacts {
-        version: row.try_get(0)?,
-        is_standby: row.try_get(1)?,
-        database: row.try_get(2)?,
-        settings_kept: row.try_get(3)?,
-        wal_level: row.try_get(4)?,
-        slots_max: row.try_get(5)?,
-        slots_used: row.try_get(6)?,
-        senders_max: row.try_get(7)?,
-        senders_used: row.try_get(8)?,
-        slot_wal_keep_mib: row.try_get::<_, Option<i64>>(9)?.unwrap_or(-1),
-        idle_slot_timeout: row.try_get(10)?,
+        version: row.try_get("version")?,
+        is_standby: row.try_get("is_standby")?,
+        database: row.try_get("database")?,
+        settings_kept: row.try_get("settings_kept")?,
+        wal_level: row.try_get("wal_level")?,
+        slots_max: row.try_get("slots_max")?,
+        slots_used: slot::count(client).await?,
+        senders_max: row.try_get("senders_max")?,
+        senders_used: row.try_get("senders_used")?,
+        slot_wal_keep_mib: row.try_get::<_, Option<i64>>("slot_wal_keep_mib")?.unwrap_or(-1),
+        idle_slot_timeout: row.try_get("idle_slot_timeout")?,
     })
 }
 
 async fn role(client: &Client) -> Result<RoleFacts, tokio_postgres::Error> {
     let row = client.query_one(ROLE, &[]).await?;
     Ok(RoleFacts {
-        name: row.try_get(0)?,
-        superuser: row.try_get(1)?,
-        replication: row.try_get(2)?,
-        bypass_rls: row.try_get(3)?,
+        name: row.try_get("name")?,
+        superuser: row.try_get("rolsuper")?,
+        replication: row.try_get("rolreplication")?,
+        bypass_rls: row.try_get("rolbypassrls")?,
     })
 }
 
@@ -202,15 +191,16 @@ async fn looked_at(
     let rows = client.query(TABLES, &[&schemas, &names]).await?;
     rows.iter()
         .map(|row| {
+            let replica_identity: &str = row.try_get("replica_identity")?;
             Ok(TableFacts {
-                name: (row.try_get(0)?, row.try_get(1)?),
-                exists: row.try_get(2)?,
-                is_table: row.try_get(3)?,
-                unlogged: row.try_get(4)?,
-                can_select: row.try_get(5)?,
-                row_security_active: row.try_get(6)?,
-                has_primary_key: row.try_get(7)?,
-                replica_identity: row.try_get::<_, &str>(8)?.chars().next().unwrap_or('d'),
+                name: (row.try_get("schema")?, row.try_get("name")?),
+                exists: row.try_get("exists")?,
+                is_table: row.try_get("is_table")?,
+                unlogged: row.try_get("is_unlogged")?,
+                can_select: row.try_get("can_select")?,
+                row_security_active: row.try_get("has_row_security")?,
+                has_primary_key: row.try_get("has_primary_key")?,
+                replica_identity: replica_identity.chars().next().unwrap_or('d'),
             })
         })
         .collect()
@@ -222,24 +212,13 @@ async fn publication(
 ) -> Result<Option<PublicationFacts>, tokio_postgres::Error> {
     let Some(row) = client.query_opt(PUBLICATION, &[&name]).await? else { return Ok(None) };
     let published = client.query(PUBLISHED, &[&name]).await?;
-    let table = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
-    let filtered = published.iter().filter(|row| row.get(2));
+    let table = |row: &Row| Ok((row.try_get("schema")?, row.try_get("name")?));
+    let filtered = published.iter().filter(|row| row.get("is_filtered"));
     Ok(Some(PublicationFacts {
-        all_tables: row.try_get(0)?,
-        all_operations: row.try_get(1)?,
+        all_tables: row.try_get("puballtables")?,
+        all_operations: row.try_get("has_all")?,
         filtered: filtered.map(table).collect::<Result<_, tokio_postgres::Error>>()?,
         tables: published.iter().map(table).collect::<Result<_, tokio_postgres::Error>>()?,
-    }))
-}
-
-async fn slot(client: &Client, name: &str) -> Result<Option<SlotFacts>, tokio_postgres::Error> {
-    let Some(row) = client.query_opt(SLOT, &[&name]).await? else { return Ok(None) };
-    Ok(Some(SlotFacts {
-        plugin: row.try_get(0)?,
-        database: row.try_get(1)?,
-        wal_status: row.try_get(2)?,
-        invalidation_reason: row.try_get(3)?,
-        retained_bytes: row.try_get(4)?,
     }))
 }
 

@@ -14,7 +14,7 @@ use crate::engine::wal::Captured;
 /// Replayed changes, at or below the recorded position, are dropped on the way in: they are in
 /// the table already. A batch may end in the middle of a transaction; its `end_lsn` is then that
 /// of the last transaction which it completes.
-pub struct Assembler {
+pub struct BatchAssembler {
     recorded: Position,
     changes_max: usize,
     bytes_max: usize,
@@ -23,7 +23,7 @@ pub struct Assembler {
     changes: usize,
 }
 
-impl Assembler {
+impl BatchAssembler {
     #[must_use]
     pub fn new(recorded: Position, limits: &Limits) -> Self {
         Self {
@@ -36,6 +36,7 @@ impl Assembler {
         }
     }
 
+    /// Adds what the stream captured.
     pub fn push(&mut self, chunk: Vec<Captured>) {
         for captured in chunk {
             if let Captured::Change(change) = &captured {

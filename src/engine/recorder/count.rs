@@ -1,25 +1,33 @@
-//! Counts recorded changes, a batch at a time.
+//! Counts recorded changes and the time that recording takes, once a batch.
+
+use std::time::Duration;
 
 use crate::change::{Change, Operation};
-use crate::telemetry::metrics::source::{Changes, Source};
+use crate::telemetry::metrics::source::Changes;
+use crate::telemetry::metrics::{Metrics, Pipeline, Stage};
 
-/// A counter for each table of the definition and each operation.
+/// A counter for each table of the definition and each operation, and the stage's duration.
 #[derive(Debug)]
-pub struct Counters {
+pub struct RecorderMetrics {
+    pipeline: Pipeline,
     tables: Vec<Changes>,
     /// Of the batch at hand.
     sums: Vec<[u64; 4]>,
 }
 
-impl Counters {
+impl RecorderMetrics {
     /// `tables` are the labels of the definition's tables, in its order.
     #[must_use]
-    pub fn new(metrics: &Source, tables: &[String]) -> Self {
-        let counters: Vec<Changes> = tables.iter().map(|table| metrics.changes(table)).collect();
-        Self { sums: vec![[0; 4]; counters.len()], tables: counters }
+    pub fn new(metrics: &Metrics, tables: &[String]) -> Self {
+        let counters: Vec<Changes> =
+            tables.iter().map(|table| metrics.source.changes(table)).collect();
+        let sums = vec![[0; 4]; counters.len()];
+        Self { pipeline: metrics.pipeline.clone(), tables: counters, sums }
     }
 
-    pub(super) fn count(&mut self, changes: &[Change]) {
+    /// One batch was written, which took this long.
+    pub(super) fn recorded(&mut self, changes: &[Change], took: Duration) {
+        self.pipeline.stage(Stage::Record, took);
         for change in changes {
             let operation = match change.operation {
                 Operation::Insert => 0,

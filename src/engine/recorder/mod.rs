@@ -1,15 +1,16 @@
-//! Writes every change into the queue table, and hands it to the feed while that is live.
+//! Writes every change into the queue table, and sends it to the feed while the feed is live.
 //!
-//! One batch is one transaction: the jobs and the position of the last of them. In live mode room
-//! in the live channel is had *before* the jobs are written as `processing`, so that no job ever
-//! has to be taken back. In capture mode jobs are written as `pending` and forgotten; the table is
-//! their feed. While the feed works through the table and all is well, nothing is written: the
-//! recorder is faster than any feed, and would keep it from ever meeting the stream.
+//! One batch is one transaction: the jobs and the position of the last of them. While live, room in
+//! the live channel is reserved *before* the jobs are written as `processing`, so that no job must
+//! ever be taken back. While capturing, jobs are written as `pending`; the table is their source.
+//! While the feed works through the table and all is well, nothing is written ([`recording`]).
 //!
-//! Not here: how a batch is written (`storage::queue::record`), when to stop being live (`supervisor`).
+//! Not here: how a batch is written (`storage::queue::record`), and when to stop being live
+//! (`supervisor`).
 
 mod batch;
 mod count;
+pub mod recording;
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-pub use batch::Assembler;
-pub use count::Counters;
+pub use batch::BatchAssembler;
+pub use count::RecorderMetrics;
 
 use crate::ack::in_flight::{InFlight, InFlightGuard};
 use crate::ack::job_set::JobSet;
@@ -30,25 +31,27 @@ use crate::storage::QueueError;
 use crate::storage::queue::record::Recorder as Storage;
 use crate::storage::queue::settle::Progress;
 use crate::storage::queue::status::Status;
-use crate::telemetry::metrics;
 use crate::telemetry::metrics::Stage;
 use crate::telemetry::trace;
+use recording::{Inputs, Next, Recording, Room};
 
 /// Batches on their way to the feed.
 const LIVE_BATCHES_MAX: usize = 2;
-/// How long Elasticsearch may take to answer before changes are captured without it.
+/// Elasticsearch may take this long to answer before changes are captured without it.
 const START_PATIENCE: Duration = Duration::from_secs(2);
+/// The recorder does not wait for a feed that settles nothing for this long.
+const STALL_MAX: Duration = Duration::from_secs(10);
 
-/// A batch that stands in the table as `processing`.
+/// A batch that was written.
 #[derive(Debug)]
 pub struct Recorded {
-    /// Its jobs are not stuck while it waits for the feed.
+    /// Keeps its jobs in flight while it waits for the feed.
     pub hold: Option<InFlightGuard>,
-    /// May be empty: then only `end_lsn` passes through, to keep its place in the order.
+    /// Empty where only `end_lsn` passes through the stages, to keep its place in the order.
     pub changes: Vec<Change>,
-    /// The end LSN of the last commit completed by this batch, or a keepalive's.
+    /// The end LSN of the last commit that this batch completes, or of a keepalive.
     pub end_lsn: Option<Lsn>,
-    /// The batch on its way; nothing for an empty one. One that is only captured ends with it.
+    /// The trace span of the batch; none for an empty batch.
     pub span: Span,
 }
 
@@ -95,152 +98,197 @@ impl FeedMode {
 /// The feed asks to go live.
 pub type LiveRequest = oneshot::Sender<GoneLive>;
 
-/// What the recorder works with.
-pub struct Recorder {
-    pub storage: Storage,
-    pub limits: Limits,
-    /// The position of the last change in the table.
-    pub recorded: Position,
-    /// Up to here the table holds everything; shared with the retention guard.
-    pub recorded_end: watch::Sender<Lsn>,
+/// The recorder's ends of the channels of the run.
+pub struct RecorderChannels {
     pub changes: mpsc::Receiver<Vec<Captured>>,
     pub requests: mpsc::Receiver<LiveRequest>,
-    /// True while jobs must only be captured.
+    /// Up to here the table holds every change.
+    pub recorded_end: watch::Sender<Lsn>,
+    /// The supervisor orders that changes are only captured.
     pub capture_only: watch::Receiver<bool>,
     pub mode: watch::Receiver<FeedMode>,
-    /// Jobs that are handed over are on it.
-    pub alive: InFlight,
-    /// Moves while anything settles.
+    /// Changes whenever a batch settles.
     pub progress: watch::Receiver<Progress>,
-    /// Nothing has settled for a while although the feed has work.
-    pub stalled: bool,
-    pub metrics: metrics::Pipeline,
-    pub counters: Counters,
 }
 
-/// A feed that settles nothing for this long is not waited for.
-const STALL_MAX: Duration = Duration::from_secs(10);
+/// Writes the jobs of one run.
+pub struct Recorder {
+    storage: Storage,
+    assembler: BatchAssembler,
+    /// The position of the last change in the table.
+    recorded: Position,
+    recording: Recording,
+    /// A request of the feed that is not answered yet.
+    request: Option<LiveRequest>,
+    /// Settlement has stalled since the recorder was last live.
+    stalled: bool,
+    /// Until then a run waits for Elasticsearch's first answer.
+    start_deadline: Instant,
+    channels: RecorderChannels,
+    in_flight: InFlight,
+    metrics: RecorderMetrics,
+}
 
-/// Runs until told to stop. What is not written by then is sent again.
+impl Recorder {
+    #[must_use]
+    pub fn new(
+        storage: Storage,
+        limits: &Limits,
+        channels: RecorderChannels,
+        in_flight: InFlight,
+        metrics: RecorderMetrics,
+    ) -> Self {
+        let recorded = storage.recorded();
+        Self {
+            storage,
+            assembler: BatchAssembler::new(recorded, limits),
+            recorded,
+            recording: Recording::Holding,
+            request: None,
+            stalled: false,
+            start_deadline: Instant::now() + START_PATIENCE,
+            channels,
+            in_flight,
+            metrics,
+        }
+    }
+}
+
+/// Runs until `stop`. The server sends again what is not written by then.
 ///
 /// # Errors
-/// [`QueueError`], which ends the run: what was committed is known only after a new look.
+/// [`QueueError`], which ends the run: only the next run can know what was committed.
 pub async fn run(mut recorder: Recorder, stop: CancellationToken) -> Result<(), QueueError> {
-    let mut assembler = Assembler::new(recorder.recorded, &recorder.limits);
-    let mut live: Option<mpsc::Sender<Recorded>> = None;
-    let mut waiting: Option<LiveRequest> = None;
-    let patience = Instant::now() + START_PATIENCE;
     loop {
-        if waiting.is_none() {
-            waiting = recorder.requests.try_recv().ok();
-        }
-        if stop.is_cancelled() {
-            return Ok(());
-        }
-        if *recorder.capture_only.borrow() {
-            live = None;
-        } else if let Some(request) = waiting.take() {
-            recorder.stalled = false;
-            live = recorder.go_live(request);
-        }
-        if live.is_none() && recorder.holds(patience) {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(()),
-                changed = recorder.capture_only.changed() => if changed.is_err() { return Ok(()) },
-                Some(request) = recorder.requests.recv() => waiting = Some(request),
-                _ = recorder.mode.changed() => {}
-                () = stall(&mut recorder.progress) => recorder.stalled = true,
-                () = sleep_until(patience), if patience > Instant::now() => {}
+        // Before the decision: if the deadline passes between the two, the timer fires at once.
+        let start_expired = recorder.start_expired();
+        recorder.decide();
+        recorder.fill_batch();
+        let holding = recorder.recording.is_holding();
+        let has_batch = !recorder.assembler.is_empty();
+        let deadline = recorder.start_deadline;
+        let Recorder { channels, recording, request, .. } = &mut recorder;
+        tokio::select! {
+            biased; // stop, obey, answer the feed, write, and only then take more
+            () = stop.cancelled() => return Ok(()),
+            changed = channels.capture_only.changed() => if changed.is_err() { return Ok(()) },
+            Some(asked) = channels.requests.recv(), if request.is_none() => *request = Some(asked),
+            _ = channels.mode.changed(), if holding => {}
+            () = stall(&mut channels.progress), if holding || (recording.is_live() && has_batch) => {
+                recorder.settlement_stalled();
             }
-            continue;
-        }
-        if assembler.is_empty() {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(()),
-                changed = recorder.capture_only.changed() => if changed.is_err() { return Ok(()) },
-                Some(request) = recorder.requests.recv() => waiting = Some(request),
-                chunk = recorder.changes.recv() => match chunk {
-                    Some(chunk) => assembler.push(chunk),
-                    None => return Ok(()),
-                },
-            }
-            continue;
-        }
-        while assembler.wants_more() {
-            match recorder.changes.try_recv() {
-                Ok(chunk) => assembler.push(chunk),
-                Err(_) => break,
-            }
-        }
-        match recorder.record(&mut assembler, live.as_ref(), &stop).await? {
-            Written::Yes => {}
-            Written::NotLive => live = None,
-            Written::Stopped => return Ok(()),
+            () = sleep_until(deadline), if holding && !start_expired => {}
+            room = recording.room(), if has_batch => recorder.write(room).await?,
+            chunk = channels.changes.recv(), if !holding && !has_batch => match chunk {
+                Some(chunk) => recorder.assembler.push(chunk),
+                None => return Ok(()),
+            },
         }
     }
 }
 
 impl Recorder {
-    /// Whether the stream waits for the feed rather than running ahead of it.
-    fn holds(&self, patience: Instant) -> bool {
-        !*self.capture_only.borrow()
-            && !self.stalled
-            && match *self.mode.borrow() {
-                FeedMode::Starting => Instant::now() < patience,
-                FeedMode::Load => false,
-                FeedMode::Preparing | FeedMode::Table | FeedMode::Live => true,
-            }
-    }
-
-    fn go_live(&mut self, request: LiveRequest) -> Option<mpsc::Sender<Recorded>> {
-        let (sender, batches) = mpsc::channel(LIVE_BATCHES_MAX);
-        let answer =
-            GoneLive { recorded: self.recorded, end_lsn: *self.recorded_end.borrow(), batches };
-        request.send(answer).is_ok().then_some(sender)
-    }
-
-    /// Writes one batch, once there is room for it where it is to be handed over.
-    async fn record(
-        &mut self,
-        assembler: &mut Assembler,
-        live: Option<&mpsc::Sender<Recorded>>,
-        stop: &CancellationToken,
-    ) -> Result<Written, QueueError> {
-        let permit = match live {
-            None => None,
-            Some(sender) => tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(Written::Stopped),
-                _ = self.capture_only.wait_for(|only| *only) => return Ok(Written::NotLive),
-                () = stall(&mut self.progress) => {
-                    tracing::warn!(event = "settling_stalled", "nothing settles; capturing changes meanwhile");
-                    self.stalled = true;
-                    return Ok(Written::NotLive);
-                }
-                permit = sender.reserve() => match permit {
-                    Ok(permit) => Some(permit),
-                    Err(_) => return Ok(Written::NotLive),
+    /// Enters the state that follows from what is known now.
+    fn decide(&mut self) {
+        if self.request.is_none() {
+            self.request = self.channels.requests.try_recv().ok();
+        }
+        loop {
+            self.recording = match recording::next(self.inputs()) {
+                Next::StayLive => return,
+                Next::Hold => Recording::Holding,
+                Next::Capture(reason) => Recording::Capturing(reason),
+                Next::GoLive => match self.go_live() {
+                    Some(feed) => Recording::Live(feed),
+                    None => {
+                        // The feed no longer waits for the answer.
+                        self.recording = Recording::Holding;
+                        continue;
+                    }
                 },
-            },
+            };
+            return;
+        }
+    }
+
+    fn inputs(&self) -> Inputs {
+        Inputs {
+            ordered: *self.channels.capture_only.borrow(),
+            requested: self.request.is_some(),
+            live: self.recording.is_live(),
+            stalled: self.stalled,
+            mode: *self.channels.mode.borrow(),
+            start_expired: self.start_expired(),
+        }
+    }
+
+    fn start_expired(&self) -> bool {
+        Instant::now() >= self.start_deadline
+    }
+
+    /// Answers the feed's request; `None` if the feed no longer waits for it.
+    fn go_live(&mut self) -> Option<mpsc::Sender<Recorded>> {
+        self.stalled = false;
+        let request = self.request.take()?;
+        let (feed, batches) = mpsc::channel(LIVE_BATCHES_MAX);
+        let end_lsn = *self.channels.recorded_end.borrow();
+        let answer = GoneLive { recorded: self.recorded, end_lsn, batches };
+        request.send(answer).is_ok().then_some(feed)
+    }
+
+    /// Nothing has settled for [`STALL_MAX`]: the recorder waits no longer for the feed.
+    fn settlement_stalled(&mut self) {
+        if self.recording.is_live() {
+            tracing::warn!(
+                event = "settling_stalled",
+                "nothing settles; capturing changes meanwhile"
+            );
+        }
+        self.stalled = true;
+        self.recording = Recording::Holding;
+    }
+
+    /// Adds to a batch that is begun what has arrived meanwhile, up to its limits.
+    fn fill_batch(&mut self) {
+        if self.recording.is_holding() || self.assembler.is_empty() {
+            return;
+        }
+        while self.assembler.wants_more() {
+            match self.channels.changes.try_recv() {
+                Ok(chunk) => self.assembler.push(chunk),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Writes one batch, for which there is room.
+    async fn write(&mut self, room: Room) -> Result<(), QueueError> {
+        let permit = match room {
+            Room::Table => None,
+            Room::Feed(permit) => Some(permit),
+            Room::FeedGone => {
+                self.recording = Recording::Holding;
+                return Ok(());
+            }
         };
-        let mut batch = assembler.take();
+        let mut batch = self.assembler.take();
         if let Some((first, last)) = batch.changes.first().zip(batch.changes.last()) {
             let extent = JobSet::Range { first: first.position, last: last.position };
-            batch.hold = permit.is_some().then(|| self.alive.hold(extent));
-            let status = if permit.is_some() { Status::Processing } else { Status::Pending };
-            let feed = if permit.is_some() { "live" } else { "none" };
+            let recorded = last.position;
+            let is_live = permit.is_some();
+            batch.hold = is_live.then(|| self.in_flight.hold(extent));
+            let status = if is_live { Status::Processing } else { Status::Pending };
+            let feed = if is_live { "live" } else { "none" };
             batch.span = trace::batch(feed, batch.changes.len());
-            let (began, span) = (Instant::now(), trace::stage(Stage::Record, &batch.span));
+            let began = Instant::now();
+            let span = trace::stage(Stage::Record, &batch.span);
             self.storage.write(&batch.changes, status, batch.end_lsn).await?;
             drop(span);
-            self.metrics.stage(Stage::Record, began.elapsed());
-            self.counters.count(&batch.changes);
-            self.recorded = last.position;
+            self.metrics.recorded(&batch.changes, began.elapsed());
+            self.recorded = recorded;
         }
         if let Some(end_lsn) = batch.end_lsn {
-            self.recorded_end.send_if_modified(|known| {
+            self.channels.recorded_end.send_if_modified(|known| {
                 let ahead = end_lsn > *known;
                 *known = end_lsn.max(*known);
                 ahead
@@ -249,20 +297,11 @@ impl Recorder {
         if let Some(permit) = permit {
             permit.send(batch);
         }
-        Ok(Written::Yes)
+        Ok(())
     }
 }
 
 /// Returns once nothing has settled for [`STALL_MAX`].
 async fn stall(progress: &mut watch::Receiver<Progress>) {
     while timeout(STALL_MAX, progress.changed()).await.is_ok_and(|moved| moved.is_ok()) {}
-}
-
-/// What became of the next batch.
-enum Written {
-    Yes,
-    /// Live mode had to end first; the batch is still to be written.
-    NotLive,
-    /// Told to stop; what is not written is sent again.
-    Stopped,
 }

@@ -272,10 +272,10 @@ async fn loads(
 
 /// What PostgreSQL's statistics say of a table's rows.
 async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
-    let sql = "select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c
+    let sql = "select greatest(c.reltuples, 0)::bigint as rows from pg_catalog.pg_class c
         where c.oid = pg_catalog.to_regclass($1)";
     let row = client.query_opt(sql, &[&table]).await?;
-    Ok(row.map_or(0, |row| row.get(0)))
+    Ok(row.map_or(0, |row| row.get("rows")))
 }
 
 /// What the swap of aliases needs to know of the run.

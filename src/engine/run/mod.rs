@@ -3,9 +3,11 @@
 //! A run is one life of the pipeline between two faults. Whatever ends it, the next one starts
 //! from what is durable, by the same path that a process takes after `kill -9`.
 
+mod channels;
 mod fault;
 mod indexing;
 mod prepare;
+mod spawn;
 mod stages;
 mod stores;
 

@@ -19,18 +19,18 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::change::Lsn;
 use crate::engine::checkpoint::Progress;
+use crate::engine::checkpoint::acknowledge::AcknowledgeAt;
 use crate::engine::feed::Mode;
 use crate::engine::sink::state::{IndexStatus, ServiceStatus, SinkState};
 use crate::engine::supervisor::requests::OperatorRequests;
 use crate::engine::supervisor::retention_guard::{RetentionGuard, SINK_DOWN_MAX};
 use crate::engine::wal::StreamStats;
 use crate::postgres::{Disposition, Recovery};
+use crate::storage::QueueError;
 use crate::storage::control;
 use crate::storage::lease::Lease;
 use crate::storage::source_identity::{Source, SourceError};
-use crate::storage::{QueueError, position};
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readiness::{Component, Status};
@@ -65,15 +65,13 @@ pub struct Supervisor {
     pub guard: RetentionGuard,
     pub metrics: Metrics,
     pub status: Status,
-    pub recorded_end: watch::Receiver<Lsn>,
     pub progress: watch::Receiver<Progress>,
     pub service: watch::Receiver<ServiceStatus>,
     pub indices: watch::Receiver<Vec<IndexStatus>>,
     pub sink: Arc<SinkState>,
     pub stream: Arc<StreamStats>,
     pub mode: watch::Receiver<Mode>,
-    /// What may be acknowledged.
-    pub durable: watch::Sender<Lsn>,
+    pub acknowledge_at: watch::Sender<AcknowledgeAt>,
     /// True while changes must only be captured.
     pub capture_only: watch::Sender<bool>,
     /// True while an operator's `stop` holds.
@@ -107,7 +105,6 @@ pub async fn run(
             }
             () = supervisor.operator_requests.control.notified() => supervisor.read_choice().await?,
             Ok(()) = supervisor.progress.changed() => {}
-            Ok(()) = supervisor.recorded_end.changed(), if supervisor.guard.is_on() => {}
             Ok(()) = supervisor.service.changed() => {}
             Ok(()) = supervisor.indices.changed() => {}
             Ok(()) = supervisor.mode.changed() => {}
@@ -121,7 +118,7 @@ pub async fn run(
         supervisor.see();
         let sink_down = down_since.is_some_and(|since| since.elapsed() >= SINK_DOWN_MAX);
         supervisor.say_capture_only(sink_down);
-        supervisor.publish_durable().await?;
+        supervisor.say_acknowledge_at();
     }
 }
 
@@ -175,25 +172,13 @@ impl Supervisor {
         self.capture_only.send_if_modified(|known| std::mem::replace(known, only) != only);
     }
 
-    /// What is settled may be acknowledged; under the guard, what is recorded.
-    async fn publish_durable(&mut self) -> Result<(), SupervisorError> {
-        let settled = self.progress.borrow_and_update().settled;
-        let mut durable = settled;
-        if self.guard.is_on() {
-            let recorded = *self.recorded_end.borrow_and_update();
-            if recorded > settled.max(*self.durable.borrow()) {
-                // Stored before it is acknowledged: a slot ahead of the stored position would
-                // look like somebody else's.
-                position::raise_recorded_end(&self.client, &self.lease, recorded).await?;
-            }
-            durable = durable.max(recorded);
-        }
-        self.durable.send_if_modified(|known| {
-            let ahead = durable > *known;
-            *known = durable.max(*known);
-            ahead
-        });
-        Ok(())
+    /// Under the retention guard, recorded changes may be acknowledged.
+    fn say_acknowledge_at(&self) {
+        let at = match self.guard.is_on() {
+            true => AcknowledgeAt::Recorded,
+            false => AcknowledgeAt::Settled,
+        };
+        self.acknowledge_at.send_if_modified(|known| std::mem::replace(known, at) != at);
     }
 
     /// Takes over what an operator chose, here or at another instance.

@@ -5,20 +5,14 @@
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
-
 use super::{Supervisor, SupervisorError};
+use crate::postgres::catalog;
+use crate::postgres::catalog::slot::ReplicationSlot;
 use crate::telemetry::metrics::lag::{Look, Seen, seconds};
 use crate::telemetry::metrics::slot::Figures;
 
 const WAL_END: &str = "select pg_catalog.pg_wal_lsn_diff(
-    pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint";
-
-const SLOT: &str = "select s.active, s.wal_status, s.safe_wal_size,
-           pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint,
-           pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.confirmed_flush_lsn)::bigint
-    from pg_catalog.pg_replication_slots s where s.slot_name = $1";
+    pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint as bytes";
 
 impl Supervisor {
     /// Looks at the server and at the slot, and lets the guard know.
@@ -28,14 +22,14 @@ impl Supervisor {
     pub(super) async fn watch_slot(&mut self) -> Result<(), SupervisorError> {
         let at = seconds(SystemTime::now());
         let end = self.client.query_one(WAL_END, &[]);
-        let name: [&(dyn ToSql + Sync); 1] = [&self.lease.slot];
-        let (end, slot) = tokio::join!(end, self.client.query_opt(SLOT, &name));
-        match end.map(|row| unsigned(row.get(0))) {
+        let slot = catalog::slot::inspect(&self.client, &self.lease.slot);
+        let (end, slot) = tokio::join!(end, slot);
+        match end.map(|row| unsigned(row.get("bytes"))) {
             Ok(wal_end) => self.metrics.pipeline.look(Look { at, wal_end }, self.seen()),
             Err(error) => self.not_permitted(error)?,
         }
         let figures = match slot {
-            Ok(Some(row)) => figures(&row),
+            Ok(Some(found)) => figures(found),
             Ok(None) => Figures::default(),
             Err(error) => {
                 self.not_permitted(error)?;
@@ -93,13 +87,13 @@ impl Supervisor {
     }
 }
 
-fn figures(row: &Row) -> Figures {
+fn figures(slot: ReplicationSlot) -> Figures {
     Figures {
-        active: row.get(0),
-        wal_status: row.get(1),
-        safe_bytes: row.get(2),
-        retained_bytes: unsigned(row.get::<_, Option<i64>>(3).unwrap_or(0)),
-        unconfirmed_bytes: unsigned(row.get::<_, Option<i64>>(4).unwrap_or(0)),
+        active: slot.is_active,
+        wal_status: slot.wal_status,
+        safe_bytes: slot.safe_wal_size,
+        retained_bytes: slot.retained_bytes,
+        unconfirmed_bytes: slot.unconfirmed_bytes,
     }
 }
 

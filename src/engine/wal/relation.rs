@@ -14,7 +14,7 @@ use super::error::TransactionError;
 use crate::change::{Columns, Row, TableId};
 use crate::engine::wal::pgoutput;
 use crate::engine::wal::pgoutput::{Tuple, Value};
-use crate::value::{self, Kind, Kinds};
+use crate::value::{self, JsonCategory, TypeCache};
 
 /// The configured tables. A table's place in the list is its [`TableId`].
 #[derive(Clone, Debug, Default)]
@@ -50,7 +50,7 @@ struct Field {
     /// The name as JSON, and a colon.
     prefix: Vec<u8>,
     /// `None` for a type that the catalog does not know (any more): a string.
-    kind: Option<Arc<Kind>>,
+    kind: Option<Arc<JsonCategory>>,
     is_key: bool,
 }
 
@@ -79,7 +79,11 @@ pub(crate) struct Written {
 }
 
 impl Shape {
-    pub(crate) fn new(table: TableId, relation: &pgoutput::Relation<'_>, kinds: &Kinds) -> Self {
+    pub(crate) fn new(
+        table: TableId,
+        relation: &pgoutput::Relation<'_>,
+        kinds: &TypeCache,
+    ) -> Self {
         let names = relation.columns.iter().map(|column| column.name.to_owned()).collect();
         let fields = relation
             .columns

@@ -35,7 +35,7 @@ use crate::engine::wal::transaction::{Assembler, Step};
 use crate::postgres::error;
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::source::Received;
-use crate::value::Kinds;
+use crate::value::TypeCache;
 
 /// From a reply-requested to the reply, at most: many requests get one reply.
 const REPLY_WITHIN: Duration = Duration::from_millis(100);
@@ -105,7 +105,7 @@ pub async fn run(
         settings,
         ports,
         assembler: Assembler::new(tables),
-        kinds: Kinds::new(),
+        kinds: TypeCache::new(),
         chunk: Chunk::default(),
         emitted: start,
         heard_at: now,
@@ -171,7 +171,7 @@ struct StreamLoop {
     settings: StreamSettings,
     ports: Ports,
     assembler: Assembler,
-    kinds: Kinds,
+    kinds: TypeCache,
     chunk: Chunk,
     /// The last position handed out: a commit's end, or an idle mark.
     emitted: Lsn,

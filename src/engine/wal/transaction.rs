@@ -14,7 +14,7 @@ use crate::engine::wal::error::TransactionError;
 use crate::engine::wal::pgoutput;
 use crate::engine::wal::pgoutput::{Begin, Message, Old, Tuple};
 use crate::engine::wal::relation::{Altered, Shape, Tables, Taken};
-use crate::value::Kinds;
+use crate::value::TypeCache;
 
 /// 2000-01-01 UTC, PostgreSQL's epoch, in microseconds since 1970.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
@@ -97,7 +97,7 @@ impl Assembler {
     pub fn apply(
         &mut self,
         message: &Message<'_>,
-        kinds: &Kinds,
+        kinds: &TypeCache,
         out: &mut Vec<Captured>,
     ) -> Result<Step, TransactionError> {
         match message {
@@ -242,7 +242,7 @@ mod tests {
 
     /// One line for each thing captured; `=` and a step for transactions that are not ours.
     fn lines(tables: &[&str]) -> Vec<String> {
-        let (mut assembler, kinds) = (assembler(tables), Kinds::new());
+        let (mut assembler, kinds) = (assembler(tables), TypeCache::new());
         let mut lines = Vec::new();
         for bytes in messages() {
             let mut out = Vec::new();
@@ -313,7 +313,7 @@ passed 0/102BA660"#;
 
     #[test]
     fn the_commits_time_is_unix_time() {
-        let (mut assembler, kinds) = (assembler(&["plain"]), Kinds::new());
+        let (mut assembler, kinds) = (assembler(&["plain"]), TypeCache::new());
         let mut out = Vec::new();
         for bytes in messages().iter().take(4) {
             let message = pgoutput::decode(bytes).unwrap();
@@ -327,7 +327,7 @@ passed 0/102BA660"#;
     #[test]
     fn messages_that_do_not_fit_are_errors() {
         fn check(messages: &[Message<'_>], expected: &str) {
-            let (mut assembler, kinds) = (assembler(&["plain"]), Kinds::new());
+            let (mut assembler, kinds) = (assembler(&["plain"]), TypeCache::new());
             let mut out = Vec::new();
             let found = messages
                 .iter()

@@ -1,9 +1,8 @@
-//! What PostgreSQL's catalogs say of the slot, the published tables and the publication.
+//! Reads of PostgreSQL's system catalogs: slots, tables and publications.
 //!
-//! Every statement on `pg_replication_slots` and on the catalogs of tables and publications is
-//! here, so that each fact is read in one place.
-//!
-//! Not here: what the stream itself says of a table (`engine::wal::relation`).
+//! Not here: the catalog reads of `migrate` (`storage::schema`) and of `check`
+//! (`engine::preflight`), and the columns of streamed rows, which Relation messages define
+//! (`engine::wal::relation`).
 
 pub mod publication;
 pub mod slot;

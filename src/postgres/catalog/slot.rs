@@ -1,91 +1,151 @@
-//! The slot as the server sees it, and whether it is still the one that we know.
+//! The slot as the server sees it, and whether it is still the one whose position is stored.
 //!
-//! A slot that was lost, made anew or moved by somebody else has a gap that nothing tells of
-//! later, so [`compare`] runs at each start, and again after START_REPLICATION.
+//! Every statement on `pg_replication_slots` is here. A slot that was lost, made anew or moved by
+//! another client has a gap that nothing shows later, so [`compare`] runs at each start, and again
+//! after START_REPLICATION.
 //!
-//! Not here: creating it (`engine::wal::connection`), and where the stored identity is kept.
+//! Not here: the replication protocol (`engine::wal::connection`), and where the stored identity is
+//! kept.
 
-use tokio_postgres::{Client, Error};
+use tokio_postgres::types::PgLsn;
+use tokio_postgres::{Client, Error, GenericClient};
 
 use crate::change::Lsn;
 
-/// Which cluster this is, and where it stands.
+/// The identity of a database cluster, as `IDENTIFY_SYSTEM` returns it (protocol section
+/// "Streaming Replication Protocol").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemIdentity {
+    /// The unique identifier of the cluster.
     pub system_identifier: String,
+    /// The current timeline.
     pub timeline: u32,
-    /// The flushed end of the WAL.
+    /// The current WAL flush location.
     pub wal_end: Lsn,
 }
 
-/// A row of `pg_replication_slots`.
+/// A row of `pg_replication_slots` (PostgreSQL, "System Views").
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotInfo {
+pub struct ReplicationSlot {
+    /// The output plugin; `None` for a physical slot.
     pub plugin: Option<String>,
+    /// The database of a logical slot.
     pub database: Option<String>,
-    /// Who reads it at present.
+    /// That database is the one of the session that asked.
+    pub is_of_this_database: bool,
+    pub is_active: bool,
+    /// The process that reads it at present.
     pub active_pid: Option<i32>,
+    /// Zero while the slot is being created.
     pub confirmed_flush: Lsn,
+    /// The oldest WAL that the slot may still need; zero if unknown.
     pub restart_lsn: Lsn,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
-    /// PostgreSQL 17 and later.
+    /// Why the slot was invalidated. PostgreSQL 17 and later.
     pub invalidation_reason: Option<String>,
-    /// Bytes that may be written before the slot is in danger; `None` where that is unlimited.
+    /// The WAL in bytes that can be written before the slot can be lost; `None` if
+    /// `max_slot_wal_keep_size` is unlimited.
     pub safe_wal_size: Option<i64>,
-    /// Bytes of WAL that the server keeps for this slot.
+    /// The WAL in bytes from `restart_lsn` to the current write location.
     pub retained_bytes: u64,
+    /// Bytes of WAL between the server's end and what is acknowledged.
+    pub unconfirmed_bytes: u64,
     /// A slot of a standby that follows its primary's (PostgreSQL 17 and later).
     pub is_synced: bool,
 }
 
-// Columns that not every version has are read through jsonb.
-const INSPECT: &str = "
-    select s.plugin::text, s.database::text, s.active_pid,
-           s.confirmed_flush_lsn::text, s.restart_lsn::text, s.wal_status, s.safe_wal_size,
-           pg_catalog.to_jsonb(s) ->> 'invalidation_reason' as invalidation_reason,
-           coalesce((pg_catalog.to_jsonb(s) ->> 'synced')::boolean, false) as is_synced,
-           pg_catalog.pg_current_wal_lsn()::text as wal_lsn
-    from pg_catalog.pg_replication_slots s
-    where s.slot_name = $1";
+const INSPECT: &str = include_str!("slot.sql");
 
-/// Reads a slot; `None` where there is none of that name.
+const COUNT: &str = "select count(*) as slots from pg_catalog.pg_replication_slots";
+
+const TERMINATE_READER: &str =
+    "select active_pid as pid, pg_catalog.pg_terminate_backend(active_pid)
+    from pg_catalog.pg_replication_slots where slot_name = $1 and active_pid is not null";
+
+const CREATE: &str = "select pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')::text";
+
+const DROP: &str = "select pg_catalog.pg_drop_replication_slot(slot_name)
+    from pg_catalog.pg_replication_slots where slot_name = $1";
+
+/// Reads a slot; `None` if it does not exist.
 ///
 /// # Errors
-/// What the query returns.
-pub async fn inspect(client: &Client, slot: &str) -> Result<Option<SlotInfo>, Error> {
+/// The error of the query.
+pub async fn inspect(client: &Client, slot: &str) -> Result<Option<ReplicationSlot>, Error> {
     let Some(row) = client.query_opt(INSPECT, &[&slot]).await? else { return Ok(None) };
     let lsn = |column: &str| -> Result<Option<Lsn>, Error> {
-        let text: Option<&str> = row.try_get(column)?;
-        Ok(text.and_then(|text| text.parse().ok()))
+        let lsn: Option<PgLsn> = row.try_get(column)?;
+        Ok(lsn.map(|lsn| Lsn(lsn.into())))
     };
+    let confirmed_flush = lsn("confirmed_flush_lsn")?;
     let restart_lsn = lsn("restart_lsn")?;
-    let wal_lsn = lsn("wal_lsn")?.unwrap_or_default();
-    Ok(Some(SlotInfo {
+    let wal_end = lsn("wal_lsn")?.unwrap_or_default();
+    let bytes_since = |lsn: Option<Lsn>| lsn.map_or(0, |lsn| wal_end.0.saturating_sub(lsn.0));
+    Ok(Some(ReplicationSlot {
         plugin: row.try_get("plugin")?,
         database: row.try_get("database")?,
+        is_of_this_database: row.try_get("is_of_this_database")?,
+        is_active: row.try_get("is_active")?,
         active_pid: row.try_get("active_pid")?,
-        confirmed_flush: lsn("confirmed_flush_lsn")?.unwrap_or_default(),
+        confirmed_flush: confirmed_flush.unwrap_or_default(),
         restart_lsn: restart_lsn.unwrap_or_default(),
         wal_status: row.try_get("wal_status")?,
         invalidation_reason: row.try_get("invalidation_reason")?,
         safe_wal_size: row.try_get("safe_wal_size")?,
-        retained_bytes: restart_lsn.map_or(0, |restart| wal_lsn.0.saturating_sub(restart.0)),
+        retained_bytes: bytes_since(restart_lsn),
+        unconfirmed_bytes: bytes_since(confirmed_flush),
         is_synced: row.try_get("is_synced")?,
     }))
 }
 
-/// What we have stored about the slot and its cluster.
+/// How many slots the server has.
+///
+/// # Errors
+/// What the query returns.
+pub async fn count(client: &Client) -> Result<i64, Error> {
+    client.query_one(COUNT, &[]).await?.try_get("slots")
+}
+
+/// Creates a slot, which waits for transactions under way.
+///
+/// # Errors
+/// What the query returns.
+pub async fn create(client: &Client, slot: &str) -> Result<(), Error> {
+    client.query_one(CREATE, &[&slot]).await.map(drop)
+}
+
+/// Drops a slot; false where there is none.
+///
+/// # Errors
+/// What the query returns.
+pub async fn remove(client: &impl GenericClient, slot: &str) -> Result<bool, Error> {
+    client.execute(DROP, &[&slot]).await.map(|dropped| dropped > 0)
+}
+
+/// Ends the session that reads a slot; its process id, if there is one.
+///
+/// # Errors
+/// What the query returns.
+pub async fn terminate_reader(client: &Client, slot: &str) -> Result<Option<i32>, Error> {
+    let row = client.query_opt(TERMINATE_READER, &[&slot]).await?;
+    row.map(|row| row.try_get("pid")).transpose()
+}
+
+/// What is stored about the slot and its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredIdentity {
+    /// The unique identifier of the cluster.
     pub system_identifier: String,
+    /// The timeline.
     pub timeline: u32,
-    /// The highest LSN that was ever allowed to be acknowledged; the slot's consistent point at
-    /// first. The slot can be behind it (a crash of the server rewinds it), never ahead.
+    /// The highest LSN that walferry was allowed to confirm, at first the slot's consistent
+    /// point. The slot's own position can be lower (a crash of the server resets it to the last
+    /// checkpoint), but not higher.
     pub acknowledged: Lsn,
 }
 
-/// The slot is not, or no longer, the one that we know.
+/// The slot is not, or no longer, the one whose position is stored.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SlotError {
     #[error(
@@ -125,24 +185,25 @@ pub enum SlotError {
     OtherTimeline { found: u32, stored: u32 },
 }
 
-/// Whether the stream can go on where we stopped.
+/// Checks that streaming can continue at the stored position.
 ///
 /// # Errors
-/// [`SlotError`], where going on would leave a gap or mix two histories. None of them passes by
-/// waiting.
+/// [`SlotError`] if streaming would skip changes or mix two histories. All of these need an
+/// operator; waiting does not help.
 pub fn compare(
     slot: &str,
     stored: &StoredIdentity,
     system: &SystemIdentity,
-    actual: Option<&SlotInfo>,
+    actual: Option<&ReplicationSlot>,
 ) -> Result<(), SlotError> {
     if stored.system_identifier != system.system_identifier {
-        let (found, stored) = (system.system_identifier.clone(), stored.system_identifier.clone());
-        return Err(SlotError::OtherSystem { found, stored });
+        return Err(SlotError::OtherSystem {
+            found: system.system_identifier.clone(),
+            stored: stored.system_identifier.clone(),
+        });
     }
     if stored.timeline != system.timeline {
-        let (found, stored) = (system.timeline, stored.timeline);
-        return Err(SlotError::OtherTimeline { found, stored });
+        return Err(SlotError::OtherTimeline { found: system.timeline, stored: stored.timeline });
     }
     let actual = actual.ok_or_else(|| SlotError::Missing { slot: slot.to_owned() })?;
     usable(slot, actual)?;
@@ -156,11 +217,11 @@ pub fn compare(
     Ok(())
 }
 
-/// Whether the slot can be read at all: ours by its plugin, and not invalidated.
+/// Checks that the slot uses the plugin `pgoutput` and is not invalidated.
 ///
 /// # Errors
 /// [`SlotError::Foreign`], [`SlotError::Lost`].
-pub fn usable(slot: &str, actual: &SlotInfo) -> Result<(), SlotError> {
+pub fn usable(slot: &str, actual: &ReplicationSlot) -> Result<(), SlotError> {
     if actual.plugin.as_deref() != Some("pgoutput") {
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
         return Err(SlotError::Foreign {
@@ -189,10 +250,12 @@ mod tests {
         StoredIdentity { system_identifier: "7".to_owned(), timeline: 1, acknowledged: Lsn(500) }
     }
 
-    fn slot() -> SlotInfo {
-        SlotInfo {
+    fn slot() -> ReplicationSlot {
+        ReplicationSlot {
             plugin: Some("pgoutput".to_owned()),
             database: Some("app".to_owned()),
+            is_of_this_database: true,
+            is_active: false,
             active_pid: None,
             confirmed_flush: Lsn(500),
             restart_lsn: Lsn(400),
@@ -200,11 +263,12 @@ mod tests {
             invalidation_reason: None,
             safe_wal_size: None,
             retained_bytes: 500,
+            unconfirmed_bytes: 400,
             is_synced: false,
         }
     }
 
-    fn check(system: &SystemIdentity, slot: Option<&SlotInfo>, expected: Result<(), &str>) {
+    fn check(system: &SystemIdentity, slot: Option<&ReplicationSlot>, expected: Result<(), &str>) {
         let found = compare("s", &stored(), system, slot).map_err(|error| error.to_string());
         match (&found, expected) {
             (Ok(()), Ok(())) => {}
@@ -214,26 +278,27 @@ mod tests {
     }
 
     #[test]
-    fn the_slot_we_know_may_be_behind_but_not_ahead() {
+    fn the_slot_may_be_behind_the_stored_position_but_not_ahead() {
         check(&system(), Some(&slot()), Ok(()));
-        check(&system(), Some(&SlotInfo { confirmed_flush: Lsn(300), ..slot() }), Ok(()));
-        let ahead = SlotInfo { confirmed_flush: Lsn(501), ..slot() };
+        check(&system(), Some(&ReplicationSlot { confirmed_flush: Lsn(300), ..slot() }), Ok(()));
+        let ahead = ReplicationSlot { confirmed_flush: Lsn(501), ..slot() };
         check(&system(), Some(&ahead), Err("confirmed up to 0/1F5, but only 0/1F4"));
     }
 
     #[test]
-    fn a_slot_that_is_gone_lost_or_foreign_is_refused() {
+    fn a_missing_lost_or_foreign_slot_is_refused() {
         check(&system(), None, Err("does not exist"));
-        let lost = SlotInfo { wal_status: Some("lost".to_owned()), ..slot() };
+        let lost = ReplicationSlot { wal_status: Some("lost".to_owned()), ..slot() };
         check(&system(), Some(&lost), Err("wal_status is lost"));
-        let idle = SlotInfo { invalidation_reason: Some("idle_timeout".to_owned()), ..slot() };
+        let idle =
+            ReplicationSlot { invalidation_reason: Some("idle_timeout".to_owned()), ..slot() };
         check(&system(), Some(&idle), Err("idle_timeout"));
-        let foreign = SlotInfo { plugin: Some("wal2json".to_owned()), ..slot() };
+        let foreign = ReplicationSlot { plugin: Some("wal2json".to_owned()), ..slot() };
         check(&system(), Some(&foreign), Err("plugin wal2json"));
     }
 
     #[test]
-    fn another_history_is_refused_before_the_slot_is_looked_at() {
+    fn another_history_is_refused_before_the_slot_is_checked() {
         let other = SystemIdentity { system_identifier: "8".to_owned(), ..system() };
         check(&other, None, Err("another PostgreSQL cluster"));
         let restored = SystemIdentity { timeline: 2, ..system() };

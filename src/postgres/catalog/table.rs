@@ -1,90 +1,88 @@
-//! A source table as the catalog describes it: its key, its replica identity, its references.
+//! A source table in the catalog: its kind, its primary key and its replica identity.
 //!
-//! Not here: the columns of streamed rows, which the stream itself defines.
+//! Not here: the columns of streamed rows, which Relation messages define
+//! (`engine::wal::relation`).
 
 use tokio_postgres::{Client, Error};
 
-/// What kind of relation it is.
+/// The kind of a relation (`pg_class.relkind`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableKind {
+    /// An ordinary table.
     Table,
+    /// A partitioned table.
     Partitioned,
-    /// A view, a foreign table …: nothing that can be published.
+    /// A view, a foreign table or another relation that cannot be published.
     Other,
 }
 
-/// What the stream carries of old rows.
+/// The columns of old rows that the stream contains (`pg_class.relreplident`; `ALTER TABLE …
+/// REPLICA IDENTITY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplicaIdentity {
-    /// The primary key.
+    /// The columns of the primary key.
     Default,
-    /// Nothing: PostgreSQL refuses the application's updates and deletes once published.
+    /// None. PostgreSQL rejects updates and deletes of the table while it is published.
     Nothing,
-    /// The whole row.
+    /// All columns.
     Full,
-    /// A unique index.
+    /// The columns of a unique index.
     Index,
 }
 
 /// A column of a primary key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyColumn {
+    /// The column's name.
     pub name: String,
+    /// The OID of the column's type.
     pub type_oid: u32,
-    /// As `format_type` prints it.
+    /// The type's name, as `format_type` prints it.
     pub type_name: String,
 }
 
-/// A table.
+/// A row of `pg_class`, with the primary key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableInfo {
+pub struct CatalogTable {
+    /// The OID of the table.
     pub oid: u32,
+    /// The kind of the relation.
     pub kind: TableKind,
+    /// The replica identity.
     pub replica_identity: ReplicaIdentity,
-    /// Columns of the primary key in its order; empty without one.
+    /// The columns of the primary key, in key order; empty if the table has none.
     pub key: Vec<KeyColumn>,
-    /// The key is deferrable: the stream may remove keys that are alive again.
+    /// True if the primary key is deferrable. Then a transaction can remove a key and insert it
+    /// again, in any order.
     pub is_key_deferrable: bool,
-    /// Row-level security is on.
+    /// True if row-level security is enabled.
     pub has_row_security: bool,
 }
 
-const TABLE: &str = "
-    select c.oid, c.relkind::text, c.relreplident::text, c.relrowsecurity,
-           coalesce(k.condeferrable, false) as is_key_deferrable
-    from pg_catalog.pg_class c
-    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    left join pg_catalog.pg_constraint k on k.conrelid = c.oid and k.contype = 'p'
-    where n.nspname = $1 and c.relname = $2";
+const TABLE: &str = include_str!("table.sql");
 
-const KEY: &str = "
-    select a.attname::text, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod)
-    from pg_catalog.pg_index i
-    cross join lateral pg_catalog.unnest(i.indkey::int2[]) with ordinality as k(number, place)
-    join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-    where i.indrelid = $1 and i.indisprimary and k.place <= i.indnkeyatts
-    order by k.place";
+const KEY: &str = include_str!("table_key.sql");
 
-/// Reads a table; `None` where there is none of that name.
+/// Reads a table; `None` if it does not exist.
 ///
 /// # Errors
-/// What the queries return.
+/// The error of a query.
 pub async fn inspect(
     client: &Client,
     schema: &str,
     name: &str,
-) -> Result<Option<TableInfo>, Error> {
+) -> Result<Option<CatalogTable>, Error> {
     let Some(row) = client.query_opt(TABLE, &[&schema, &name]).await? else { return Ok(None) };
     let oid: u32 = row.try_get("oid")?;
     let mut key = Vec::new();
     for column in client.query(KEY, &[&oid]).await? {
         key.push(KeyColumn {
-            name: column.try_get(0)?,
-            type_oid: column.try_get(1)?,
-            type_name: column.try_get(2)?,
+            name: column.try_get("name")?,
+            type_oid: column.try_get("type_oid")?,
+            type_name: column.try_get("type_name")?,
         });
     }
-    Ok(Some(TableInfo {
+    Ok(Some(CatalogTable {
         oid,
         kind: match row.try_get("relkind")? {
             "r" => TableKind::Table,

@@ -1,6 +1,6 @@
 //! Changes as rows of `COPY … (format binary)`. Pure.
 //!
-//! Not here: the transaction around it (`record`), and rows that `jsonb` does not take (`poison`).
+//! Not here: the transaction around it (`record`), and rows that `jsonb` does not take (`lossy`).
 
 use bytes::{BufMut, BytesMut};
 use uuid::Uuid;
@@ -12,11 +12,7 @@ use crate::change::{Change, Operation, Row};
 use crate::storage::sql::bigint;
 
 /// What [`row`] writes, in its order. `id`, `retry_count` and the rest take their defaults.
-pub(in crate::storage) const COPY: &str =
-    "copy public.elasticsearch_sync_queue (table_name, operation,
-        record_id, change_data, status, error_message, created_at, commit_lsn, ordinal, xid,
-        started_at, epoch)
-    from stdin (format binary)";
+pub(in crate::storage) const COPY: &str = include_str!("copy.sql");
 
 const COLUMN_COUNT: i16 = 12;
 
@@ -120,14 +116,14 @@ fn change_data(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-/// `error_message` of a row that had to be altered: one line that begins with `note: `.
+/// The column `note`: one line on what was altered, by the decoder and by the recorder.
 fn note(out: &mut BytesMut, own: Option<&str>, altered: Option<&str>) {
     if own.is_none() && altered.is_none() {
         out.put_slice(&NULL);
         return;
     }
     let both: Vec<&str> = own.into_iter().chain(altered).collect();
-    text(out, &format!("note: {}", both.join("; ").replace(['\n', '\r'], " ")));
+    text(out, &both.join("; ").replace(['\n', '\r'], " "));
 }
 
 fn text(out: &mut BytesMut, text: &str) {
@@ -212,7 +208,7 @@ mod tests {
         let row = written(&change, Status::Processing);
         assert_eq!(row[2].as_deref().unwrap()[15], 0x2a);
         assert_eq!(row[4].as_deref(), Some(&b"processing"[..]));
-        assert_eq!(row[5].as_deref(), Some(&b"note: a b"[..]));
+        assert_eq!(row[5].as_deref(), Some(&b"a b"[..]));
         assert_eq!(row[6].as_deref(), Some(&1_i64.to_be_bytes()[..]));
         assert_eq!(row[7].as_deref(), Some(&0x10_i64.to_be_bytes()[..]));
         assert_eq!(row[8].as_deref(), Some(&3_i64.to_be_bytes()[..]));

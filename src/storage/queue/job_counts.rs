@@ -1,9 +1,9 @@
 //! Jobs by status without counting rows: the sum over `walferry.job_count` is the truth at every
 //! commit, and the SQL function reads it.
 //!
-//! Whoever edits the queue is counted by its triggers. The statements that move most jobs count for
-//! themselves instead, in their own transactions ([`LeasedTransaction::begin_counted`]), into rows of their
-//! own, so that no session waits for another's count.
+//! Triggers on the queue count what is edited in it. The statements that move most jobs count for
+//! themselves instead, in their own transactions ([`LeasedTransaction::begin_counted`]), into rows
+//! of their own, so that no session waits for another's count.
 //!
 //! Not here: the triggers (`migrations/0004_job_counts.sql`).
 //!
@@ -18,100 +18,16 @@ use crate::storage::lease::Lease;
 use crate::storage::sql::count;
 use crate::storage::{QueueError, doing, leased_transaction};
 
-/// Adds what the given select finds, by writer and day.
-macro_rules! adding {
-    ($select:literal) => {
-        concat!(
-            "insert into walferry.job_count as c
-                (writer, day, pending, processing, completed, failed, timed, seconds) ",
-            $select,
-            " on conflict (writer, day) do update
-                set pending = c.pending + excluded.pending,
-                    processing = c.processing + excluded.processing,
-                    completed = c.completed + excluded.completed,
-                    failed = c.failed + excluded.failed,
-                    timed = c.timed + excluded.timed,
-                    seconds = c.seconds + excluded.seconds"
-        )
-    };
-}
-
-const ADD: &str = adding!(
-    "select $1, date '1970-01-01' + d.day,
-        coalesce(sum(d.jobs) filter (where d.status = 'pending'), 0),
-        coalesce(sum(d.jobs) filter (where d.status = 'processing'), 0),
-        coalesce(sum(d.jobs) filter (where d.status = 'completed'), 0),
-        coalesce(sum(d.jobs) filter (where d.status = 'failed'), 0),
-        sum(d.timed), sum(d.seconds::numeric)
-    from unnest($2::integer[], $3::text[], $4::bigint[], $5::bigint[], $6::text[])
-        as d (day, status, jobs, timed, seconds)
-    group by 2"
-);
-
-/// Rows less counts, of one snapshot: each transaction commits both or neither, so what they differ
-/// by is wrong for good, and adding it needs no lock against writers.
-const DRIFT: &str = "select coalesce(r.day, c.day) as day,
-        coalesce(r.pending, 0) - coalesce(c.pending, 0) as pending,
-        coalesce(r.processing, 0) - coalesce(c.processing, 0) as processing,
-        coalesce(r.completed, 0) - coalesce(c.completed, 0) as completed,
-        coalesce(r.failed, 0) - coalesce(c.failed, 0) as failed,
-        coalesce(r.timed, 0) - coalesce(c.timed, 0) as timed,
-        coalesce(r.seconds, 0) - coalesce(c.seconds, 0) as seconds
-    from walferry.count_jobs('public.elasticsearch_sync_queue') r
-    full join (
-        select day, sum(pending) as pending, sum(processing) as processing,
-            sum(completed) as completed, sum(failed) as failed, sum(timed) as timed,
-            sum(seconds) as seconds
-        from walferry.job_count group by day
-    ) c on c.day = r.day";
-
 /// Before the snapshot: a TRUNCATE or a drop that came between the two would be seen by half.
 const HOLD_PARTS: &str = "begin; lock table public.elasticsearch_sync_queue in access share mode";
-
-/// One row a day for what is past, whoever counted it, and one for all but walferry's own of the
-/// days that are not. Rows that a transaction holds keep their place: any subset has its own sum.
-const MERGE: &str = concat!(
-    "with chosen as (
-        select writer, day from walferry.job_count
-        where writer <> 'merged'
-          and (writer like 'sql/%' or day < (clock_timestamp() at time zone 'UTC')::date - 1)
-        for update skip locked
-    ), gone as (
-        delete from walferry.job_count c using chosen
-        where c.writer = chosen.writer and c.day = chosen.day returning c.*
-    ) ",
-    adding!(
-        "select 'merged', day, sum(pending), sum(processing), sum(completed), sum(failed),
-            sum(timed), sum(seconds)
-        from gone group by day"
-    )
-);
 
 const DROP_EMPTY: &str = "delete from walferry.job_count
     where writer = 'merged' and day < (clock_timestamp() at time zone 'UTC')::date - 1
       and (pending, processing, completed, failed, timed, seconds) = (0, 0, 0, 0, 0, 0)";
 
-/// What follows an UPDATE in `with moved as (…)` that returns `status`, `created_at` and
-/// `processed_at` (of now, or none): what [`Delta::arrived`] reads. The time is
-/// `walferry.job_seconds`, which costs a third more: microseconds are exact as `float8` for a
-/// century.
-pub(in crate::storage) const MOVED: &str = "select m.day - date '1970-01-01', m.status, count(*),
-        count(m.micros), (coalesce(sum(m.micros), 0) * 0.000001)::text
-    from (
-        select status, walferry.job_day(created_at) as day,
-            case when status in ('completed', 'failed')
-                and created_at >= timestamptz '1970-01-01 00:00:00+00'
-                and created_at < timestamptz '2200-01-01 00:00:00+00'
-            then (date_part('epoch', processed_at - created_at) * 1000000)::bigint
-            end as micros
-        from moved
-        offset 0
-    ) m
-    group by m.day, m.status";
-
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// 2200-01-01, from where on days are not told apart; `walferry.job_day` has the same bounds.
+/// 2200-01-01, from where on days are counted as one; `walferry.job_day` has the same bounds.
 const DAYS_END: i64 = 84_006;
 
 /// The day of a commit time in microseconds since 1970; -1 for those outside the bounds.
@@ -120,7 +36,7 @@ fn day(created_at: i64) -> i32 {
     if (0..DAYS_END).contains(&day) { i32::try_from(day).unwrap_or(-1) } else { -1 }
 }
 
-/// What a transaction has to add, as the columns that `ADD` takes.
+/// What a transaction has to add, as the columns that `count_add.sql` takes.
 #[derive(Debug, Default)]
 pub(in crate::storage) struct Delta {
     days: Vec<i32>,
@@ -165,11 +81,12 @@ impl Delta {
 
     fn steps(&mut self, day: i32, jobs: i64, steps: &[(Status, i64)]) {
         for (status, sign) in steps {
-            self.push(day, *status, sign * jobs, (0, "0".to_owned()));
+            self.push(day, *status, sign * jobs, Times::default());
         }
     }
 
-    /// Reads the rows of [`MOVED`] for jobs that were `from`. Returns how many are now what.
+    /// Reads what a statement returned that moved jobs from `from` and counted them: rows of `day`,
+    /// `status`, `jobs`, `timed` and `seconds`. Returns how many are now in which status.
     pub(in crate::storage) fn arrived(
         &mut self,
         rows: &[Row],
@@ -177,22 +94,36 @@ impl Delta {
     ) -> Result<Vec<(Status, u64)>, tokio_postgres::Error> {
         let mut moved = Vec::with_capacity(rows.len());
         for row in rows {
-            let (day, jobs) = (row.try_get(0)?, row.try_get::<_, i64>(2)?);
-            let to = Status::from_word(row.try_get(1)?)
+            let day = row.try_get("day")?;
+            let jobs: i64 = row.try_get("jobs")?;
+            let to = Status::from_word(row.try_get("status")?)
                 .expect("the table's check allows only words of this list");
-            self.push(day, from, -jobs, (0, "0".to_owned()));
-            self.push(day, to, jobs, (row.try_get(3)?, row.try_get(4)?));
+            self.push(day, from, -jobs, Times::default());
+            let times = Times { timed: row.try_get("timed")?, seconds: row.try_get("seconds")? };
+            self.push(day, to, jobs, times);
             moved.push((to, count(jobs)));
         }
         Ok(moved)
     }
 
-    fn push(&mut self, day: i32, status: Status, jobs: i64, times: (i64, String)) {
+    fn push(&mut self, day: i32, status: Status, jobs: i64, times: Times) {
         self.days.push(day);
         self.statuses.push(status.as_str());
         self.jobs.push(jobs);
-        self.timed.push(times.0);
-        self.seconds.push(times.1);
+        self.timed.push(times.timed);
+        self.seconds.push(times.seconds);
+    }
+}
+
+/// How many jobs have a known time, and the sum of these times in seconds, as text of a `numeric`.
+struct Times {
+    timed: i64,
+    seconds: String,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { timed: 0, seconds: "0".to_owned() }
     }
 }
 
@@ -210,7 +141,10 @@ impl Counter {
         lease: &Lease,
         purpose: &str,
     ) -> Result<Self, QueueError> {
-        let add = client.prepare(ADD).await.map_err(doing("prepare the count"))?;
+        let add = client
+            .prepare(include_str!("count_add.sql"))
+            .await
+            .map_err(doing("prepare the count"))?;
         Ok(Self { writer: format!("{purpose}/{}", lease.slot), add })
     }
 
@@ -243,18 +177,10 @@ impl Counter {
 /// How many jobs the counts are off by, a status at a time; with `mend` they are exact afterwards.
 /// One at a time (`maintain`).
 pub(in crate::storage) async fn recount(client: &Client, mend: bool) -> Result<u64, QueueError> {
-    const WRITE: &str = adding!(
-        "select 'recount', day, pending, processing, completed, failed, timed, seconds from drift
-        where $1 and (pending, processing, completed, failed, timed, seconds) <> (0, 0, 0, 0, 0, 0)"
-    );
-    let sql = format!(
-        "with drift as materialized ({DRIFT}), written as ({WRITE} returning 1)
-        select coalesce(sum(abs(pending) + abs(processing) + abs(completed) + abs(failed)), 0)::bigint
-        from drift"
-    );
+    const RECOUNT: &str = include_str!("count_recount.sql");
     let failed = doing("count all jobs");
     client.batch_execute(HOLD_PARTS).await.map_err(&failed)?;
-    match client.query_one(&sql, &[&mend]).await.and_then(|row| row.try_get(0)) {
+    match client.query_one(RECOUNT, &[&mend]).await.and_then(|row| row.try_get("jobs_off")) {
         Ok(off) => leased_transaction::commit(client).await.map(|()| count(off)),
         Err(error) => Err(leased_transaction::rolled_back(client, failed(error)).await),
     }
@@ -262,7 +188,7 @@ pub(in crate::storage) async fn recount(client: &Client, mend: bool) -> Result<u
 
 /// Keeps the table of counts short.
 pub(in crate::storage) async fn merge(client: &Client) -> Result<(), QueueError> {
-    for statement in [MERGE, DROP_EMPTY] {
+    for statement in [include_str!("count_merge.sql"), DROP_EMPTY] {
         client.execute(statement, &[]).await.map_err(doing("merge the counts of jobs"))?;
     }
     Ok(())

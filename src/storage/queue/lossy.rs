@@ -24,7 +24,7 @@ const SHORT_BYTES_MAX: usize = 100;
 pub(in crate::storage) enum Remedy {
     /// Values over 1 MiB become size and hash.
     Cut,
-    /// So they do, and every other value that jsonb may look into becomes text.
+    /// So they do, and every other value that jsonb may parse becomes text.
     Escape,
     /// Every value but short plain ones, as keys are, becomes size and hash.
     Digest,

@@ -23,11 +23,11 @@ use crate::storage::{QueueError, doing};
 /// One pass at a time in a database. \"maintain\" in ASCII.
 const ADVISORY_LOCK: i64 = 0x6d61_696e_7461_696e;
 
-const LOCK: &str = "select pg_try_advisory_lock($1)";
+const LOCK: &str = "select pg_try_advisory_lock($1) as is_ours";
 
 const UNLOCK: &str = "select pg_advisory_unlock($1)";
 
-/// Rows that move while nobody can write.
+/// Rows that move while no session can write.
 const SURVIVORS_MAX: i64 = 5_000;
 
 /// Pages whose completed jobs go in one transaction: some thousands of jobs.
@@ -43,22 +43,17 @@ const DROPPING: &str = "drop an old part of the queue";
 const DELETING: &str = "delete old completed jobs";
 const LOOKING: &str = "look at the queue's parts";
 
-/// Parts whose whole day is before the first day that is kept, oldest first. The day is text.
-const OLD: &str = "select c.relname::text, to_date(substr(c.relname, 8), 'YYYYMMDD')::text
-    from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
-    where i.inhparent = 'public.elasticsearch_sync_queue'::regclass
-      and c.relnamespace = 'walferry'::regnamespace and c.relname ~ '^queue_p[0-9]{8}$'
-      and to_date(substr(c.relname, 8), 'YYYYMMDD') < $1::text::date
-    order by 1";
+const OLD: &str = include_str!("maintain_old.sql");
 
 /// The first day that is kept.
 const FIRST_KEPT: &str =
-    "select ((clock_timestamp() - make_interval(secs => $1)) at time zone 'UTC')::date::text";
+    "select ((clock_timestamp() - make_interval(secs => $1)) at time zone 'UTC')::date::text
+        as first_kept";
 
-const DROP: &str = "select walferry.drop_partition($1::text::date, $2)";
+const DROP: &str = "select walferry.drop_partition($1::text::date, $2) as moved";
 
 /// Days from yesterday to `$1` days ahead that have no part.
-const MISSING: &str = "select count(*) from generate_series(-1, $1::integer) n
+const MISSING: &str = "select count(*) as number from generate_series(-1, $1::integer) n
     where to_regclass('walferry.queue_p' || to_char(
         (clock_timestamp() at time zone 'UTC')::date + n, 'YYYYMMDD')) is null";
 
@@ -100,9 +95,10 @@ impl<'a> Maintainer<'a> {
     /// # Errors
     /// [`MaintainError::Busy`], [`MaintainError::NotMigrated`], [`MaintainError::Queue`].
     pub async fn begin(client: &'a Client, lease: Option<&Lease>) -> Result<Self, MaintainError> {
-        let founded = "select to_regprocedure('walferry.drop_partition(date, bigint)') is not null";
+        let founded = "select to_regprocedure('walferry.drop_partition(date, bigint)') is not null
+            as is_there";
         let row = client.query_one(founded, &[]).await.map_err(doing(LOOKING))?;
-        if !row.try_get::<_, bool>(0).map_err(doing(LOOKING))? {
+        if !row.try_get::<_, bool>("is_there").map_err(doing(LOOKING))? {
             return Err(MaintainError::NotMigrated);
         }
         let guard = match lease {
@@ -110,7 +106,7 @@ impl<'a> Maintainer<'a> {
             None => None,
         };
         let row = client.query_one(LOCK, &[&ADVISORY_LOCK]).await.map_err(doing(LOOKING))?;
-        if !row.try_get::<_, bool>(0).map_err(doing(LOOKING))? {
+        if !row.try_get::<_, bool>("is_ours").map_err(doing(LOOKING))? {
             return Err(MaintainError::Busy);
         }
         Ok(Self { client, guard })
@@ -185,24 +181,25 @@ impl<'a> Maintainer<'a> {
 
     async fn first_kept(&self, retention: Duration) -> Result<String, QueueError> {
         let row = self.client.query_one(FIRST_KEPT, &[&retention.as_secs_f64()]).await;
-        row.and_then(|row| row.try_get(0)).map_err(doing(LOOKING))
+        row.and_then(|row| row.try_get("first_kept")).map_err(doing(LOOKING))
     }
 
     async fn old(&self, first_kept: &str) -> Result<Vec<(String, String)>, QueueError> {
         let rows = self.client.query(OLD, &[&first_kept]).await.map_err(doing(LOOKING))?;
-        let read = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+        let read = rows.iter().map(|row| Ok((row.try_get("part")?, row.try_get("day")?)));
         read.collect::<Result<_, _>>().map_err(doing(LOOKING))
     }
 
     /// Through the partial index.
     async fn survivors(&self, part: &str) -> Result<u64, QueueError> {
-        let sql = format!("select count(*) from walferry.{part} where status <> 'completed'");
+        let sql =
+            format!("select count(*) as number from walferry.{part} where status <> 'completed'");
         self.number(&sql, &[]).await
     }
 
     async fn completed(&self, part: &str, first_kept: &str) -> Result<u64, QueueError> {
         let sql = format!(
-            "select count(*) from walferry.{part}
+            "select count(*) as number from walferry.{part}
             where status = 'completed' and created_at < $1::text::date::timestamp at time zone 'UTC'"
         );
         self.number(&sql, &[&first_kept]).await
@@ -210,7 +207,7 @@ impl<'a> Maintainer<'a> {
 
     async fn number(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, QueueError> {
         let row = self.client.query_one(sql, values).await.map_err(doing(LOOKING))?;
-        Ok(count(row.try_get(0).map_err(doing(LOOKING))?))
+        Ok(count(row.try_get("number").map_err(doing(LOOKING))?))
     }
 
     /// `None` where the part is gone or has come to hold too much.
@@ -222,7 +219,7 @@ impl<'a> Maintainer<'a> {
                 timeout.map_err(doing(DROPPING))?;
                 let dropped = self.client.query_one(DROP, &[&day, &SURVIVORS_MAX]).await;
                 let dropped = dropped.map_err(doing(DROPPING))?;
-                dropped.try_get::<_, Option<i64>>(0).map_err(doing(DROPPING))
+                dropped.try_get::<_, Option<i64>>("moved").map_err(doing(DROPPING))
             };
             match self.transaction(body).await {
                 Err(error) if attempt < ATTEMPTS_MAX && waits_for_lock(&error) => {
@@ -236,7 +233,7 @@ impl<'a> Maintainer<'a> {
 
     async fn delete_completed(&self, part: &str, first_kept: &str) -> Result<u64, QueueError> {
         let pages = "select pg_relation_size(('walferry.' || $1::text)::regclass)
-            / current_setting('block_size')::bigint";
+            / current_setting('block_size')::bigint as number";
         let pages = i64::try_from(self.number(pages, &[&part]).await?).unwrap_or(i64::MAX);
         let delete = format!(
             "delete from walferry.{part}

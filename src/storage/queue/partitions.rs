@@ -44,13 +44,14 @@ pub async fn make(client: &Client, days_ahead: i32) -> Result<i32, QueueError> {
 
 async fn try_make(client: &Client, days_ahead: i32) -> Result<i32, tokio_postgres::Error> {
     client.batch_execute("begin; set local lock_timeout = '2s'").await?;
-    let row = client.query_one("select walferry.make_partitions($1)", &[&days_ahead]).await?;
-    let made = row.try_get(0)?;
+    let row =
+        client.query_one("select walferry.make_partitions($1) as made", &[&days_ahead]).await?;
+    let made = row.try_get("made")?;
     client.batch_execute("commit").await?;
     Ok(made)
 }
 
-/// Somebody else's transaction was in the way, and would be in nobody's next time.
+/// Another transaction was in the way, which has ended by the next attempt.
 pub(in crate::storage) fn waits_for_lock(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| {
         *code == SqlState::LOCK_NOT_AVAILABLE || *code == SqlState::T_R_DEADLOCK_DETECTED

@@ -4,7 +4,7 @@
 //! caller drops replayed changes first. A row that jsonb does not take is recorded altered, with a
 //! note; no row stalls the stream.
 //!
-//! Not here: what makes up a batch, and who is told of it.
+//! Not here: what makes up a batch, and where it goes next.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -31,10 +31,7 @@ use crate::storage::position::StoredPosition;
 use crate::storage::sql::{bigint, pg_lsn, widen_xid};
 use crate::storage::{QueueError, doing};
 
-const ADVANCE: &str = "update walferry.position
-    set recorded_lsn = $2, recorded_ordinal = $3,
-        recorded_end_lsn = coalesce($4, recorded_end_lsn)
-    where slot = $1 and (recorded_lsn, recorded_ordinal) < ($2, $3)";
+const ADVANCE: &str = include_str!("record_position.sql");
 
 /// COPY data is sent in pieces of this, so that the server need not hold a batch at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -223,7 +220,8 @@ impl Recorder {
             sink.finish().await
         };
         let slot = &self.guard.lease().slot;
-        let (lsn, ordinal) = (pg_lsn(last.commit_lsn), bigint(last.ordinal));
+        let lsn = pg_lsn(last.commit_lsn);
+        let ordinal = bigint(last.ordinal);
         let end = end_lsn.map(pg_lsn);
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
             [slot, &lsn, &ordinal, &end];
@@ -241,7 +239,7 @@ impl Recorder {
         if advanced == 1 {
             Ok(())
         } else {
-            // The lease was ours, so nobody else can have moved it: the table was edited.
+            // The lease was held, so no other instance can have moved it: the table was edited.
             Err(QueueError::NotAdvancing { next: last, stored: self.recorded })
         }
     }

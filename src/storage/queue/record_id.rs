@@ -1,6 +1,6 @@
 //! From a row's key to `record_id` and to a document's `_id`. Pure.
 //!
-//! Not here: which columns are the key; [`TableKeys`] is told.
+//! Not here: which columns are the key; they are given as [`TableKeys`].
 
 use uuid::Uuid;
 

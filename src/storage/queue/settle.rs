@@ -1,10 +1,8 @@
 //! Job → its fate: `completed`, `pending` again or `failed`, with the settled position, in one
 //! transaction.
 //!
-//! Every move is guarded: only rows that are still `processing` move. Rows are found by position
-//! and commit time, so that the unique index serves and other days are pruned. `status || ''` keeps
-//! the index on status out: it holds a dead entry for every job that passed, and all of a large
-//! transaction's jobs under one commit time.
+//! Every move is guarded: only rows that are still `processing` move. The statements that move jobs
+//! also count what they moved, by day and status.
 //!
 //! Not here: the order of batches; what is given is settled.
 
@@ -13,8 +11,8 @@ use postgres_types::PgLsn;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
-use super::job_counts::{Counter, Delta, MOVED};
-use super::retry::{FAILED_ATTEMPT, RetryPolicy};
+use super::job_counts::{Counter, Delta};
+use super::retry::RetryPolicy;
 use super::status::Status;
 use crate::ack::batch::{BatchDescriptor, Failure, JobKey, LoadedChunk};
 use crate::ack::job_set::JobSet;
@@ -23,61 +21,19 @@ use crate::change::Micros;
 use crate::storage::lease::Lease;
 use crate::storage::leased_transaction::LeasedTransaction;
 use crate::storage::sql::{bigint, pg_lsn};
-use crate::storage::{QueueError, doing};
+use crate::storage::{QueueError, doing, position};
 
 /// Sessions that move jobs: plans are made for the actual bounds, and no part is read whole. A
 /// hash join would read every pending job for each claim.
 pub(in crate::storage) const SESSION: &str = "set plan_cache_mode = force_custom_plan;
     set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off";
 
-/// A note made when the row was recorded stays.
-const COMPLETE_RANGE: &str = "update public.elasticsearch_sync_queue
-    set status = 'completed', processed_at = clock_timestamp(),
-        error_message = substring(error_message from '(?n)^note: .*$')
-    where status || '' = 'processing'
-      and (commit_lsn, ordinal) >= ($1, $2) and (commit_lsn, ordinal) <= ($3, $4)
-      and created_at >= $5 and created_at <= $6
-    returning status, created_at, processed_at";
-
-const COMPLETE_IDS: &str = "update public.elasticsearch_sync_queue
-    set status = 'completed', processed_at = clock_timestamp(),
-        error_message = substring(error_message from '(?n)^note: .*$')
-    where status || '' = 'processing' and id = any ($1)
-      and created_at >= $2 and created_at <= $3
-    returning status, created_at, processed_at";
-
-/// `$4` to `$6`: positions and errors; `$7`, `$8`: commit times.
-fn fail_positions() -> String {
-    format!(
-        "update public.elasticsearch_sync_queue q set {FAILED_ATTEMPT}
-        from unnest($4::pg_lsn[], $5::bigint[], $6::text[]) as f (commit_lsn, ordinal, error)
-        where q.status || '' = 'processing'
-          and q.commit_lsn = f.commit_lsn and q.ordinal = f.ordinal
-          and q.created_at >= $7 and q.created_at <= $8
-        returning q.status, q.created_at, q.processed_at"
-    )
-}
-
-/// The same by id: `$4`, `$5` ids and errors; `$6`, `$7` commit times.
-fn fail_ids() -> String {
-    format!(
-        "update public.elasticsearch_sync_queue q set {FAILED_ATTEMPT}
-        from unnest($4::bigint[], $5::text[]) as f (id, error)
-        where q.status || '' = 'processing' and q.id = f.id
-          and q.created_at >= $6 and q.created_at <= $7
-        returning q.status, q.created_at, q.processed_at"
-    )
-}
-
-/// Chunks of a table settle in the order of its key, so the last one given is the furthest.
-const PROGRESS: &str = "update walferry.load
-    set last_key = $3::text, row_count = greatest(row_count, $4),
-        done_at = case when $3::text is null then clock_timestamp() end
-    where slot = $1 and table_name = $2";
-
 const SETTLED: &str = "insert into walferry.settlement (slot, settled_lsn) values ($1, $2)
     on conflict (slot) do update
         set settled_lsn = greatest(walferry.settlement.settled_lsn, excluded.settled_lsn)";
+
+/// For errors.
+const PREPARING: &str = "prepare the settlement";
 
 /// What the settling of batches has added up to in this run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,20 +78,27 @@ impl Settler {
         lease: &Lease,
         policy: RetryPolicy,
     ) -> Result<Self, QueueError> {
-        let failed = doing("prepare the settlement");
-        client.batch_execute(SESSION).await.map_err(&failed)?;
+        client.batch_execute(SESSION).await.map_err(doing(PREPARING))?;
         Ok(Self {
             guard: LeasedTransaction::prepare(&client, lease).await?,
             counter: Counter::prepare(&client, lease, "settle").await?,
             policy,
-            complete_range: client.prepare(&counted(COMPLETE_RANGE)).await.map_err(&failed)?,
-            complete_ids: client.prepare(&counted(COMPLETE_IDS)).await.map_err(&failed)?,
-            fail_positions: client.prepare(&counted(&fail_positions())).await.map_err(&failed)?,
-            fail_ids: client.prepare(&counted(&fail_ids())).await.map_err(&failed)?,
-            progress: client.prepare(PROGRESS).await.map_err(&failed)?,
-            settled: client.prepare(SETTLED).await.map_err(&failed)?,
+            complete_range: prepare(&client, include_str!("complete_range.sql")).await?,
+            complete_ids: prepare(&client, include_str!("complete_ids.sql")).await?,
+            fail_positions: prepare(&client, include_str!("fail_positions.sql")).await?,
+            fail_ids: prepare(&client, include_str!("fail_ids.sql")).await?,
+            progress: prepare(&client, include_str!("settle_load.sql")).await?,
+            settled: prepare(&client, SETTLED).await?,
             client,
         })
+    }
+
+    /// Stores that everything up to `lsn` is recorded ([`position::raise_recorded_end`]).
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`], [`QueueError::Database`].
+    pub async fn raise_recorded_end(&self, lsn: Lsn) -> Result<(), QueueError> {
+        position::raise_recorded_end(&self.client, self.guard.lease(), lsn).await
     }
 
     /// Gives every job of these batches its fate, moves the first load's progress on by the
@@ -182,7 +145,8 @@ impl Settler {
     }
 
     async fn fail(&self, failures: &Failures) -> Result<Vec<Row>, QueueError> {
-        let (min, max) = (&failures.min, &failures.max);
+        let min = &failures.min;
+        let max = &failures.max;
         let attempts = self.policy.attempts();
         let delay_min = self.policy.delay_min.as_secs_f64();
         let delay_max = self.policy.delay_max.as_secs_f64();
@@ -210,13 +174,18 @@ impl Settler {
     }
 
     async fn complete(&self, descriptor: &BatchDescriptor) -> Result<Vec<Row>, QueueError> {
-        let (min, max) = (Micros(descriptor.created.min), Micros(descriptor.created.max));
+        let min = Micros(descriptor.created.min);
+        let max = Micros(descriptor.created.max);
         match &descriptor.extent {
             JobSet::Range { first, last } => {
-                let (first_lsn, first_ordinal) = (pg_lsn(first.commit_lsn), bigint(first.ordinal));
-                let (last_lsn, last_ordinal) = (pg_lsn(last.commit_lsn), bigint(last.ordinal));
-                let parameters: [&(dyn ToSql + Sync); 6] =
-                    [&first_lsn, &first_ordinal, &last_lsn, &last_ordinal, &min, &max];
+                let parameters: [&(dyn ToSql + Sync); 6] = [
+                    &pg_lsn(first.commit_lsn),
+                    &bigint(first.ordinal),
+                    &pg_lsn(last.commit_lsn),
+                    &bigint(last.ordinal),
+                    &min,
+                    &max,
+                ];
                 self.moved(&self.complete_range, &parameters).await
             }
             JobSet::Ids(ids) => self.moved(&self.complete_ids, &[ids, &min, &max]).await,
@@ -257,9 +226,8 @@ impl Settler {
     }
 }
 
-/// The update with what it moved counted, a row for each day and status.
-fn counted(update: &str) -> String {
-    format!("with moved as ({update}) {MOVED}")
+async fn prepare(client: &Client, sql: &str) -> Result<Statement, QueueError> {
+    client.prepare(sql).await.map_err(doing(PREPARING))
 }
 
 /// All failures of a settlement as the arrays that the statements take.

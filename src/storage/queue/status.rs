@@ -1,13 +1,19 @@
 //! The states of a job and the moves between them.
 //!
 //! ```text
-//! pending ─► processing ─► completed
-//!    ▲  ▲        │  │
-//!    │  └────────┘  └────► failed
-//!    └──── an operator ───────┘
+//!    ┌──────── a rebuild ─────────┐
+//!    │                            ▼
+//! pending ──► processing ──► completed
+//!  ▲ ▲ │        │    │
+//!  │ └─┼────────┘    └──────► failed
+//!  │   └─ an unknown table ──►─┘ │
+//!  └──────── an operator ────────┘
 //! ```
 //!
-//! Not here: who makes a move (`record`, `settle`, `claim`).
+//! A rebuild completes what is unfinished, since the new load does its work. A pending job of a
+//! table that the definition does not have fails, since no run could do it.
+//!
+//! Not here: the statements that make the moves. Each names its own in a comment.
 
 /// The `status` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,11 +53,17 @@ impl Status {
     #[must_use]
     pub const fn may_become(self, next: Self) -> bool {
         match self {
-            Self::Pending => matches!(next, Self::Processing),
+            Self::Pending => matches!(next, Self::Processing | Self::Completed | Self::Failed),
             Self::Processing => matches!(next, Self::Completed | Self::Pending | Self::Failed),
             Self::Failed => matches!(next, Self::Pending), // an operator asked for it
             Self::Completed => false,
         }
+    }
+
+    /// Whether a job may have this status from the beginning.
+    #[must_use]
+    pub const fn may_begin(self) -> bool {
+        matches!(self, Self::Pending | Self::Processing)
     }
 }
 
@@ -69,6 +81,8 @@ mod tests {
             .collect();
         let drawn = [
             ("pending", "processing"),
+            ("pending", "completed"),
+            ("pending", "failed"),
             ("processing", "pending"),
             ("processing", "completed"),
             ("processing", "failed"),

@@ -7,6 +7,7 @@
 //!
 //! Not here: the replication slot of a database that has no queue yet, which the first run makes.
 
+mod notes;
 mod original;
 mod publication;
 mod rights;
@@ -36,15 +37,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("source", include_str!("../../../migrations/0007_source.sql")),
     ("take_over", include_str!("../../../migrations/0008_take_over.sql")),
     ("audit", include_str!("../../../migrations/0009_audit.sql")),
+    ("note", include_str!("../../../migrations/0010_note.sql")),
 ];
 
-const FOUNDATION: &str = "create schema if not exists walferry;
-    revoke all on schema walferry from public;
-    create table if not exists walferry.migration (
-        version    integer primary key,
-        name       text not null,
-        applied_at timestamptz not null default now()
-    )";
+const FOUNDATION: &str = include_str!("foundation.sql");
 
 /// \"walferry\" in ASCII: one migration at a time in a database.
 const ADVISORY_LOCK: i64 = 0x7761_6c66_6572_7279;
@@ -63,7 +59,8 @@ pub struct MigrateOptions {
     /// The slot, which a take-over makes.
     pub slot: String,
     /// The role that `walferry run` connects as: it comes to own walferry's objects, and nothing
-    /// else. `None` leaves them with the role that migrates.
+    /// else. `None` leaves them with the role that migrates, or gives new ones to the role that owns
+    /// the queue since an earlier call.
     pub runtime_role: Option<String>,
 }
 
@@ -254,8 +251,13 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         let taken = report.taken_over.get_or_insert(TakenOver { at, ..TakenOver::default() });
         take_over::finish(client, options, taken).await?;
     }
-    if let Some(role) = &options.runtime_role {
-        report.owners_changed = rights::hand_over(client, role).await?;
+    notes::finish(client).await?;
+    let owner = match &options.runtime_role {
+        Some(role) => Some(role.clone()),
+        None => rights::other_owner(client).await?,
+    };
+    if let Some(role) = owner {
+        report.owners_changed = rights::hand_over(client, &role).await?;
     }
     Ok(report)
 }
@@ -266,16 +268,16 @@ async fn check_server(
     options: &MigrateOptions,
 ) -> Result<(), MigrateError> {
     let failed = |source| database("look at the database", source);
-    let query = "select current_setting('server_version_num')::int,
-        to_regclass('walferry.migration') is not null";
+    let query = "select current_setting('server_version_num')::int as version,
+        to_regclass('walferry.migration') is not null as is_prepared";
     let row = client.query_one(query, &[]).await.map_err(failed)?;
-    let (version, prepared) =
-        (row.try_get::<_, i32>(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+    let version: i32 = row.try_get("version").map_err(failed)?;
     if version < 140_000 {
         return Err(MigrateError::ServerTooOld(version / 10_000));
     }
-    if prepared {
-        let (found, known) = (applied(client).await?, known());
+    if row.try_get("is_prepared").map_err(failed)? {
+        let found = applied(client).await?;
+        let known = known();
         if found > known {
             return Err(MigrateError::Newer { found, known });
         }
@@ -292,17 +294,17 @@ fn known() -> i32 {
 
 async fn applied(client: &Client) -> Result<i32, MigrateError> {
     let failed = |source| database("read which migrations are applied", source);
-    let query = "select coalesce(max(version), 0) from walferry.migration";
+    let query = "select coalesce(max(version), 0) as version from walferry.migration";
     let row = client.query_one(query, &[]).await.map_err(failed)?;
-    row.try_get(0).map_err(failed)
+    row.try_get("version").map_err(failed)
 }
 
 async fn migrate(client: &Client) -> Result<Vec<&'static str>, MigrateError> {
     // `if not exists` would still ask for the right to create, which a runtime role lacks.
-    let founded = "select to_regclass('walferry.migration') is not null";
+    let founded = "select to_regclass('walferry.migration') is not null as is_founded";
     let failed = |source| database("create the schema walferry", source);
     let row = client.query_one(founded, &[]).await.map_err(failed)?;
-    if !row.try_get::<_, bool>(0).map_err(failed)? {
+    if !row.try_get::<_, bool>("is_founded").map_err(failed)? {
         client.batch_execute(FOUNDATION).await.map_err(failed)?;
     }
     let mut names = Vec::new();
@@ -322,7 +324,7 @@ async fn migrate(client: &Client) -> Result<Vec<&'static str>, MigrateError> {
     Ok(names)
 }
 
-/// Repeats a step while somebody's transaction is in its way.
+/// Repeats a step while another transaction is in its way.
 async fn patiently<F, T>(
     client: &Client,
     mut step: impl FnMut() -> F,

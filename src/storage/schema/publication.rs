@@ -18,39 +18,17 @@ pub(super) struct Plan {
     identities: Vec<String>,
 }
 
-const TABLE: &str = "select c.oid, c.relkind in ('r', 'p'),
-        exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary),
-        exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
-            where r.prrelid = c.oid and p.pubname = $3)
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = $1 and c.relname = $2";
+const TABLE: &str = include_str!("publication_table.sql");
 
-const IDENTITIES: &str = "select format('%I.%I', n.nspname, c.relname)
-    from (select $1::oid union select relid::oid from pg_partition_tree($1::oid::regclass)) t (oid)
-    join pg_class c on c.oid = t.oid
-    join pg_namespace n on n.oid = c.relnamespace
-    where c.relreplident <> 'f' order by 1";
+const IDENTITIES: &str = include_str!("publication_identities.sql");
 
 const PUBLICATION: &str =
-    "select puballtables, pubinsert and pubupdate and pubdelete and pubtruncate
+    "select puballtables, pubinsert and pubupdate and pubdelete and pubtruncate as has_all
     from pg_publication where pubname = $1";
 
-/// Looks into the view, which resolves schemas and parts.
-const OWN_PUBLISHED: &str = "select format('%I.%I', schemaname, tablename),
-        exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
-            where p.pubname = $1
-              and r.prrelid = format('%I.%I', schemaname, tablename)::regclass)
-    from pg_publication_tables
-    where pubname = $1 and (schemaname = 'walferry'
-        or schemaname = 'public' and tablename = 'elasticsearch_sync_queue')
-    order by 1 limit 1";
+const OWN_PUBLISHED: &str = include_str!("publication_own_table.sql");
 
-/// A publication of a whole schema (PostgreSQL 15) would publish the queue once it exists.
-const OWN_SCHEMA_PUBLISHED: &str = "select n.nspname
-    from pg_publication_namespace s join pg_publication p on p.oid = s.pnpubid
-    join pg_namespace n on n.oid = s.pnnspid
-    where p.pubname = $1 and n.nspname in ('public', 'walferry')
-    limit 1";
+const OWN_SCHEMA_PUBLISHED: &str = include_str!("publication_own_schema.sql");
 
 /// Checks everything and alters nothing.
 pub(super) async fn plan(client: &Client, options: &MigrateOptions) -> Result<Plan, MigrateError> {
@@ -67,17 +45,17 @@ pub(super) async fn plan(client: &Client, options: &MigrateOptions) -> Result<Pl
         let row =
             client.query_opt(TABLE, &[schema, name, &options.publication]).await.map_err(failed)?;
         let Some(row) = row else { return Err(MigrateError::NoTable(table)) };
-        let oid: u32 = row.try_get(0).map_err(failed)?;
-        if !row.try_get::<_, bool>(1).map_err(failed)? {
+        let oid: u32 = row.try_get("oid").map_err(failed)?;
+        if !row.try_get::<_, bool>("is_table").map_err(failed)? {
             return Err(MigrateError::NotATable(table));
         }
-        if !row.try_get::<_, bool>(2).map_err(failed)? {
+        if !row.try_get::<_, bool>("has_key").map_err(failed)? {
             return Err(MigrateError::NoKey { table });
         }
         for row in client.query(IDENTITIES, &[&oid]).await.map_err(failed)? {
-            plan.identities.push(row.try_get(0).map_err(failed)?);
+            plan.identities.push(row.try_get("name").map_err(failed)?);
         }
-        if !row.try_get::<_, bool>(3).map_err(failed)? {
+        if !row.try_get::<_, bool>("is_published").map_err(failed)? {
             plan.missing.push(table);
         }
     }
@@ -90,19 +68,20 @@ async fn check_publication(client: &Client, publication: &str) -> Result<bool, M
     let row = client.query_opt(PUBLICATION, &[&publication]).await.map_err(failed)?;
     let Some(row) = row else { return Ok(false) };
     let name = quoted(publication);
-    if row.try_get(0).map_err(failed)? {
+    if row.try_get("puballtables").map_err(failed)? {
         return Err(MigrateError::AllTables { name });
     }
-    if !row.try_get::<_, bool>(1).map_err(failed)? {
+    if !row.try_get::<_, bool>("has_all").map_err(failed)? {
         return Err(MigrateError::OperationsMissing { name });
     }
-    let has_schemas = "select to_regclass('pg_catalog.pg_publication_namespace') is not null";
+    let has_schemas =
+        "select to_regclass('pg_catalog.pg_publication_namespace') is not null as has";
     let row = client.query_one(has_schemas, &[]).await.map_err(failed)?;
-    if row.try_get(0).map_err(failed)?
+    if row.try_get("has").map_err(failed)?
         && let Some(row) =
             client.query_opt(OWN_SCHEMA_PUBLISHED, &[&publication]).await.map_err(failed)?
     {
-        let schema = quoted(row.try_get(0).map_err(failed)?);
+        let schema = quoted(row.try_get("nspname").map_err(failed)?);
         let remedy = format!(
             "alter publication {name} drop tables in schema {schema}, and walferry migrate again"
         );
@@ -111,9 +90,9 @@ async fn check_publication(client: &Client, publication: &str) -> Result<bool, M
     }
     let own = client.query_opt(OWN_PUBLISHED, &[&publication]).await.map_err(failed)?;
     if let Some(row) = own {
-        let table: String = row.try_get(0).map_err(failed)?;
+        let table: String = row.try_get("name").map_err(failed)?;
         // A part is published by way of the whole.
-        let direct: bool = row.try_get(1).map_err(failed)?;
+        let direct: bool = row.try_get("is_listed").map_err(failed)?;
         let listed = if direct { table.as_str() } else { "public.elasticsearch_sync_queue" };
         let remedy = format!("alter publication {name} drop table {listed}");
         return Err(MigrateError::QueuePublished { name, table, remedy });

@@ -1,7 +1,7 @@
-//! walferry's objects for the role that runs it, and for nobody else.
+//! walferry's objects for the role that runs it, and for no other role.
 //!
-//! An owner is not subject to row security and may COPY and make parts, so ownership is all that
-//! the role needs of these objects. Of the source tables it needs SELECT, which their owner
+//! An owner is not subject to row security, may COPY, make parts and execute the functions, so
+//! ownership is all that the role needs of these objects. Of the source tables it needs SELECT, which their owner
 //! grants.
 
 use tokio_postgres::Client;
@@ -10,30 +10,15 @@ use super::{MigrateError, database, patiently, quoted};
 
 const ROLE: &str = "select from pg_roles where rolname = $1";
 
-/// Statements that hand each object over, and its name. Parts before the whole, the schema first;
-/// indexes and the owned sequence follow their tables.
-const HAND_OVER: &str = "select format('schema %I', nspname), format(
-            'alter schema %I owner to %I', nspname, $1::text)
-    from pg_namespace where nspname = 'walferry' and nspowner <> (select oid from pg_roles where rolname = $1::text)
-    union all
-    select format('table %I.%I', n.nspname, c.relname), format(
-            'alter table %I.%I owner to %I', n.nspname, c.relname, $1::text)
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where (n.nspname = 'walferry'
-           or n.nspname = 'public' and c.relname = 'elasticsearch_sync_queue')
-      and c.relkind in ('r', 'p') and c.relowner <> (select oid from pg_roles where rolname = $1::text)
-    union all
-    select format('function %s', p.oid::regprocedure), format(
-            'alter function %s owner to %I', p.oid::regprocedure, $1::text)
-    from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where (n.nspname = 'walferry'
-           or n.nspname = 'public' and p.proname = 'get_elasticsearch_queue_stats'
-              and p.pronargs = 0)
-      and p.proowner <> (select oid from pg_roles where rolname = $1::text)";
+const HAND_OVER: &str = include_str!("rights_hand_over.sql");
 
 /// A new owner must be able to create in the schema, unless a superuser hands over.
 const MAY_CREATE: &str = "select has_schema_privilege($1::text, 'public', 'create')
-    or (select rolsuper from pg_roles where rolname = current_user)";
+    or (select rolsuper from pg_roles where rolname = current_user) as may_create";
+
+const OTHER_OWNER: &str = "select r.rolname::text as name
+    from pg_class c join pg_roles r on r.oid = c.relowner
+    where c.oid = 'public.elasticsearch_sync_queue'::regclass and r.rolname <> current_user";
 
 pub(super) async fn check_role(client: &Client, role: &str) -> Result<(), MigrateError> {
     let failed = |source| database("look for the runtime role", source);
@@ -41,6 +26,13 @@ pub(super) async fn check_role(client: &Client, role: &str) -> Result<(), Migrat
         Some(_) => Ok(()),
         None => Err(MigrateError::NoRole(quoted(role))),
     }
+}
+
+/// The role that owns the queue, if it is not the one that migrates.
+pub(super) async fn other_owner(client: &Client) -> Result<Option<String>, MigrateError> {
+    let failed = |source| database("look for the owner of the queue", source);
+    let row = client.query_opt(OTHER_OWNER, &[]).await.map_err(failed)?;
+    row.map(|row| row.try_get("name").map_err(failed)).transpose()
 }
 
 /// Makes `role` the owner of all that walferry made. Returns what changed hands.
@@ -52,15 +44,15 @@ pub(super) async fn hand_over(client: &Client, role: &str) -> Result<Vec<String>
         return Ok(Vec::new());
     }
     let row = client.query_one(MAY_CREATE, &[&role]).await.map_err(failed)?;
-    let lend = !row.try_get::<_, bool>(0).map_err(failed)?;
+    let lend = !row.try_get::<_, bool>("may_create").map_err(failed)?;
     let mut names = Vec::new();
     let mut sql = String::from("begin;");
     if lend {
         sql.push_str(&format!("grant create on schema public to {name};"));
     }
     for row in &rows {
-        names.push(row.try_get(0).map_err(failed)?);
-        sql.push_str(row.try_get(1).map_err(failed)?);
+        names.push(row.try_get("name").map_err(failed)?);
+        sql.push_str(row.try_get("statement").map_err(failed)?);
         sql.push(';');
     }
     if lend {

@@ -1,12 +1,12 @@
 //! Takes the original system's queue over, so that no change ends with two jobs or with none.
 //!
 //! The order is the promise:
-//! 1. publication and replica identities (`publication`), then the slot: whatever commits from
-//!    then on is on the stream. The triggers still write, so each change is told of twice.
+//! 1. publication and replica identities (`publication`), then the slot: every change that commits
+//!    from then on is on the stream. The triggers still write, so each change comes twice.
 //! 2. One transaction, the *cut*: no writer of the tables is left, the triggers are put out of
 //!    action, D is the insert LSN of that moment. A writer's commit record precedes the release of
-//!    its locks, so what the triggers wrote for committed below D, and what nobody wrote for
-//!    commits above. The recorder starts from D: what the stream tells again is dropped.
+//!    its locks, so changes that the triggers recorded committed below D, and later ones commit
+//!    above. The recorder starts from D: what the stream tells again is dropped.
 //!    The new table stands in place of the old, with every job that is not completed in it.
 //! 3. Completed jobs follow in batches, each row always in one of the two tables, and what is
 //!    left of the original system is dropped. Nobody acts on a completed job, so writers need not
@@ -27,6 +27,7 @@ use super::{FOUNDATION, MIGRATIONS, MigrateError, MigrateOptions, TakenOver};
 use super::{database, original, patiently, quoted};
 use crate::change::Lsn;
 use crate::postgres::catalog::slot;
+use crate::postgres::catalog::slot::ReplicationSlot;
 use crate::storage::queue::partitions;
 use crate::storage::sql::lsn;
 
@@ -36,7 +37,7 @@ const BEGIN: &str = "begin isolation level read committed; set local statement_t
 /// in a circle with a writer it is the take-over that gives way.
 const PATIENCE: &str = "set local lock_timeout = '200ms'";
 
-/// Autovacuum gives way only to who has waited for longer than that, so every tenth attempt does.
+/// Autovacuum gives way only to a session that has waited for longer, so every tenth attempt does.
 const LONG_PATIENCE: &str = "set local lock_timeout = '1500ms'";
 const LONG_EVERY: u32 = 10;
 
@@ -47,56 +48,22 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// Completed jobs that follow in one transaction.
 const BATCH_ROWS: i64 = 20_000;
 
-/// Disabling takes no stronger lock than the one that is held, dropping would wait for readers.
-/// Clones on partitions follow their parent.
-const TRIGGERS: &str = "
-    select format('%I', t.tgname), t.tgrelid::regclass::text
-    from pg_trigger t
-    where t.tgfoid in (select oid from pg_proc
-                       where proname = 'add_to_elasticsearch_queue' and pronargs = 0)
-      and t.tgrelid in (select tree.relid from unnest($1::text[]) name
-                        cross join pg_partition_tree(name::regclass) tree
-                        union select name::regclass from unnest($1::text[]) name)
-      and t.tgparentid = 0 and not t.tgisinternal and (t.tgenabled = 'D' or not $2)
-    order by 2, 1";
+const TRIGGERS: &str = include_str!("take_over_triggers.sql");
 
-/// D, and whether everything above it is on the slot. The insert LSN, for a commit that is not
-/// waited for (`synchronous_commit = off`) is not flushed when its locks are released.
-const CUT: &str = "
-    select d.lsn, exists (
-        select from pg_replication_slots s
-        where s.slot_name = $1 and s.plugin = 'pgoutput' and s.database = current_database()
-          and s.confirmed_flush_lsn <= d.lsn)
-    from (select pg_current_wal_insert_lsn() as lsn) d";
+/// D. The insert LSN, for a commit that is not waited for (`synchronous_commit = off`) is not flushed
+/// when its locks are released.
+const CUT: &str = "select pg_current_wal_insert_lsn() as lsn";
 
-/// A sequence that no column owns would stay behind under the name that is needed.
-const OWN_SEQUENCE: &str = "do $$
-    begin
-        if pg_get_serial_sequence('public.elasticsearch_sync_queue', 'id') is null
-           and to_regclass('public.elasticsearch_sync_queue_id_seq') is not null then
-            alter sequence public.elasticsearch_sync_queue_id_seq
-                owned by public.elasticsearch_sync_queue.id;
-        end if;
-    end $$";
+const OWN_SEQUENCE: &str = include_str!("take_over_sequence.sql");
 
-/// Indexes and the sequence go along.
-const PUT_ASIDE: &str = "
-    alter table public.elasticsearch_sync_queue set schema walferry;
-    alter table walferry.elasticsearch_sync_queue rename to original_queue;
-    revoke all on walferry.original_queue from public;
-    drop function if exists public.get_elasticsearch_queue_stats()";
+const PUT_ASIDE: &str = include_str!("take_over_put_aside.sql");
 
-/// Past every number that was given out, also to rows that are gone.
-const SEQUENCE: &str = "
-    select setval('public.elasticsearch_sync_queue_id_seq', greatest(
-        (select max(id) from walferry.original_queue),
-        pg_sequence_last_value(pg_get_serial_sequence('walferry.original_queue', 'id')::regclass),
-        1))";
+const SEQUENCE: &str = include_str!("take_over_number.sql");
 
 /// Between what chooses rows and what counts them. No row is lost for what it lacks: a status that
-/// is none of the four is `pending` again, with a note; so is `processing`, for whoever worked on
-/// it is gone. A row without a finite time counts as made when it ended, else now.
-const COPIED: &str = "copied as (
+/// is none of the four is `pending` again, with a note; so is `processing`, for the process that
+/// worked on it is gone. A row without a finite time counts as made when it ended, else now.
+const COPIED: &str = "copied as ( -- keeps status
         insert into public.elasticsearch_sync_queue (id, table_name, operation, record_id,
             change_data, status, retry_count, error_message, created_at, processed_at)
         select id, table_name, operation, record_id, change_data,
@@ -115,21 +82,17 @@ const UNFINISHED: &str = "with moved as (
         delete from walferry.original_queue where status is distinct from 'completed' returning *)";
 
 const COUNT_UNFINISHED: &str =
-    "select coalesce(status, 'without status'), count(*) from moved group by 1 order by 1";
+    "select coalesce(status, 'without status') as status, count(*) as jobs
+    from moved group by 1 order by 1";
 
 const COMPLETED: &str = "with moved as (
         delete from walferry.original_queue where id in (
             select id from walferry.original_queue where id > $1::bigint order by id limit $2)
         returning *)";
 
-const COUNT_COMPLETED: &str = "select count(*), max(id)::bigint from moved";
+const COUNT_COMPLETED: &str = "select count(*) as jobs, max(id)::bigint as last_id from moved";
 
-const POSITION: &str = "
-    insert into walferry.position (slot, system_identifier, timeline, recorded_lsn,
-        recorded_end_lsn)
-    select $1, s.system_identifier::text,
-        ('x' || substr(pg_walfile_name($2), 1, 8))::bit(32)::integer, $2, $2
-    from pg_control_system() s";
+const POSITION: &str = include_str!("take_over_position.sql");
 
 const SETTLEMENT: &str = "insert into walferry.settlement (slot, settled_lsn) values ($1, $2)";
 
@@ -138,25 +101,9 @@ const MARK: &str = "insert into walferry.take_over (slot, taken_lsn) values ($1,
 const UNFINISHED_MARK: &str =
     "select taken_lsn from walferry.take_over where finished_at is null limit 1";
 
-/// Fails where rows are left, rather than lose one.
-const FINISH: &str = "do $$
-    begin
-        if exists (select from walferry.original_queue) then
-            raise exception 'walferry.original_queue still has rows';
-        end if;
-        drop table walferry.original_queue;
-        update walferry.take_over set finished_at = now() where finished_at is null;
-    end $$";
+const FINISH: &str = include_str!("take_over_finish.sql");
 
-/// Triggers of other tables that use the function, or the statement that drops it.
-const FUNCTIONS: &str = "
-    select p.oid::regprocedure::text,
-        (select string_agg(format('trigger %I on %s', t.tgname, t.tgrelid::regclass), ', ')
-         from pg_trigger t where t.tgfoid = p.oid and t.tgparentid = 0)
-    from pg_proc p
-    where p.proname = 'add_to_elasticsearch_queue' and p.pronargs = 0
-      and p.prorettype = 'trigger'::regtype
-    order by 1";
+const FUNCTIONS: &str = include_str!("take_over_functions.sql");
 
 /// Makes the slot, or takes one up that an earlier call made. True if it was made now.
 pub(super) async fn make_slot(
@@ -167,9 +114,7 @@ pub(super) async fn make_slot(
     let failed = |source| database(format!("look at replication slot {name}"), source);
     if let Some(found) = slot::inspect(client, name).await.map_err(failed)? {
         let refused = |reason: String| MigrateError::SlotTaken { slot: name.clone(), reason };
-        let row = client.query_one("select current_database()::text", &[]).await.map_err(failed)?;
-        let here: String = row.try_get(0).map_err(failed)?;
-        if found.database.as_ref() != Some(&here) {
+        if !found.is_of_this_database {
             return Err(refused("it is not of this database".to_owned()));
         }
         slot::usable(name, &found).map_err(|error| refused(error.to_string()))?;
@@ -191,8 +136,7 @@ pub(super) async fn make_slot(
         .batch_execute("set lock_timeout = 0; set statement_timeout = 0")
         .await
         .map_err(failed)?;
-    let sql = "select pg_create_logical_replication_slot($1, 'pgoutput')::text";
-    let made = client.query_one(sql, &[name]).await;
+    let made = slot::create(client, name).await;
     let restored = client.batch_execute("set lock_timeout = '2s'; reset statement_timeout").await;
     made.map_err(failed)?;
     restored.map_err(failed)?;
@@ -200,7 +144,7 @@ pub(super) async fn make_slot(
 }
 
 /// The cut, tried until no writer is in its way. A slot made for it goes if it cannot be had, for
-/// a slot that nobody reads keeps WAL without end.
+/// a slot that is not read keeps WAL without end.
 pub(super) async fn cut(
     client: &Client,
     options: &MigrateOptions,
@@ -208,8 +152,7 @@ pub(super) async fn cut(
 ) -> Result<(TakenOver, Vec<&'static str>), MigrateError> {
     let outcome = try_often(client, options).await;
     if outcome.is_err() && slot_made {
-        let sql = "select pg_drop_replication_slot($1)";
-        if let Err(error) = client.execute(sql, &[&options.slot]).await {
+        if let Err(error) = slot::remove(client, &options.slot).await {
             tracing::warn!(
                 event = "slot_stays", slot = options.slot, %error,
                 "the slot stays; it keeps WAL until dropped"
@@ -266,14 +209,15 @@ async fn try_cut(
     let lock = "lock table public.elasticsearch_sync_queue in access exclusive mode";
     client.batch_execute(lock).await.map_err(failed)?;
     for row in client.query(TRIGGERS, &[&names, &false]).await.map_err(failed)? {
-        let (trigger, table): (String, String) =
-            (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+        let trigger: String = row.try_get("name").map_err(failed)?;
+        let table: String = row.try_get("table_name").map_err(failed)?;
         let disable = format!("alter table {table} disable trigger {trigger}");
         client.batch_execute(&disable).await.map_err(failed)?;
     }
-    let row = client.query_one(CUT, &[&options.slot]).await.map_err(failed)?;
-    let taken: PgLsn = row.try_get(0).map_err(failed)?;
-    if !row.try_get::<_, bool>(1).map_err(failed)? {
+    let row = client.query_one(CUT, &[]).await.map_err(failed)?;
+    let taken: PgLsn = row.try_get("lsn").map_err(failed)?;
+    let slot = slot::inspect(client, &options.slot).await.map_err(failed)?;
+    if !slot.is_some_and(|slot| has_all_after(&slot, lsn(taken))) {
         let reason = "it is gone, or past what is taken over".to_owned();
         return Err(MigrateError::SlotTaken { slot: options.slot.clone(), reason });
     }
@@ -300,7 +244,8 @@ async fn try_cut(
     let unfinished = format!("{UNFINISHED}, {COPIED} {COUNT_UNFINISHED}");
     let mut rows = Vec::new();
     for row in client.query(&unfinished, &[]).await.map_err(failed)? {
-        rows.push((row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?));
+        let status = row.try_get("status").map_err(failed)?;
+        rows.push((status, row.try_get("jobs").map_err(failed)?));
     }
     for statement in [POSITION, SETTLEMENT, MARK] {
         client.execute(statement, &[&options.slot, &taken]).await.map_err(failed)?;
@@ -309,11 +254,19 @@ async fn try_cut(
     Ok((TakenOver { at: lsn(taken), rows, notes: legacy.notes, ..TakenOver::default() }, applied))
 }
 
+/// Whether the slot has every change that commits after `taken`.
+fn has_all_after(slot: &ReplicationSlot, taken: Lsn) -> bool {
+    slot.plugin.as_deref() == Some("pgoutput")
+        && slot.is_of_this_database
+        && slot.confirmed_flush > Lsn(0)
+        && slot.confirmed_flush <= taken
+}
+
 /// What an unfinished take-over still lacks; `None` where there is none.
 pub(super) async fn unfinished(client: &Client) -> Result<Option<Lsn>, MigrateError> {
     let failed = |source| database("look for an unfinished take-over", source);
     let row = client.query_opt(UNFINISHED_MARK, &[]).await.map_err(failed)?;
-    row.map(|row| row.try_get(0).map(lsn).map_err(failed)).transpose()
+    row.map(|row| row.try_get("taken_lsn").map(lsn).map_err(failed)).transpose()
 }
 
 /// Everything after the cut. May be repeated at any point.
@@ -328,16 +281,16 @@ pub(super) async fn finish(
     }
     let failed = |source| database("drop the original system's triggers", source);
     for row in client.query(TRIGGERS, &[&names(options), &true]).await.map_err(failed)? {
-        let (trigger, table): (String, String) =
-            (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+        let trigger: String = row.try_get("name").map_err(failed)?;
+        let table: String = row.try_get("table_name").map_err(failed)?;
         let sql = format!("drop trigger {trigger} on {table}");
         patiently(client, || client.batch_execute(&sql)).await.map_err(failed)?;
         taken.dropped.push(format!("trigger {trigger} on {table}"));
     }
     let failed = |source| database("drop the original system's function", source);
     for row in client.query(FUNCTIONS, &[]).await.map_err(failed)? {
-        let (name, users): (String, Option<String>) =
-            (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+        let name: String = row.try_get("name").map_err(failed)?;
+        let users: Option<String> = row.try_get("users").map_err(failed)?;
         if let Some(users) = users {
             taken.notes.push(format!("function {name} stays: {users} executes it"));
             continue;
@@ -356,13 +309,14 @@ async fn move_completed(client: &Client) -> Result<i64, MigrateError> {
     let failed = |source| database("move completed jobs of the original queue", source);
     let sql = format!("{COMPLETED}, {COPIED} {COUNT_COMPLETED}");
     let statement = client.prepare(&sql).await.map_err(failed)?;
-    let (mut after, mut total) = (i64::MIN, 0_i64);
+    let mut after = i64::MIN;
+    let mut total = 0_i64;
     loop {
         let range: [&(dyn ToSql + Sync); 2] = [&after, &BATCH_ROWS];
         let batch = patiently(client, || client.query_one(&statement, &range));
         let row = batch.await.map_err(failed)?;
-        let count: i64 = row.try_get(0).map_err(failed)?;
-        let Some(last) = row.try_get(1).map_err(failed)? else { return Ok(total) };
+        let count: i64 = row.try_get("jobs").map_err(failed)?;
+        let Some(last) = row.try_get("last_id").map_err(failed)? else { return Ok(total) };
         after = last;
         total += count;
         tracing::info!(event = "completed_jobs_moved", rows = total, "moved completed jobs");

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use crate::storage::{QueueError, doing};
 
 const REPLACES: &str = "select exists (
-    select from walferry.take_over where slot = $1 and replaced_at is null)";
+    select from walferry.take_over where slot = $1 and replaced_at is null) as replaces";
 
 const REPLACED: &str = "update walferry.take_over set replaced_at = clock_timestamp()
     where slot = $1 and replaced_at is null";
@@ -19,10 +19,11 @@ const REPLACED: &str = "update walferry.take_over set replaced_at = clock_timest
 /// [`QueueError::Database`].
 pub async fn replaces_indices(client: &Client, slot: &str) -> Result<bool, QueueError> {
     let failed = doing("look for a take-over");
-    client.query_one(REPLACES, &[&slot]).await.map_err(&failed)?.try_get(0).map_err(&failed)
+    let row = client.query_one(REPLACES, &[&slot]).await.map_err(&failed)?;
+    row.try_get("replaces").map_err(&failed)
 }
 
-/// The aliases have the names: from now on an index of such a name is somebody else's.
+/// Stores that the aliases have the names: an index of such a name is not the original's any more.
 ///
 /// # Errors
 /// [`QueueError::Database`].

@@ -1,8 +1,11 @@
 //! Spans to a collector, by OTLP over HTTP (opentelemetry.io/docs/specs/otlp).
 //!
 //! The SDK reads the standard variables: where to, headers, timeout, batches, sampler, resource.
-//! What it would put up with in silence is checked here. It sends from a thread of its own and
-//! drops what does not fit its queue, so a collector that is slow or gone costs spans, not changes.
+//! It sends from a thread of its own and drops what does not fit its queue, so a collector that is
+//! slow or gone costs spans, not changes.
+//!
+//! Part of builds with the feature `otlp`; in the others `no_export` stands in for it. Not here:
+//! what the variables ask for (`variables`).
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::Resource;
@@ -17,107 +21,80 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use reqwest::Client;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
+use tracing::Subscriber;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::Layer;
+use tracing_subscriber::registry::LookupSpan;
 
 use super::super::error_chain::sentence;
 use super::LogError;
+use super::variables::Variables;
 use crate::config::Strings;
 use crate::telemetry::http_client;
 use crate::telemetry::throttle::Repeats;
+use crate::telemetry::trace;
 
 /// The specification's default for `OTEL_EXPORTER_OTLP_TIMEOUT`.
 const TIME_MAX: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-const EXPORTER: &str = "OTEL_TRACES_EXPORTER";
-const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
-const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
-const SAMPLER_ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
-const SAMPLERS: [&str; 6] = [
-    "always_on",
-    "always_off",
-    "traceidratio",
-    "parentbased_always_on",
-    "parentbased_always_off",
-    "parentbased_traceidratio",
-];
+/// For the last spans, when the process ends.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
 
-/// What makes spans and sends them, if the variables ask for it.
-pub(super) fn provider(
-    environment: &Strings,
-    runtime: &Handle,
-) -> Result<Option<SdkTracerProvider>, LogError> {
-    let variables = Variables(environment);
-    if !variables.are_on()? {
-        return Ok(None);
-    }
-    variables.check()?;
-    let client = Collector {
-        client: http_client::client(TIME_MAX),
-        runtime: runtime.clone(),
-        repeats: Mutex::default(),
-    };
-    let exporter = SpanExporter::builder().with_http().with_http_client(client).build();
-    let exporter = exporter.map_err(|_| LogError::Exporter)?;
-    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
-    let mut resource = Resource::builder().with_attribute(version);
-    if !variables.name_the_service() {
-        resource = resource.with_service_name("walferry");
-    }
-    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter);
-    Ok(Some(provider.with_resource(resource.build()).build()))
-}
+/// Makes spans and sends them.
+pub(super) struct Exporter(SdkTracerProvider);
 
-/// The environment, as far as traces go. An empty variable is one that is not there, as the
-/// specification has it.
-struct Variables<'a>(&'a Strings);
-
-impl Variables<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+impl Exporter {
+    /// Begins to send by `runtime`, if the variables ask for it.
+    pub(super) fn start(environment: &Strings, runtime: &Handle) -> Result<Option<Self>, LogError> {
+        let variables = Variables(environment);
+        if !variables.want_spans(true)? {
+            return Ok(None);
+        }
+        let client = Collector {
+            client: http_client::client(TIME_MAX),
+            runtime: runtime.clone(),
+            repeats: Mutex::default(),
+        };
+        let exporter = SpanExporter::builder().with_http().with_http_client(client).build();
+        let exporter = exporter.map_err(|_| LogError::Exporter)?;
+        let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+        let mut resource = Resource::builder().with_attribute(version);
+        if !name_the_service(&variables) {
+            resource = resource.with_service_name("walferry");
+        }
+        let provider = SdkTracerProvider::builder().with_batch_exporter(exporter);
+        Ok(Some(Self(provider.with_resource(resource.build()).build())))
     }
 
-    fn are_on(&self) -> Result<bool, LogError> {
-        if self.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            return Ok(false);
-        }
-        match self.get(EXPORTER) {
-            Some("otlp") => Ok(true),
-            Some("none") => Ok(false),
-            Some(other) => Err(refused(EXPORTER, other, "otlp or none")),
-            None => Ok(ENDPOINTS.iter().any(|name| self.get(name).is_some())),
-        }
+    /// What receives the spans.
+    pub(super) fn layer<S>(&self) -> impl Layer<S> + use<S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let only_spans = Targets::new().with_target(trace::TARGET, LevelFilter::TRACE);
+        tracing_opentelemetry::layer()
+            .with_tracer(self.0.tracer("walferry"))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_level(false)
+            .with_tracked_inactivity(false)
+            .with_filter(only_spans)
     }
 
-    fn check(&self) -> Result<(), LogError> {
-        for name in PROTOCOLS {
-            if let Some(other) = self.get(name).filter(|value| *value != "http/protobuf") {
-                return Err(refused(name, other, "http/protobuf (port 4318 of most collectors)"));
-            }
-        }
-        let sampler = self.get(SAMPLER);
-        if let Some(other) = sampler.filter(|value| !SAMPLERS.contains(value)) {
-            let allowed = "always_on, always_off, traceidratio or one of them after parentbased_";
-            return Err(refused(SAMPLER, other, allowed));
-        }
-        let share = self.get(SAMPLER_ARGUMENT).unwrap_or_default();
-        let is_share = share.parse::<f64>().is_ok_and(|share| (0.0..=1.0).contains(&share));
-        if sampler.is_some_and(|value| value.ends_with("traceidratio")) && !is_share {
-            return Err(refused(SAMPLER_ARGUMENT, share, "a number from 0 to 1"));
-        }
-        Ok(())
-    }
-
-    fn name_the_service(&self) -> bool {
-        let attributes = self.get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default().split(',');
-        let keys: BTreeSet<&str> =
-            attributes.filter_map(|one| one.split_once('=')).map(|(key, _)| key.trim()).collect();
-        self.get("OTEL_SERVICE_NAME").is_some() || keys.contains("service.name")
+    /// Sends the last spans.
+    pub(super) fn close(self) {
+        // A collector that does not answer has been told of, and is not waited for.
+        drop(self.0.shutdown_with_timeout(CLOSE_MAX));
     }
 }
 
-fn refused(name: &'static str, value: &str, allowed: &'static str) -> LogError {
-    LogError::Variable { name, value: value.to_owned(), allowed }
+fn name_the_service(variables: &Variables<'_>) -> bool {
+    let attributes = variables.get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default().split(',');
+    let keys: BTreeSet<&str> =
+        attributes.filter_map(|one| one.split_once('=')).map(|(key, _)| key.trim()).collect();
+    variables.get("OTEL_SERVICE_NAME").is_some() || keys.contains("service.name")
 }
 
 /// The collector, reached by this program's own HTTP client.
@@ -171,49 +148,4 @@ async fn send(client: Client, request: Request<Bytes>) -> Result<Response<Bytes>
     *told.status_mut() = answer.status();
     *told.headers_mut() = std::mem::take(answer.headers_mut());
     Ok(told)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn on(variables: &[(&str, &str)]) -> Result<bool, String> {
-        let strings =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let strings: Strings = strings.collect();
-        let variables = Variables(&strings);
-        let on = variables.are_on().map_err(|error| error.to_string())?;
-        variables.check().map_err(|error| error.to_string())?;
-        Ok(on)
-    }
-
-    #[test]
-    fn the_standard_variables_turn_traces_on_and_off() {
-        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
-        assert_eq!(on(&[]), Ok(false));
-        assert_eq!(on(&[endpoint]), Ok(true));
-        assert_eq!(on(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]), Ok(false));
-        assert_eq!(on(&[endpoint, ("OTEL_SDK_DISABLED", "TRUE")]), Ok(false));
-        assert_eq!(on(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]), Ok(false));
-        assert_eq!(on(&[("OTEL_TRACES_EXPORTER", "otlp")]), Ok(true));
-    }
-
-    #[test]
-    fn what_is_not_supported_is_named_with_what_is() {
-        let check = |name: &str, value: &str, remedy: &str| {
-            let error = on(&[(name, value)]).unwrap_err();
-            let named = error.contains(name) && error.contains(remedy);
-            assert!(named && error.contains(&format!("{value:?}")), "{error}");
-        };
-        check("OTEL_TRACES_EXPORTER", "jaeger", "otlp or none");
-        check("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf");
-        check("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "http/protobuf");
-        check("OTEL_TRACES_SAMPLER", "xray", "always_on");
-        let ratio = ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
-        for share in ["", "2", "half"] {
-            let error = on(&[ratio, ("OTEL_TRACES_SAMPLER_ARG", share)]).unwrap_err();
-            assert!(error.contains("OTEL_TRACES_SAMPLER_ARG") && error.contains("0 to 1"));
-        }
-        assert_eq!(on(&[ratio, ("OTEL_TRACES_SAMPLER_ARG", "0.25")]), Ok(false));
-    }
 }

@@ -2,30 +2,29 @@
 //!
 //! Lines are readable on a terminal and JSON elsewhere. Spans are off unless the standard variables
 //! name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) or ask
-//! for one (`OTEL_TRACES_EXPORTER=otlp`).
+//! for one (`OTEL_TRACES_EXPORTER=otlp`), and need the feature `otlp`.
 //!
 //! Not here: which spans there are (`trace`), and how they are sent (`export`).
 
+#[cfg(feature = "otlp")]
 mod export;
+#[cfg(not(feature = "otlp"))]
+#[path = "no_export.rs"]
+mod export;
+mod variables;
 
 use std::io::{self, IsTerminal};
-use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider;
-use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::runtime::Handle;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, LevelFilter, Targets};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::export::Exporter;
 use crate::config::Strings;
 use crate::telemetry::metrics::log::count;
-use crate::telemetry::trace;
-
-/// For the last spans, when the process ends.
-const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// What is wrong with a variable.
 #[derive(Debug, thiserror::Error)]
@@ -39,18 +38,22 @@ pub enum LogError {
          such as http://127.0.0.1:4318, or another OTEL_EXPORTER_OTLP_ variable is not supported"
     )]
     Exporter,
+    #[error(
+        "{name} asks for traces, but this walferry was built without the feature otlp and sends \
+         none; build it with --features otlp, or set OTEL_SDK_DISABLED=true to run without traces"
+    )]
+    WithoutOtlp { name: &'static str },
 }
 
 /// The log is written as long as the process lives; spans until this is closed.
 #[must_use]
-pub struct Log(Option<SdkTracerProvider>);
+pub struct Log(Option<Exporter>);
 
 impl Log {
     /// Sends the last spans. Blocks for two seconds at most; call it outside of the runtime.
     pub fn close(self) {
-        if let Some(provider) = self.0 {
-            // A collector that does not answer has been told of, and is not waited for.
-            drop(provider.shutdown_with_timeout(CLOSE_MAX));
+        if let Some(exporter) = self.0 {
+            exporter.close();
         }
     }
 }
@@ -64,24 +67,14 @@ pub fn start(environment: &Strings, traces: Option<&Handle>) -> Result<Log, LogE
     let directives = environment.get("RUST_LOG").map_or("", String::as_str);
     let directives = if directives.is_empty() { "info" } else { directives };
     let filter = filter(directives).ok_or_else(|| LogError::Filter(directives.to_owned()))?;
-    let provider = match traces {
-        Some(runtime) => export::provider(environment, runtime)?,
+    let exporter = match traces {
+        Some(runtime) => Exporter::start(environment, runtime)?,
         None => None,
     };
-    let spans = provider.as_ref().map(|provider| {
-        let only_spans = Targets::new().with_target(trace::TARGET, LevelFilter::TRACE);
-        tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("walferry"))
-            .with_location(false)
-            .with_threads(false)
-            .with_target(false)
-            .with_level(false)
-            .with_tracked_inactivity(false)
-            .with_filter(only_spans)
-    });
+    let spans = exporter.as_ref().map(Exporter::layer);
     let lines = lines(environment).and_then(Count).with_filter(filter);
     Registry::default().with(spans).with(lines).init();
-    Ok(Log(provider))
+    Ok(Log(exporter))
 }
 
 /// A word that is no level would be taken for a target of that name, and nothing be logged at all.

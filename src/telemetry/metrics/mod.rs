@@ -10,6 +10,7 @@ pub mod http;
 pub mod lag;
 pub mod log;
 pub mod pipeline;
+mod process;
 pub mod queue;
 mod registration;
 pub mod sink;
@@ -19,8 +20,6 @@ pub mod source;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use prometheus::core::Collector;
-use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, Registry, TextEncoder};
 
 pub use http::Http;
@@ -117,7 +116,7 @@ impl Metrics {
         self.pipeline.refresh(lag::seconds(SystemTime::now()));
         let mut families = self.registry.gather();
         // The process' own figures have names that every dashboard knows, so no prefix.
-        families.extend(ProcessCollector::for_self().collect());
+        families.extend(process::gather());
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text).expect("a Vec takes what is written");
         String::from_utf8(text).expect("the text format is UTF-8")

@@ -123,7 +123,6 @@ impl Renderer {
     }
 
     /// Sends one document of a row that was just read.
-    #[expect(clippy::too_many_arguments, reason = "a document, its version and its jobs")]
     pub(super) async fn send_row(
         &mut self,
         output: BatchOutput<'_>,

@@ -20,7 +20,7 @@ use crate::change::{Columns, Lsn, Row, TableId};
 use crate::engine::document::shape::{Shapes, TableShape};
 use crate::postgres::quote_identifier as quote;
 use crate::postgres::{Disposition, Recovery};
-use crate::value::{self, Kinds};
+use crate::value::{self, TypeCache};
 
 /// The wait between two attempts at a snapshot that shows all; doubles up to `RETRY_MAX`.
 const RETRY_MIN: Duration = Duration::from_millis(1);
@@ -68,7 +68,7 @@ pub struct Referring<'a> {
 pub struct RowReader {
     client: Arc<Client>,
     shapes: Shapes,
-    kinds: Kinds,
+    kinds: TypeCache,
     columns: HashMap<TableId, Arc<Columns>>,
     statements: HashMap<String, Statement>,
     /// Locks before the snapshot: a rewriting ALTER TABLE that commits between the two would
@@ -88,7 +88,7 @@ impl RowReader {
             ),
             client,
             shapes,
-            kinds: Kinds::new(),
+            kinds: TypeCache::new(),
             columns: HashMap::new(),
             statements: HashMap::new(),
             delivered: Delivered::default(),

@@ -27,7 +27,7 @@ impl JobSource {
             }
             let mut jobs = self.claims.due(behind, CLAIM_MAX).await?;
             if jobs.is_empty() && self.can_assign_position().await? {
-                jobs = self.claims.unplaced(CLAIM_MAX).await?;
+                jobs = self.claims.without_position(CLAIM_MAX).await?;
             }
             if jobs.is_empty() {
                 return Ok(());
@@ -41,7 +41,7 @@ impl JobSource {
 
     /// Whether jobs without a position are due, and a position is assigned to them.
     async fn can_assign_position(&mut self) -> Result<bool, FeedError> {
-        if !self.claims.any_unplaced().await? {
+        if !self.claims.any_without_position().await? {
             self.external.none_waits();
             return Ok(false);
         }

@@ -155,7 +155,7 @@ async fn settle_up_to(core: &mut FeedCore, end_lsn: Lsn) -> Result<(), FeedError
 /// none, as after an edit by hand.
 fn change_of(job: Job, assigned_position: Position, shapes: &Shapes) -> Change {
     let mut change = job.change;
-    if job.foreign {
+    if job.external {
         change.position = assigned_position;
     }
     let shape = shapes.of(change.table);

@@ -1,16 +1,19 @@
-//! Whether the queue does well, told from its progress and not from its connections. Pure.
+//! The health of the queue, judged by its progress and not by its connections. Pure.
 //!
 //! Every issue comes with what a person can do about it.
 //!
-//! Not here: where the signals come from (`admin::figures::sample`, `status`).
+//! Not here: where the signals come from (`admin::figures`, `telemetry::readiness`).
 
 mod code;
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::admin::figures::sample::{Sample, SlotState};
-use crate::telemetry::readiness::{Component, Readiness};
-pub use code::{Code, Detail};
+use crate::telemetry::readiness::{Component, Readiness, Status};
+pub use code::{Code, HealthIssue};
 
 /// A component may be away this long before it is more than a hiccup.
 const DOWN_MAX: Duration = Duration::from_secs(10);
@@ -26,14 +29,15 @@ const HEADROOM_LOW: f64 = 0.5;
 const HEADROOM_VERY_LOW: f64 = 0.2;
 
 /// How it is, from best to worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthVerdict {
     Healthy,
     Degraded,
     Unhealthy,
 }
 
-impl Verdict {
+impl HealthVerdict {
     /// Its word in answers.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -45,10 +49,10 @@ impl Verdict {
     }
 }
 
-/// What is known.
+/// What health is judged by.
 #[derive(Clone, Debug)]
 pub struct Signals<'a> {
-    /// `Err`: PostgreSQL does not tell, and why.
+    /// `Err`: why PostgreSQL does not answer.
     pub sample: Result<&'a Sample, &'a str>,
     pub readiness: &'a Readiness,
     /// Each component's time in its present state.
@@ -57,14 +61,19 @@ pub struct Signals<'a> {
     pub stalled: Duration,
 }
 
-/// See the module's documentation. `issues`, `recommendations` and `details` belong together one by
-/// one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Health {
-    pub verdict: Verdict,
+/// The health of the queue. `issues`, `recommendations` and `details` belong together one by one.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Health")]
+pub struct QueueHealth {
+    /// `healthy`, `degraded` or `unhealthy`.
+    #[serde(rename = "status")]
+    #[schemars(with = "String")]
+    pub verdict: HealthVerdict,
     pub issues: Vec<String>,
     pub recommendations: Vec<String>,
-    pub details: Vec<Detail>,
+    /// The issues for programs.
+    pub details: Vec<HealthIssue>,
     pub stuck_jobs: i64,
     /// Failed jobs as a share of all jobs.
     pub error_rate: f64,
@@ -72,9 +81,9 @@ pub struct Health {
 
 /// Judges the signals.
 #[must_use]
-pub fn judge(signals: &Signals<'_>) -> Health {
-    let mut health = Health {
-        verdict: Verdict::Healthy,
+pub fn judge(signals: &Signals<'_>) -> QueueHealth {
+    let mut health = QueueHealth {
+        verdict: HealthVerdict::Healthy,
         issues: Vec::new(),
         recommendations: Vec::new(),
         details: Vec::new(),
@@ -85,7 +94,7 @@ pub fn judge(signals: &Signals<'_>) -> Health {
         Ok(sample) => Some(sample),
         Err(reason) => {
             health.add(
-                Verdict::Unhealthy,
+                HealthVerdict::Unhealthy,
                 Code::FiguresUnreadable.with([reason.into()]),
                 format!("the queue's figures cannot be read: {reason}"),
                 "see that PostgreSQL runs and can be reached; `walferry check` says what is wrong",
@@ -101,12 +110,33 @@ pub fn judge(signals: &Signals<'_>) -> Health {
     health
 }
 
-impl Health {
-    /// One more issue.
-    pub fn add(
+/// Judges the queue without an instance's own signals: by its figures, and by whether its slot is
+/// read.
+#[must_use]
+pub fn judge_figures(sample: &Sample) -> QueueHealth {
+    let status = Status::new();
+    Component::ALL.iter().for_each(|component| status.ok(*component, ""));
+    let readiness = status.now();
+    let age = |_| Duration::ZERO;
+    let stalled = Duration::ZERO;
+    let mut health = judge(&Signals { sample: Ok(sample), readiness: &readiness, age, stalled });
+    if sample.slot.known().is_some_and(|slot| !slot.active) {
+        health.add(
+            HealthVerdict::Unhealthy,
+            Code::NotRunning,
+            "nobody reads the slot: no walferry is running",
+            "start `walferry run`",
+        );
+    }
+    health
+}
+
+impl QueueHealth {
+    /// Adds an issue.
+    fn add(
         &mut self,
-        verdict: Verdict,
-        detail: impl Into<Detail>,
+        verdict: HealthVerdict,
+        detail: impl Into<HealthIssue>,
         issue: impl Into<String>,
         advice: impl Into<String>,
     ) {
@@ -118,21 +148,22 @@ impl Health {
 
     fn components(&mut self, signals: &Signals<'_>, halted: bool) {
         if signals.readiness.is_standby() {
-            // What another instance does it does not do, and need not.
+            // Its components are down because another instance does the work.
             return self.add(
-                Verdict::Degraded,
+                HealthVerdict::Degraded,
                 Code::Standby,
                 "this instance stands by: another one reads the slot",
                 "ask the other one; this one takes over when it ends",
             );
         }
         for (component, state) in signals.readiness.iter().filter(|(_, state)| !state.ok) {
-            // An operator's stop is told of with the jobs that it holds up.
+            // An operator's stop is an issue of its own, with the jobs that wait.
             if halted && component == Component::Mode {
                 continue;
             }
             let down = (signals.age)(state.since);
-            let verdict = if down < DOWN_MAX { Verdict::Degraded } else { Verdict::Unhealthy };
+            let verdict =
+                if down < DOWN_MAX { HealthVerdict::Degraded } else { HealthVerdict::Unhealthy };
             let issue = format!("{}: {}", component.as_str(), state.message);
             let detail = Code::from(component).with([state.message.as_str().into()]);
             self.add(verdict, detail, issue, advice(component));
@@ -147,14 +178,14 @@ impl Health {
         if !sample.indexing {
             let since = sample.chosen_at.as_deref().unwrap_or("an unknown moment");
             self.add(
-                Verdict::Degraded,
+                HealthVerdict::Degraded,
                 Code::IndexingStopped.with([unfinished.into(), sample.chosen_at.clone().into()]),
                 format!("indexing was stopped by an operator at {since}; {unfinished} jobs wait"),
                 "start it again when it is time: POST …/queue/start, or `walferry start`",
             );
         } else if unfinished > 0 && stalled >= STALLED_MAX {
             self.add(
-                Verdict::Unhealthy,
+                HealthVerdict::Unhealthy,
                 Code::NothingFinished.with([unfinished.into(), stalled.as_secs().into()]),
                 format!(
                     "nothing has been finished for {} s, and {unfinished} jobs wait",
@@ -165,7 +196,7 @@ impl Health {
         }
         if counts.stuck > 0 {
             self.add(
-                Verdict::Degraded,
+                HealthVerdict::Degraded,
                 Code::StuckJobs.with([counts.stuck.into()]),
                 format!("{} jobs have been processing for more than 30 s", counts.stuck),
                 "they are reset every 15 s; POST …/queue/retry-failed does it now",
@@ -173,7 +204,7 @@ impl Health {
         }
         if self.error_rate > ERROR_RATE_MAX {
             self.add(
-                Verdict::Degraded,
+                HealthVerdict::Degraded,
                 Code::ErrorRateHigh.with([counts.failed.into(), counts.total.into()]),
                 format!("{} of {} jobs failed", counts.failed, counts.total),
                 "read the errors (GET …/queue/jobs?status=failed), mend their cause, then retry",
@@ -184,7 +215,7 @@ impl Health {
         {
             let late = oldest.age_seconds > VERY_LATE;
             self.add(
-                if late { Verdict::Unhealthy } else { Verdict::Degraded },
+                if late { HealthVerdict::Unhealthy } else { HealthVerdict::Degraded },
                 Code::ChangesLate.with([unfinished.into(), oldest.age_seconds.round().into()]),
                 format!(
                     "the oldest unfinished change was committed {:.0} s ago; {unfinished} wait",
@@ -200,7 +231,7 @@ impl Health {
             SlotState::Known(slot) => slot,
             SlotState::Missing => {
                 return self.add(
-                    Verdict::Unhealthy,
+                    HealthVerdict::Unhealthy,
                     Code::SlotMissing,
                     "the replication slot does not exist: changes are not being kept for walferry",
                     "start `walferry run`, which makes it; if it was dropped, `walferry rebuild`",
@@ -208,7 +239,7 @@ impl Health {
             }
             SlotState::Refused => {
                 return self.add(
-                    Verdict::Degraded,
+                    HealthVerdict::Degraded,
                     Code::SlotRefused,
                     "walferry's role may not look at replication slots: their WAL is not watched",
                     "grant select on pg_catalog.pg_replication_slots to walferry's role",
@@ -217,13 +248,13 @@ impl Health {
         };
         match slot.wal_status.as_deref() {
             Some("lost") => self.add(
-                Verdict::Unhealthy,
+                HealthVerdict::Unhealthy,
                 Code::SlotLost,
                 "the replication slot has lost WAL: changes are missing",
                 "run `walferry rebuild --yes`, which loads all rows anew, and start again",
             ),
             Some("unreserved") => self.add(
-                Verdict::Unhealthy,
+                HealthVerdict::Unhealthy,
                 Code::SlotUnreserved,
                 "the replication slot is about to lose WAL at the next checkpoint",
                 "let walferry catch up now, or raise max_slot_wal_keep_size",
@@ -235,7 +266,7 @@ impl Health {
         if free < HEADROOM_LOW {
             let very = free < HEADROOM_VERY_LOW;
             self.add(
-                if very { Verdict::Unhealthy } else { Verdict::Degraded },
+                if very { HealthVerdict::Unhealthy } else { HealthVerdict::Degraded },
                 Code::SlotHeadroomLow
                     .with([(slot.retained_bytes >> 20).into(), (safe >> 20).into()]),
                 format!(
@@ -275,9 +306,8 @@ fn share(part: i64, whole: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::figures::sample::{Counts, Moment, Oldest, Slot};
+    use crate::admin::figures::sample::{Counts, Moment, Oldest, SlotFigures};
     use crate::change::Lsn;
-    use crate::telemetry::readiness::Status;
 
     fn sample() -> Sample {
         Sample {
@@ -298,7 +328,7 @@ mod tests {
             settled: Lsn(0),
             newest_id: 150,
             ended_ids: Vec::new(),
-            slot: SlotState::Known(Slot {
+            slot: SlotState::Known(SlotFigures {
                 active: true,
                 wal_status: Some("reserved".to_owned()),
                 retained_bytes: 10,
@@ -314,26 +344,30 @@ mod tests {
         status.now()
     }
 
-    fn judged(sample: &Sample, readiness: &Readiness, age: u64, stalled: u64) -> Health {
+    fn judged(sample: &Sample, readiness: &Readiness, age: u64, stalled: u64) -> QueueHealth {
         let age = if age == 0 { |_| Duration::ZERO } else { |_| Duration::from_secs(60) };
         let stalled = Duration::from_secs(stalled);
         judge(&Signals { sample: Ok(sample), readiness, age, stalled })
     }
 
-    fn check(change: impl FnOnce(&mut Sample), stalled: u64, verdict: Verdict, issue: &str) {
+    fn check(change: impl FnOnce(&mut Sample), stalled: u64, verdict: HealthVerdict, issue: &str) {
         let mut sample = sample();
         change(&mut sample);
         let health = judged(&sample, &well(), 0, stalled);
         assert_eq!(health.verdict, verdict, "{health:?}");
         assert_eq!(health.issues.len(), health.recommendations.len());
         assert_eq!(health.issues.len(), health.details.len());
-        assert_eq!(health.issues.len(), usize::from(verdict != Verdict::Healthy), "{health:?}");
+        assert_eq!(
+            health.issues.len(),
+            usize::from(verdict != HealthVerdict::Healthy),
+            "{health:?}"
+        );
         assert!(health.issues.join("").contains(issue), "{health:?}");
     }
 
     #[test]
     fn each_signal_has_its_verdict() {
-        use Verdict::{Degraded, Healthy, Unhealthy};
+        use HealthVerdict::{Degraded, Healthy, Unhealthy};
         check(|_| {}, 0, Healthy, "");
         check(|_| {}, 61, Unhealthy, "nothing has been finished for 61 s");
         check(|s| (s.counts.pending, s.counts.processing) = (0, 0), 61, Healthy, "");
@@ -376,21 +410,21 @@ mod tests {
         status.fault(Component::Elasticsearch, "connection refused");
         let readiness = status.now();
         let health = judged(&sample(), &readiness, 0, 0);
-        assert_eq!(health.verdict, Verdict::Degraded);
+        assert_eq!(health.verdict, HealthVerdict::Degraded);
         assert_eq!(health.issues, ["elasticsearch: connection refused"]);
         let detail = serde_json::to_string(&health.details).unwrap();
         let expected =
             r#"[{"code":"elasticsearch_down","values":{"message":"connection refused"}}]"#;
         assert_eq!(detail, expected);
-        assert_eq!(judged(&sample(), &readiness, 60, 0).verdict, Verdict::Unhealthy);
+        assert_eq!(judged(&sample(), &readiness, 60, 0).verdict, HealthVerdict::Unhealthy);
     }
 
     #[test]
-    fn of_a_standby_only_that_is_told() {
+    fn a_standby_has_no_other_issue() {
         let status = Status::new();
         status.standby("standing by: another instance reads the slot");
         let health = judged(&sample(), &status.now(), 60, 0);
-        assert_eq!(health.verdict, Verdict::Degraded);
+        assert_eq!(health.verdict, HealthVerdict::Degraded);
         assert_eq!(health.issues, ["this instance stands by: another one reads the slot"]);
     }
 
@@ -401,6 +435,28 @@ mod tests {
         let sample = Err("PostgreSQL does not answer");
         let age = |_| Duration::ZERO;
         let health = judge(&Signals { sample, readiness: &readiness, age, stalled });
-        assert_eq!(health.verdict, Verdict::Unhealthy);
+        assert_eq!(health.verdict, HealthVerdict::Unhealthy);
+    }
+
+    #[test]
+    fn the_body_is_the_documented_one() {
+        let health = judged(&sample(), &well(), 0, 0);
+        let expected = concat!(
+            r#"{"status":"healthy","issues":[],"recommendations":[],"details":[],"#,
+            r#""stuckJobs":0,"errorRate":0.02}"#,
+        );
+        assert_eq!(serde_json::to_string(&health).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_slot_without_a_reader_is_an_issue_of_the_figures() {
+        let mut sample = sample();
+        assert_eq!(judge_figures(&sample).verdict, HealthVerdict::Healthy);
+        if let SlotState::Known(slot) = &mut sample.slot {
+            slot.active = false;
+        }
+        let health = judge_figures(&sample);
+        assert_eq!(health.verdict, HealthVerdict::Unhealthy);
+        assert_eq!(health.details, [HealthIssue::from(Code::NotRunning)]);
     }
 }

@@ -1,0 +1,27 @@
+//! All that a request passes before it reaches its route.
+
+use super::authenticator::Authenticator;
+use crate::api::server::rate::Rates;
+use crate::config;
+
+/// The checks before a route.
+#[derive(Debug)]
+pub(in crate::api) struct AccessControl {
+    pub(in crate::api) authenticator: Authenticator,
+    pub(in crate::api) rates: Rates,
+    /// The setting `api.cors_origins`.
+    pub(in crate::api) origins: Vec<String>,
+    /// The setting `api.environment`.
+    pub(in crate::api) environment: Option<String>,
+}
+
+impl AccessControl {
+    pub(in crate::api) fn new(api: &config::Api) -> Self {
+        Self {
+            authenticator: Authenticator::new(api),
+            rates: Rates::default(),
+            origins: api.cors_origins.clone(),
+            environment: api.environment.clone(),
+        }
+    }
+}

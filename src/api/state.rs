@@ -1,0 +1,120 @@
+//! What every handler of the HTTP server shares.
+//!
+//! Not here: the routes (`routes`), and the server itself (the parent).
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::auth::access::AccessControl;
+use crate::admin::audited::ACTIONS;
+use crate::admin::elasticsearch::ElasticsearchProbe;
+use crate::admin::figures::sampler::Sampler;
+use crate::admin::pool::Pool;
+use crate::admin::record::view::RecordReader;
+use crate::config::Config;
+use crate::engine::document::definition::Definition;
+use crate::engine::sink::client::Client;
+use crate::engine::supervisor::requests::OperatorRequests;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::readiness::Status;
+
+/// Clients of the event stream at once.
+pub(in crate::api) const STREAMS_MAX: usize = 200;
+/// How long Elasticsearch may take over an answer to the API.
+const ELASTICSEARCH_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// What the server is made of.
+#[derive(Clone, Debug)]
+pub struct ApiParts {
+    pub config: Arc<Config>,
+    pub definition: Arc<Definition>,
+    pub status: Status,
+    pub metrics: Metrics,
+    pub operator_requests: OperatorRequests,
+}
+
+/// What the handlers share. Cloning shares it.
+#[derive(Clone)]
+pub struct ApiState(Arc<SharedState>);
+
+/// The contents of [`ApiState`].
+pub struct SharedState {
+    pub(in crate::api) status: Status,
+    pub(in crate::api) metrics: Metrics,
+    pub(in crate::api) access: AccessControl,
+    pub(in crate::api) pool: Pool,
+    pub(in crate::api) sampler: Sampler,
+    pub(in crate::api) slot: Arc<str>,
+    pub(in crate::api) operator_requests: OperatorRequests,
+    pub(in crate::api) definition: Arc<Definition>,
+    /// Names of the definition's tables, in its order.
+    pub(in crate::api) tables: Vec<String>,
+    pub(in crate::api) records: RecordReader,
+    pub(in crate::api) elasticsearch: ElasticsearchProbe,
+    /// One permit to write a denied attempt to the audit log.
+    pub(in crate::api) denials: Arc<Semaphore>,
+    /// A permit for each event stream.
+    pub(in crate::api) streams: Arc<Semaphore>,
+    pub(in crate::api) started_at: SystemTime,
+    pub(in crate::api) started: Instant,
+    /// Cancelled when the server stops.
+    pub(in crate::api) stop: CancellationToken,
+}
+
+impl std::ops::Deref for ApiState {
+    type Target = SharedState;
+
+    fn deref(&self) -> &SharedState {
+        &self.0
+    }
+}
+
+impl ApiState {
+    /// Connects to nothing yet.
+    #[must_use]
+    pub fn new(parts: ApiParts) -> Self {
+        let ApiParts { config, definition, status, metrics, operator_requests } = parts;
+        metrics.http.declare(&ACTIONS);
+        let slot: Arc<str> = Arc::from(config.slot.as_str());
+        let pool = Pool::new(config.database.clone());
+        let tables: Vec<String> =
+            definition.tables.iter().map(|table| table.name.clone()).collect();
+        let elasticsearch = elasticsearch(&config);
+        let database = config.database.clone();
+        Self(Arc::new(SharedState {
+            access: AccessControl::new(&config.api),
+            sampler: Sampler::new(database, Arc::clone(&slot), status.clone(), metrics.clone()),
+            records: RecordReader {
+                pool: pool.clone(),
+                definition: Arc::clone(&definition),
+                tables: tables.clone(),
+                elasticsearch: elasticsearch.clone(),
+                index_prefix: config.index_prefix.clone(),
+            },
+            status,
+            metrics,
+            pool,
+            slot,
+            operator_requests,
+            tables,
+            definition,
+            elasticsearch: ElasticsearchProbe::new(elasticsearch),
+            denials: Arc::new(Semaphore::new(1)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            started_at: SystemTime::now(),
+            started: Instant::now(),
+            stop: CancellationToken::new(),
+        }))
+    }
+}
+
+/// `None` where none is configured. The engine reports settings that are wrong.
+fn elasticsearch(config: &Config) -> Option<Arc<Client>> {
+    let mut settings = config.elasticsearch.clone();
+    settings.request_timeout = settings.request_timeout.min(ELASTICSEARCH_TIME_MAX);
+    Client::new(&settings).ok().map(Arc::new)
+}

@@ -1,0 +1,74 @@
+//! The commands that read the queue or operate it, on one session.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::arguments::QueueCommand;
+use super::error::CommandError;
+use super::jobs::FailedJobsArguments;
+use super::output::say;
+use super::status::StatusError;
+use super::{audit, clear, indexing, job, jobs, resync, session, status};
+use crate::admin::audited::Operator;
+use crate::admin::jobs::filter::Filter;
+use crate::admin::jobs::operations::FailedJobAction;
+use crate::config::Config;
+use crate::engine::document::definition::Definition;
+use crate::engine::document::parse;
+use crate::storage::QueueError;
+
+/// A terminal waits this long for an operation.
+const TIME_MAX: Duration = Duration::from_secs(600);
+
+pub(super) async fn run(command: QueueCommand, config: &Config) -> Result<(), CommandError> {
+    let definition = parse::parse(config.definition.as_ref())?;
+    let client = session::connect(config).await?.client;
+    let text = match command {
+        QueueCommand::Status { json } => return status(&client, &config.slot, json).await,
+        QueueCommand::Start => indexing::set(&operator(client).await?, &config.slot, true).await?,
+        QueueCommand::Stop => indexing::set(&operator(client).await?, &config.slot, false).await?,
+        QueueCommand::Clear { yes: true } => clear::run(&operator(client).await?).await?,
+        QueueCommand::Clear { yes: false } => clear::dry_run(&client).await?,
+        QueueCommand::Audit { limit, json } => audit::list(&client, limit, json).await?,
+        QueueCommand::Job { id, json: true } => job::json(&client, &definition, id).await?,
+        QueueCommand::Job { id, json: false } => job::text(&client, &definition, id).await?,
+        QueueCommand::Resync { table, record_id } => {
+            resync::run(&operator(client).await?, &definition, &table, record_id).await?
+        }
+        QueueCommand::Jobs { choice, status, limit, json } => {
+            let (status, stuck) = status.unwrap_or_default();
+            let filter = Filter { status, stuck, ..choice.filter() };
+            let jobs = jobs::list(&client, &filter, &tables(&definition), limit).await?;
+            if json { jobs::json_array(&jobs) } else { jobs::table(&jobs) }
+        }
+        QueueCommand::Retry { choice, all, dry_run } => {
+            let action = FailedJobAction::Retry;
+            let filter = choice.filter();
+            let arguments = FailedJobsArguments { action, filter, all, dry_run, reason: None };
+            jobs::change_failed(operator(client).await?, &tables(&definition), arguments).await?
+        }
+        QueueCommand::Discard { choice, all, dry_run, reason } => {
+            let action = FailedJobAction::Discard;
+            let filter = choice.filter();
+            let reason = Some(reason);
+            let arguments = FailedJobsArguments { action, filter, all, dry_run, reason };
+            jobs::change_failed(operator(client).await?, &tables(&definition), arguments).await?
+        }
+    };
+    Ok(say(&text)?)
+}
+
+async fn status(client: &Client, slot: &str, json: bool) -> Result<(), CommandError> {
+    let status = status::read(client, slot).await?;
+    say(&if json { status.json() } else { status.text() })?;
+    if status.is_unhealthy() { Err(StatusError::Unhealthy.into()) } else { Ok(()) }
+}
+
+async fn operator(client: Client) -> Result<Operator, QueueError> {
+    Operator::at_terminal(client, TIME_MAX).await
+}
+
+fn tables(definition: &Definition) -> Vec<String> {
+    definition.tables.iter().map(|table| table.name.clone()).collect()
+}

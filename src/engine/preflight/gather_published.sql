@@ -1,0 +1,14 @@
+-- The tables of a publication, and whether it leaves out rows or columns of each. A column list
+-- counts if a column of the table is not in it.
+-- $1 publication.
+select t.schemaname::text as schema, t.tablename::text as name,
+    to_jsonb(t) ->> 'rowfilter' is not null
+    or coalesce(jsonb_array_length(nullif(to_jsonb(t) -> 'attnames', 'null')) <
+         (select count(*) from pg_attribute a
+          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+            and a.attgenerated = ''), false) as is_filtered
+from pg_publication_tables t
+join pg_namespace n on n.nspname = t.schemaname
+join pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
+where t.pubname = $1
+order by 1, 2

@@ -1,0 +1,232 @@
+//! Spawns the stages and the duties of one run, each with its ends of the channels.
+//!
+//! Not here: watching and draining them (`stages`).
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::channels::{Channels, Tokens};
+use super::indexing::{self, Indexing};
+use super::prepare::Prepared;
+use super::stores::Stores;
+use super::{Context, Fault};
+use crate::ack::batch::PendingBatch;
+use crate::engine::checkpoint;
+use crate::engine::checkpoint::{
+    Checkpoint, CheckpointChannels, ReceivedPosition, SettlementMetrics,
+};
+use crate::engine::recorder;
+use crate::engine::recorder::{LiveRequest, Recorder, RecorderChannels, RecorderMetrics};
+use crate::engine::sink::state::SinkState;
+use crate::engine::supervisor;
+use crate::engine::supervisor::retention_guard::{RetentionGuard, default_limit};
+use crate::engine::supervisor::{Supervisor, rescue, upkeep};
+use crate::engine::wal;
+use crate::engine::wal::{Captured, StreamSettings, StreamStats, Tables};
+use crate::storage::queue::record;
+use crate::storage::queue::rescue::Rescuer;
+use crate::storage::queue::settle::Settler;
+
+/// Chunks of captured changes between the stream and the recorder. One: the next one grows while
+/// the recorder is busy, so that it is woken once for many changes.
+const CHUNKS_MAX: usize = 1;
+/// Batches between the sink and the checkpoint.
+const BATCHES_MAX: usize = 256;
+
+/// The tasks of a run. Dropping them ends them where they are.
+pub(super) struct Tasks {
+    /// Those that end one after the other once nothing more is read.
+    pub flow: JoinSet<Result<(), Fault>>,
+    /// The duties, which end last.
+    pub beside: JoinSet<Result<(), Fault>>,
+    /// The stream, which closes once everything has settled.
+    pub stream: JoinSet<Result<(), Fault>>,
+}
+
+/// Spawns every task of the run.
+pub(super) async fn spawn(
+    context: &Context,
+    prepared: &mut Prepared,
+    channels: &Channels,
+    tokens: &Tokens,
+) -> Result<Tasks, Fault> {
+    let (chunks, changes) = mpsc::channel(CHUNKS_MAX);
+    let (requests, live_requests) = mpsc::channel(1);
+    let (settled, pending_batches) = mpsc::channel(BATCHES_MAX);
+    let stores = Stores::open(context, prepared).await?;
+    let tasks = Tasks {
+        flow: JoinSet::new(),
+        beside: std::mem::take(&mut prepared.beside),
+        stream: JoinSet::new(),
+    };
+    let state = SinkState::with_metrics(context.indices.to_vec(), context.metrics.sink.clone());
+    let stats = Arc::new(StreamStats::starting_at(prepared.start));
+    let mut wiring =
+        Wiring { context, prepared, channels, tokens, state: Arc::new(state), stats, tasks };
+
+    wiring.spawn_recorder(stores.storage, changes, live_requests);
+    wiring.spawn_checkpoint(stores.settler, pending_batches);
+    let indexing = Indexing {
+        context: context.clone(),
+        state: Arc::clone(&wiring.state),
+        lease: wiring.prepared.lease.clone(),
+        stored: wiring.prepared.stored.clone(),
+        settlement: wiring.prepared.settlement,
+        confirmed: wiring.prepared.confirmed,
+        shapes: wiring.prepared.shapes.clone(),
+        control: Arc::clone(&stores.feed),
+        reader: stores.reader,
+        claims: stores.claims,
+        settled,
+        requests,
+        mode: channels.mode.clone(),
+        caught_up: channels.caught_up.clone(),
+        halted: channels.halted.subscribe(),
+        loaded: channels.loaded.clone(),
+        alive: channels.alive.clone(),
+        stop: tokens.stop.clone(),
+    };
+    wiring.tasks.flow.spawn(indexing::run(indexing));
+    wiring.spawn_stream(stores.feed, chunks)?;
+    wiring.spawn_supervisor().await?;
+    wiring.spawn_duties(stores.rescuer);
+    Ok(wiring.tasks)
+}
+
+/// What the tasks are made of.
+struct Wiring<'a> {
+    context: &'a Context,
+    prepared: &'a mut Prepared,
+    channels: &'a Channels,
+    tokens: &'a Tokens,
+    state: Arc<SinkState>,
+    stats: Arc<StreamStats>,
+    tasks: Tasks,
+}
+
+impl Wiring<'_> {
+    fn spawn_recorder(
+        &mut self,
+        storage: record::Recorder,
+        changes: mpsc::Receiver<Vec<Captured>>,
+        requests: mpsc::Receiver<LiveRequest>,
+    ) {
+        let channels = RecorderChannels {
+            changes,
+            requests,
+            recorded_end: self.channels.recorded_end.clone(),
+            capture_only: self.channels.capture_only.subscribe(),
+            mode: self.channels.mode.subscribe(),
+            progress: self.channels.progress.subscribe(),
+        };
+        let limits = &self.context.config.limits;
+        let metrics = RecorderMetrics::new(&self.context.metrics, &self.context.tables);
+        let in_flight = self.channels.alive.clone();
+        let recorder = Recorder::new(storage, limits, channels, in_flight, metrics);
+        let stop = self.tokens.stop.clone();
+        self.tasks
+            .flow
+            .spawn(async move { recorder::run(recorder, stop).await.map_err(Fault::from) });
+    }
+
+    fn spawn_checkpoint(&mut self, settler: Settler, settled: mpsc::Receiver<Arc<PendingBatch>>) {
+        let channels = CheckpointChannels {
+            settled,
+            recorded_end: self.channels.recorded_end.subscribe(),
+            acknowledge_at: self.channels.acknowledge_at.subscribe(),
+            progress: self.channels.progress.clone(),
+            durable: self.channels.durable.clone(),
+        };
+        let received =
+            ReceivedPosition { start: self.prepared.start, stats: Arc::clone(&self.stats) };
+        let metrics = SettlementMetrics::new(&self.context.metrics, &self.context.tables);
+        let checkpoint = Checkpoint::new(settler, channels, received, metrics);
+        self.tasks
+            .flow
+            .spawn(async move { checkpoint::run(checkpoint).await.map_err(Fault::from) });
+    }
+
+    fn spawn_stream(
+        &mut self,
+        catalog: Arc<tokio_postgres::Client>,
+        output: mpsc::Sender<Vec<Captured>>,
+    ) -> Result<(), Fault> {
+        let tables = self.context.definition.tables.iter();
+        let tables = Tables::new(tables.map(|t| (t.schema.clone(), t.name.clone())).collect());
+        let mut settings = StreamSettings::default();
+        if self.context.options.once {
+            settings.idle_step = 0;
+        }
+        let ports = wal::stream::Ports {
+            catalog,
+            durable: self.channels.durable.subscribe(),
+            output,
+            shutdown: self.tokens.close.clone(),
+            stats: Arc::clone(&self.stats),
+            metrics: self.context.metrics.source.clone(),
+        };
+        let stream = self.prepared.stream.take();
+        let stream = stream.ok_or_else(|| Fault::Passing("no stream".to_owned()))?;
+        self.tasks.stream.spawn(async move {
+            wal::run(stream, tables, settings, ports).await.map_err(Fault::from)
+        });
+        Ok(())
+    }
+
+    async fn spawn_supervisor(&mut self) -> Result<(), Fault> {
+        let retained_max = retained_max(self.context, &self.prepared.control).await?;
+        let supervisor = Supervisor {
+            client: Arc::clone(&self.prepared.control),
+            lease: self.prepared.lease.clone(),
+            guard: RetentionGuard::new(retained_max),
+            metrics: self.context.metrics.clone(),
+            status: self.context.status.clone(),
+            progress: self.channels.progress.subscribe(),
+            service: self.state.service(),
+            indices: self.state.indices(),
+            mode: self.channels.mode.subscribe(),
+            acknowledge_at: self.channels.acknowledge_at.clone(),
+            capture_only: self.channels.capture_only.clone(),
+            halted: self.channels.halted.clone(),
+            source: self.prepared.source.clone(),
+            operator_requests: self.context.operator_requests.clone(),
+            sink: Arc::clone(&self.state),
+            stream: Arc::clone(&self.stats),
+            refused: false,
+        };
+        let close = self.tokens.close.clone();
+        self.tasks
+            .beside
+            .spawn(async move { supervisor::run(supervisor, close).await.map_err(Fault::from) });
+        Ok(())
+    }
+
+    /// Spawns the duties that wait for nothing in the flow.
+    fn spawn_duties(&mut self, rescuer: Rescuer) {
+        let in_flight = self.channels.alive.clone();
+        let requests = self.context.operator_requests.clone();
+        let metrics = self.context.metrics.queue.clone();
+        self.tasks.beside.spawn(async move {
+            rescue::run(rescuer, in_flight, requests, metrics).await.map_err(Fault::from)
+        });
+        let retention = self.context.config.queue.completed_retention;
+        let database = self.context.config.database.clone();
+        let maintain = upkeep::maintain(database, retention, self.prepared.lease.clone());
+        self.tasks.beside.spawn(async move {
+            maintain.await;
+            Ok(())
+        });
+    }
+}
+
+async fn retained_max(context: &Context, control: &tokio_postgres::Client) -> Result<u64, Fault> {
+    if let Some(bytes) = context.config.limits.retained_wal_bytes_max {
+        return Ok(bytes);
+    }
+    let sql = "select s.setting::bigint as mib from pg_catalog.pg_settings s
+        where s.name = 'max_slot_wal_keep_size'";
+    let row = control.query_one(sql, &[]).await?;
+    Ok(default_limit(row.get("mib")))
+}

@@ -1,0 +1,19 @@
+-- Completes jobs by id, and counts them by day.
+-- $1 ids, $2 and $3 the earliest and the latest commit time.
+-- The index on status is kept out as in complete_range.sql.
+-- moves: processing -> completed
+with moved as (
+    update public.elasticsearch_sync_queue
+    set status = 'completed', processed_at = clock_timestamp(), error_message = null
+    where status || '' = 'processing' and id = any ($1)
+      and created_at >= $2 and created_at <= $3
+    returning status, created_at, processed_at
+)
+select m.day - date '1970-01-01' as day, m.status, count(*) as jobs, count(m.micros) as timed,
+    (coalesce(sum(m.micros), 0) * 0.000001)::text as seconds
+from (
+    select status, walferry.job_day(created_at) as day,
+        walferry.job_micros(status, created_at, processed_at) as micros
+    from moved offset 0
+) m
+group by m.day, m.status
