@@ -1,15 +1,14 @@
 //! What the HTTP API and the command line do alike, over real servers: a re-sync of a record with any
 //! key, and one job as JSON.
 
-use std::io::Write;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tempfile::NamedTempFile;
 
 use crate::api::Server;
 use crate::scene::{Scene, until};
+use crate::support::launcher::new_file;
 use crate::support::{TestBed, Walferry};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -39,22 +38,15 @@ const DEFINITION: &str = r#"
     table = "rates"
 "#;
 
-fn definition() -> NamedTempFile {
-    let mut file = NamedTempFile::new().expect("a temporary file");
-    file.write_all(DEFINITION.as_bytes()).expect("the file is written");
-    file
-}
-
 /// A scene with a definition of its own.
 struct Shop {
     scene: Scene,
-    file: NamedTempFile,
+    definition: String,
 }
 
 impl Shop {
     fn walferry(&self, arguments: &[&str]) -> Walferry {
-        let path = self.file.path().to_str().expect("a path of this machine is text");
-        self.scene.bed.walferry(arguments).env("WALFERRY_CONFIG", path).spawn()
+        self.scene.bed.walferry(arguments).env("WALFERRY_CONFIG", &self.definition).spawn()
     }
 
     /// Runs a command, which must end with `code` and say `words`.
@@ -94,7 +86,10 @@ impl Shop {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_with_any_key_is_resynced_at_the_terminal_and_over_http() {
-    let shop = Shop { scene: Scene::unwitnessed("resync").await, file: definition() };
+    let shop = Shop {
+        scene: Scene::unwitnessed("resync").await,
+        definition: new_file("definition", DEFINITION),
+    };
     shop.scene.sql(TABLES).await;
     let mut walferry = shop.walferry(&["run"]);
     walferry.wait_ready(SOON).await;

@@ -16,7 +16,7 @@ use walferry::config::{Flags, Needs, Role, load};
 use walferry::engine::document::parse;
 use walferry::engine::supervisor::requests::OperatorRequests;
 use walferry::telemetry::metrics::Metrics;
-use walferry::telemetry::readiness::{Component, Status};
+use walferry::telemetry::readiness::{Component, ReadinessReporter};
 
 /// A line of `WALFERRY_API_TOKENS`.
 pub(crate) fn token_entry(name: &str, role: Role, text: &str) -> String {
@@ -26,7 +26,7 @@ pub(crate) fn token_entry(name: &str, role: Role, text: &str) -> String {
 /// A server, most often one without a PostgreSQL behind it.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    status: Status,
+    status: ReadinessReporter,
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
 }
@@ -55,7 +55,7 @@ impl Server {
         let config = load(&Flags::default(), &environment, Needs::Database).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (status, shutdown) = (Status::new(), CancellationToken::new());
+        let (status, shutdown) = (ReadinessReporter::new(), CancellationToken::new());
         let state = ApiState::new(ApiParts {
             config: Arc::new(config),
             definition: Arc::new(parse::parse(None).unwrap()),

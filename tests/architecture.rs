@@ -33,6 +33,7 @@ const HALLS: &[&str] = &[
 
 /// The same within `engine`: the way of the data, then what observes and wires it.
 const STAGES: &[&str] = &[
+    "control",
     "wal",
     "recorder",
     "document",

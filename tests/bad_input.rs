@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::scene::proxy::{Proxy, Refusing};
 use crate::scene::{Scene, lives, status, until};
 use crate::support::Walferry;
-use crate::support::launcher::free_port;
+use crate::support::launcher::{free_port, new_file};
 
 /// How long a refusal may take.
 const REFUSAL_MAX: Duration = Duration::from_secs(20);
@@ -70,9 +70,8 @@ async fn a_wrong_setting_is_named() {
     check("WALFERRY_SLOT", Some("Not-A-Slot"), &[]).await;
     check("WALFERRY_INDEX_PREFIX", Some("UPPER*"), &[]).await;
     check("WALFERRY_CONFIG", Some("/nowhere/walferry.toml"), &["/nowhere/walferry.toml"]).await;
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(file.path(), "[sinks]\nspeed = 1\n").expect("the file is written");
-    refuses(&scene, &[("WALFERRY_CONFIG", file.path().to_str())], 2, &["sinks"]).await;
+    let file = new_file("configuration", "[sinks]\nspeed = 1\n");
+    refuses(&scene, &[("WALFERRY_CONFIG", Some(file.as_str()))], 2, &["sinks"]).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use walferry::ack::batch::{BatchDescriptor, CreatedBetween, JobKey, PendingBatch
 use walferry::ack::job_set::JobSet;
 use walferry::change::Lsn;
 use walferry::config::{self, Authentication, Limits, Refresh};
+use walferry::engine::control::IndexingReport;
 use walferry::engine::document::id::{DocumentId, IndexId};
 use walferry::engine::feed::action::{Action, SinkCommand};
 use walferry::engine::sink::client::Client;
@@ -43,7 +44,7 @@ struct Rig {
     state: Arc<SinkState>,
     commands: mpsc::Sender<SinkCommand>,
     settled: mpsc::Receiver<Arc<PendingBatch>>,
-    caught_up: watch::Sender<bool>,
+    report: watch::Sender<IndexingReport>,
     shutdown: CancellationToken,
     sink: JoinHandle<Result<(), SinkError>>,
     sequence: AtomicU64,
@@ -118,16 +119,16 @@ impl Rig {
             Sink::new(client, targets.clone(), &limits(), Refresh::Adaptive, Arc::clone(&state));
         let (commands, commands_rx) = mpsc::channel(1000);
         let (settled_tx, settled) = mpsc::channel(10_000);
-        let (caught_up, caught_up_rx) = watch::channel(false);
+        let (report, report_rx) = watch::channel(IndexingReport::default());
         let shutdown = CancellationToken::new();
-        let sink = tokio::spawn(run(sink, commands_rx, settled_tx, caught_up_rx, shutdown.clone()));
+        let sink = tokio::spawn(run(sink, commands_rx, settled_tx, report_rx, shutdown.clone()));
         Self {
             elasticsearch: Servers::shared().await.elasticsearch.client(),
             targets,
             state,
             commands,
             settled,
-            caught_up,
+            report,
             shutdown,
             sink,
             sequence: AtomicU64::new(0),
@@ -498,7 +499,7 @@ async fn documents_are_searchable_at_once_when_caught_up() {
     rig.act(LISTINGS, "a", 1, Some(json!({ "price": 1 }))).await;
     rig.settle_well(1).await;
     assert_eq!(rig.state.refreshes(), 0, "never during catch-up");
-    rig.caught_up.send_replace(true);
+    rig.report.send_modify(|report| report.caught_up = true);
     eventually(LIMIT, "the document is found", async || {
         match rig.elasticsearch.search(&name, &all).await.len() {
             1 => Ok(()),

@@ -1,11 +1,12 @@
 //! What a user writes, and what walferry makes of it or says about it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use walferry::config::{
     Authentication, Config, Flags, Needs, Refresh, SETTINGS, Setting, Strings, ValueKind, load,
 };
+
+use crate::support::launcher::new_file;
 
 const BASE: [(&str, &str); 2] =
     [("DATABASE_URL", "postgres://ann@db/shop"), ("ELASTICSEARCH_URL", "http://127.0.0.1:9200")];
@@ -34,22 +35,12 @@ fn bad(name: &str, value: &str, parts: &[&str]) {
     assert!(!error.contains("hunter2"), "{error}");
 }
 
-/// A file that lives as long as the test.
-struct File {
-    _directory: tempfile::TempDir,
-    path: PathBuf,
-}
-
-fn file(text: &str) -> File {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("walferry.toml");
-    std::fs::write(&path, text).unwrap();
-    File { _directory: directory, path }
+fn file(text: &str) -> String {
+    new_file("configuration", text)
 }
 
 fn read_file(text: &str, pairs: &[(&str, &str)]) -> Result<Config, String> {
-    let file = file(text);
-    let flags = Flags { file: Some(file.path.clone()), values: Vec::new() };
+    let flags = Flags { file: Some(file(text).into()), values: Vec::new() };
     let environment = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     load(&flags, &environment.collect(), Needs::Both)
         .map_err(|error| walferry::command::sentence(&error))
@@ -96,7 +87,7 @@ fn flags_over_environment_over_file_over_defaults() {
         ("WALFERRY_PUBLICATION", "from_environment"),
     ]);
     let flag = ("--slot".to_owned(), "slot".to_owned(), "from_flag".to_owned());
-    let flags = Flags { file: Some(file.path.clone()), values: vec![flag] };
+    let flags = Flags { file: Some(file.into()), values: vec![flag] };
     let config = load(&flags, &environment, Needs::Both).unwrap();
     assert_eq!(config.slot, "from_flag");
     assert_eq!(config.publication, "from_environment");
@@ -107,7 +98,7 @@ fn flags_over_environment_over_file_over_defaults() {
 #[test]
 fn the_file_may_be_named_by_a_variable() {
     let file = file("slot = 'named'\n");
-    assert_eq!(good(&[("WALFERRY_CONFIG", file.path.to_str().unwrap())]).slot, "named");
+    assert_eq!(good(&[("WALFERRY_CONFIG", &file)]).slot, "named");
 }
 
 #[test]
@@ -145,7 +136,7 @@ fn what_a_file_gets_wrong_is_named_with_its_place() {
         }
         assert!(!error.contains("hunter2"), "{error}");
     };
-    check("slto = 'x'", &["slto in ", "walferry.toml", "did you mean slot?"]);
+    check("slto = 'x'", &["slto in ", "configuration-", "did you mean slot?"]);
     check("[limits]\nbulk_size = 1", &["limits.bulk_size in "]);
     check("[elasticsarch]\nurl = 'x'", &["elasticsarch in", "did you mean elasticsearch?"]);
     check("bulk_bytes_max = '1MiB'", &["did you mean limits.bulk_bytes_max?"]);
@@ -303,8 +294,8 @@ fn credentials_come_from_one_place() {
 
 #[test]
 fn a_secret_may_stand_in_a_file_of_its_own() {
-    let secret = file("hunter2\n");
-    let path = secret.path.to_str().unwrap();
+    let path = file("hunter2\n");
+    let path = path.as_str();
     let config = good(&[("WALFERRY_DATABASE_PASSWORD_FILE", path)]);
     assert_eq!(config.database.connect.get_password(), Some(b"hunter2".as_slice()));
     let both = [("WALFERRY_DATABASE_PASSWORD_FILE", path), ("WALFERRY_DATABASE_PASSWORD", "x")];

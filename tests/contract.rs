@@ -244,6 +244,6 @@ fn what_is_removed_at_its_source_is_missing_in_the_list() {
     let sql = sql_sources();
     let fewer = altered(&rust, "is not a setting{nearest}", "is unknown");
     lacks("sentences", &sentences(&fewer, &sql), "{} is not a setting{}");
-    let fewer = altered(&rust, "Max retries exceeded", "Too many retries");
-    lacks("sentences", &sentences(&fewer, &sql), "Max retries exceeded (%s/%s)");
+    let fewer = altered(&sql, "Max retries exceeded", "Too many retries");
+    lacks("sentences", &sentences(&rust, &fewer), "Max retries exceeded (%s/%s)");
 }

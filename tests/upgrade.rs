@@ -110,7 +110,8 @@ const JOBS: &str = r"
         retry_count, error_message, created_at, processed_at, commit_lsn, ordinal, xid, started_at,
         epoch)
     select 'listings', 'INSERT', l.id,
-        case when j.error like '%note: %' then to_jsonb(l) || jsonb_build_object('title', 'altered') else to_jsonb(l) end,
+        case when j.error like '%note: %'
+            then to_jsonb(l) || jsonb_build_object('title', 'altered') else to_jsonb(l) end,
         j.status, j.attempts, j.error, now() - j.days_ago * interval '1 day',
         case when j.status in ('completed', 'failed') then now() end,
         case when j.n < 15 then '{position}'::pg_lsn + j.n * 8 end,

@@ -1,12 +1,12 @@
-//! A batch stands for the jobs of one batch until each has its fate.
+//! A pending batch counts the actions of its jobs until each has its verdict.
 //!
-//! The feed opens a batch, gives a reference to every action it makes of the batch's jobs, and
-//! drops its own hold when it has made the last. Whoever brings the last reference back gets told
-//! so, and hands the batch to the checkpoint. Order among batches is the checkpoint's business.
+//! The feed opens a batch, attaches a reference to every action that it makes of the batch's jobs,
+//! and returns its own reference after the last action. The task that returns the last reference
+//! receives the batch, and sends it to the checkpoint. The order of batches is kept there.
 //!
-//! Not here: I/O. A batch is a counter with names on it.
+//! Not here: I/O. A batch is a counter with a descriptor.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl CreatedBetween {
     }
 }
 
-/// What stands in the order of settlement.
+/// What a batch consists of, and its place in the order of settlement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchDescriptor {
     /// Batches of one run count up from 0 without a gap.
@@ -60,7 +60,7 @@ pub struct LoadedChunk {
     pub row_count: u64,
 }
 
-/// A job whose document was refused.
+/// A job whose document Elasticsearch refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub job: JobKey,
@@ -68,11 +68,11 @@ pub struct Failure {
     pub error: String,
 }
 
-/// When the changes of a batch were committed, in few words.
+/// When the changes of a batch were committed, run-length encoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commits(Vec<Committed>);
 
-/// Changes of one table that follow each other and were committed at once.
+/// Consecutive changes of one table with one commit time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     pub table: TableId,
@@ -82,7 +82,7 @@ pub struct Committed {
 }
 
 impl Commits {
-    /// Those of a batch.
+    /// The commit times of these changes.
     pub fn of<'a>(changes: impl Iterator<Item = &'a Change>) -> Self {
         let mut commits: Vec<Committed> = Vec::new();
         for change in changes {
@@ -101,38 +101,38 @@ impl Commits {
     }
 }
 
-/// How one job of a batch is told from the others.
+/// Identifies one job of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobKey {
     At(Position),
     Id(i64),
 }
 
-/// See the module's documentation.
+/// A batch whose actions have not all been answered.
 #[derive(Debug)]
 pub struct PendingBatch {
     descriptor: BatchDescriptor,
     open: AtomicUsize,
     failures: Mutex<Vec<Failure>>,
     commits: Commits,
-    /// Ends with the batch.
+    /// The trace span of the batch, which ends with it.
     batch: Span,
     /// When the last reference came back, in microseconds since 1970.
     settled_at: AtomicI64,
-    /// As long as the batch is somewhere, its jobs are not stuck.
+    /// Keeps the jobs in flight while the batch exists.
     _hold: Option<InFlightGuard>,
 }
 
 impl PendingBatch {
-    /// A new batch; the caller holds its first reference and must bring it back with
+    /// A new batch. The caller has its first reference and must return it by
     /// [`PendingBatch::settle_one`].
     #[must_use]
     pub fn open(descriptor: BatchDescriptor) -> Arc<Self> {
         Self::open_held(descriptor, Commits::default(), None, Span::none())
     }
 
-    /// As [`PendingBatch::open`], for jobs that were committed at these times and are on the list of the
-    /// living until the batch is gone.
+    /// As [`PendingBatch::open`], for jobs that were committed at these times and are in flight until
+    /// the batch is dropped.
     #[must_use]
     pub fn open_held(
         descriptor: BatchDescriptor,
@@ -140,29 +140,36 @@ impl PendingBatch {
         hold: Option<InFlightGuard>,
         batch: Span,
     ) -> Arc<Self> {
-        let (open, failures) = (AtomicUsize::new(1), Mutex::default());
-        let settled_at = AtomicI64::new(0);
-        Arc::new(Self { descriptor, open, failures, commits, batch, settled_at, _hold: hold })
+        Arc::new(Self {
+            descriptor,
+            open: AtomicUsize::new(1),
+            failures: Mutex::default(),
+            commits,
+            batch,
+            settled_at: AtomicI64::new(0),
+            _hold: hold,
+        })
     }
 
+    /// What the batch consists of.
     #[must_use]
     pub fn descriptor(&self) -> &BatchDescriptor {
         &self.descriptor
     }
 
-    /// The batch, for spans of the work on it.
+    /// The trace span of the batch, the parent of spans of the work on it.
     #[must_use]
     pub fn batch(&self) -> &Span {
         &self.batch
     }
 
-    /// A reference for one job of this batch, to ride on an action.
+    /// A reference for one job of this batch, to be attached to an action.
     pub fn reference(self: &Arc<Self>, job: JobKey) -> JobAck {
         self.open.fetch_add(1, Ordering::Relaxed);
         JobAck { pending: Arc::clone(self), job }
     }
 
-    /// Brings one reference back; true for the last one: now the batch can be settled.
+    /// Returns one reference; true for the last one: the batch can be settled now.
     #[must_use]
     pub fn settle_one(&self) -> bool {
         let before = self.open.fetch_sub(1, Ordering::AcqRel);
@@ -174,7 +181,7 @@ impl PendingBatch {
         last
     }
 
-    /// From commit to the last answer for the batch: changes with their seconds, once settled.
+    /// The seconds from commit to the last answer for the batch, once it has settled.
     pub fn latencies(&self) -> impl Iterator<Item = (Committed, f64)> {
         let settled_at = self.settled_at.load(Ordering::Relaxed);
         self.commits.0.iter().map(move |committed| {
@@ -194,9 +201,9 @@ impl PendingBatch {
     }
 }
 
-/// One job's stake in an action. Every reference must come back through [`JobAck::done`] or
-/// [`JobAck::failed`]; dropping one leaves its batch open for ever, which is what a torn-down run
-/// wants: nothing settles by accident.
+/// One job's reference, attached to an action. Every reference must be returned by
+/// [`JobAck::done`] or [`JobAck::failed`]. A dropped reference leaves its batch open for ever, so
+/// nothing settles by accident when a run is torn down.
 #[derive(Debug)]
 #[must_use]
 pub struct JobAck {
@@ -205,13 +212,12 @@ pub struct JobAck {
 }
 
 impl JobAck {
-    /// The action is in Elasticsearch, or something newer is. Gives the batch back with the last
-    /// reference.
+    /// Elasticsearch has the action's state or a newer one. The last reference returns the batch.
     pub fn done(self) -> Option<Arc<PendingBatch>> {
         self.pending.settle_one().then_some(self.pending)
     }
 
-    /// Elasticsearch refuses the document for good.
+    /// Elasticsearch refuses the document for good. The last reference returns the batch.
     pub fn failed(self, error: String) -> Option<Arc<PendingBatch>> {
         self.pending
             .failures
@@ -221,25 +227,16 @@ impl JobAck {
         self.done()
     }
 
+    /// The job that the reference stands for.
     #[must_use]
     pub fn job(&self) -> JobKey {
         self.job
     }
 
-    /// The batch that the job belongs to.
+    /// The trace span of the job's batch.
     #[must_use]
     pub fn batch(&self) -> &Span {
         &self.pending.batch
-    }
-}
-
-/// Hands out batch sequences for one run.
-#[derive(Debug, Default)]
-pub struct Sequence(AtomicU64);
-
-impl Sequence {
-    pub fn next(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -258,9 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn the_last_reference_brings_the_ticket_back() {
+    fn the_last_reference_returns_the_batch() {
         let pending = pending();
-        let (a, b) = (pending.reference(JobKey::Id(1)), pending.reference(JobKey::Id(2)));
+        let a = pending.reference(JobKey::Id(1));
+        let b = pending.reference(JobKey::Id(2));
         assert!(a.done().is_none());
         assert!(!pending.settle_one());
         assert!(b.done().is_some());
@@ -269,7 +267,8 @@ mod tests {
     #[test]
     fn a_job_fails_once_with_its_first_error() {
         let pending = pending();
-        let (a, b) = (pending.reference(JobKey::Id(1)), pending.reference(JobKey::Id(1)));
+        let a = pending.reference(JobKey::Id(1));
+        let b = pending.reference(JobKey::Id(1));
         assert!(a.failed("first".to_owned()).is_none());
         assert!(b.failed("second".to_owned()).is_none());
         assert!(pending.settle_one());

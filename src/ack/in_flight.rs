@@ -1,8 +1,8 @@
-//! Which jobs have a live request or fan-out behind them, or wait in this process for one.
+//! Which jobs this process works on, or has queued for work.
 //!
-//! Whoever takes jobs up holds their [`JobSet`] here until their fate is durable, so that the
-//! rescue of stuck jobs leaves them alone however long Elasticsearch takes. A process that dies
-//! takes its list with it: what it left is stuck.
+//! A stage that takes up jobs holds their [`JobSet`] here until their fate is durable, so that the
+//! rescue of stuck jobs leaves them alone however long Elasticsearch takes. The list is lost with
+//! the process: the jobs that it was working on are stuck then.
 //!
 //! Not here: I/O, and what becomes of a stuck job (`rescue`).
 
@@ -14,52 +14,52 @@ use crate::change::Position;
 
 /// The list. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub struct InFlight(Arc<Mutex<Held>>);
+pub struct InFlight(Arc<Mutex<HeldJobs>>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct HeldJobs {
     next: u64,
-    extents: BTreeMap<u64, JobSet>,
+    job_sets: BTreeMap<u64, JobSet>,
 }
 
-/// One entry of the list; dropping it takes it out.
+/// One entry of the list, removed when it is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct InFlightGuard {
-    alive: InFlight,
+    list: InFlight,
     number: u64,
 }
 
 impl InFlight {
-    /// Puts jobs on the list.
-    pub fn hold(&self, extent: JobSet) -> InFlightGuard {
+    /// Adds jobs to the list.
+    pub fn hold(&self, jobs: JobSet) -> InFlightGuard {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = held.next;
         held.next += 1;
-        held.extents.insert(number, extent);
-        InFlightGuard { alive: self.clone(), number }
+        held.job_sets.insert(number, jobs);
+        InFlightGuard { list: self.clone(), number }
     }
 
-    /// What is on the list now.
+    /// The list as it is now.
     #[must_use]
     pub fn now(&self) -> InFlightSnapshot {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut living = InFlightSnapshot::default();
-        for extent in held.extents.values() {
-            match extent {
-                JobSet::Range { first, last } => living.ranges.push((*first, *last)),
-                JobSet::Ids(ids) => living.ids.extend(ids),
+        let mut snapshot = InFlightSnapshot::default();
+        for jobs in held.job_sets.values() {
+            match jobs {
+                JobSet::Range { first, last } => snapshot.ranges.push((*first, *last)),
+                JobSet::Ids(ids) => snapshot.ids.extend(ids),
                 JobSet::None => {}
             }
         }
-        living
+        snapshot
     }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        let mut held = self.alive.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.extents.remove(&self.number);
+        let mut held = self.list.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.job_sets.remove(&self.number);
     }
 }
 
@@ -71,7 +71,7 @@ pub struct InFlightSnapshot {
 }
 
 impl InFlightSnapshot {
-    /// Whether somebody works on this job.
+    /// Whether this process works on the job.
     #[must_use]
     pub fn holds(&self, id: i64, position: Option<Position>) -> bool {
         let in_range = |at| self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&at));
@@ -89,11 +89,11 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_alive_as_long_as_they_are_held() {
-        let alive = InFlight::default();
-        let range = alive.hold(JobSet::Range { first: at(8, 3), last: at(16, 1) });
-        let ids = alive.hold(JobSet::Ids(vec![7, 9]));
-        let living = alive.now();
+    fn jobs_are_in_flight_as_long_as_they_are_held() {
+        let in_flight = InFlight::default();
+        let range = in_flight.hold(JobSet::Range { first: at(8, 3), last: at(16, 1) });
+        let ids = in_flight.hold(JobSet::Ids(vec![7, 9]));
+        let snapshot = in_flight.now();
         for (id, position, expected) in [
             (1, Some(at(8, 2)), false),
             (1, Some(at(8, 3)), true),
@@ -102,11 +102,11 @@ mod tests {
             (7, None, true),
             (8, None, false),
         ] {
-            assert_eq!(living.holds(id, position), expected, "{id} {position:?}");
+            assert_eq!(snapshot.holds(id, position), expected, "{id} {position:?}");
         }
         drop(range);
-        assert!(!alive.now().holds(1, Some(at(8, 3))));
+        assert!(!in_flight.now().holds(1, Some(at(8, 3))));
         drop(ids);
-        assert_eq!(alive.now(), InFlightSnapshot::default());
+        assert_eq!(in_flight.now(), InFlightSnapshot::default());
     }
 }

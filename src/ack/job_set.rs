@@ -9,6 +9,6 @@ pub enum JobSet {
     Range { first: Position, last: Position },
     /// Rows claimed from the table, by `id`.
     Ids(Vec<i64>),
-    /// No rows: a mark that passes through the stages to keep its place in the order.
+    /// No rows: the batch only keeps its place in the order of settlement.
     None,
 }

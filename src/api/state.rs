@@ -20,7 +20,7 @@ use crate::engine::document::definition::Definition;
 use crate::engine::sink::client::Client;
 use crate::engine::supervisor::requests::OperatorRequests;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readiness::Status;
+use crate::telemetry::readiness::ReadinessReporter;
 
 /// Clients of the event stream at once.
 pub(in crate::api) const STREAMS_MAX: usize = 200;
@@ -32,7 +32,7 @@ const ELASTICSEARCH_TIME_MAX: Duration = Duration::from_secs(3);
 pub struct ApiParts {
     pub config: Arc<Config>,
     pub definition: Arc<Definition>,
-    pub status: Status,
+    pub status: ReadinessReporter,
     pub metrics: Metrics,
     pub operator_requests: OperatorRequests,
 }
@@ -43,7 +43,7 @@ pub struct ApiState(Arc<SharedState>);
 
 /// The contents of [`ApiState`].
 pub struct SharedState {
-    pub(in crate::api) status: Status,
+    pub(in crate::api) status: ReadinessReporter,
     pub(in crate::api) metrics: Metrics,
     pub(in crate::api) access: AccessControl,
     pub(in crate::api) pool: Pool,

@@ -12,10 +12,10 @@ use crate::api;
 use crate::api::state::{ApiParts, ApiState};
 use crate::config::Config;
 use crate::engine::document::parse;
-use crate::engine::run::{self, Context, Parts, RunError, RunOptions};
+use crate::engine::run::{self, Context, ContextParts, RunError, RunOptions};
 use crate::engine::supervisor::requests::OperatorRequests;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readiness::Status;
+use crate::telemetry::readiness::ReadinessReporter;
 
 /// Serves HTTP and runs until shutdown, or, with `once`, until caught up.
 ///
@@ -39,7 +39,7 @@ pub(super) async fn run(
         TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     tracing::info!(event = "listening", %address, "listening");
     let metrics = Metrics::new();
-    let status = Status::new();
+    let status = ReadinessReporter::new();
     let operator_requests = OperatorRequests::default();
     let config = Arc::new(config);
     let state = ApiState::new(ApiParts {
@@ -49,8 +49,14 @@ pub(super) async fn run(
         metrics: metrics.clone(),
         operator_requests: operator_requests.clone(),
     });
-    let context =
-        Context::new(Parts { config, definition, metrics, status, options, operator_requests });
+    let context = Context::new(ContextParts {
+        config,
+        definition,
+        metrics,
+        status,
+        options,
+        operator_requests,
+    });
     let stop_serving = CancellationToken::new();
     let mut server = tokio::spawn(api::serve(listener, state, stop_serving.clone()));
     tokio::select! {

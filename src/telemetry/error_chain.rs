@@ -1,17 +1,17 @@
-//! An error and its causes as one sentence.
+//! Prints an error and its causes as one sentence.
 //!
-//! Not here: what the server's errors say (`postgres::error`), which may quote rows.
+//! Not here: errors of the PostgreSQL server, which can quote row values (`postgres::error`).
 
 use std::error::Error;
 
-/// An error and its causes as one sentence, each said once.
+/// An error and its causes as one sentence. A cause that repeats earlier text is omitted.
 #[must_use]
 pub fn sentence(error: &(dyn Error + 'static)) -> String {
     sentence_with(error, |_| None)
 }
 
-/// As [`sentence`]; where `describe` has words for an error of the chain, they stand for it and
-/// for all causes behind it.
+/// As [`sentence`]. If `describe` returns a text for an error of the chain, that text replaces the
+/// error and all of its causes.
 #[must_use]
 pub fn sentence_with(
     error: &(dyn Error + 'static),

@@ -1,15 +1,15 @@
-//! The HTTP client for what is neither PostgreSQL nor Elasticsearch: a server that has keys, a
-//! collector of traces.
+//! The HTTP client for JWKS endpoints and OTLP collectors.
 //!
-//! Not here: what is asked of them.
+//! Not here: the requests, and the client of Elasticsearch (`engine::sink::client`).
 
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, redirect};
 use rustls::RootCertStore;
 
-/// A client that follows no redirect and no proxy's variable, so it reaches the configured host and
-/// no other. The system's certificate authorities are trusted beside the built-in ones.
+/// A client with a timeout for each request. It follows no redirects and ignores proxy variables,
+/// so it connects to the configured host only. It trusts the system's certificate authorities in
+/// addition to the built-in ones.
 #[must_use]
 pub fn client(time_max: Duration) -> Client {
     let system = rustls_native_certs::load_native_certs().certs;

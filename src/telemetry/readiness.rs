@@ -1,35 +1,37 @@
-//! Whether progress is possible, and if not, what is missing. Stages report; `/readyz` tells.
+//! Readiness: the components that indexing depends on, and whether each of them works.
 //!
-//! Not here: figures (`metrics`) and the HTTP answer (`api`).
+//! The stages report the state of the components; `/readyz` returns it.
+//!
+//! Not here: metrics (`metrics`) and the HTTP response (`api`).
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use tokio::sync::watch;
 
-/// What must be well for a change to reach Elasticsearch.
+/// A component that indexing depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Component {
-    /// PostgreSQL answers, and the queue is there.
+    /// PostgreSQL is reachable and contains the queue table.
     Database,
-    /// The slot exists, is ours and is read.
+    /// The replication slot exists and this instance streams from it.
     Slot,
-    /// Elasticsearch answers.
+    /// Elasticsearch is reachable.
     Elasticsearch,
     /// The indices and their aliases exist.
     Indices,
-    /// The first load is done or goes on.
+    /// The first load is complete or in progress.
     Load,
-    /// Something feeds the sink: the load, the table or the stream.
+    /// The sink has a source: the first load, the queue table or the stream.
     Mode,
 }
 
 impl Component {
-    /// All of them, in the order in which they become well.
+    /// All components, in the order in which they become ready.
     pub const ALL: [Self; 6] =
         [Self::Database, Self::Slot, Self::Elasticsearch, Self::Indices, Self::Load, Self::Mode];
 
-    /// Its name in answers.
+    /// The component's name in responses.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,94 +45,97 @@ impl Component {
     }
 }
 
-/// What was last reported of a component.
+/// The last reported state of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct ComponentState {
+    /// True if the component works.
     pub ok: bool,
-    /// Not well because another instance does the work.
-    standing_by: bool,
-    /// Since when `ok` has this value.
+    /// True if another instance does the work of this component.
+    is_standby: bool,
+    /// The time of the last change of `ok`.
     pub since: SystemTime,
-    /// For people. No row values, no secrets.
+    /// A description for operators, without row values and secrets.
     pub message: String,
 }
 
-/// All components at one moment.
+/// The state of all components at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Readiness(BTreeMap<Component, State>);
+pub struct Readiness(BTreeMap<Component, ComponentState>);
 
 impl Readiness {
-    /// True if nothing is missing.
+    /// True if all components work.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.values().all(|state| state.ok)
     }
 
-    /// True on an instance that waits for another one's end.
+    /// True if this instance waits for another one to end.
     #[must_use]
     pub fn is_standby(&self) -> bool {
-        self.0.get(&Component::Slot).is_some_and(|slot| slot.standing_by)
+        self.0.get(&Component::Slot).is_some_and(|slot| slot.is_standby)
     }
 
-    /// Whether a component is well.
+    /// True if a component works.
     #[must_use]
     pub fn is_ok(&self, component: Component) -> bool {
         self.0.get(&component).is_some_and(|state| state.ok)
     }
 
-    /// Each component with its state.
-    pub fn iter(&self) -> impl Iterator<Item = (Component, &State)> {
+    /// The components with their states.
+    pub fn iter(&self) -> impl Iterator<Item = (Component, &ComponentState)> {
         self.0.iter().map(|(component, state)| (*component, state))
     }
 }
 
-/// The place where stages report. Cloning shares it.
+/// Receives the reports of the stages. Clones share the state.
 #[derive(Clone, Debug)]
-pub struct Status(watch::Sender<Readiness>);
+pub struct ReadinessReporter(watch::Sender<Readiness>);
 
-impl Status {
-    /// Nothing is well yet.
+impl ReadinessReporter {
+    /// The initial state: no component works.
     #[must_use]
     pub fn new() -> Self {
         let since = SystemTime::now();
         let message = "not reached yet".to_owned();
-        let state = State { ok: false, standing_by: false, since, message };
+        let state = ComponentState { ok: false, is_standby: false, since, message };
         let all = Component::ALL.map(|component| (component, state.clone()));
         Self(watch::Sender::new(Readiness(BTreeMap::from(all))))
     }
 
-    /// The component is well.
+    /// Reports that a component works.
     pub fn ok(&self, component: Component, message: impl Into<String>) {
-        self.set(component, (true, false), message.into());
+        self.set(component, Condition::Ok, message.into());
     }
 
-    /// The component is not well; the message says why.
+    /// Reports that a component does not work, with the reason.
     pub fn fault(&self, component: Component, message: impl Into<String>) {
-        self.set(component, (false, false), message.into());
+        self.set(component, Condition::Fault, message.into());
     }
 
-    /// Another instance reads the slot; the message says which.
+    /// Reports that another instance streams from the slot.
     pub fn standby(&self, message: impl Into<String>) {
-        self.set(Component::Slot, (false, true), message.into());
+        self.set(Component::Slot, Condition::Standby, message.into());
     }
 
-    /// What is known now.
+    /// The current state.
     #[must_use]
     pub fn now(&self) -> Readiness {
         self.0.borrow().clone()
     }
 
-    /// Told of every change.
+    /// A receiver of all later changes of the state.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Readiness> {
         self.0.subscribe()
     }
 
-    fn set(&self, component: Component, (ok, standing_by): (bool, bool), message: String) {
+    fn set(&self, component: Component, condition: Condition, message: String) {
+        let ok = condition == Condition::Ok;
+        let is_standby = condition == Condition::Standby;
         self.0.send_if_modified(|readiness| {
             let known = readiness.0.get_mut(&component).expect("all components are there");
             let since = if known.ok == ok { known.since } else { SystemTime::now() };
-            let next = State { ok, standing_by, since, message };
+            let next = ComponentState { ok, is_standby, since, message };
             let changed = *known != next;
             *known = next;
             changed
@@ -138,7 +143,16 @@ impl Status {
     }
 }
 
-impl Default for Status {
+/// A reported condition of a component.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Ok,
+    Fault,
+    /// Another instance does the work.
+    Standby,
+}
+
+impl Default for ReadinessReporter {
     fn default() -> Self {
         Self::new()
     }
@@ -146,42 +160,44 @@ impl Default for Status {
 
 #[cfg(test)]
 mod tests {
-    use super::{Component, Status};
+    use super::{Component, ReadinessReporter};
 
     #[test]
-    fn ready_when_nothing_is_missing() {
-        let status = Status::new();
+    fn ready_when_all_components_work() {
+        let reporter = ReadinessReporter::new();
         for component in Component::ALL {
-            assert!(!status.now().is_ready());
-            status.ok(component, "");
+            assert!(!reporter.now().is_ready());
+            reporter.ok(component, "");
         }
-        assert!(status.now().is_ready());
-        status.fault(Component::Elasticsearch, "connection refused");
-        assert!(!status.now().is_ready());
+        assert!(reporter.now().is_ready());
+        reporter.fault(Component::Elasticsearch, "connection refused");
+        assert!(!reporter.now().is_ready());
     }
 
     #[test]
-    fn a_standby_is_one_until_the_slot_is_its_own() {
-        let status = Status::new();
-        status.fault(Component::Slot, "standing by the door");
-        assert!(!status.now().is_standby());
-        status.standby("another instance works");
-        assert!(status.now().is_standby());
-        for set in [Status::ok, Status::fault] {
-            status.standby("another instance works");
-            set(&status, Component::Slot, "");
-            assert!(!status.now().is_standby());
+    fn a_standby_ends_with_the_next_report_of_the_slot() {
+        let reporter = ReadinessReporter::new();
+        reporter.fault(Component::Slot, "standing by the door");
+        assert!(!reporter.now().is_standby());
+        reporter.standby("another instance works");
+        assert!(reporter.now().is_standby());
+        for set in [ReadinessReporter::ok, ReadinessReporter::fault] {
+            reporter.standby("another instance works");
+            set(&reporter, Component::Slot, "");
+            assert!(!reporter.now().is_standby());
         }
     }
 
     #[test]
-    fn since_moves_only_when_the_verdict_does() {
-        let status = Status::new();
-        let since = |status: &Status| status.now().iter().next().map(|(_, state)| state.since);
-        let first = since(&status);
-        status.fault(Component::Database, "another reason");
-        assert_eq!(since(&status), first);
-        status.ok(Component::Database, "");
-        assert!(since(&status) >= first);
+    fn since_changes_only_when_ok_does() {
+        let reporter = ReadinessReporter::new();
+        let since = |reporter: &ReadinessReporter| {
+            reporter.now().iter().next().map(|(_, state)| state.since)
+        };
+        let first = since(&reporter);
+        reporter.fault(Component::Database, "another reason");
+        assert_eq!(since(&reporter), first);
+        reporter.ok(Component::Database, "");
+        assert!(since(&reporter) >= first);
     }
 }

@@ -1,13 +1,13 @@
-//! Every span: its name, its parent, its attributes. Nobody else makes one.
+//! The definitions of all spans: names, parents and attributes.
 //!
-//! A `batch` lasts from its recording (or its claim) until its fate is durable; `record`, `render`,
-//! `bulk` and `settle` are its children. A bulk or a settlement of several batches is the first
-//! one's child and has links to the others. Batches have spans, single changes have none, and
-//! attributes are counts and words of this program, never a row's value.
+//! The span `batch` begins when a batch is recorded or claimed and ends when its settlement is
+//! durable. `record`, `render`, `bulk` and `settle` are its children. A bulk request or a
+//! settlement of several batches is a child of the first batch and has links to the others.
+//! Single changes have no spans. Attributes are counts and constant words, never row values.
 //!
-//! Unless a collector is configured each of these functions costs one load of an atomic.
+//! If no collector is configured, each function costs one load of an atomic.
 //!
-//! Not here: where spans go (`log`).
+//! Not here: the export of spans (`log`).
 
 use std::fmt::Display;
 
@@ -16,22 +16,22 @@ use tracing::{Span, field, trace_span};
 
 use crate::telemetry::metrics::Stage;
 
-/// What tells spans from the lines of the log.
+/// The target of all spans. It distinguishes them from log events.
 pub const TARGET: &str = "walferry::trace";
 
-/// A batch, as long as the span is held. `feed` says where its changes come from.
+/// A batch. The span ends when it is dropped. `feed` is the source of the changes.
 #[must_use]
 pub fn batch(feed: &'static str, changes: usize) -> Span {
     trace_span!(target: TARGET, parent: None, "batch", feed, changes)
 }
 
-/// A stage's work on one batch.
+/// The work of a stage on one batch.
 #[must_use]
 pub fn stage(stage: Stage, batch: &Span) -> Span {
     trace_span!(target: TARGET, parent: batch, "stage", otel.name = stage.as_str())
 }
 
-/// One bulk request on its way, with documents of these batches.
+/// A bulk request with documents of these batches.
 #[must_use]
 pub fn bulk<'a>(batches: impl Iterator<Item = &'a Span>, documents: usize, attempt: u32) -> Span {
     let mut batches = Distinct::of(batches);
@@ -52,7 +52,8 @@ pub fn bulk<'a>(batches: impl Iterator<Item = &'a Span>, documents: usize, attem
     span
 }
 
-/// The bulk is answered, or given up. `answered` is false if nothing is known of its documents.
+/// Records the end of a bulk request. `answered` is false if the result of its documents is
+/// unknown.
 pub fn bulk_ended(span: &Span, bytes: usize, outcome: &'static str, answered: bool) {
     span.record("bytes", bytes).record("outcome", outcome);
     if !answered {
@@ -60,7 +61,7 @@ pub fn bulk_ended(span: &Span, bytes: usize, outcome: &'static str, answered: bo
     }
 }
 
-/// One transaction that writes the fate of these batches.
+/// A transaction that settles these batches.
 #[must_use]
 pub fn settle<'a>(batches: impl Iterator<Item = &'a Span>, position: Option<impl Display>) -> Span {
     let mut batches = Distinct::of(batches);
@@ -78,12 +79,12 @@ pub fn settle<'a>(batches: impl Iterator<Item = &'a Span>, position: Option<impl
     span
 }
 
-/// The settlement is durable.
+/// Records that the settlement is durable, with the numbers of completed and failed jobs.
 pub fn settled(span: &Span, completed: u64, failed: u64) {
     span.record("completed", completed).record("failed", failed);
 }
 
-/// A request to the HTTP server. `route` is the route's pattern, never the request's path.
+/// A request to the HTTP server. `route` is the pattern of the route, not the path.
 #[must_use]
 pub fn request(method: &'static str, route: &str, request_id: &str) -> Span {
     trace_span!(
@@ -100,7 +101,7 @@ pub fn request(method: &'static str, route: &str, request_id: &str) -> Span {
     )
 }
 
-/// The request's answer.
+/// Records the HTTP status of a response.
 pub fn answered(span: &Span, status: u16) {
     span.record("http.response.status_code", status);
     if status >= 500 {
@@ -108,15 +109,15 @@ pub fn answered(span: &Span, status: u16) {
     }
 }
 
-/// Spans of batches, each once and in their order; none where spans are off.
+/// The spans of batches without duplicates, in their order. It is empty if spans are disabled.
 struct Distinct<'a>(Vec<&'a Span>);
 
 impl<'a> Distinct<'a> {
     fn of(batches: impl Iterator<Item = &'a Span>) -> Self {
         let mut distinct: Vec<&Span> = Vec::new();
-        // A mark that stands for no changes has none.
+        // A batch without changes has a disabled span.
         for batch in batches.filter(|batch| !batch.is_disabled()) {
-            // Documents of one batch stand together, as a rule.
+            // Documents of one batch are usually adjacent, so the search starts at the end.
             if !distinct.iter().rev().any(|known| known.id() == batch.id()) {
                 distinct.push(batch);
             }

@@ -52,7 +52,7 @@ pub fn write(category: &JsonCategory, text: &[u8], out: &mut Vec<u8>) -> Option<
     Some(substitute(text, TOO_LARGE, out))
 }
 
-/// [`write`] without the limit on the size of the whole value.
+/// [`write()`] without the limit on the size of the whole value.
 fn write_value(category: &JsonCategory, text: &[u8], out: &mut Vec<u8>) -> Option<Substitution> {
     use JsonCategory as Category;
     let from = out.len();

@@ -139,7 +139,7 @@ pub(crate) fn strings(text: &str) -> Vec<String> {
             && open < close
             && !literal.starts_with('/')
         {
-            let content = &literal[open + 1..close];
+            let content = literal.get(open + 1..close).unwrap_or_default();
             found.push(content.replace("\\\n", " ").replace("\\\"", "\"").replace("\\n", "\n"));
         }
         at = end;

@@ -1,17 +1,15 @@
 //! Faults of a document: its own job alone pays, with its attempts.
 
-use std::io::Write;
-
 use reqwest::Method;
 use serde_json::json;
-use tempfile::NamedTempFile;
 
 use super::{RECOVERY_MAX, ROWS, listing, listings, post};
 use crate::scene::{Scene, until};
+use crate::support::launcher::new_file;
 use crate::support::{Servers, TestBed};
 
-/// The built-in definition, but with a mapping that refuses cities.
-fn refusing_cities() -> NamedTempFile {
+/// A file of the built-in definition, but with a mapping that refuses cities.
+fn refusing_cities() -> String {
     let built_in = include_str!("../../src/engine/document/default.toml");
     let strict = built_in.replacen(
         "city = { type = \"keyword\", ignore_above = 8191 }",
@@ -19,13 +17,7 @@ fn refusing_cities() -> NamedTempFile {
         1,
     );
     assert_ne!(strict, built_in, "the mapping of cities is there");
-    let mut file = NamedTempFile::new().expect("a temporary file");
-    file.write_all(strict.as_bytes()).expect("the file is written");
-    file
-}
-
-fn path(file: &NamedTempFile) -> &str {
-    file.path().to_str().expect("a path of this machine is text")
+    new_file("definition", &strict)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,7 +25,8 @@ async fn one_unmappable_document_among_five_thousand_fails_alone_and_can_be_mend
     let scene = Scene::new("unmappable").await;
     scene.sql(ROWS).await;
     let file = refusing_cities();
-    let settings = [("WALFERRY_CONFIG", path(&file)), ("WALFERRY_QUEUE_RETRY_DELAY_MIN", "200ms")];
+    let settings =
+        [("WALFERRY_CONFIG", file.as_str()), ("WALFERRY_QUEUE_RETRY_DELAY_MIN", "200ms")];
     let mut walferry = scene.start_with(&settings);
     walferry.wait_ready(RECOVERY_MAX).await;
     scene.forget_witnessed().await;
@@ -81,7 +74,7 @@ async fn a_retry_after_a_forgotten_delete_revives_nothing() {
     scene.sql(ROWS).await;
     let file = refusing_cities();
     let settings = [
-        ("WALFERRY_CONFIG", path(&file)),
+        ("WALFERRY_CONFIG", file.as_str()),
         ("WALFERRY_QUEUE_RETRY_DELAY_MIN", "1h"),
         ("WALFERRY_QUEUE_RETRY_DELAY_MAX", "1h"),
     ];
@@ -144,7 +137,8 @@ async fn a_fan_out_with_a_refused_document_fails_its_cause_and_names_the_documen
     let scene = Scene::new("fan_out").await;
     scene.sql(ROWS).await;
     let file = refusing_cities();
-    let settings = [("WALFERRY_CONFIG", path(&file)), ("WALFERRY_QUEUE_RETRY_DELAY_MIN", "100ms")];
+    let settings =
+        [("WALFERRY_CONFIG", file.as_str()), ("WALFERRY_QUEUE_RETRY_DELAY_MIN", "100ms")];
     scene.sql(&listings(1, 30)).await;
     scene.sql(&format!("update listings set city = 'Van' where id = '{}'", listing(9))).await;
     let mut walferry = scene.start_with(&settings);

@@ -29,11 +29,9 @@ static NEXT_PORT: LazyLock<AtomicU16> =
 
 impl RunDirectory {
     fn create() -> Self {
-        let path = tempfile::Builder::new()
-            .prefix("walferry-test-")
-            .tempdir()
-            .expect("the temporary directory can be written")
-            .keep();
+        let name = format!("walferry-test-{:016x}", fastrand::u64(..));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).expect("the temporary directory can be written");
         // PostgreSQL runs as another account when this one is root.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
             .expect("a directory just made is ours");
@@ -55,6 +53,13 @@ pub(crate) fn new_directory(kind: &str) -> PathBuf {
     let path = new_path(kind);
     std::fs::create_dir(&path).expect("the run directory can be written");
     path
+}
+
+/// A file of `text`, gone when the test binary is; its path.
+pub(crate) fn new_file(kind: &str, text: &str) -> String {
+    let path = new_path(kind);
+    std::fs::write(&path, text).expect("the run directory can be written");
+    path.into_os_string().into_string().expect("the run directory's path is UTF-8")
 }
 
 /// A path nobody else was given, in the run directory.

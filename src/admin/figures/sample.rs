@@ -13,7 +13,7 @@ use crate::change::Lsn;
 use crate::postgres::catalog;
 use crate::storage::sql::{bigint, count, lsn};
 use crate::storage::{QueueError, doing};
-use crate::telemetry::metrics::queue::Figures;
+use crate::telemetry::metrics::queue::QueueStatistics;
 
 /// The figures of the queue and its slot at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,9 +84,9 @@ pub enum SlotState {
 impl Sample {
     /// Its figures for the metrics.
     #[must_use]
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> QueueStatistics {
         let counts = &self.counts;
-        Figures {
+        QueueStatistics {
             pending: count(counts.pending),
             processing: count(counts.processing),
             completed: count(counts.completed),

@@ -24,8 +24,8 @@ use crate::postgres::error::sentence;
 use crate::postgres::{Session, connect};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::lag::seconds;
-use crate::telemetry::readiness::{Component, Status};
-use crate::telemetry::throttle::Repeats;
+use crate::telemetry::readiness::{Component, ReadinessReporter};
+use crate::telemetry::throttle::LogThrottle;
 
 /// Between the beginnings of two readings.
 const DISTANCE: Duration = Duration::from_millis(20);
@@ -51,7 +51,7 @@ pub(crate) struct SampledFigures {
 pub(crate) struct Sampler {
     database: Database,
     slot: Arc<str>,
-    status: Status,
+    status: ReadinessReporter,
     metrics: Metrics,
     /// Locked during a reading, so that requests share it.
     readings: tokio::sync::Mutex<Readings>,
@@ -62,7 +62,7 @@ pub(crate) struct Sampler {
 struct Readings {
     session: Option<Session>,
     last: Option<Reading>,
-    repeats: Repeats,
+    repeats: LogThrottle,
 }
 
 /// One reading of the figures.
@@ -100,7 +100,7 @@ impl Sampler {
     pub(crate) fn new(
         database: Database,
         slot: Arc<str>,
-        status: Status,
+        status: ReadinessReporter,
         metrics: Metrics,
     ) -> Self {
         let readings = tokio::sync::Mutex::default();
@@ -163,7 +163,7 @@ impl Sampler {
     }
 
     /// Sets the metrics, unless another instance runs the queue or the queue cannot be read.
-    fn set_metrics(&self, read: Result<&Sample, &PoolError>, repeats: &mut Repeats) {
+    fn set_metrics(&self, read: Result<&Sample, &PoolError>, repeats: &mut LogThrottle) {
         let readiness = self.status.now();
         if readiness.is_standby() {
             // The instance may have become a standby during the reading.

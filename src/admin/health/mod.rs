@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admin::figures::sample::{Sample, SlotState};
-use crate::telemetry::readiness::{Component, Readiness, Status};
+use crate::telemetry::readiness::{Component, Readiness, ReadinessReporter};
 pub use code::{Code, HealthIssue};
 
 /// A component may be away this long before it is more than a hiccup.
@@ -114,7 +114,7 @@ pub fn judge(signals: &Signals<'_>) -> QueueHealth {
 /// read.
 #[must_use]
 pub fn judge_figures(sample: &Sample) -> QueueHealth {
-    let status = Status::new();
+    let status = ReadinessReporter::new();
     Component::ALL.iter().for_each(|component| status.ok(*component, ""));
     let readiness = status.now();
     let age = |_| Duration::ZERO;
@@ -339,7 +339,7 @@ mod tests {
     }
 
     fn well() -> Readiness {
-        let status = Status::new();
+        let status = ReadinessReporter::new();
         Component::ALL.iter().for_each(|component| status.ok(*component, "well"));
         status.now()
     }
@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_component_that_stays_away_is_worse_than_a_hiccup() {
-        let status = Status::new();
+        let status = ReadinessReporter::new();
         Component::ALL.iter().for_each(|component| status.ok(*component, "well"));
         status.fault(Component::Elasticsearch, "connection refused");
         let readiness = status.now();
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_standby_has_no_other_issue() {
-        let status = Status::new();
+        let status = ReadinessReporter::new();
         status.standby("standing by: another instance reads the slot");
         let health = judged(&sample(), &status.now(), 60, 0);
         assert_eq!(health.verdict, HealthVerdict::Degraded);

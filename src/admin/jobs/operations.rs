@@ -240,7 +240,7 @@ async fn with_failed(
     repeat(operator, &sql, &conditions.with(&[&JOBS_AT_ONCE])).await
 }
 
-/// Repeats a statement until it finds no row, or until the time is up.
+/// LogThrottle a statement until it finds no row, or until the time is up.
 async fn repeat(
     operator: &Operator,
     sql: &str,

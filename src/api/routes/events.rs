@@ -27,7 +27,7 @@ use crate::admin::figures::sampler::SampledFigures;
 use crate::api::auth::identity::Identity;
 use crate::api::server::problem::Problem;
 use crate::api::state::{ApiState, STREAMS_MAX};
-use crate::telemetry::metrics::http::Held;
+use crate::telemetry::metrics::http::GaugeGuard;
 
 const OVERVIEW_EVERY: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -68,7 +68,7 @@ struct Watcher {
     sent_at: Instant,
     end: Instant,
     _permit: OwnedSemaphorePermit,
-    _counted: Held,
+    _counted: GaugeGuard,
 }
 
 impl Watcher {

@@ -125,7 +125,7 @@ pub(in crate::api) async fn detailed(
 /// A component by what was last reported of it and by what it answered just now, which counts more.
 fn component_health(
     component: Component,
-    reported: &readiness::State,
+    reported: &readiness::ComponentState,
     answers: &Answers,
     is_stopped: bool,
 ) -> ComponentHealth {

@@ -37,8 +37,8 @@ impl ComponentState {
     }
 }
 
-impl From<&readiness::State> for ComponentState {
-    fn from(state: &readiness::State) -> Self {
+impl From<&readiness::ComponentState> for ComponentState {
+    fn from(state: &readiness::ComponentState) -> Self {
         let since = time::iso8601(state.since);
         Self { ok: state.ok, since, message: state.message.clone() }
     }

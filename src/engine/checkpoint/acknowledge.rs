@@ -6,6 +6,7 @@
 //! Not here: storing what a position rests on (`checkpoint`), and sending it (`wal::stream`).
 
 use crate::change::Lsn;
+use crate::engine::control::AcknowledgeAt;
 
 /// How far the changes of the stream have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,16 +19,6 @@ pub struct StreamPositions {
     pub settled: Lsn,
     /// The server may have been told that everything below is durable.
     pub acknowledged: Lsn,
-}
-
-/// What must have happened to a change before its LSN is acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AcknowledgeAt {
-    /// Its job is settled.
-    #[default]
-    Settled,
-    /// Its job is recorded: the retention guard lets the server drop WAL while jobs wait.
-    Recorded,
 }
 
 /// The decision for one set of positions.

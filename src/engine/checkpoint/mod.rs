@@ -16,19 +16,30 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::control::AcknowledgeAt;
 use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch};
 use crate::change::Lsn;
 pub use crate::engine::checkpoint::settlement_metrics::SettlementMetrics;
+use crate::engine::control::Control;
 use crate::engine::wal::StreamStats;
 use crate::storage::QueueError;
-pub use crate::storage::queue::settle::Progress;
 use crate::storage::queue::settle::Settler;
 use crate::telemetry::trace;
-use acknowledge::{AcknowledgeAt, StreamPositions, acknowledge};
+use acknowledge::{StreamPositions, acknowledge};
 use watermark::Watermark;
 
 /// Batches completed in one transaction.
 const BATCHES_MAX: usize = 64;
+
+/// What the settlements of this run add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SettlementProgress {
+    /// Up to here everything is settled and stored.
+    pub settled: Lsn,
+    /// Jobs completed and failed.
+    pub completed: u64,
+    pub failed: u64,
+}
 
 /// The checkpoint's ends of the channels of the run.
 pub struct CheckpointChannels {
@@ -36,9 +47,8 @@ pub struct CheckpointChannels {
     pub settled: mpsc::Receiver<Arc<PendingBatch>>,
     /// Up to here the table holds every change.
     pub recorded_end: watch::Receiver<Lsn>,
-    /// Decided by the retention guard.
-    pub acknowledge_at: watch::Receiver<AcknowledgeAt>,
-    pub progress: watch::Sender<Progress>,
+    pub control: watch::Receiver<Control>,
+    pub progress: watch::Sender<SettlementProgress>,
     /// The LSN that may be acknowledged.
     pub durable: watch::Sender<Lsn>,
 }
@@ -66,6 +76,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// A checkpoint that has settled nothing yet.
     #[must_use]
     pub fn new(
         settler: Settler,
@@ -86,7 +97,7 @@ pub async fn run(mut checkpoint: Checkpoint) -> Result<(), QueueError> {
     loop {
         checkpoint.publish_durable().await?;
         let channels = &mut checkpoint.channels;
-        let is_guarded = *channels.acknowledge_at.borrow() == AcknowledgeAt::Recorded;
+        let at = channels.control.borrow().acknowledge_at;
         tokio::select! {
             biased;
             count = channels.settled.recv_many(&mut batches, BATCHES_MAX) => {
@@ -95,8 +106,8 @@ pub async fn run(mut checkpoint: Checkpoint) -> Result<(), QueueError> {
                 }
                 checkpoint.settle(std::mem::take(&mut batches)).await?;
             }
-            Ok(()) = channels.acknowledge_at.changed() => {}
-            Ok(()) = channels.recorded_end.changed(), if is_guarded => {}
+            Ok(()) = channels.control.changed() => {}
+            Ok(()) = channels.recorded_end.changed(), if at == AcknowledgeAt::Recorded => {}
         }
     }
 }
@@ -135,7 +146,7 @@ impl Checkpoint {
 
     /// Publishes what may be acknowledged. A recorded end that it rests on is stored before.
     async fn publish_durable(&mut self) -> Result<(), QueueError> {
-        let at = *self.channels.acknowledge_at.borrow_and_update();
+        let at = self.channels.control.borrow_and_update().acknowledge_at;
         let positions = StreamPositions {
             recorded: *self.channels.recorded_end.borrow_and_update(),
             settled: self.channels.progress.borrow().settled,

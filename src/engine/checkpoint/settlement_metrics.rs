@@ -9,14 +9,14 @@ use crate::ack::batch::{LoadedChunk, PendingBatch};
 use crate::storage::queue::settle::SettleCounts;
 use crate::telemetry::metrics::pipeline::Latencies;
 use crate::telemetry::metrics::{Metrics, Stage};
-use crate::telemetry::throttle::Repeats;
+use crate::telemetry::throttle::LogThrottle;
 
 /// Counts settlements, and how long jobs took to be indexed.
 #[derive(Debug)]
 pub struct SettlementMetrics {
     metrics: Metrics,
     latencies: Latencies,
-    failures: Repeats,
+    failures: LogThrottle,
 }
 
 impl SettlementMetrics {
@@ -26,7 +26,7 @@ impl SettlementMetrics {
         Self {
             metrics: metrics.clone(),
             latencies: metrics.pipeline.latencies(tables),
-            failures: Repeats::default(),
+            failures: LogThrottle::default(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Settled batches to one position. Pure.
+//! The position that settled batches add up to. Pure.
 //!
 //! Batches settle out of order; positions must not. The watermark is the highest end LSN among
 //! the batches before which nothing is open.

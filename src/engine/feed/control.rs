@@ -7,15 +7,14 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Mode;
+use crate::engine::control::{Control, IndexingReport};
 use crate::engine::recorder::{GoneLive, LiveRequest};
+use crate::telemetry::mode::FeedMode;
 
 /// The feed's ends of the channels of the control plane.
 pub struct FeedControl {
-    mode: watch::Sender<Mode>,
-    caught_up: watch::Sender<bool>,
-    /// An operator has halted indexing: no batch may begin.
-    halted: watch::Receiver<bool>,
+    report: watch::Sender<IndexingReport>,
+    control: watch::Receiver<Control>,
     requests: mpsc::Sender<LiveRequest>,
     /// Jobs were left in the table.
     wake: Arc<Notify>,
@@ -24,28 +23,31 @@ pub struct FeedControl {
 }
 
 impl FeedControl {
+    /// The ends of the channels that the run has made.
     #[must_use]
     pub fn new(
-        mode: watch::Sender<Mode>,
-        caught_up: watch::Sender<bool>,
-        halted: watch::Receiver<bool>,
+        report: watch::Sender<IndexingReport>,
+        control: watch::Receiver<Control>,
         requests: mpsc::Sender<LiveRequest>,
         wake: Arc<Notify>,
         stop: CancellationToken,
     ) -> Self {
-        Self { mode, caught_up, halted, requests, wake, stop }
+        Self { report, control, requests, wake, stop }
     }
 
     /// Reports the source that the feed works on.
-    pub fn set_mode(&self, mode: Mode) {
-        self.mode.send_replace(mode);
+    pub fn set_mode(&self, mode: FeedMode) {
+        self.report.send_modify(|report| report.mode = mode);
     }
 
     /// Reports whether everything recorded has been rendered.
     pub fn set_caught_up(&self, caught_up: bool) {
-        self.caught_up.send_if_modified(|known| std::mem::replace(known, caught_up) != caught_up);
+        self.report.send_if_modified(|report| {
+            std::mem::replace(&mut report.caught_up, caught_up) != caught_up
+        });
     }
 
+    /// Whether the run stops.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stop.is_cancelled()
@@ -54,12 +56,12 @@ impl FeedControl {
     /// Whether a batch may begin now.
     #[must_use]
     pub fn may_begin(&self) -> bool {
-        !self.is_stopped() && !*self.halted.borrow()
+        !self.is_stopped() && !self.control.borrow().halted
     }
 
     /// Waits while indexing is halted; false once the run stops.
     pub async fn wait_to_begin(&mut self) -> bool {
-        let resumed = self.halted.wait_for(|halted| !*halted);
+        let resumed = self.control.wait_for(|control| !control.halted);
         tokio::select! {
             () = self.stop.cancelled() => false,
             resumed = resumed => resumed.is_ok(),

@@ -1,6 +1,6 @@
-//! What the catalog says of the configured tables: keys, and the columns that rows are found by.
+//! Reads the configured tables' keys and reference columns from the catalog.
 //!
-//! Not here: what the stream says of them (`engine::wal::relation`).
+//! Not here: the tables as the stream describes them (`engine::wal::relation`).
 
 use tokio_postgres::Client;
 
@@ -10,7 +10,7 @@ use crate::postgres::catalog::table;
 use crate::postgres::{Disposition, Recovery};
 use crate::storage::queue::record_id::{TableKey, TableKeys};
 
-/// The tables are not as they are declared.
+/// The tables are not as the definition declares them.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     #[error("table {table} does not exist; create it or take it out of the definition")]
@@ -36,7 +36,8 @@ pub async fn shapes(
     client: &Client,
     definition: &Definition,
 ) -> Result<(Shapes, TableKeys), InspectError> {
-    let (mut shapes, mut keys) = (Vec::new(), Vec::new());
+    let mut shapes = Vec::new();
+    let mut keys = Vec::new();
     for declared in &definition.tables {
         let found = table::inspect(client, &declared.schema, &declared.name).await?;
         let Some(found) = found else {
@@ -65,7 +66,7 @@ pub async fn shapes(
     Ok((Shapes::new(shapes), TableKeys(keys)))
 }
 
-/// Columns that rows are looked up by.
+/// Adds the columns that rows are found by.
 async fn add_references(
     client: &Client,
     definition: &Definition,

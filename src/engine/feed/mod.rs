@@ -20,10 +20,10 @@ use tokio::time::Instant;
 
 use crate::ack::batch::{JobKey, PendingBatch};
 use crate::change::Change;
-pub use crate::engine::recorder::FeedMode as Mode;
 use crate::postgres::{Disposition, Recovery};
 use crate::storage::QueueError;
 use crate::telemetry::metrics::{self, Stage};
+use crate::telemetry::mode::FeedMode;
 use crate::telemetry::trace;
 use control::FeedControl;
 use emit::{Emitter, StageGone};
@@ -66,16 +66,17 @@ pub struct FeedCore {
     renderer: Renderer,
     emitter: Emitter,
     control: FeedControl,
-    metrics: metrics::Pipeline,
+    metrics: metrics::PipelineMetrics,
 }
 
 impl FeedCore {
+    /// Everything but the sources.
     #[must_use]
     pub fn new(
         renderer: Renderer,
         emitter: Emitter,
         control: FeedControl,
-        metrics: metrics::Pipeline,
+        metrics: metrics::PipelineMetrics,
     ) -> Self {
         Self { renderer, emitter, control, metrics }
     }
@@ -106,6 +107,7 @@ pub struct Feed {
 }
 
 impl Feed {
+    /// The feed of one run.
     #[must_use]
     pub fn new(core: FeedCore, load: FirstLoad, jobs: JobSource) -> Self {
         Self { core, load, jobs }
@@ -119,14 +121,14 @@ impl Feed {
 pub async fn run(feed: Feed) -> Result<(), FeedError> {
     let Feed { mut core, load, mut jobs } = feed;
     if !load.is_done() {
-        core.control.set_mode(Mode::Load);
+        core.control.set_mode(FeedMode::Load);
         load.run(&mut core).await?;
     }
     while !core.control.is_stopped() {
-        core.control.set_mode(Mode::Table);
+        core.control.set_mode(FeedMode::Table);
         core.renderer.forget_rows();
         let Some(live) = jobs.finish(&mut core).await? else { return Ok(()) };
-        core.control.set_mode(Mode::Live);
+        core.control.set_mode(FeedMode::Live);
         core.renderer.forget_rows();
         live::follow(live, &mut core, &mut jobs).await?;
         core.control.set_caught_up(false);

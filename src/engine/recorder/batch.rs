@@ -1,4 +1,4 @@
-//! Which captured changes make up the next batch. Pure.
+//! Cuts batches from captured changes. Pure.
 
 use std::collections::VecDeque;
 
@@ -24,6 +24,7 @@ pub struct BatchAssembler {
 }
 
 impl BatchAssembler {
+    /// An empty batch after the change at `recorded`.
     #[must_use]
     pub fn new(recorded: Position, limits: &Limits) -> Self {
         Self {
@@ -50,6 +51,7 @@ impl BatchAssembler {
         }
     }
 
+    /// Whether nothing waits to be written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()

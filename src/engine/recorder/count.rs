@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::change::{Change, Operation};
-use crate::telemetry::metrics::source::Changes;
-use crate::telemetry::metrics::{Metrics, Pipeline, Stage};
+use crate::telemetry::metrics::source::ChangeCounters;
+use crate::telemetry::metrics::{Metrics, PipelineMetrics, Stage};
 
 /// A counter for each table of the definition and each operation, and the stage's duration.
 #[derive(Debug)]
 pub struct RecorderMetrics {
-    pipeline: Pipeline,
-    tables: Vec<Changes>,
+    pipeline: PipelineMetrics,
+    tables: Vec<ChangeCounters>,
     /// Of the batch at hand.
     sums: Vec<[u64; 4]>,
 }
@@ -19,7 +19,7 @@ impl RecorderMetrics {
     /// `tables` are the labels of the definition's tables, in its order.
     #[must_use]
     pub fn new(metrics: &Metrics, tables: &[String]) -> Self {
-        let counters: Vec<Changes> =
+        let counters: Vec<ChangeCounters> =
             tables.iter().map(|table| metrics.source.changes(table)).collect();
         let sums = vec![[0; 4]; counters.len()];
         Self { pipeline: metrics.pipeline.clone(), tables: counters, sums }

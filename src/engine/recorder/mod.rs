@@ -26,14 +26,15 @@ use crate::ack::in_flight::{InFlight, InFlightGuard};
 use crate::ack::job_set::JobSet;
 use crate::change::{Change, Lsn, Position};
 use crate::config::Limits;
+use crate::engine::checkpoint::SettlementProgress;
+use crate::engine::control::{Control, IndexingReport};
 use crate::engine::wal::Captured;
 use crate::storage::QueueError;
 use crate::storage::queue::record::Recorder as Storage;
-use crate::storage::queue::settle::Progress;
 use crate::storage::queue::status::Status;
 use crate::telemetry::metrics::Stage;
 use crate::telemetry::trace;
-use recording::{Inputs, Next, Recording, Room};
+use recording::{BatchRoom, CaptureReason, Inputs, Next, Recording};
 
 /// Batches on their way to the feed.
 const LIVE_BATCHES_MAX: usize = 2;
@@ -66,35 +67,6 @@ pub struct GoneLive {
     pub batches: mpsc::Receiver<Recorded>,
 }
 
-/// What the feed works on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FeedMode {
-    /// Elasticsearch has not answered yet.
-    Starting,
-    /// It answers, and its indices are being made ready.
-    Preparing,
-    /// Rows that were there before the slot.
-    Load,
-    /// Unfinished jobs of the table.
-    Table,
-    /// What the recorder hands over.
-    Live,
-}
-
-impl FeedMode {
-    /// For metrics and the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Preparing => "preparing",
-            Self::Load => "load",
-            Self::Table => "table",
-            Self::Live => "live",
-        }
-    }
-}
-
 /// The feed asks to go live.
 pub type LiveRequest = oneshot::Sender<GoneLive>;
 
@@ -104,11 +76,10 @@ pub struct RecorderChannels {
     pub requests: mpsc::Receiver<LiveRequest>,
     /// Up to here the table holds every change.
     pub recorded_end: watch::Sender<Lsn>,
-    /// The supervisor orders that changes are only captured.
-    pub capture_only: watch::Receiver<bool>,
-    pub mode: watch::Receiver<FeedMode>,
+    pub control: watch::Receiver<Control>,
+    pub indexing: watch::Receiver<IndexingReport>,
     /// Changes whenever a batch settles.
-    pub progress: watch::Receiver<Progress>,
+    pub progress: watch::Receiver<SettlementProgress>,
 }
 
 /// Writes the jobs of one run.
@@ -130,6 +101,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// A recorder that continues after the stored position.
     #[must_use]
     pub fn new(
         storage: Storage,
@@ -171,9 +143,9 @@ pub async fn run(mut recorder: Recorder, stop: CancellationToken) -> Result<(), 
         tokio::select! {
             biased; // stop, obey, answer the feed, write, and only then take more
             () = stop.cancelled() => return Ok(()),
-            changed = channels.capture_only.changed() => if changed.is_err() { return Ok(()) },
+            changed = channels.control.changed() => if changed.is_err() { return Ok(()) },
             Some(asked) = channels.requests.recv(), if request.is_none() => *request = Some(asked),
-            _ = channels.mode.changed(), if holding => {}
+            _ = channels.indexing.changed(), if holding => {}
             () = stall(&mut channels.progress), if holding || (recording.is_live() && has_batch) => {
                 recorder.settlement_stalled();
             }
@@ -197,7 +169,10 @@ impl Recorder {
             self.recording = match recording::next(self.inputs()) {
                 Next::StayLive => return,
                 Next::Hold => Recording::Holding,
-                Next::Capture(reason) => Recording::Capturing(reason),
+                Next::Capture(reason) => {
+                    self.log_capture(reason);
+                    Recording::Capturing(reason)
+                }
                 Next::GoLive => match self.go_live() {
                     Some(feed) => Recording::Live(feed),
                     None => {
@@ -211,13 +186,19 @@ impl Recorder {
         }
     }
 
+    fn log_capture(&self, reason: CaptureReason) {
+        if !matches!(self.recording, Recording::Capturing(known) if known == reason) {
+            tracing::debug!(?reason, "capturing changes without the feed");
+        }
+    }
+
     fn inputs(&self) -> Inputs {
         Inputs {
-            ordered: *self.channels.capture_only.borrow(),
+            ordered: self.channels.control.borrow().capture,
             requested: self.request.is_some(),
             live: self.recording.is_live(),
             stalled: self.stalled,
-            mode: *self.channels.mode.borrow(),
+            mode: self.channels.indexing.borrow().mode,
             start_expired: self.start_expired(),
         }
     }
@@ -262,11 +243,11 @@ impl Recorder {
     }
 
     /// Writes one batch, for which there is room.
-    async fn write(&mut self, room: Room) -> Result<(), QueueError> {
+    async fn write(&mut self, room: BatchRoom) -> Result<(), QueueError> {
         let permit = match room {
-            Room::Table => None,
-            Room::Feed(permit) => Some(permit),
-            Room::FeedGone => {
+            BatchRoom::Table => None,
+            BatchRoom::Feed(permit) => Some(permit),
+            BatchRoom::FeedGone => {
                 self.recording = Recording::Holding;
                 return Ok(());
             }
@@ -302,6 +283,6 @@ impl Recorder {
 }
 
 /// Returns once nothing has settled for [`STALL_MAX`].
-async fn stall(progress: &mut watch::Receiver<Progress>) {
+async fn stall(progress: &mut watch::Receiver<SettlementProgress>) {
     while timeout(STALL_MAX, progress.changed()).await.is_ok_and(|moved| moved.is_ok()) {}
 }

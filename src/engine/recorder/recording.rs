@@ -7,7 +7,9 @@ use std::future::pending;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::OwnedPermit;
 
-use super::{FeedMode, Recorded};
+use super::Recorded;
+use crate::engine::control::CaptureOrder;
+use crate::telemetry::mode::FeedMode;
 
 /// What the recorder does with the changes that the stream delivers.
 #[derive(Debug)]
@@ -24,8 +26,8 @@ pub enum Recording {
 /// Why changes are captured without the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaptureReason {
-    /// The supervisor ordered it.
-    Ordered,
+    /// The supervisor orders it.
+    Ordered(CaptureOrder),
     /// Elasticsearch has not answered since the run began.
     SinkAwaited,
     /// The first load takes long, and the slot's WAL must not pile up meanwhile.
@@ -38,7 +40,7 @@ pub enum CaptureReason {
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
     /// The supervisor orders that changes are only captured.
-    pub ordered: bool,
+    pub ordered: Option<CaptureOrder>,
     /// The feed has finished the table and asks to go live.
     pub requested: bool,
     /// The recorder is live.
@@ -63,8 +65,8 @@ pub enum Next {
 /// what the feed is known to do.
 #[must_use]
 pub const fn next(inputs: Inputs) -> Next {
-    if inputs.ordered {
-        return Next::Capture(CaptureReason::Ordered);
+    if let Some(order) = inputs.ordered {
+        return Next::Capture(CaptureReason::Ordered(order));
     }
     if inputs.requested {
         return Next::GoLive;
@@ -82,9 +84,9 @@ pub const fn next(inputs: Inputs) -> Next {
     }
 }
 
-/// Room for one batch, to be had before its jobs are written.
+/// BatchRoom for one batch, to be had before its jobs are written.
 #[derive(Debug)]
-pub enum Room {
+pub enum BatchRoom {
     /// The table alone.
     Table,
     /// A place in the live channel.
@@ -94,24 +96,26 @@ pub enum Room {
 }
 
 impl Recording {
+    /// Whether nothing is written.
     #[must_use]
     pub const fn is_holding(&self) -> bool {
         matches!(self, Self::Holding)
     }
 
+    /// Whether batches go to the feed.
     #[must_use]
     pub const fn is_live(&self) -> bool {
         matches!(self, Self::Live(_))
     }
 
     /// Waits for room for the next batch; for ever while holding.
-    pub async fn room(&self) -> Room {
+    pub async fn room(&self) -> BatchRoom {
         match self {
             Self::Holding => pending().await,
-            Self::Capturing(_) => Room::Table,
+            Self::Capturing(_) => BatchRoom::Table,
             Self::Live(feed) => match feed.clone().reserve_owned().await {
-                Ok(permit) => Room::Feed(permit),
-                Err(_) => Room::FeedGone,
+                Ok(permit) => BatchRoom::Feed(permit),
+                Err(_) => BatchRoom::FeedGone,
             },
         }
     }
@@ -124,7 +128,7 @@ mod tests {
 
     /// Nothing is ordered, requested or stalled.
     const QUIET: Inputs = Inputs {
-        ordered: false,
+        ordered: None,
         requested: false,
         live: false,
         stalled: false,
@@ -152,14 +156,17 @@ mod tests {
 
     #[test]
     fn an_order_precedes_everything() {
-        let ordered = Next::Capture(CaptureReason::Ordered);
-        for mode in [Starting, Preparing, Load, Table, Live] {
-            let inputs = Inputs { ordered: true, mode, ..QUIET };
-            check(inputs, ordered);
-            check(Inputs { start_expired: false, ..inputs }, ordered);
-            check(Inputs { requested: true, ..inputs }, ordered);
-            check(Inputs { live: true, ..inputs }, ordered);
-            check(Inputs { stalled: true, ..inputs }, ordered);
+        use CaptureOrder::{OperatorHalt, RetentionGuard, SinkDown};
+        for order in [OperatorHalt, RetentionGuard, SinkDown] {
+            let expected = Next::Capture(CaptureReason::Ordered(order));
+            for mode in [Starting, Preparing, Load, Table, Live] {
+                let inputs = Inputs { ordered: Some(order), mode, ..QUIET };
+                check(inputs, expected);
+                check(Inputs { start_expired: false, ..inputs }, expected);
+                check(Inputs { requested: true, ..inputs }, expected);
+                check(Inputs { live: true, ..inputs }, expected);
+                check(Inputs { stalled: true, ..inputs }, expected);
+            }
         }
     }
 

@@ -8,39 +8,39 @@ use tokio_util::sync::CancellationToken;
 use super::prepare::Prepared;
 use crate::ack::in_flight::InFlight;
 use crate::change::Lsn;
-use crate::engine::checkpoint::Progress;
-use crate::engine::checkpoint::acknowledge::AcknowledgeAt;
-use crate::engine::feed::Mode;
+use crate::engine::checkpoint::SettlementProgress;
+use crate::engine::control::{Control, IndexingReport, RunConditions, decide};
 
 /// What the stages of one run share.
 pub(super) struct Channels {
-    pub durable: watch::Sender<Lsn>,
-    pub acknowledge_at: watch::Sender<AcknowledgeAt>,
+    /// From the supervisor: what the stages must do.
+    pub control: watch::Sender<Control>,
+    /// From the indexing half: what it does.
+    pub indexing: watch::Sender<IndexingReport>,
+    /// From the recorder: up to here the table holds every change.
     pub recorded_end: watch::Sender<Lsn>,
-    pub progress: watch::Sender<Progress>,
-    pub capture_only: watch::Sender<bool>,
-    pub halted: watch::Sender<bool>,
-    pub mode: watch::Sender<Mode>,
-    /// True once searches see what was loaded.
-    pub loaded: watch::Sender<bool>,
-    pub alive: InFlight,
-    pub caught_up: watch::Sender<bool>,
+    /// From the checkpoint: what has settled.
+    pub progress: watch::Sender<SettlementProgress>,
+    /// From the checkpoint to the stream: what may be acknowledged.
+    pub durable: watch::Sender<Lsn>,
+    pub in_flight: InFlight,
 }
 
 impl Channels {
-    pub(super) fn new(prepared: &Prepared, halted: bool) -> Self {
+    /// Whether an operator has stopped indexing is known before the run begins.
+    pub(super) fn new(prepared: &Prepared, operator_halt: bool) -> Self {
+        let conditions = RunConditions { operator_halt, ..RunConditions::default() };
         let settled = prepared.settlement.settled_lsn;
         Self {
-            durable: watch::Sender::new(settled),
-            acknowledge_at: watch::Sender::default(),
+            control: watch::Sender::new(decide(conditions)),
+            indexing: watch::Sender::default(),
             recorded_end: watch::Sender::new(prepared.start),
-            progress: watch::Sender::new(Progress { settled, ..Progress::default() }),
-            capture_only: watch::Sender::new(halted),
-            halted: watch::Sender::new(halted),
-            alive: InFlight::default(),
-            loaded: watch::Sender::new(false),
-            mode: watch::Sender::new(Mode::Starting),
-            caught_up: watch::Sender::new(false),
+            progress: watch::Sender::new(SettlementProgress {
+                settled,
+                ..SettlementProgress::default()
+            }),
+            durable: watch::Sender::new(settled),
+            in_flight: InFlight::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What ends a run: something that passes, or something that a person must mend.
+//! What ends a run: a fault that passes, or a fault that an operator must repair.
 
 use std::error::Error;
 use std::io;
@@ -21,7 +21,7 @@ pub enum RunError {
     Serve(#[source] io::Error),
     #[error(transparent)]
     Definition(#[from] DefinitionError),
-    /// PostgreSQL or Elasticsearch needs a person.
+    /// PostgreSQL or Elasticsearch needs an operator.
     #[error("{0}")]
     Environment(String),
 }
@@ -41,10 +41,10 @@ impl RunError {
 /// Why a run ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    /// It may heal by itself: wait and run again.
+    /// It may pass by itself: a new run starts after a wait.
     #[error("{0}")]
     Passing(String),
-    /// It does not.
+    /// It does not pass: the process ends.
     #[error(transparent)]
     Permanent(RunError),
 }

@@ -1,4 +1,4 @@
-//! The half of a run that needs Elasticsearch: it is prepared as soon as it answers, while the
+//! The half of a run that needs Elasticsearch. It is prepared as soon as Elasticsearch answers; the
 //! stream is captured meanwhile.
 
 use std::collections::BTreeSet;
@@ -13,6 +13,7 @@ use super::{Context, Fault};
 use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
 use crate::change::{Lsn, TableId};
+use crate::engine::control::{Control, IndexingReport};
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed;
 use crate::engine::feed::action::SinkCommand;
@@ -24,7 +25,7 @@ use crate::engine::feed::render::stored::StoredReadAhead;
 use crate::engine::feed::source::external::ExternalPosition;
 use crate::engine::feed::source::load::FirstLoad;
 use crate::engine::feed::source::table::JobSource;
-use crate::engine::feed::{Feed, FeedCore, Mode};
+use crate::engine::feed::{Feed, FeedCore};
 use crate::engine::recorder::LiveRequest;
 use crate::engine::sink;
 use crate::engine::sink::index;
@@ -36,12 +37,13 @@ use crate::storage::load_progress::LoadProgress;
 use crate::storage::position::{Settlement, StoredPosition};
 use crate::storage::queue::claim::Claimer;
 use crate::storage::schema::take_over_state;
-use crate::telemetry::readiness::{Component, Status};
+use crate::telemetry::mode::FeedMode;
+use crate::telemetry::readiness::{Component, ReadinessReporter};
 
-/// Actions on their way to the sink; their bytes are bounded by themselves.
+/// Actions on their way to the sink. The emitter bounds their bytes.
 const COMMANDS_MAX: usize = 4096;
-/// How often it is looked whether the first load has settled.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Between two queries for the end of the first load.
+const QUERY_AGAIN: Duration = Duration::from_millis(100);
 /// Between two attempts to prepare Elasticsearch.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -59,12 +61,9 @@ pub(super) struct Indexing {
     pub claims: Claimer,
     pub settled: mpsc::Sender<Arc<PendingBatch>>,
     pub requests: mpsc::Sender<LiveRequest>,
-    pub mode: watch::Sender<Mode>,
-    pub caught_up: watch::Sender<bool>,
-    pub halted: watch::Receiver<bool>,
-    /// True once searches see what was loaded.
-    pub loaded: watch::Sender<bool>,
-    pub alive: InFlight,
+    pub report: watch::Sender<IndexingReport>,
+    pub order: watch::Receiver<Control>,
+    pub in_flight: InFlight,
     pub stop: CancellationToken,
 }
 
@@ -83,17 +82,16 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let state = Arc::clone(&indexing.state);
     let sink =
         Sink::new(Arc::clone(&elasticsearch), targets.clone(), &config.limits, refresh, state);
-    let caught_up = indexing.caught_up.subscribe();
+    let report = indexing.report.subscribe();
     let give_up = CancellationToken::new();
-    let sink = sink::run(sink, received, indexing.settled.clone(), caught_up, give_up.clone());
+    let sink = sink::run(sink, received, indexing.settled.clone(), report, give_up.clone());
     let sink = async { sink.await.map_err(Fault::from) };
-    let mode = indexing.mode.subscribe();
     let swap = Swap::new(&indexing, &elasticsearch, &targets);
     let stop = indexing.stop.clone();
     let swap = async {
         tokio::select! {
             () = stop.cancelled() => Ok(()),
-            swapped = swap.when_loaded(mode) => swapped,
+            swapped = swap.when_loaded() => swapped,
         }
     };
     let service = indexing.state.service();
@@ -132,9 +130,8 @@ impl Indexing {
         );
         let emitter = Emitter::new(commands, self.settled, config.limits.actions_bytes_max);
         let control = FeedControl::new(
-            self.mode,
-            self.caught_up,
-            self.halted,
+            self.report,
+            self.order,
             self.requests,
             operator_requests.feed,
             self.stop,
@@ -144,17 +141,18 @@ impl Indexing {
         Feed::new(
             FeedCore::new(renderer, emitter, control, metrics.pipeline),
             FirstLoad::new(loads, self.control),
-            JobSource::new(self.claims, self.alive, external, recorded),
+            JobSource::new(self.claims, self.in_flight, external, recorded),
         )
     }
 }
 
-/// Indices, mappings and aliases, as soon as Elasticsearch lets us.
+/// Prepares indices, mappings and aliases as soon as Elasticsearch answers.
 async fn prepare(
     indexing: &Indexing,
     elasticsearch: &client::Client,
 ) -> Result<Vec<Target>, Fault> {
-    let (context, stored) = (&indexing.context, &indexing.stored);
+    let context = &indexing.context;
+    let stored = &indexing.stored;
     let specs: Vec<IndexSpec> = context
         .definition
         .indices
@@ -179,7 +177,7 @@ async fn prepare(
             timeline: u32::try_from(stored.timeline).unwrap_or_default(),
             replaces_original,
         };
-        match attempt(elasticsearch, &specs, preparation, &indexing.mode).await {
+        match attempt(elasticsearch, &specs, preparation, &indexing.report).await {
             Ok(targets) => {
                 context.status.ok(Component::Elasticsearch, "answers");
                 context.metrics.sink.set_up(true);
@@ -189,16 +187,16 @@ async fn prepare(
             Err(fault @ Fault::Permanent(_)) if !context.was_ready() => return Err(fault),
             Err(fault) => {
                 let sentence = fault.to_string();
-                indexing.mode.send_replace(Mode::Starting);
+                indexing.report.send_modify(|report| report.mode = FeedMode::Starting);
                 context.status.fault(Component::Elasticsearch, sentence.clone());
                 context.metrics.sink.set_up(false);
-                if sentence != told {
+                if sentence != logged {
                     tracing::warn!(
                         event = "sink_awaited",
                         error = sentence,
                         "waiting for Elasticsearch"
                     );
-                    told = sentence;
+                    logged = sentence;
                 }
                 tokio::time::sleep(PREPARE_AGAIN).await;
             }
@@ -210,15 +208,15 @@ async fn attempt(
     elasticsearch: &client::Client,
     specs: &[IndexSpec],
     preparation: Preparation<'_>,
-    mode: &watch::Sender<Mode>,
+    report: &watch::Sender<IndexingReport>,
 ) -> Result<Vec<Target>, Fault> {
     ping::ping(elasticsearch).await?;
     // A busy cluster takes its time over aliases: the stream waits rather than run ahead.
-    mode.send_replace(Mode::Preparing);
+    report.send_modify(|report| report.mode = FeedMode::Preparing);
     Ok(index::prepare(elasticsearch, specs, preparation).await?)
 }
 
-/// Which tables are still to be loaded into the indices that are there now.
+/// The tables that are still to be loaded into the present indices.
 async fn loads(
     indexing: &Indexing,
     targets: &[Target],
@@ -270,7 +268,7 @@ async fn loads(
     Ok(unfinished)
 }
 
-/// What PostgreSQL's statistics say of a table's rows.
+/// The number of a table's rows in PostgreSQL's statistics.
 async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
     let sql = "select greatest(c.reltuples, 0)::bigint as rows from pg_catalog.pg_class c
         where c.oid = pg_catalog.to_regclass($1)";
@@ -278,14 +276,14 @@ async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
     Ok(row.map_or(0, |row| row.get("rows")))
 }
 
-/// What the swap of aliases needs to know of the run.
+/// Swaps the read aliases after the first load.
 struct Swap {
     elasticsearch: Arc<client::Client>,
     targets: Vec<Target>,
     control: Arc<Client>,
     slot: String,
-    status: Status,
-    loaded: watch::Sender<bool>,
+    status: ReadinessReporter,
+    report: watch::Sender<IndexingReport>,
 }
 
 impl Swap {
@@ -296,25 +294,27 @@ impl Swap {
             control: Arc::clone(&indexing.control),
             slot: indexing.lease.slot.clone(),
             status: indexing.context.status.clone(),
-            loaded: indexing.loaded.clone(),
+            report: indexing.report.clone(),
         }
     }
 
-    /// After the first load the read aliases point to what was loaded.
-    async fn when_loaded(self, mut mode: watch::Receiver<Mode>) -> Result<(), Fault> {
-        let Self { elasticsearch, targets, control, slot, status, loaded } = self;
+    /// Waits for the end of the first load, then points the read aliases to the loaded indices.
+    async fn when_loaded(self) -> Result<(), Fault> {
+        let Self { elasticsearch, targets, control, slot, status, report } = self;
         status.ok(Component::Load, "loading");
-        if mode.wait_for(|mode| matches!(mode, Mode::Table | Mode::Live)).await.is_err() {
+        let is_past_load =
+            |report: &IndexingReport| matches!(report.mode, FeedMode::Table | FeedMode::Live);
+        if report.subscribe().wait_for(is_past_load).await.is_err() {
             return Ok(());
         }
-        // The last chunks have been sent; searches must not be led to an index without them.
+        // The last chunks have been sent; they must settle before searches use the index.
         loop {
             let loads = load_progress::read(&control, &slot).await?;
             let ours = |uuid: &String| targets.iter().any(|target| target.uuid == *uuid);
             if loads.iter().all(|load| load.done || !load.index_uuids.iter().all(ours)) {
                 break;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(QUERY_AGAIN).await;
         }
         while let Err(error) = index::swap_read_aliases(&elasticsearch, &targets).await {
             status.fault(Component::Load, format!("loaded, but searches do not see it: {error}"));
@@ -327,7 +327,7 @@ impl Swap {
         let noted = take_over_state::note_replaced(&control, &slot).await;
         noted?;
         status.ok(Component::Load, "done");
-        loaded.send_replace(true);
+        report.send_modify(|report| report.load_searchable = true);
         Ok(())
     }
 }

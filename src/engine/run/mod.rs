@@ -1,7 +1,7 @@
-//! The wiring: the only place that knows two stages at once.
+//! The wiring of the stages, and the loop that starts them again after a fault.
 //!
-//! A run is one life of the pipeline between two faults. Whatever ends it, the next one starts
-//! from what is durable, by the same path that a process takes after `kill -9`.
+//! A run is one life of the pipeline between two faults. The next run starts from what is durable,
+//! by the same path that a process takes after `kill -9`.
 
 mod channels;
 mod fault;
@@ -22,15 +22,15 @@ use crate::config::Config;
 use crate::engine::document::definition::Definition;
 use crate::engine::supervisor::requests::OperatorRequests;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readiness::{Component, Status};
-use crate::telemetry::throttle::Repeats;
+use crate::telemetry::readiness::{Component, ReadinessReporter};
+use crate::telemetry::throttle::LogThrottle;
 use fault::Fault;
 pub use fault::RunError;
 
 /// The wait before a new run; doubles while runs are short.
 const WAIT_MIN: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// A run that lived this long was a good one.
+/// After a run of this length, the wait begins anew at the minimum.
 const GOOD_RUN: Duration = Duration::from_secs(10);
 
 /// How to run.
@@ -41,11 +41,11 @@ pub struct RunOptions {
 }
 
 /// What the engine is made of.
-pub struct Parts {
+pub struct ContextParts {
     pub config: Arc<Config>,
     pub definition: Arc<Definition>,
     pub metrics: Metrics,
-    pub status: Status,
+    pub status: ReadinessReporter,
     pub options: RunOptions,
     pub operator_requests: OperatorRequests,
 }
@@ -59,11 +59,11 @@ pub struct Context {
     tables: Arc<[String]>,
     indices: Arc<[String]>,
     metrics: Metrics,
-    status: Status,
+    status: ReadinessReporter,
     options: RunOptions,
     operator_requests: OperatorRequests,
-    /// Elasticsearch was prepared once: what it refuses from then on is waited out, since changes
-    /// are captured and the slot's WAL is guarded only while we run.
+    /// Elasticsearch was prepared once. From then on a refusal is waited out, since changes are
+    /// captured and the slot's WAL is guarded only while the process runs.
     was_ready: Arc<AtomicBool>,
 }
 
@@ -80,8 +80,9 @@ impl Context {
 impl Context {
     /// What the engine works with. `labels` name the definition's tables and indices in metrics.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let Parts { config, definition, metrics, status, options, operator_requests } = parts;
+    pub fn new(parts: ContextParts) -> Self {
+        let ContextParts { config, definition, metrics, status, options, operator_requests } =
+            parts;
         let (tables, indices) = labels(&definition, &config.index_prefix);
         metrics.declare(&tables, &indices);
         metrics.run_ended(); // none has begun
@@ -100,7 +101,7 @@ impl Context {
     }
 }
 
-/// How metrics name the tables and indices: as whoever queries them does.
+/// The names of tables and indices in metrics: those of queries against them.
 fn labels(definition: &Definition, prefix: &str) -> (Arc<[String]>, Arc<[String]>) {
     let tables = definition.tables.iter().map(|table| match table.schema.as_str() {
         "public" => table.name.clone(),
@@ -110,12 +111,12 @@ fn labels(definition: &Definition, prefix: &str) -> (Arc<[String]>, Arc<[String]
     (tables.collect(), indices.collect())
 }
 
-/// Runs one pipeline after the other, until shutdown or until a person must act.
+/// Runs one pipeline after the other, until shutdown or until an operator must act.
 ///
 /// # Errors
-/// [`RunError::Environment`]: PostgreSQL or Elasticsearch needs a person.
+/// [`RunError::Environment`]: PostgreSQL or Elasticsearch needs an operator.
 pub async fn run(context: &Context, shutdown: &CancellationToken) -> Result<(), RunError> {
-    let (mut wait, mut repeats) = (WAIT_MIN, Repeats::default());
+    let (mut wait, mut repeats) = (WAIT_MIN, LogThrottle::default());
     loop {
         let started = Instant::now();
         let fault = match one_run(context, shutdown).await {

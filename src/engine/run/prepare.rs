@@ -1,5 +1,5 @@
-//! From nothing to a run that may write: the environment checked, the lease taken, the slot
-//! recognised or made, and the stream started.
+//! Prepares a run that may write: checks the environment, takes the lease, recognises or creates
+//! the slot, and starts the stream.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ use crate::storage::schema::MigrateOptions;
 use crate::storage::source_identity::Source;
 use crate::telemetry::readiness::Component;
 
-/// A standby looks for the lease this often.
+/// A standby tries to take the lease this often.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
 
 /// What a run starts with.
@@ -131,8 +131,8 @@ fn note(context: &Context, component: Component, fault: &Fault) {
     context.status.fault(component, fault.to_string());
 }
 
-/// A database that has nothing of ours yet, nor of the system that is replaced, is prepared as
-/// `walferry migrate` would. Everything else is left to that command.
+/// Prepares a database that has no object of walferry yet, and none of the system that it replaces,
+/// as `walferry migrate` does. Every other database is left to that command.
 async fn migrate_virgin(context: &Context, control: &Client) -> Result<(), Fault> {
     let sql = "select pg_catalog.to_regnamespace('walferry') is null
         and pg_catalog.to_regclass('public.elasticsearch_sync_queue') is null
@@ -172,16 +172,16 @@ async fn environment(context: &Context, control: &Client) -> Result<(), Fault> {
 /// Waits as a standby until the lease is free.
 async fn take_lease(context: &Context, control: &Client) -> Result<Lease, Fault> {
     let holder = format!("{} on {}", std::process::id(), context.config.listen);
-    let mut told = false;
+    let mut is_logged = false;
     loop {
         match lease::acquire(control, &context.config.slot, &holder).await {
             Ok(lease) => return Ok(lease),
             Err(error @ AcquireError::Held { .. }) => {
                 context.status.standby(format!("standing by: {error}"));
-                if !told {
+                if !is_logged {
                     tracing::info!(event = "standing_by", %error, "standing by");
                     context.metrics.stands_by();
-                    told = true;
+                    is_logged = true;
                 }
                 tokio::time::sleep(STANDBY_EVERY).await;
             }
@@ -203,7 +203,7 @@ fn identity(stored: &StoredPosition, acknowledged: Lsn) -> StoredIdentity {
     }
 }
 
-/// Where the stream goes on.
+/// Where the stream continues.
 struct Recognised {
     stored: StoredPosition,
     settlement: Settlement,

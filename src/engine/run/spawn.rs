@@ -21,23 +21,27 @@ use crate::engine::recorder;
 use crate::engine::recorder::{LiveRequest, Recorder, RecorderChannels, RecorderMetrics};
 use crate::engine::sink::state::SinkState;
 use crate::engine::supervisor;
+use crate::engine::supervisor::operator_halt::OperatorHalt;
+use crate::engine::supervisor::reporter::Reporter;
 use crate::engine::supervisor::retention_guard::{RetentionGuard, default_limit};
-use crate::engine::supervisor::{Supervisor, rescue, upkeep};
+use crate::engine::supervisor::sink_watch::SinkWatch;
+use crate::engine::supervisor::slot_watch::SlotWatch;
+use crate::engine::supervisor::{Supervisor, SupervisorChannels, rescue, upkeep};
 use crate::engine::wal;
 use crate::engine::wal::{Captured, StreamSettings, StreamStats, Tables};
 use crate::storage::queue::record;
 use crate::storage::queue::rescue::Rescuer;
 use crate::storage::queue::settle::Settler;
 
-/// Chunks of captured changes between the stream and the recorder. One: the next one grows while
-/// the recorder is busy, so that it is woken once for many changes.
+/// Chunks of captured changes between the stream and the recorder. With one, the next chunk grows
+/// while the recorder is busy, and the recorder wakes once for many changes.
 const CHUNKS_MAX: usize = 1;
 /// Batches between the sink and the checkpoint.
 const BATCHES_MAX: usize = 256;
 
-/// The tasks of a run. Dropping them ends them where they are.
+/// The tasks of a run. Dropping them aborts them.
 pub(super) struct Tasks {
-    /// Those that end one after the other once nothing more is read.
+    /// The tasks that end one after the other once nothing more is read.
     pub flow: JoinSet<Result<(), Fault>>,
     /// The duties, which end last.
     pub beside: JoinSet<Result<(), Fault>>,
@@ -81,11 +85,9 @@ pub(super) async fn spawn(
         claims: stores.claims,
         settled,
         requests,
-        mode: channels.mode.clone(),
-        caught_up: channels.caught_up.clone(),
-        halted: channels.halted.subscribe(),
-        loaded: channels.loaded.clone(),
-        alive: channels.alive.clone(),
+        report: channels.indexing.clone(),
+        order: channels.control.subscribe(),
+        in_flight: channels.in_flight.clone(),
         stop: tokens.stop.clone(),
     };
     wiring.tasks.flow.spawn(indexing::run(indexing));
@@ -117,13 +119,13 @@ impl Wiring<'_> {
             changes,
             requests,
             recorded_end: self.channels.recorded_end.clone(),
-            capture_only: self.channels.capture_only.subscribe(),
-            mode: self.channels.mode.subscribe(),
+            control: self.channels.control.subscribe(),
+            indexing: self.channels.indexing.subscribe(),
             progress: self.channels.progress.subscribe(),
         };
         let limits = &self.context.config.limits;
         let metrics = RecorderMetrics::new(&self.context.metrics, &self.context.tables);
-        let in_flight = self.channels.alive.clone();
+        let in_flight = self.channels.in_flight.clone();
         let recorder = Recorder::new(storage, limits, channels, in_flight, metrics);
         let stop = self.tokens.stop.clone();
         self.tasks
@@ -135,7 +137,7 @@ impl Wiring<'_> {
         let channels = CheckpointChannels {
             settled,
             recorded_end: self.channels.recorded_end.subscribe(),
-            acknowledge_at: self.channels.acknowledge_at.subscribe(),
+            control: self.channels.control.subscribe(),
             progress: self.channels.progress.clone(),
             durable: self.channels.durable.clone(),
         };
@@ -177,35 +179,34 @@ impl Wiring<'_> {
 
     async fn spawn_supervisor(&mut self) -> Result<(), Fault> {
         let retained_max = retained_max(self.context, &self.prepared.control).await?;
-        let supervisor = Supervisor {
-            client: Arc::clone(&self.prepared.control),
-            lease: self.prepared.lease.clone(),
-            guard: RetentionGuard::new(retained_max),
-            metrics: self.context.metrics.clone(),
-            status: self.context.status.clone(),
+        let session = &self.prepared.control;
+        let slot = &self.prepared.lease.slot;
+        let metrics = self.context.metrics.clone();
+        let status = self.context.status.clone();
+        let changed = Arc::clone(&self.context.operator_requests.control);
+        let halted = self.channels.control.borrow().halted;
+        let supervisor = Supervisor::new(
+            SlotWatch::new(Arc::clone(session), slot.clone(), self.prepared.source.clone()),
+            RetentionGuard::new(retained_max),
+            SinkWatch::new(&self.state),
+            OperatorHalt::new(Arc::clone(session), slot.clone(), changed, halted),
+            Reporter::new(metrics, status, Arc::clone(&self.stats), Arc::clone(&self.state)),
+        );
+        let channels = SupervisorChannels {
             progress: self.channels.progress.subscribe(),
-            service: self.state.service(),
-            indices: self.state.indices(),
-            mode: self.channels.mode.subscribe(),
-            acknowledge_at: self.channels.acknowledge_at.clone(),
-            capture_only: self.channels.capture_only.clone(),
-            halted: self.channels.halted.clone(),
-            source: self.prepared.source.clone(),
-            operator_requests: self.context.operator_requests.clone(),
-            sink: Arc::clone(&self.state),
-            stream: Arc::clone(&self.stats),
-            refused: false,
+            indexing: self.channels.indexing.subscribe(),
+            control: self.channels.control.clone(),
         };
         let close = self.tokens.close.clone();
-        self.tasks
-            .beside
-            .spawn(async move { supervisor::run(supervisor, close).await.map_err(Fault::from) });
+        self.tasks.beside.spawn(async move {
+            supervisor::run(supervisor, channels, close).await.map_err(Fault::from)
+        });
         Ok(())
     }
 
     /// Spawns the duties that wait for nothing in the flow.
     fn spawn_duties(&mut self, rescuer: Rescuer) {
-        let in_flight = self.channels.alive.clone();
+        let in_flight = self.channels.in_flight.clone();
         let requests = self.context.operator_requests.clone();
         let metrics = self.context.metrics.queue.clone();
         self.tasks.beside.spawn(async move {

@@ -16,15 +16,13 @@ use super::prepare::Prepared;
 use super::spawn::{Tasks, spawn};
 use super::{Context, Fault};
 use crate::change::Lsn;
-use crate::engine::checkpoint::Progress;
-use crate::engine::feed::Mode;
+use crate::engine::checkpoint::SettlementProgress;
 use crate::storage::control;
 use crate::storage::lease;
 use crate::storage::lease::Lease;
-use crate::telemetry::metrics;
 use crate::telemetry::readiness::Component;
 
-/// For the last acknowledgement, and for giving the lease back.
+/// The time for the last acknowledgement, and for the release of the lease.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// Runs the pipeline until a fault, until shutdown, or with `--once` until it has caught up.
 pub(super) async fn run(
@@ -105,7 +103,7 @@ fn note_streaming(context: &Context, start: Lsn) {
 
 type Ended = Option<Result<Result<(), Fault>, tokio::task::JoinError>>;
 
-/// Why a task ended that should not have.
+/// Why a task ended before the run stopped.
 fn outcome(ended: Ended) -> Fault {
     match ended.map(flatten) {
         Some(Err(fault)) => fault,
@@ -134,23 +132,12 @@ async fn any_closed(sessions: Vec<crate::postgres::Closed>) -> String {
 
 /// Returns once all below `target` is settled, and searches see what was loaded.
 fn caught_up(channels: &Channels, target: Lsn) -> impl Future<Output = ()> + use<> {
-    let mut progress: watch::Receiver<Progress> = channels.progress.subscribe();
-    let mut loaded = channels.loaded.subscribe();
+    let mut progress: watch::Receiver<SettlementProgress> = channels.progress.subscribe();
+    let mut indexing = channels.indexing.subscribe();
     async move {
         let settled = progress.wait_for(|known| known.settled >= target).await.is_ok();
-        if !settled || loaded.wait_for(|loaded| *loaded).await.is_err() {
+        if !settled || indexing.wait_for(|report| report.load_searchable).await.is_err() {
             std::future::pending::<()>().await;
-        }
-    }
-}
-
-impl From<Mode> for metrics::Mode {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Starting | Mode::Preparing => Self::Starting,
-            Mode::Load => Self::Load,
-            Mode::Table => Self::Table,
-            Mode::Live => Self::Live,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The sessions of one run on the queue, each with what works on it.
+//! The sessions of one run on the queue, each with its user.
 //!
 //! Not here: the sessions that the lease and the stream live on (`prepare`).
 
@@ -12,7 +12,7 @@ use crate::storage::queue::rescue::Rescuer;
 use crate::storage::queue::retry::RetryPolicy;
 use crate::storage::queue::settle::Settler;
 
-/// The run's sessions, each with what works on it.
+/// The run's sessions, each with its user.
 pub(super) struct Stores {
     pub(super) claims: Claimer,
     pub(super) storage: record::Recorder,

@@ -40,6 +40,7 @@ use self::verdict::ServiceError;
 use crate::ack::batch::{JobAck, PendingBatch};
 use crate::change::Lsn;
 use crate::config::{Limits, Refresh};
+use crate::engine::control::IndexingReport;
 use crate::engine::document::id::IndexId;
 use crate::engine::feed::action::SinkCommand;
 use crate::postgres::{Disposition, Recovery};
@@ -135,19 +136,20 @@ pub async fn run(
     mut sink: Sink,
     mut commands: mpsc::Receiver<SinkCommand>,
     settled: mpsc::Sender<Arc<PendingBatch>>,
-    mut caught_up: watch::Receiver<bool>,
+    mut report: watch::Receiver<IndexingReport>,
     shutdown: CancellationToken,
 ) -> Result<(), SinkError> {
     let mut received = Vec::with_capacity(COMMANDS_MAX);
     let mut commands_open = true;
-    let mut caught_up_open = true;
+    let mut reports_open = true;
     loop {
-        sink.dispatch(*caught_up.borrow_and_update());
+        let caught_up = report.borrow_and_update().caught_up;
+        sink.dispatch(caught_up);
         sink.send_settled(&settled).await?;
         if sink.is_finished(commands_open, shutdown.is_cancelled()) {
             return Ok(());
         }
-        let due = sink.due(*caught_up.borrow());
+        let due = sink.due(caught_up);
         tokio::select! {
             biased; // settle, send, and only then receive
             () = shutdown.cancelled(), if commands_open => {
@@ -161,7 +163,7 @@ pub async fn run(
                 commands_open = count > 0;
                 received.drain(..).for_each(|command| sink.execute(command));
             }
-            changed = caught_up.changed(), if caught_up_open => caught_up_open = changed.is_ok(),
+            changed = report.changed(), if reports_open => reports_open = changed.is_ok(),
         }
     }
 }

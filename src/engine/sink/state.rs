@@ -64,7 +64,7 @@ pub struct SinkState {
     refreshes: AtomicU64,
     /// The indices' aliases: labels.
     names: Vec<String>,
-    metrics: metrics::Sink,
+    metrics: metrics::SinkMetrics,
 }
 
 impl SinkState {
@@ -77,7 +77,7 @@ impl SinkState {
 
     /// The initial state, for indices of these names.
     #[must_use]
-    pub fn with_metrics(names: Vec<String>, metrics: metrics::Sink) -> Self {
+    pub fn with_metrics(names: Vec<String>, metrics: metrics::SinkMetrics) -> Self {
         names.iter().for_each(|name| metrics.set_index(name, IndexState::Open));
         let index_count = names.len();
         Self {

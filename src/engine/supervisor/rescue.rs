@@ -12,18 +12,10 @@ use crate::storage::QueueError;
 use crate::storage::queue::rescue::{Rescued, Rescuer};
 use crate::telemetry::metrics;
 
-/// Between two looks.
+/// Between two passes.
 const EVERY: Duration = Duration::from_secs(15);
-/// More stuck jobs than this in one look say that something is wrong with the pipeline.
+/// More stuck jobs than this in one pass mean that something is wrong with the pipeline.
 const CRITICAL_ABOVE: u64 = 5;
-
-/// What one look did. The last is kept at the [`OperatorRequests`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RescuePass {
-    pub rescued: Rescued,
-    /// When it ended; `None` before the first.
-    pub at: Option<SystemTime>,
-}
 
 /// Looks until the run ends.
 ///
@@ -31,9 +23,9 @@ pub struct RescuePass {
 /// [`QueueError`], which ends the run.
 pub async fn run(
     mut rescuer: Rescuer,
-    alive: InFlight,
+    in_flight: InFlight,
     operator_requests: OperatorRequests,
-    metrics: metrics::Queue,
+    metrics: metrics::QueueMetrics,
 ) -> Result<(), QueueError> {
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -42,9 +34,9 @@ pub async fn run(
             _ = tick.tick() => {}
             () = operator_requests.rescue.notified() => {}
         }
-        let rescued = rescuer.pass(&alive).await?;
+        let rescued = rescuer.pass(&in_flight).await?;
         metrics.rescued(rescued.reset, rescued.failed);
-        tell(rescued);
+        log(rescued);
         if rescued.reset > 0 {
             operator_requests.feed.notify_one();
         }
@@ -52,7 +44,7 @@ pub async fn run(
     }
 }
 
-fn tell(rescued: Rescued) {
+fn log(rescued: Rescued) {
     let total = rescued.total();
     if total > CRITICAL_ABOVE {
         tracing::error!(

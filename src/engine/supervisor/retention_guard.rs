@@ -1,9 +1,5 @@
-//! When changes must only be captured, and when durable jobs count as settled. Pure.
-
-use std::time::Duration;
-
-/// The sink may be down this long before the stream is captured past it.
-pub const SINK_DOWN_MAX: Duration = Duration::from_secs(2);
+//! Whether the slot retains so much WAL that recorded changes must be acknowledged before they are
+//! settled. Pure.
 
 /// The retention guard: on once the slot retains more WAL than allowed, off again below half of
 /// that, so that it does not flutter.
@@ -14,12 +10,13 @@ pub struct RetentionGuard {
 }
 
 impl RetentionGuard {
+    /// A guard that is off, for this limit.
     #[must_use]
     pub fn new(retained_bytes_max: u64) -> Self {
         Self { retained_bytes_max, on: false }
     }
 
-    /// What the slot retains now; returns whether the guard is on.
+    /// Notes what the slot retains now; returns whether the guard is on.
     pub fn observe(&mut self, retained_bytes: u64) -> bool {
         self.on = if self.on {
             retained_bytes > self.retained_bytes_max / 2
@@ -29,6 +26,7 @@ impl RetentionGuard {
         self.on
     }
 
+    /// Whether more WAL is retained than allowed.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.on

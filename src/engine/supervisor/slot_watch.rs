@@ -1,80 +1,83 @@
-//! What the supervisor looks at every second: the server's WAL and the slot.
+//! What the supervisor queries every second: the server's WAL, the slot, and what the stream is
+//! made of.
 //!
-//! Not here: what follows from it (`guard`, and the parent).
+//! Not here: what follows from it (`retention_guard`), and the metrics (`reporter`).
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Supervisor, SupervisorError};
+use tokio_postgres::Client;
+
+use super::SupervisorError;
 use crate::postgres::catalog;
 use crate::postgres::catalog::slot::ReplicationSlot;
-use crate::telemetry::metrics::lag::{Look, Seen, seconds};
-use crate::telemetry::metrics::slot::Figures;
+use crate::storage::source_identity::{Source, SourceError};
+use crate::telemetry::metrics::slot::SlotStatistics;
 
 const WAL_END: &str = "select pg_catalog.pg_wal_lsn_diff(
-    pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint as bytes";
+    pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint as wal_end";
 
-impl Supervisor {
-    /// Looks at the server and at the slot, and lets the guard know.
+/// One sample. A missing privilege costs the figure, not the run.
+#[derive(Clone, Debug)]
+pub struct SlotSample {
+    /// When the server was asked.
+    pub at: SystemTime,
+    /// The flushed end of the server's WAL.
+    pub wal_end: Option<u64>,
+    pub slot: Option<SlotStatistics>,
+}
+
+/// Queries the slot of the run.
+pub struct SlotWatch {
+    session: Arc<Client>,
+    slot: String,
+    source: Source,
+    /// The server has refused a query, which was logged.
+    refusal_logged: bool,
+}
+
+impl SlotWatch {
+    /// Watches this slot, and the tables and the publication of its stream.
+    #[must_use]
+    pub fn new(session: Arc<Client>, slot: String, source: Source) -> Self {
+        Self { session, slot, source, refusal_logged: false }
+    }
+
+    /// Samples the server and the slot.
     ///
-    /// A missing privilege costs the figure, not the run: the guard then goes by what the stream
-    /// itself has received.
-    pub(super) async fn watch_slot(&mut self) -> Result<(), SupervisorError> {
-        let at = seconds(SystemTime::now());
-        let end = self.client.query_one(WAL_END, &[]);
-        let slot = catalog::slot::inspect(&self.client, &self.lease.slot);
-        let (end, slot) = tokio::join!(end, slot);
-        match end.map(|row| unsigned(row.get("bytes"))) {
-            Ok(wal_end) => self.metrics.pipeline.look(Look { at, wal_end }, self.seen()),
-            Err(error) => self.not_permitted(error)?,
-        }
-        let figures = match slot {
-            Ok(Some(found)) => figures(found),
-            Ok(None) => Figures::default(),
-            Err(error) => {
-                self.not_permitted(error)?;
-                let seen = self.seen();
-                self.observe(seen.received.saturating_sub(seen.settled));
-                return Ok(());
-            }
+    /// # Errors
+    /// [`SupervisorError::Retained`] for any error but a missing privilege.
+    pub async fn sample(&mut self) -> Result<SlotSample, SupervisorError> {
+        let at = SystemTime::now();
+        let wal_end = self.session.query_one(WAL_END, &[]);
+        let slot = catalog::slot::inspect(&self.session, &self.slot);
+        let (wal_end, slot) = tokio::join!(wal_end, slot);
+        let wal_end = self.permitted(wal_end)?.map(|row| unsigned(row.get("wal_end")));
+        let slot = self.permitted(slot)?.map(|slot| slot.map(statistics).unwrap_or_default());
+        Ok(SlotSample { at, wal_end, slot })
+    }
+
+    /// Verifies that the tables and the publication are those that the stream began with.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub async fn verify_source(&self) -> Result<(), SourceError> {
+        self.source.verify(&self.session).await
+    }
+
+    /// `None` where the server refuses a query for want of a privilege.
+    fn permitted<T>(
+        &mut self,
+        answer: Result<T, tokio_postgres::Error>,
+    ) -> Result<Option<T>, SupervisorError> {
+        let error = match answer {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(error) => error,
         };
-        self.metrics.slot.set(&figures);
-        self.observe(figures.retained_bytes);
-        Ok(())
-    }
-
-    /// How far everything has come.
-    pub(super) fn see(&self) {
-        self.metrics.pipeline.see(SystemTime::now(), self.seen());
-        self.metrics.sink.set_load(self.sink.in_flight(), self.sink.waiting());
-    }
-
-    fn seen(&self) -> Seen {
-        // In this order: what was committed below `received` is in `committed`.
-        let received = self.stream.received_lsn.load(Ordering::Acquire);
-        Seen {
-            received,
-            committed: self.stream.committed_lsn.load(Ordering::Acquire),
-            settled: self.progress.borrow().settled.0,
-        }
-    }
-
-    fn observe(&mut self, retained_bytes: u64) {
-        let was_on = self.guard.is_on();
-        let on = self.guard.observe(retained_bytes);
-        if on != was_on {
-            tracing::warn!(event = "retention_guard", on, retained_bytes, "retention guard");
-        }
-    }
-
-    /// Counts a look that the server refused; anything else ends the run.
-    fn not_permitted(&mut self, error: tokio_postgres::Error) -> Result<(), SupervisorError> {
         if error.as_db_error().is_none_or(|error| error.code().code() != "42501") {
             return Err(SupervisorError::Retained(error));
         }
-        self.metrics.slot.inspect_failed();
-        self.metrics.slot.forget();
-        if !std::mem::replace(&mut self.refused, true) {
+        if !std::mem::replace(&mut self.refusal_logged, true) {
             tracing::warn!(
                 event = "slot_statistics_refused",
                 error = crate::postgres::error::sentence(&error),
@@ -83,12 +86,12 @@ impl Supervisor {
                  walferry's role"
             );
         }
-        Ok(())
+        Ok(None)
     }
 }
 
-fn figures(slot: ReplicationSlot) -> Figures {
-    Figures {
+fn statistics(slot: ReplicationSlot) -> SlotStatistics {
+    SlotStatistics {
         active: slot.is_active,
         wal_status: slot.wal_status,
         safe_bytes: slot.safe_wal_size,

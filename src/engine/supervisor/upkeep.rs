@@ -1,4 +1,4 @@
-//! Duties that must not wait for each other: each has a task, and what it needs, of its own.
+//! Duties that must not wait for each other. Each has a task and a session of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const MAINTAIN_AGAIN: Duration = Duration::from_secs(60);
 /// Renews the lease until it is lost.
 ///
 /// # Errors
-/// [`QueueError`]: somebody else has it, or the session is gone.
+/// [`QueueError`]: another instance holds the lease, or the session is gone.
 pub async fn renew(client: Arc<Client>, lease: Lease) -> Result<(), QueueError> {
     loop {
         lease::renew(&client, &lease).await?;
@@ -27,9 +27,9 @@ pub async fn renew(client: Arc<Client>, lease: Lease) -> Result<(), QueueError> 
     }
 }
 
-/// Makes the queue's day parts ahead and drops those over, every hour. Where a lock stands in the
-/// way (a dump of the default part, for one) rows go to the default part meanwhile, so it is tried
-/// again and nothing else waits.
+/// Creates the queue's daily partitions ahead of time and drops old ones, every hour. While a lock
+/// prevents it, such as a dump of the default partition, rows go to the default partition, it is
+/// tried again later, and nothing else waits.
 pub async fn maintain(database: Database, retention: Duration, lease: Lease) {
     loop {
         match pass(&database, retention, &lease).await {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::pgoutput::DecodeError;
 use crate::postgres::{Disposition, Recovery, ServerError, TlsError, error};
-use crate::telemetry::metrics::source::Failure;
+use crate::telemetry::metrics::source::ReplicationFailure;
 
 /// The replication connection failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,16 +72,18 @@ impl ReplicationError {
 
     /// The label of the metric that counts it.
     #[must_use]
-    pub fn failure(&self) -> Failure {
+    pub fn failure(&self) -> ReplicationFailure {
         match self {
-            Self::Io(_) | Self::Closed | Self::Timeout(_) => Failure::Connection,
-            Self::Server(_) | Self::Standby(_) | Self::PublicationSkipped => Failure::Server,
+            Self::Io(_) | Self::Closed | Self::Timeout(_) => ReplicationFailure::Connection,
+            Self::Server(_) | Self::Standby(_) | Self::PublicationSkipped => {
+                ReplicationFailure::Server
+            }
             Self::PasswordMissing
             | Self::Authentication(_)
             | Self::TlsRefused
             | Self::Handshake(_)
-            | Self::Tls(_) => Failure::Refused,
-            Self::Unexpected(_) | Self::TooLarge(_) => Failure::Protocol,
+            | Self::Tls(_) => ReplicationFailure::Refused,
+            Self::Unexpected(_) | Self::TooLarge(_) => ReplicationFailure::Protocol,
         }
     }
 }
@@ -130,12 +132,12 @@ impl Recovery for StreamError {
 impl StreamError {
     /// The label of the metric that counts it.
     #[must_use]
-    pub fn failure(&self) -> Failure {
+    pub fn failure(&self) -> ReplicationFailure {
         match self {
             Self::Replication(error) => error.failure(),
-            Self::Silent(_) => Failure::Connection,
-            Self::Kinds(_) => Failure::Server,
-            Self::Transaction(_) => Failure::Protocol,
+            Self::Silent(_) => ReplicationFailure::Connection,
+            Self::Kinds(_) => ReplicationFailure::Server,
+            Self::Transaction(_) => ReplicationFailure::Protocol,
         }
     }
 }

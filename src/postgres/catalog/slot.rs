@@ -33,8 +33,9 @@ pub struct ReplicationSlot {
     pub database: Option<String>,
     /// That database is the one of the session that asked.
     pub is_of_this_database: bool,
+    /// True if a session streams from the slot.
     pub is_active: bool,
-    /// The process that reads it at present.
+    /// The process id of that session.
     pub active_pid: Option<i32>,
     /// Zero while the slot is being created.
     pub confirmed_flush: Lsn,
@@ -51,7 +52,8 @@ pub struct ReplicationSlot {
     pub retained_bytes: u64,
     /// Bytes of WAL between the server's end and what is acknowledged.
     pub unconfirmed_bytes: u64,
-    /// A slot of a standby that follows its primary's (PostgreSQL 17 and later).
+    /// True for a slot of a standby that is synchronised from the primary. PostgreSQL 17 and
+    /// later.
     pub is_synced: bool,
 }
 
@@ -102,31 +104,32 @@ pub async fn inspect(client: &Client, slot: &str) -> Result<Option<ReplicationSl
 /// How many slots the server has.
 ///
 /// # Errors
-/// What the query returns.
+/// The error of the query.
 pub async fn count(client: &Client) -> Result<i64, Error> {
     client.query_one(COUNT, &[]).await?.try_get("slots")
 }
 
-/// Creates a slot, which waits for transactions under way.
+/// Creates a logical slot for `pgoutput`. The function waits for all transactions that run at the
+/// time of the call.
 ///
 /// # Errors
-/// What the query returns.
+/// The error of the query.
 pub async fn create(client: &Client, slot: &str) -> Result<(), Error> {
     client.query_one(CREATE, &[&slot]).await.map(drop)
 }
 
-/// Drops a slot; false where there is none.
+/// Drops a slot; returns false if it does not exist.
 ///
 /// # Errors
-/// What the query returns.
+/// The error of the query.
 pub async fn remove(client: &impl GenericClient, slot: &str) -> Result<bool, Error> {
     client.execute(DROP, &[&slot]).await.map(|dropped| dropped > 0)
 }
 
-/// Ends the session that reads a slot; its process id, if there is one.
+/// Terminates the session that streams from a slot; returns its process id, if there is one.
 ///
 /// # Errors
-/// What the query returns.
+/// The error of the query.
 pub async fn terminate_reader(client: &Client, slot: &str) -> Result<Option<i32>, Error> {
     let row = client.query_opt(TERMINATE_READER, &[&slot]).await?;
     row.map(|row| row.try_get("pid")).transpose()

@@ -324,7 +324,7 @@ async fn migrate(client: &Client) -> Result<Vec<&'static str>, MigrateError> {
     Ok(names)
 }
 
-/// Repeats a step while another transaction is in its way.
+/// LogThrottle a step while another transaction is in its way.
 async fn patiently<F, T>(
     client: &Client,
     mut step: impl FnMut() -> F,

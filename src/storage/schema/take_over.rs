@@ -151,13 +151,14 @@ pub(super) async fn cut(
     slot_made: bool,
 ) -> Result<(TakenOver, Vec<&'static str>), MigrateError> {
     let outcome = try_often(client, options).await;
-    if outcome.is_err() && slot_made {
-        if let Err(error) = slot::remove(client, &options.slot).await {
-            tracing::warn!(
-                event = "slot_stays", slot = options.slot, %error,
-                "the slot stays; it keeps WAL until dropped"
-            );
-        }
+    if outcome.is_err()
+        && slot_made
+        && let Err(error) = slot::remove(client, &options.slot).await
+    {
+        tracing::warn!(
+            event = "slot_stays", slot = options.slot, %error,
+            "the slot stays; it keeps WAL until dropped"
+        );
     }
     outcome
 }

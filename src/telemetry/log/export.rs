@@ -1,11 +1,12 @@
-//! Spans to a collector, by OTLP over HTTP (opentelemetry.io/docs/specs/otlp).
+//! The export of spans to a collector, by OTLP over HTTP (opentelemetry.io/docs/specs/otlp).
 //!
-//! The SDK reads the standard variables: where to, headers, timeout, batches, sampler, resource.
-//! It sends from a thread of its own and drops what does not fit its queue, so a collector that is
-//! slow or gone costs spans, not changes.
+//! The SDK reads the standard variables: endpoint, headers, timeout, batches, sampler, resource.
+//! It exports from its own thread and drops spans that exceed its queue. Therefore a slow or
+//! unreachable collector loses spans and does not delay changes.
 //!
-//! Part of builds with the feature `otlp`; in the others `no_export` stands in for it. Not here:
-//! what the variables ask for (`variables`).
+//! Builds without the feature `otlp` contain `no_export` instead.
+//!
+//! Not here: the decision whether spans are exported (`variables`).
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -31,21 +32,22 @@ use super::LogError;
 use super::variables::Variables;
 use crate::config::Strings;
 use crate::telemetry::http_client;
-use crate::telemetry::throttle::Repeats;
+use crate::telemetry::throttle::LogThrottle;
 use crate::telemetry::trace;
 
 /// The specification's default for `OTEL_EXPORTER_OTLP_TIMEOUT`.
 const TIME_MAX: Duration = Duration::from_secs(10);
+/// The greatest size of a response of the collector.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// For the last spans, when the process ends.
+/// The time for the export of the remaining spans when the process ends.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
-/// Makes spans and sends them.
+/// Exports spans.
 pub(super) struct Exporter(SdkTracerProvider);
 
 impl Exporter {
-    /// Begins to send by `runtime`, if the variables ask for it.
+    /// Starts the export on `runtime`; `None` if the variables do not enable it.
     pub(super) fn start(environment: &Strings, runtime: &Handle) -> Result<Option<Self>, LogError> {
         let variables = Variables(environment);
         if !variables.want_spans(true)? {
@@ -54,20 +56,23 @@ impl Exporter {
         let client = Collector {
             client: http_client::client(TIME_MAX),
             runtime: runtime.clone(),
-            repeats: Mutex::default(),
+            throttle: Mutex::default(),
         };
-        let exporter = SpanExporter::builder().with_http().with_http_client(client).build();
-        let exporter = exporter.map_err(|_| LogError::Exporter)?;
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(client)
+            .build()
+            .map_err(|_| LogError::Exporter)?;
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         let mut resource = Resource::builder().with_attribute(version);
-        if !name_the_service(&variables) {
+        if !is_service_named(&variables) {
             resource = resource.with_service_name("walferry");
         }
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter);
         Ok(Some(Self(provider.with_resource(resource.build()).build())))
     }
 
-    /// What receives the spans.
+    /// The layer that receives the spans.
     pub(super) fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -83,27 +88,28 @@ impl Exporter {
             .with_filter(only_spans)
     }
 
-    /// Sends the last spans.
+    /// Exports the remaining spans.
     pub(super) fn close(self) {
-        // A collector that does not answer has been told of, and is not waited for.
+        // A collector that does not answer in time has been logged already.
         drop(self.0.shutdown_with_timeout(CLOSE_MAX));
     }
 }
 
-fn name_the_service(variables: &Variables<'_>) -> bool {
+/// True if the variables set the name of the service.
+fn is_service_named(variables: &Variables<'_>) -> bool {
     let attributes = variables.get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default().split(',');
     let keys: BTreeSet<&str> =
         attributes.filter_map(|one| one.split_once('=')).map(|(key, _)| key.trim()).collect();
     variables.get("OTEL_SERVICE_NAME").is_some() || keys.contains("service.name")
 }
 
-/// The collector, reached by this program's own HTTP client.
+/// The SDK's HTTP client, which uses walferry's own.
 #[derive(Debug)]
 struct Collector {
     client: Client,
-    /// The SDK's thread is none of tokio's.
+    /// The SDK calls from a thread outside of the runtime.
     runtime: Handle,
-    repeats: Mutex<Repeats>,
+    throttle: Mutex<LogThrottle>,
 }
 
 #[async_trait]
@@ -112,17 +118,17 @@ impl HttpClient for Collector {
         let sent = self.runtime.spawn(send(self.client.clone(), request)).await?;
         match &sent {
             Ok(answer) if answer.status().is_success() => {}
-            Ok(answer) => self.tell(&format!("the collector answers {}", answer.status())),
-            Err(error) => self.tell(&sentence(error.as_ref())),
+            Ok(answer) => self.log_failure(&format!("the collector answers {}", answer.status())),
+            Err(error) => self.log_failure(&sentence(error.as_ref())),
         }
         sent
     }
 }
 
 impl Collector {
-    fn tell(&self, reason: &str) {
-        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held_back) = repeats.admit(Instant::now(), reason) {
+    fn log_failure(&self, reason: &str) {
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held_back) = throttle.admit(Instant::now(), reason) {
             tracing::warn!(
                 event = "traces_not_sent",
                 held_back,
@@ -133,10 +139,11 @@ impl Collector {
     }
 }
 
+/// Sends a request and reads the response into memory.
 async fn send(client: Client, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-    // An address may have a password in it.
-    let answer = client.execute(request.try_into()?).await;
-    let mut answer = answer.map_err(reqwest::Error::without_url)?;
+    // Errors are logged without the URL, which can contain a password.
+    let mut answer =
+        client.execute(request.try_into()?).await.map_err(reqwest::Error::without_url)?;
     let mut body = Vec::new();
     while let Some(part) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
         if body.len() + part.len() > ANSWER_BYTES_MAX {
@@ -144,8 +151,8 @@ async fn send(client: Client, request: Request<Bytes>) -> Result<Response<Bytes>
         }
         body.extend_from_slice(&part);
     }
-    let mut told = Response::new(Bytes::from(body));
-    *told.status_mut() = answer.status();
-    *told.headers_mut() = std::mem::take(answer.headers_mut());
-    Ok(told)
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = answer.status();
+    *response.headers_mut() = std::mem::take(answer.headers_mut());
+    Ok(response)
 }

@@ -1,10 +1,11 @@
-//! Where lines and spans go: lines to standard error, spans to an OTLP collector if there is one.
+//! The log, which is written to standard error, and the setup of the export of spans.
 //!
-//! Lines are readable on a terminal and JSON elsewhere. Spans are off unless the standard variables
-//! name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) or ask
-//! for one (`OTEL_TRACES_EXPORTER=otlp`), and need the feature `otlp`.
+//! Log lines are plain text on a terminal and JSON otherwise. Spans are exported if the standard
+//! variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`,
+//! `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) or select the exporter (`OTEL_TRACES_EXPORTER=otlp`). The
+//! export needs the feature `otlp`.
 //!
-//! Not here: which spans there are (`trace`), and how they are sent (`export`).
+//! Not here: the definitions of spans (`trace`) and their export (`export`).
 
 #[cfg(feature = "otlp")]
 mod export;
@@ -26,7 +27,7 @@ use self::export::Exporter;
 use crate::config::Strings;
 use crate::telemetry::metrics::log::count;
 
-/// What is wrong with a variable.
+/// An environment variable of the log or of the traces is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("RUST_LOG={0:?} is not a filter; write info or walferry=debug")]
@@ -45,12 +46,12 @@ pub enum LogError {
     WithoutOtlp { name: &'static str },
 }
 
-/// The log is written as long as the process lives; spans until this is closed.
+/// The started log. Spans are exported until it is closed.
 #[must_use]
 pub struct Log(Option<Exporter>);
 
 impl Log {
-    /// Sends the last spans. Blocks for two seconds at most; call it outside of the runtime.
+    /// Exports the remaining spans. Blocks for up to two seconds; call it outside of the runtime.
     pub fn close(self) {
         if let Some(exporter) = self.0 {
             exporter.close();
@@ -58,7 +59,7 @@ impl Log {
     }
 }
 
-/// Starts the log. Spans are sent by the runtime `traces`; without one there are none.
+/// Starts the log. Spans are exported on the runtime `traces`; `None` disables them.
 ///
 /// # Errors
 ///
@@ -72,12 +73,13 @@ pub fn start(environment: &Strings, traces: Option<&Handle>) -> Result<Log, LogE
         None => None,
     };
     let spans = exporter.as_ref().map(Exporter::layer);
-    let lines = lines(environment).and_then(Count).with_filter(filter);
+    let lines = lines(environment).and_then(LineCounter).with_filter(filter);
     Registry::default().with(spans).with(lines).init();
     Ok(Log(exporter))
 }
 
-/// A word that is no level would be taken for a target of that name, and nothing be logged at all.
+/// Parses the directives of `RUST_LOG`. `EnvFilter` accepts a misspelled level as the name of a
+/// target, which would disable the log; such a word is rejected.
 fn filter(directives: &str) -> Option<EnvFilter> {
     let is_plain = |word: &&str| !word.contains(['=', '[', ':']) && !word.starts_with("walferry");
     let plain = directives.split(',').map(str::trim).filter(is_plain);
@@ -85,6 +87,7 @@ fn filter(directives: &str) -> Option<EnvFilter> {
     known.then(|| EnvFilter::try_new(directives).ok())?
 }
 
+/// The layer that writes log lines.
 fn lines<S>(environment: &Strings) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -97,10 +100,10 @@ where
     }
 }
 
-/// Counts the lines that are written.
-struct Count;
+/// Counts the log lines for the metrics.
+struct LineCounter;
 
-impl<S: Subscriber> Layer<S> for Count {
+impl<S: Subscriber> Layer<S> for LineCounter {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         count(*event.metadata().level());
     }
@@ -111,7 +114,7 @@ mod tests {
     use super::filter;
 
     #[test]
-    fn a_word_that_is_no_level_is_refused() {
+    fn a_misspelled_level_is_rejected() {
         for good in ["info", "walferry=debug", "warn,walferry::sink=trace", "off", "walferry"] {
             assert!(filter(good).is_some(), "{good}");
         }

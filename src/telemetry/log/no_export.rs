@@ -1,5 +1,7 @@
-//! Stands in for `export` in a build without the feature `otlp`: no span is sent, and variables that
-//! ask for spans are refused.
+//! The replacement for `export` in a build without the feature `otlp`. Spans are not exported, and
+//! variables that enable spans are an error.
+//!
+//! Not here: reading the variables (`variables`).
 
 use tokio::runtime::Handle;
 use tracing_subscriber::layer::Identity;
@@ -8,7 +10,7 @@ use super::LogError;
 use super::variables::Variables;
 use crate::config::Strings;
 
-/// There is none.
+/// An exporter, of which this build has no instance.
 pub(super) enum Exporter {}
 
 impl Exporter {

@@ -1,8 +1,9 @@
-//! The standard variables of OpenTelemetry: whether they ask for spans, and whether what they ask
-//! for can be had.
+//! The standard environment variables of OpenTelemetry for traces
+//! (opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables).
 //!
-//! The SDK reads the variables itself; what it would ignore without a word is refused here. Not
-//! here: how spans are sent (`export`).
+//! The SDK reads the variables. Values that it would ignore without a message are rejected here.
+//!
+//! Not here: the export of spans (`export`).
 
 use super::LogError;
 use crate::config::Strings;
@@ -22,19 +23,22 @@ const SAMPLERS: [&str; 6] = [
     "parentbased_traceidratio",
 ];
 
-/// The environment, as far as traces go. An empty variable is one that is not there, as the
-/// specification has it.
+/// The environment variables. The specification treats an empty variable as unset.
 pub(super) struct Variables<'a>(pub(super) &'a Strings);
 
 impl Variables<'_> {
+    /// The trimmed value of a variable; `None` if it is unset or empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
-    /// Whether spans are to be sent. `can_send` is false if this walferry was built without the
-    /// feature `otlp`; asking for spans is then an error rather than a silence.
+    /// True if spans are to be exported. `can_send` is false in a build without the feature `otlp`.
+    ///
+    /// # Errors
+    /// [`LogError`] if a value is not supported, or if a variable enables spans in a build without
+    /// the feature.
     pub(super) fn want_spans(&self, can_send: bool) -> Result<bool, LogError> {
-        let Some(name) = self.asked_by()? else { return Ok(false) };
+        let Some(name) = self.enabled_by()? else { return Ok(false) };
         if !can_send {
             return Err(LogError::WithoutOtlp { name });
         }
@@ -42,8 +46,8 @@ impl Variables<'_> {
         Ok(true)
     }
 
-    /// The variable that asks for spans, if one does.
-    fn asked_by(&self) -> Result<Option<&'static str>, LogError> {
+    /// The variable that enables spans; `None` if they are disabled.
+    fn enabled_by(&self) -> Result<Option<&'static str>, LogError> {
         if self.get(DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Ok(None);
         }
@@ -55,6 +59,7 @@ impl Variables<'_> {
         }
     }
 
+    /// Rejects values that the SDK does not support.
     fn check(&self) -> Result<(), LogError> {
         for name in PROTOCOLS {
             if let Some(other) = self.get(name).filter(|value| *value != "http/protobuf") {
@@ -66,10 +71,10 @@ impl Variables<'_> {
             let allowed = "always_on, always_off, traceidratio or one of them after parentbased_";
             return Err(refused(SAMPLER, other, allowed));
         }
-        let share = self.get(SAMPLER_ARGUMENT).unwrap_or_default();
-        let is_share = share.parse::<f64>().is_ok_and(|share| (0.0..=1.0).contains(&share));
-        if sampler.is_some_and(|value| value.ends_with("traceidratio")) && !is_share {
-            return Err(refused(SAMPLER_ARGUMENT, share, "a number from 0 to 1"));
+        let ratio = self.get(SAMPLER_ARGUMENT).unwrap_or_default();
+        let is_ratio = ratio.parse::<f64>().is_ok_and(|ratio| (0.0..=1.0).contains(&ratio));
+        if sampler.is_some_and(|value| value.ends_with("traceidratio")) && !is_ratio {
+            return Err(refused(SAMPLER_ARGUMENT, ratio, "a number from 0 to 1"));
         }
         Ok(())
     }
@@ -107,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_named_with_what_is() {
+    fn an_error_names_the_value_and_the_supported_ones() {
         let check = |name: &str, value: &str, remedy: &str| {
             let error = on(&[ENDPOINT, (name, value)]).unwrap_err();
             let named = error.contains(name) && error.contains(remedy);
@@ -127,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_without_the_feature_names_the_variable_that_asks_for_spans() {
+    fn a_build_without_the_feature_names_the_variable_that_enables_spans() {
         for (name, value) in [
             ("OTEL_TRACES_EXPORTER", "otlp"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://operator:secret@127.0.0.1:4318"),

@@ -1,4 +1,6 @@
-//! What the HTTP server answered.
+//! Metrics of the HTTP server.
+//!
+//! Not here: counting, which the server's layers do (`api::server`).
 
 use std::time::Duration;
 
@@ -6,12 +8,12 @@ use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 use super::registration::Registration;
 
-/// Fewer than elsewhere: there are many routes.
+/// Buckets in seconds. They are few because each route has its own series.
 const SECONDS: &[f64] = &[0.005, 0.02, 0.1, 0.5, 1.0, 5.0];
 
-/// Cloning shares it.
+/// Metrics of the HTTP server. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Http {
+pub struct HttpMetrics {
     requests: IntCounterVec,
     seconds: HistogramVec,
     in_flight: IntGauge,
@@ -21,7 +23,7 @@ pub struct Http {
     actions: IntCounterVec,
 }
 
-/// Words of the label `reason`.
+/// The values of the label `reason`.
 const REFUSALS: [&str; 6] = [
     "token_malformed",
     "token_unknown",
@@ -31,27 +33,27 @@ const REFUSALS: [&str; 6] = [
     "role_missing",
 ];
 
-/// Words of the label `outcome`: the audit log's of what has ended.
+/// The values of the label `outcome`, which are those of the audit log.
 const OUTCOMES: [&str; 3] = ["done", "denied", "failed"];
 
-/// Counts as one until dropped, however that comes about.
+/// Increments a gauge and decrements it when dropped.
 #[derive(Debug)]
-pub struct Held(IntGauge);
+pub struct GaugeGuard(IntGauge);
 
-impl Held {
-    fn one_more(gauge: &IntGauge) -> Self {
+impl GaugeGuard {
+    fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Held {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-impl Http {
+impl HttpMetrics {
     pub(super) fn new(add: &Registration<'_>) -> Self {
         let http = Self {
             requests: add.counters(
@@ -88,7 +90,7 @@ impl Http {
         self.auth_failures.with_label_values(&[reason]).inc();
     }
 
-    /// Makes the series of operations. `actions` are words of this program.
+    /// Creates the series of operations at zero. `actions` are constant words.
     pub fn declare(&self, actions: &[&'static str]) {
         for action in actions {
             for outcome in OUTCOMES {
@@ -97,21 +99,21 @@ impl Http {
         }
     }
 
-    /// An operation ended, or was denied. Both are words of this program.
+    /// Counts an operation by its outcome. Both are constant words.
     pub fn admin_action(&self, action: &'static str, outcome: &'static str) {
         self.actions.with_label_values(&[action, outcome]).inc();
     }
 
-    /// A request is under way for as long as this is held.
+    /// Counts a request as in flight until the guard is dropped.
     #[must_use]
-    pub fn under_way(&self) -> Held {
-        Held::one_more(&self.in_flight)
+    pub fn under_way(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.in_flight)
     }
 
-    /// A page is open for as long as this is held.
+    /// Counts an event stream as open until the guard is dropped.
     #[must_use]
-    pub fn watching(&self) -> Held {
-        Held::one_more(&self.streams)
+    pub fn watching(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.streams)
     }
 
     pub(super) fn rate_limited(&self) {
@@ -129,9 +131,10 @@ mod tests {
     use crate::telemetry::metrics::Metrics;
 
     #[test]
-    fn what_is_held_counts_until_it_is_dropped() {
+    fn a_guard_counts_until_it_is_dropped() {
         let metrics = Metrics::new();
-        let (one, two) = (metrics.http.watching(), metrics.http.watching());
+        let one = metrics.http.watching();
+        let two = metrics.http.watching();
         let request = metrics.http.under_way();
         let text = metrics.render();
         assert!(text.contains("walferry_http_sse_clients 2"), "{text}");
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_have_a_series_before_the_first() {
+    fn operations_have_series_before_the_first_one() {
         let metrics = Metrics::new();
         metrics.http.declare(&["stop", "clear"]);
         metrics.http.admin_action("clear", "denied");

@@ -1,4 +1,6 @@
-//! Lines of the log. There is one log in a process, so there is one count.
+//! Metrics of the log. They are static, because a process has one log.
+//!
+//! Not here: the log itself (`telemetry::log`).
 
 use std::sync::LazyLock;
 
@@ -16,7 +18,7 @@ static LINES: LazyLock<IntCounterVec> = LazyLock::new(|| {
 
 const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
 
-/// One more line.
+/// Counts a log line.
 pub fn count(level: Level) {
     LINES.with_label_values(&[word(level)]).inc();
 }

@@ -1,10 +1,10 @@
-//! Every metric: name, labels, help. Nobody else names one.
+//! The definitions of all metrics: names, labels and help texts.
 //!
-//! Names are `walferry_<stage>_<what>_<unit>`, with `_total` on counters. Label values are words
-//! of this program or names from the configuration, never from rows, so their number is bounded.
-//! Stages count batches, never single changes, and an answer to a scrape is made from memory.
+//! Names are `walferry_<stage>_<what>_<unit>`, with the suffix `_total` on counters. Label values
+//! are constant words or names from the configuration, never row values, so the number of series
+//! is bounded. Stages update counters once for each batch. A scrape reads memory only.
 //!
-//! Not here: when something is counted. Each stage calls a typed method.
+//! Not here: the time at which something is counted. Each stage calls a typed method.
 
 pub mod http;
 pub mod lag;
@@ -22,31 +22,38 @@ use std::time::{Duration, SystemTime};
 
 use prometheus::{Encoder, Registry, TextEncoder};
 
-pub use http::Http;
-pub use pipeline::{Mode, Pipeline, Stage};
-pub use queue::Queue;
+pub use http::HttpMetrics;
+pub use pipeline::{PipelineMetrics, Stage};
+pub use queue::QueueMetrics;
 pub use registration::MetricDescription;
-pub use sink::Sink;
-pub use slot::Slot;
-pub use source::Source;
+pub use sink::SinkMetrics;
+pub use slot::SlotMetrics;
+pub use source::SourceMetrics;
 
+use crate::telemetry::mode::{Activity, FeedMode};
 use registration::Registration;
 
-/// All metrics of one instance. Cloning shares them.
+/// All metrics of one instance. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
     descriptions: Arc<[MetricDescription]>,
-    pub pipeline: Pipeline,
-    pub source: Source,
-    pub slot: Slot,
-    pub sink: Sink,
-    pub queue: Queue,
-    pub http: Http,
+    /// The pipeline as a whole.
+    pub pipeline: PipelineMetrics,
+    /// The stream.
+    pub source: SourceMetrics,
+    /// The replication slot.
+    pub slot: SlotMetrics,
+    /// The requests to Elasticsearch.
+    pub sink: SinkMetrics,
+    /// The queue table.
+    pub queue: QueueMetrics,
+    /// The HTTP server.
+    pub http: HttpMetrics,
 }
 
 impl Metrics {
-    /// All metrics at zero, in a registry of their own.
+    /// All metrics at zero, in their own registry.
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
@@ -55,39 +62,40 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         log::register(&add);
         Self {
-            pipeline: Pipeline::new(&add),
-            source: Source::new(&add),
-            slot: Slot::new(&add),
-            sink: Sink::new(&add),
-            queue: Queue::new(&add),
-            http: Http::new(&add),
+            pipeline: PipelineMetrics::new(&add),
+            source: SourceMetrics::new(&add),
+            slot: SlotMetrics::new(&add),
+            sink: SinkMetrics::new(&add),
+            queue: QueueMetrics::new(&add),
+            http: HttpMetrics::new(&add),
             descriptions: add.into_descriptions().into(),
             registry,
         }
     }
 
-    /// Every metric of walferry's own, whether it has a sample or not.
+    /// All metrics of walferry, with and without samples. The metrics of the process are not
+    /// included.
     #[must_use]
     pub fn descriptions(&self) -> &[MetricDescription] {
         &self.descriptions
     }
 
-    /// Makes the series of the configured tables and indices, so that a first increment is seen
-    /// as one. `indices` are the aliases, prefix included.
+    /// Creates the series of the configured tables and indices at zero, so that Prometheus sees the
+    /// first increment. `indices` are the aliases, prefix included.
     pub fn declare(&self, tables: &[String], indices: &[String]) {
         self.pipeline.declare(tables);
         self.source.declare(tables);
         self.sink.declare(indices);
     }
 
-    /// A run is over; nothing of the server's is known until the next.
+    /// Reports the end of a run. The state of the server is unknown until the next run.
     pub fn run_ended(&self) {
-        self.pipeline.set_mode(Mode::Starting);
+        self.pipeline.set_mode(Activity::Feeding(FeedMode::Starting));
         self.source.set_up(false);
-        self.slot.left();
+        self.slot.run_ended();
     }
 
-    /// Another instance does the work, and tells of it.
+    /// Reports that another instance does the work and reports the metrics of the server.
     pub fn stands_by(&self) {
         self.pipeline.stands_by();
         self.source.set_up(false);
@@ -95,27 +103,27 @@ impl Metrics {
         self.queue.forget();
     }
 
-    /// A token was refused.
+    /// Counts a rejected token. `reason` is a constant word.
     pub fn http_auth_failure(&self, reason: &str) {
         self.http.auth_failure(reason);
     }
 
-    /// A request was one too many.
+    /// Counts a request that exceeded the rate limit.
     pub fn http_rate_limited(&self) {
         self.http.rate_limited();
     }
 
-    /// An answer of the HTTP server. `route` is the route's pattern, never a request's path.
+    /// Counts a response of the HTTP server. `route` is the pattern of the route, not the path.
     pub fn http_request(&self, route: &str, method: &'static str, code: u16, took: Duration) {
         self.http.request(route, method, code, took);
     }
 
-    /// Everything in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
         self.pipeline.refresh(lag::seconds(SystemTime::now()));
         let mut families = self.registry.gather();
-        // The process' own figures have names that every dashboard knows, so no prefix.
+        // The metrics of the process have standard names without a prefix.
         families.extend(process::gather());
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text).expect("a Vec takes what is written");
@@ -131,13 +139,13 @@ impl Default for Metrics {
 
 #[cfg(test)]
 mod tests {
-    use super::{Metrics, Mode};
+    use super::{Activity, FeedMode, Metrics};
 
     #[test]
-    fn one_mode_is_one_and_the_others_are_zero() {
+    fn the_current_mode_is_one_and_the_others_are_zero() {
         let metrics = Metrics::new();
-        metrics.pipeline.set_mode(Mode::Live);
-        metrics.pipeline.set_mode(Mode::Table);
+        metrics.pipeline.set_mode(Activity::Feeding(FeedMode::Live));
+        metrics.pipeline.set_mode(Activity::Feeding(FeedMode::Table));
         let text = metrics.render();
         assert!(text.contains("walferry_pipeline_mode{mode=\"table\"} 1"), "{text}");
         assert_eq!(text.matches("walferry_pipeline_mode{").count(), 6);
@@ -159,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_has_no_sample() {
+    fn an_unknown_value_has_no_sample() {
         let text = Metrics::new().render();
         for name in ["lag_seconds", "lag_bytes", "safe_wal_bytes", "slot_active", "queue_jobs{"] {
             let sample = |line: &&str| line.contains(name) && !line.starts_with('#');

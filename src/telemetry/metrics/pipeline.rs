@@ -1,4 +1,6 @@
-//! The pipeline as a whole: what feeds it, whether it moves, how far it is behind.
+//! Metrics of the pipeline as a whole: its source, its progress and its lag.
+//!
+//! Not here: the computation of the lag (`lag`).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -6,56 +8,24 @@ use std::time::{Duration, SystemTime};
 use prometheus::local::LocalHistogram;
 use prometheus::{Gauge, HistogramVec, IntCounterVec, IntGaugeVec};
 
-use super::lag::{self, Look, Meter, Seen};
-use super::registration::{LATENCIES, Optional, Registration, real};
+use super::lag::{self, LagMeter, StageProgress, WalEndSample};
+use super::registration::{LATENCIES, OptionalGauge, Registration, float};
+use crate::telemetry::mode::{Activity, FeedMode};
 
-/// What feeds the sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Nothing yet: PostgreSQL or Elasticsearch is being made ready, or waited for.
-    Starting,
-    /// The rows that were there before the slot.
-    Load,
-    /// Unfinished jobs of the queue table.
-    Table,
-    /// The stream itself.
-    Live,
-    /// Nothing: an operator stopped indexing.
-    Stopped,
-    /// Nothing: another instance holds the lease.
-    Standby,
-}
-
-impl Mode {
-    const ALL: [Self; 6] =
-        [Self::Starting, Self::Load, Self::Table, Self::Live, Self::Stopped, Self::Standby];
-
-    /// The word for people and for the label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Load => "load",
-            Self::Table => "table",
-            Self::Live => "live",
-            Self::Stopped => "stopped",
-            Self::Standby => "standby",
-        }
-    }
-}
-
-/// What takes a batch's time, beside Elasticsearch's answer.
+/// A stage that a batch passes, apart from the bulk request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Writing the jobs of a batch.
+    /// The jobs of the batch are written.
     Record,
-    /// Making documents of a batch, reading rows included, until the sink has taken them.
+    /// The documents of the batch are built, rows are read if necessary, and the sink accepts the
+    /// documents.
     Render,
-    /// Marking jobs and storing the position.
+    /// The jobs are updated and the position is stored.
     Settle,
 }
 
 impl Stage {
+    /// The name of the stage's span, and the value of the label `stage`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -66,23 +36,23 @@ impl Stage {
     }
 }
 
-/// Cloning shares it.
+/// Metrics of the pipeline. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Pipeline {
+pub struct PipelineMetrics {
     mode: IntGaugeVec,
     restarts: IntCounterVec,
     progress_at: Gauge,
-    lag_seconds: Optional,
-    lag_bytes: Optional,
+    lag_seconds: OptionalGauge,
+    lag_bytes: OptionalGauge,
     latency: HistogramVec,
     stages: HistogramVec,
     load_rows: IntGaugeVec,
     load_estimated_rows: IntGaugeVec,
     load_finished: IntGaugeVec,
-    meter: Arc<Mutex<Meter>>,
+    meter: Arc<Mutex<LagMeter>>,
 }
 
-impl Pipeline {
+impl PipelineMetrics {
     pub(super) fn new(add: &Registration<'_>) -> Self {
         let pipeline = Self {
             mode: add.gauges("pipeline_mode", "1 for what feeds the sink now.", &["mode"]),
@@ -91,7 +61,7 @@ impl Pipeline {
                 "Runs ended by a fault; each is followed by another.",
                 &["reason"],
             ),
-            progress_at: add.real(
+            progress_at: add.float_gauge(
                 "pipeline_last_progress_timestamp_seconds",
                 "When changes were last settled, or all were known to be.",
             ),
@@ -130,9 +100,9 @@ impl Pipeline {
                 "1 once the first load of the table is done.",
                 &["table"],
             ),
-            meter: Arc::new(Mutex::new(Meter::new(lag::seconds(SystemTime::now())))),
+            meter: Arc::new(Mutex::new(LagMeter::new(lag::seconds(SystemTime::now())))),
         };
-        pipeline.set_mode(Mode::Starting);
+        pipeline.set_mode(Activity::Feeding(FeedMode::Starting));
         pipeline
     }
 
@@ -147,89 +117,90 @@ impl Pipeline {
     }
 
     /// What feeds the sink from now on.
-    pub fn set_mode(&self, mode: Mode) {
-        for other in Mode::ALL {
-            let value = i64::from(other == mode);
-            self.mode.with_label_values(&[other.as_str()]).set(value);
+    pub fn set_mode(&self, activity: Activity) {
+        for label in Activity::LABELS {
+            let value = i64::from(label == activity.label());
+            self.mode.with_label_values(&[label]).set(value);
         }
     }
 
-    /// A run ended by a fault. `reason` is a word of this program.
+    /// Counts a run that ended by a fault. `reason` is a constant word.
     pub fn restarted(&self, reason: &'static str) {
         self.restarts.with_label_values(&[reason]).inc();
     }
 
-    /// The server's end of the WAL, and how far everything had come just then.
-    pub fn look(&self, look: Look, seen: Seen) {
-        self.meter().look(look, seen);
+    /// Reports the end of the server's WAL, and the progress of the stages at that time.
+    pub fn wal_end_sampled(&self, sample: WalEndSample, progress: StageProgress) {
+        self.meter().wal_end_sampled(sample, progress);
     }
 
-    /// How far everything has come since.
-    pub fn see(&self, now: SystemTime, seen: Seen) {
-        self.meter().see(lag::seconds(now), seen);
+    /// Reports the progress of the stages.
+    pub fn progressed(&self, now: SystemTime, progress: StageProgress) {
+        self.meter().progressed(lag::seconds(now), progress);
     }
 
-    /// The oldest unfinished job's commit, found after a start.
+    /// Reports the commit time of the oldest unfinished job, in seconds since 1970, after a start.
     pub fn unfinished_since(&self, at: f64) {
         self.meter().unfinished_since(at);
     }
 
-    /// Another instance does the work: this one has no lag of its own.
+    /// Reports that another instance does the work. This one has no lag then.
     pub(super) fn stands_by(&self) {
-        self.set_mode(Mode::Standby);
-        *self.meter() = Meter::new(lag::seconds(SystemTime::now()));
+        self.set_mode(Activity::Standby);
+        *self.meter() = LagMeter::new(lag::seconds(SystemTime::now()));
     }
 
-    /// How far behind we are now, in seconds.
+    /// The current lag in seconds; `None` if it is unknown.
     #[must_use]
     pub fn lag_seconds(&self) -> Option<f64> {
         let lag = self.meter().lag(lag::seconds(SystemTime::now()));
         lag.map(|lag| lag.seconds)
     }
 
-    /// A batch has passed a stage.
+    /// Records the time that a batch took in a stage.
     pub fn stage(&self, stage: Stage, took: Duration) {
         self.stages.with_label_values(&[stage.as_str()]).observe(took.as_secs_f64());
     }
 
-    /// Where one task observes latencies, by the tables' places in the definition.
+    /// Local histograms of the latencies of `tables`, for one task.
     #[must_use]
     pub fn latencies(&self, tables: &[String]) -> Latencies {
         let of = |table: &String| self.latency.with_label_values(&[table]).local();
         Latencies(tables.iter().map(of).collect())
     }
 
-    /// How far the first load of a table has come.
+    /// Sets the progress of the first load of a table.
     pub fn set_load(&self, table: &str, rows: u64, finished: bool) {
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
         self.load_rows.with_label_values(&[table]).set(rows);
         self.load_finished.with_label_values(&[table]).set(i64::from(finished));
     }
 
-    /// What the first load of a table has to expect.
+    /// Sets the estimated number of rows of a table's first load.
     pub fn set_load_estimate(&self, table: &str, rows: i64) {
         self.load_estimated_rows.with_label_values(&[table]).set(rows.max(0));
     }
 
+    /// Updates the gauges that depend on the current time.
     pub(super) fn refresh(&self, now: f64) {
         let meter = self.meter();
         let lag = meter.lag(now);
         self.lag_seconds.set(lag.map(|lag| lag.seconds));
-        self.lag_bytes.set(lag.map(|lag| real(lag.bytes)));
+        self.lag_bytes.set(lag.map(|lag| float(lag.bytes)));
         self.progress_at.set(meter.progress_at());
     }
 
-    fn meter(&self) -> MutexGuard<'_, Meter> {
+    fn meter(&self) -> MutexGuard<'_, LagMeter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Counts latencies in memory of its own until they are flushed.
+/// Local histograms of latencies. Observations become visible when they are flushed.
 #[derive(Debug)]
 pub struct Latencies(Vec<LocalHistogram>);
 
 impl Latencies {
-    /// So many changes of the table at this place took so long.
+    /// Records a latency of `changes` changes. `table` is the table's index in the list of tables.
     pub fn observe(&self, table: usize, seconds: f64, changes: u32) {
         let Some(histogram) = self.0.get(table) else { return };
         for _ in 0..changes {
@@ -237,7 +208,7 @@ impl Latencies {
         }
     }
 
-    /// Shows what was observed.
+    /// Publishes the observations.
     pub fn flush(&self) {
         self.0.iter().for_each(LocalHistogram::flush);
     }

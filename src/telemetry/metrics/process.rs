@@ -1,8 +1,11 @@
-//! The process's own metrics, under the names that every dashboard of Prometheus knows.
+//! The metrics of the process, under the standard names of Prometheus' client libraries
+//! (prometheus.io/docs/instrumenting/writing_clientlibs).
 //!
-//! They are read from Linux's `/proc` at each scrape. A file that cannot be read, as on another
-//! system, costs its metrics and nothing else. The kernel counts CPU time in ticks, of which user
-//! space sees a hundred a second on every architecture that walferry is built for.
+//! Each scrape reads them from Linux's `/proc`. If a file cannot be read, as on another system,
+//! its metrics are absent. The kernel reports CPU time in ticks (`USER_HZ`), which are a hundredth
+//! of a second on all architectures that walferry is built for.
+//!
+//! Not here: the metrics of walferry's stages.
 
 use std::fs;
 
@@ -12,11 +15,11 @@ use prometheus::{Counter, Gauge};
 
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Each metric with its sample.
+/// The metrics with their samples.
 pub(super) fn gather() -> Vec<MetricFamily> {
     let read = |name: &str| fs::read_to_string(format!("/proc/{name}")).unwrap_or_default();
     let mut families = Vec::new();
-    if let Some(stat) = Stat::parse(&read("self/stat")) {
+    if let Some(stat) = ProcessStat::parse(&read("self/stat")) {
         families.extend(cpu_seconds(stat.cpu_seconds));
         families.extend(gauge(
             "process_virtual_memory_bytes",
@@ -62,21 +65,22 @@ fn gauge(name: &str, help: &str, value: Option<f64>) -> Vec<MetricFamily> {
     gauge.collect()
 }
 
-/// The fields of `/proc/self/stat` that become metrics.
+/// The fields of `/proc/self/stat` that are exported (proc_pid_stat(5)).
 #[derive(Debug, PartialEq)]
-struct Stat {
+struct ProcessStat {
     cpu_seconds: f64,
     threads: f64,
     started_after_boot: f64,
     virtual_bytes: f64,
 }
 
-impl Stat {
-    /// The second field is the program's name in parentheses, which may hold anything.
+impl ProcessStat {
+    /// Parses the file. The second field is the program's name in parentheses, which can itself
+    /// contain spaces and parentheses.
     fn parse(text: &str) -> Option<Self> {
         let (_, rest) = text.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
-        // Numbered from one by proc_pid_stat(5); the first two have been cut off.
+        // proc_pid_stat(5) numbers the fields from 1; the first two are removed above.
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
         Some(Self {
             cpu_seconds: (field(14)? + field(15)?) / TICKS_PER_SECOND,
@@ -87,24 +91,26 @@ impl Stat {
     }
 }
 
+/// The boot time in seconds since 1970, from `/proc/stat`.
 fn boot_time(text: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
+/// The resident set size in bytes, from `/proc/self/status`.
 fn resident_bytes(text: &str) -> Option<f64> {
     let value = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: f64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes * 1024.0)
 }
 
-/// The soft limit; none if there is no limit.
+/// The soft limit on open files; `None` if it is unlimited.
 fn max_files(text: &str) -> Option<f64> {
     let value = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     value.split_whitespace().next()?.parse().ok()
 }
 
 fn open_files() -> Option<f64> {
-    // One of them is the folder itself, open for this reading only.
+    // One of them is the directory itself, which is open for this read.
     let files = u32::try_from(fs::read_dir("/proc/self/fd").ok()?.count()).ok()?;
     Some(f64::from(files.saturating_sub(1)))
 }
@@ -114,23 +120,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_read_from_what_the_kernel_writes() {
+    fn metrics_are_parsed_from_the_files_of_the_kernel() {
         let stat = "4242 (wal) ferry)) S 1 4242 4242 0 -1 4194560 3151 0 11 0 250 75 0 0 20 0 9 0 \
                     123456 1073741824 6000 18446744073709551615 1 1 0 0 0 0 0 4096 0 0 0 0 17 1";
-        let expected = Stat {
+        let expected = ProcessStat {
             cpu_seconds: 3.25,
             threads: 9.0,
             started_after_boot: 1234.56,
             virtual_bytes: 1_073_741_824.0,
         };
-        assert_eq!(Stat::parse(stat), Some(expected));
+        assert_eq!(ProcessStat::parse(stat), Some(expected));
         assert_eq!(boot_time("cpu  1 2 3\nbtime 1700000000\nprocesses 9\n"), Some(1_700_000_000.0));
         assert_eq!(resident_bytes("VmSize:\t 9 kB\nVmRSS:\t   24 kB\n"), Some(24_576.0));
         let limits = "Limit   Soft Limit  Hard Limit  Units\nMax open files    1024  4096  files\n";
         assert_eq!(max_files(limits), Some(1024.0));
         assert_eq!(max_files("Max open files   unlimited   unlimited   files\n"), None);
         for cut in ["", "4242 (walferry", "4242 (walferry) S 1 2"] {
-            assert_eq!(Stat::parse(cut), None, "{cut}");
+            assert_eq!(ProcessStat::parse(cut), None, "{cut}");
         }
     }
 

@@ -1,39 +1,48 @@
-//! The queue table: what stands in it, and what became of jobs.
+//! Metrics of the queue table: its jobs by status, and the results of jobs.
+//!
+//! Not here: reading the table (`admin::figures`).
 
 use prometheus::{GaugeVec, IntCounter, IntCounterVec};
 
-use super::registration::{Optional, Registration, real};
+use super::registration::{OptionalGauge, Registration, float};
 
-/// What one look at the queue found.
+/// Statistics of the queue table at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Figures {
+pub struct QueueStatistics {
+    /// The number of jobs with the status `pending`.
     pub pending: u64,
+    /// The number of jobs with the status `processing`.
     pub processing: u64,
+    /// The number of jobs with the status `completed`.
     pub completed: u64,
+    /// The number of jobs with the status `failed`.
     pub failed: u64,
+    /// The number of jobs that have been `processing` for longer than 30 s.
     pub stuck: u64,
-    /// From commit to end, over all finished jobs that are kept.
+    /// The mean time from commit to end of the finished jobs in the table.
     pub mean_processing_seconds: f64,
-    /// Age in seconds of the oldest job of each; 0 where there is none.
+    /// The age of the oldest `pending` job in seconds; 0 without one.
     pub oldest_pending: f64,
+    /// The age of the oldest `processing` job in seconds; 0 without one.
     pub oldest_processing: f64,
+    /// The age of the oldest `failed` job in seconds; 0 without one.
     pub oldest_failed: f64,
 }
 
-/// Cloning shares it.
+/// Metrics of the queue table. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Queue {
+pub struct QueueMetrics {
     jobs: GaugeVec,
-    stuck: Optional,
+    stuck: OptionalGauge,
     oldest: GaugeVec,
-    mean: Optional,
-    sampled_at: Optional,
+    mean: OptionalGauge,
+    sampled_at: OptionalGauge,
     sample_errors: IntCounter,
     settled: IntCounterVec,
     rescued: IntCounterVec,
 }
 
-impl Queue {
+impl QueueMetrics {
     pub(super) fn new(add: &Registration<'_>) -> Self {
         let queue = Self {
             jobs: add.optionals("queue_jobs", "Jobs in the queue table.", &["status"]),
@@ -75,31 +84,31 @@ impl Queue {
         queue
     }
 
-    /// What a look at the queue found at a time in seconds since 1970.
-    pub fn set(&self, figures: &Figures, at: f64) {
+    /// Sets the statistics of the queue table, as of `at` in seconds since 1970.
+    pub fn set(&self, statistics: &QueueStatistics, at: f64) {
         let jobs = [
-            ("pending", figures.pending),
-            ("processing", figures.processing),
-            ("completed", figures.completed),
-            ("failed", figures.failed),
+            ("pending", statistics.pending),
+            ("processing", statistics.processing),
+            ("completed", statistics.completed),
+            ("failed", statistics.failed),
         ];
         for (status, count) in jobs {
-            self.jobs.with_label_values(&[status]).set(real(count));
+            self.jobs.with_label_values(&[status]).set(float(count));
         }
         let oldest = [
-            ("pending", figures.oldest_pending),
-            ("processing", figures.oldest_processing),
-            ("failed", figures.oldest_failed),
+            ("pending", statistics.oldest_pending),
+            ("processing", statistics.oldest_processing),
+            ("failed", statistics.oldest_failed),
         ];
         for (status, age) in oldest {
             self.oldest.with_label_values(&[status]).set(age);
         }
-        self.stuck.set(Some(real(figures.stuck)));
-        self.mean.set(Some(figures.mean_processing_seconds));
+        self.stuck.set(Some(float(statistics.stuck)));
+        self.mean.set(Some(statistics.mean_processing_seconds));
         self.sampled_at.set(Some(at));
     }
 
-    /// The figures are somebody else's to tell.
+    /// Removes the statistics, because another instance reports them.
     pub fn forget(&self) {
         self.jobs.reset();
         self.oldest.reset();
@@ -108,19 +117,20 @@ impl Queue {
         }
     }
 
-    /// A look failed.
+    /// Counts a failed read of the statistics.
     pub fn sample_failed(&self) {
         self.sample_errors.inc();
     }
 
-    /// Jobs that got a status: `completed`, `failed`, or `pending` for another attempt.
+    /// Counts settled jobs by their new status; `again` have the status `pending` for another
+    /// attempt.
     pub fn settled(&self, completed: u64, failed: u64, again: u64) {
         for (status, count) in [("completed", completed), ("failed", failed), ("pending", again)] {
             self.settled.with_label_values(&[status]).inc_by(count);
         }
     }
 
-    /// Stuck jobs that were made `pending` or `failed`.
+    /// Counts stuck jobs that the rescue made `pending` or `failed`.
     pub fn rescued(&self, pending: u64, failed: u64) {
         self.rescued.with_label_values(&["pending"]).inc_by(pending);
         self.rescued.with_label_values(&["failed"]).inc_by(failed);

@@ -1,4 +1,6 @@
-//! Puts metrics into the registry under the common prefix.
+//! Registers metrics under the common prefix `walferry_`.
+//!
+//! Not here: the metrics, which the other modules define.
 
 use std::cell::RefCell;
 
@@ -9,41 +11,44 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-/// Seconds, from 5 ms to 10 min.
+/// Histogram buckets in seconds, from 5 ms to 10 min.
 pub(super) const LATENCIES: &[f64] =
     &[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
-/// Things in a batch.
+/// Histogram buckets for the number of items in a batch.
 pub(super) const COUNTS: &[f64] =
     &[1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0];
 
-/// Bytes of a request, from 1 KiB to 64 MiB.
+/// Histogram buckets in bytes, from 1 KiB to 64 MiB.
 pub(super) const SIZES: &[f64] =
     &[1024.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
 
-/// A metric as it is declared, with or without samples.
+/// The declaration of a metric.
 #[derive(Clone, Debug)]
 pub struct MetricDescription {
-    /// With the prefix.
+    /// The name with the prefix.
     pub name: String,
     /// `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
+    /// The names of the labels.
     pub labels: Vec<String>,
+    /// The help text.
     pub help: String,
 }
 
+/// Creates metrics and registers them.
 pub(super) struct Registration<'a> {
     registry: &'a Registry,
-    made: RefCell<Vec<MetricDescription>>,
+    descriptions: RefCell<Vec<MetricDescription>>,
 }
 
 impl<'a> Registration<'a> {
     pub(super) const fn new(registry: &'a Registry) -> Self {
-        Self { registry, made: RefCell::new(Vec::new()) }
+        Self { registry, descriptions: RefCell::new(Vec::new()) }
     }
 
-    /// Every metric that was registered, in the order of registration.
+    /// The declarations of all registered metrics, in the order of registration.
     pub(super) fn into_descriptions(self) -> Vec<MetricDescription> {
-        self.made.into_inner()
+        self.descriptions.into_inner()
     }
 
     pub(super) fn counter(&self, name: &'static str, help: &'static str) -> IntCounter {
@@ -77,13 +82,14 @@ impl<'a> Registration<'a> {
         self.add(IntGaugeVec::new(options(name, help), labels))
     }
 
-    pub(super) fn real(&self, name: &'static str, help: &'static str) -> Gauge {
+    /// A gauge with a floating-point value.
+    pub(super) fn float_gauge(&self, name: &'static str, help: &'static str) -> Gauge {
         self.add(Gauge::with_opts(options(name, help)))
     }
 
-    /// A gauge that may have nothing to say.
-    pub(super) fn optional(&self, name: &'static str, help: &'static str) -> Optional {
-        Optional(self.add(GaugeVec::new(options(name, help), &[])))
+    /// A gauge without a sample while its value is unknown.
+    pub(super) fn optional(&self, name: &'static str, help: &'static str) -> OptionalGauge {
+        OptionalGauge(self.add(GaugeVec::new(options(name, help), &[])))
     }
 
     pub(super) fn optionals(
@@ -114,11 +120,12 @@ impl<'a> Registration<'a> {
         self.add(HistogramVec::new(buckets_of(name, help, buckets), &[label]))
     }
 
-    pub(super) fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
-        let collector = made.expect("names and labels in these files are valid");
+    /// Registers a collector.
+    pub(super) fn add<C: Collector + Clone + 'static>(&self, created: prometheus::Result<C>) -> C {
+        let collector = created.expect("names and labels in these files are valid");
         let registered = self.registry.register(Box::new(collector.clone()));
         registered.expect("names in these files differ");
-        self.made.borrow_mut().extend(descriptions(&collector));
+        self.descriptions.borrow_mut().extend(descriptions(&collector));
         collector
     }
 }
@@ -139,11 +146,11 @@ fn descriptions(collector: &impl Collector) -> Vec<MetricDescription> {
     describe.collect()
 }
 
-/// A gauge without a sample while its value is not known.
+/// A gauge without a sample while its value is unknown.
 #[derive(Clone, Debug)]
-pub(super) struct Optional(GaugeVec);
+pub(super) struct OptionalGauge(GaugeVec);
 
-impl Optional {
+impl OptionalGauge {
     pub(super) fn set(&self, value: Option<f64>) {
         match value {
             Some(value) => self.0.with_label_values::<&str>(&[]).set(value),
@@ -152,16 +159,16 @@ impl Optional {
     }
 }
 
-/// The whole value of a gauge; beyond 2^53 to the nearest that a float has.
+/// An unsigned integer as the value of a gauge, rounded to the nearest float above 2^53.
 #[expect(clippy::cast_precision_loss, reason = "Prometheus has floats only")]
-pub(super) fn real(value: u64) -> f64 {
+pub(super) fn float(value: u64) -> f64 {
     value as f64
 }
 
-/// The same of what may be below zero.
-pub(super) fn signed(value: i64) -> f64 {
-    let size = real(value.unsigned_abs());
-    if value < 0 { -size } else { size }
+/// A signed integer as the value of a gauge, as [`float`].
+pub(super) fn signed_float(value: i64) -> f64 {
+    let magnitude = float(value.unsigned_abs());
+    if value < 0 { -magnitude } else { magnitude }
 }
 
 pub(super) fn options(name: &'static str, help: &'static str) -> Opts {

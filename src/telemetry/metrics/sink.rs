@@ -1,15 +1,17 @@
-//! What goes to Elasticsearch, and what comes of it.
+//! Metrics of the requests to Elasticsearch and their results.
+//!
+//! Not here: the classification of results (`engine::sink::verdict`).
 
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::registration::{COUNTS, LATENCIES, Registration, SIZES, real};
+use super::registration::{COUNTS, LATENCIES, Registration, SIZES, float};
 
-/// Words of the label `outcome` of documents.
+/// The values of the label `outcome` of documents.
 const OUTCOMES: [&str; 4] = ["indexed", "deleted", "superseded", "refused"];
-/// Words of the label `reason`, which are also those of requests that were not answered.
-const TROUBLES: [&str; 8] = [
+/// The values of the label `reason`. Requests without an answer have them as `outcome`.
+const FAILURES: [&str; 8] = [
     "overloaded",
     "unavailable",
     "connection",
@@ -20,14 +22,14 @@ const TROUBLES: [&str; 8] = [
     "missing",
 ];
 
-/// Whether requests may go out.
+/// The state of the circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Circuit {
-    /// They may.
+    /// Requests are sent.
     Closed,
-    /// They wait.
+    /// Requests wait.
     Open,
-    /// One is out to see.
+    /// One request is sent as a test.
     Trying,
 }
 
@@ -43,11 +45,14 @@ impl Circuit {
     }
 }
 
-/// Whether one index takes documents.
+/// The state of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexState {
+    /// The index accepts documents.
     Open,
+    /// The index rejects documents because of a block.
     Blocked,
+    /// The index does not exist.
     Missing,
 }
 
@@ -63,9 +68,9 @@ impl IndexState {
     }
 }
 
-/// Cloning shares it.
+/// Metrics of the sink. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Sink {
+pub struct SinkMetrics {
     up: IntGauge,
     circuit: IntGaugeVec,
     index_state: IntGaugeVec,
@@ -81,7 +86,7 @@ pub struct Sink {
     waiting: IntGauge,
 }
 
-impl Sink {
+impl SinkMetrics {
     pub(super) fn new(add: &Registration<'_>) -> Self {
         let sink = Self {
             up: add.gauge("sink_up", "1 while Elasticsearch answers."),
@@ -135,7 +140,7 @@ impl Sink {
             ),
         };
         sink.set_circuit(Circuit::Closed);
-        TROUBLES.iter().for_each(|reason| drop(sink.retries.with_label_values(&[*reason])));
+        FAILURES.iter().for_each(|reason| drop(sink.retries.with_label_values(&[*reason])));
         drop(sink.requests.with_label_values(&["answered"]));
         sink
     }
@@ -147,19 +152,19 @@ impl Sink {
         }
     }
 
-    /// Whether Elasticsearch answers.
+    /// Sets whether Elasticsearch is reachable.
     pub fn set_up(&self, up: bool) {
         self.up.set(i64::from(up));
     }
 
-    /// Whether requests may go out.
+    /// Sets the state of the circuit breaker.
     pub fn set_circuit(&self, circuit: Circuit) {
         for other in Circuit::ALL {
             self.circuit.with_label_values(&[other.as_str()]).set(i64::from(other == circuit));
         }
     }
 
-    /// Whether an index takes documents. `index` is a configured name.
+    /// Sets the state of an index. `index` is a configured name.
     pub fn set_index(&self, index: &str, state: IndexState) {
         for other in IndexState::ALL {
             let value = i64::from(other == state);
@@ -167,32 +172,33 @@ impl Sink {
         }
     }
 
-    /// Documents answered for. `index` is a configured name, `outcome` a verdict's word.
+    /// Counts documents by their result. `index` is a configured name; `outcome` is a word of a
+    /// verdict.
     pub fn documents(&self, index: &str, outcome: &'static str, count: u64) {
         self.documents.with_label_values(&[index, outcome]).inc_by(count);
     }
 
-    /// One bulk request came to its end; `outcome` is `answered`, `too_large`, `refused`, or a
-    /// trouble's word.
+    /// Counts a finished bulk request. `outcome` is `answered`, `too_large`, `refused` or a word of
+    /// a failure of the service.
     pub fn bulk_request(&self, outcome: &'static str, documents: u32, bytes: u64, took: Duration) {
         self.requests.with_label_values(&[outcome]).inc();
         self.request_seconds.observe(took.as_secs_f64());
         self.bulk_documents.observe(f64::from(documents));
-        self.bulk_bytes.observe(real(bytes));
+        self.bulk_bytes.observe(float(bytes));
         self.sent_bytes.inc_by(bytes);
     }
 
-    /// Documents sent again or held; `reason` is a trouble's word.
+    /// Counts documents that are sent again or held. `reason` is a word of a failure of the service.
     pub fn retries(&self, reason: &'static str, documents: u64) {
         self.retries.with_label_values(&[reason]).inc_by(documents);
     }
 
-    /// A refresh was asked for.
+    /// Counts a bulk request that forces a refresh.
     pub fn refreshed(&self) {
         self.refreshes.inc();
     }
 
-    /// What is under way now.
+    /// Sets the number of requests in flight and of documents that wait for an answer.
     pub fn set_load(&self, in_flight: usize, waiting: usize) {
         self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
         self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));

@@ -1,42 +1,55 @@
-//! The slot as the server sees it: what it holds back, and how long that may go on.
+//! Metrics of the replication slot: the WAL that it retains, and the WAL that it may retain.
+//!
+//! Not here: reading the slot (`postgres::catalog::slot`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{GaugeVec, IntCounter};
 
-use super::registration::{Optional, Registration, real, signed};
+use super::registration::{OptionalGauge, Registration, float, signed_float};
 
-/// Words of the label `status`: PostgreSQL's of `wal_status`.
+/// The values of the label `status`, which are those of `pg_replication_slots.wal_status`.
 const STATUSES: [&str; 4] = ["reserved", "extended", "unreserved", "lost"];
 
-/// What one look at the slot found.
+/// Statistics of the slot at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct SlotStatistics {
+    /// True if a session streams from the slot.
     pub active: bool,
+    /// The column `wal_status`.
     pub wal_status: Option<String>,
+    /// The WAL that the slot retains, in bytes.
     pub retained_bytes: u64,
-    /// Between the server's end and what is acknowledged.
+    /// The WAL after the confirmed position, in bytes.
     pub unconfirmed_bytes: u64,
-    /// Bytes until the slot is in danger, below zero once it is; `None` where there is no limit.
+    /// The WAL in bytes that can be written before the slot can be lost, below zero if it can be
+    /// lost already; `None` if it is unlimited.
     pub safe_bytes: Option<i64>,
 }
 
-/// Cloning shares it.
+/// Metrics of the slot. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Slot {
-    active: Optional,
+pub struct SlotMetrics {
+    active: OptionalGauge,
     status: GaugeVec,
-    retained: Optional,
-    unconfirmed: Optional,
-    safe: Optional,
+    retained: OptionalGauge,
+    unconfirmed: OptionalGauge,
+    safe: OptionalGauge,
     spilled_bytes: IntCounter,
     spilled_transactions: IntCounter,
     inspect_errors: IntCounter,
-    /// What PostgreSQL last told of spilling, which it counts since its own reset.
-    spilled: Arc<Mutex<(u64, u64)>>,
+    /// The last values of PostgreSQL's own counters.
+    spilled: Arc<Mutex<SpillCounters>>,
 }
 
-impl Slot {
+/// Counters of `pg_stat_replication_slots`, which start at zero after a reset.
+#[derive(Debug, Default)]
+struct SpillCounters {
+    bytes: u64,
+    transactions: u64,
+}
+
+impl SlotMetrics {
     pub(super) fn new(add: &Registration<'_>) -> Self {
         Self {
             active: add.optional("slot_active", "1 while somebody reads the slot."),
@@ -71,24 +84,25 @@ impl Slot {
         }
     }
 
-    /// What a look at the slot found.
-    pub fn set(&self, figures: &Figures) {
-        self.active.set(Some(f64::from(u8::from(figures.active))));
-        self.retained.set(Some(real(figures.retained_bytes)));
-        self.unconfirmed.set(Some(real(figures.unconfirmed_bytes)));
-        self.safe.set(figures.safe_bytes.map(signed));
+    /// Sets the statistics of the slot.
+    pub fn set(&self, statistics: &SlotStatistics) {
+        self.active.set(Some(f64::from(u8::from(statistics.active))));
+        self.retained.set(Some(float(statistics.retained_bytes)));
+        self.unconfirmed.set(Some(float(statistics.unconfirmed_bytes)));
+        self.safe.set(statistics.safe_bytes.map(signed_float));
         for status in STATUSES {
-            let is = figures.wal_status.as_deref() == Some(status);
+            let is = statistics.wal_status.as_deref() == Some(status);
             self.status.with_label_values(&[status]).set(f64::from(u8::from(is)));
         }
     }
 
-    /// The run is over: nobody of ours reads the slot, and the rest cannot be known.
-    pub fn left(&self) {
+    /// Reports that this instance does not stream from the slot any more. The other statistics keep
+    /// their last values.
+    pub fn run_ended(&self) {
         self.active.set(Some(0.0));
     }
 
-    /// Nothing can be known now.
+    /// Removes all statistics, because they are unknown.
     pub fn forget(&self) {
         for gauge in [&self.active, &self.retained, &self.unconfirmed, &self.safe] {
             gauge.set(None);
@@ -96,16 +110,17 @@ impl Slot {
         self.status.reset();
     }
 
-    /// PostgreSQL's counts of what it spilled. They begin anew when somebody resets them.
+    /// Adds the growth of PostgreSQL's counters of spilled transactions. A counter below its last
+    /// value was reset.
     pub fn spilled(&self, bytes: u64, transactions: u64) {
-        let mut known = self.spilled.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = |now: u64, before: u64| if now < before { now } else { now - before };
-        self.spilled_bytes.inc_by(since(bytes, known.0));
-        self.spilled_transactions.inc_by(since(transactions, known.1));
-        *known = (bytes, transactions);
+        let mut last = self.spilled.lock().unwrap_or_else(PoisonError::into_inner);
+        let growth = |now: u64, before: u64| if now < before { now } else { now - before };
+        self.spilled_bytes.inc_by(growth(bytes, last.bytes));
+        self.spilled_transactions.inc_by(growth(transactions, last.transactions));
+        *last = SpillCounters { bytes, transactions };
     }
 
-    /// A look failed.
+    /// Counts a failed read of the slot.
     pub fn inspect_failed(&self) {
         self.inspect_errors.inc();
     }
@@ -113,30 +128,30 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
-    use super::Figures;
+    use super::SlotStatistics;
     use crate::telemetry::metrics::Metrics;
 
     #[test]
-    fn a_slot_has_one_status_and_no_limit_where_there_is_none() {
+    fn a_slot_has_one_status_and_an_unlimited_one_has_no_safe_size() {
         let metrics = Metrics::new();
-        let mut figures = Figures {
+        let mut statistics = SlotStatistics {
             active: true,
             wal_status: Some("extended".to_owned()),
             safe_bytes: Some(7),
-            ..Figures::default()
+            ..SlotStatistics::default()
         };
-        metrics.slot.set(&figures);
+        metrics.slot.set(&statistics);
         let text = metrics.render();
         assert!(text.contains("walferry_slot_wal_status{status=\"extended\"} 1"), "{text}");
         assert!(text.contains("walferry_slot_wal_status{status=\"lost\"} 0"), "{text}");
         assert!(text.contains("walferry_slot_safe_wal_bytes 7"), "{text}");
-        figures.safe_bytes = None;
-        metrics.slot.set(&figures);
+        statistics.safe_bytes = None;
+        metrics.slot.set(&statistics);
         assert!(!metrics.render().contains("walferry_slot_safe_wal_bytes "));
     }
 
     #[test]
-    fn spilling_goes_on_counting_after_a_reset() {
+    fn spill_counters_grow_after_a_reset() {
         let metrics = Metrics::new();
         for (bytes, transactions) in [(100, 1), (150, 2), (30, 1)] {
             metrics.slot.spilled(bytes, transactions);

@@ -1,4 +1,6 @@
-//! What comes from the slot.
+//! Metrics of the replication stream.
+//!
+//! Not here: the metrics of the slot in the catalog (`slot`).
 
 use std::time::Duration;
 
@@ -6,24 +8,22 @@ use prometheus::local::LocalHistogram;
 use prometheus::{Counter, Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use super::registration::{COUNTS, Registration};
+use crate::change::Operation;
 
-/// Words of the label `operation`, in the order of [`Changes::add`].
-const OPERATIONS: [&str; 4] = ["INSERT", "UPDATE", "DELETE", "TRUNCATE"];
-
-/// What failed of the replication connection.
+/// The kind of a failure of the replication connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// It was not had, or broke, or went silent.
+pub enum ReplicationFailure {
+    /// The connection could not be opened, ended, or timed out.
     Connection,
-    /// The server does not do what is asked, or goes down.
+    /// The server returned an error or is shutting down.
     Server,
-    /// Password or TLS.
+    /// Authentication or TLS failed.
     Refused,
-    /// What came is not what the protocol says.
+    /// A message violates the protocol.
     Protocol,
 }
 
-impl Failure {
+impl ReplicationFailure {
     const ALL: [Self; 4] = [Self::Connection, Self::Server, Self::Refused, Self::Protocol];
 
     const fn as_str(self) -> &'static str {
@@ -36,9 +36,9 @@ impl Failure {
     }
 }
 
-/// Cloning shares it.
+/// Metrics of the replication stream. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct SourceMetrics {
     up: IntGauge,
     connects: IntCounter,
     errors: IntCounterVec,
@@ -51,46 +51,49 @@ pub struct Source {
     held_seconds: Counter,
 }
 
-/// A table's recorded changes.
+/// The counters of a table's recorded changes, in the order of [`Operation::ALL`].
 #[derive(Debug)]
-pub struct Changes([IntCounter; 4]);
+pub struct ChangeCounters([IntCounter; 4]);
 
-impl Changes {
-    /// So many inserts, updates, deletes and truncations were recorded.
+impl ChangeCounters {
+    /// Adds the numbers of recorded changes, in the order of [`Operation::ALL`].
     pub fn add(&self, changes: [u64; 4]) {
         self.0.iter().zip(changes).for_each(|(counter, count)| counter.inc_by(count));
     }
 }
 
-/// What the stream's loop has added up since it last said so.
+/// Counts of the stream that are not published yet.
 #[derive(Debug)]
-pub struct Received {
+pub struct ReceivedCounts {
     transactions: u64,
-    /// Changes of the transaction that is being received.
+    /// The number of changes of the current transaction.
     changes: usize,
     sizes: LocalHistogram,
+    /// The number of received bytes.
     pub bytes: u64,
+    /// The number of received keepalive messages.
     pub keepalives: u64,
+    /// The number of sent status updates.
     pub feedbacks: u64,
-    /// The stream was not read because the stages behind it were busy.
+    /// The time in which the stream was not read because later stages were busy.
     pub held: Duration,
 }
 
-impl Received {
-    /// Changes of ours came.
+impl ReceivedCounts {
+    /// Adds changes of configured tables to the current transaction.
     pub fn captured(&mut self, changes: usize) {
         self.changes += changes;
     }
 
-    /// A transaction with changes of ours ended.
+    /// Counts the end of a transaction with changes of configured tables.
     pub fn committed(&mut self) {
         let changes = u32::try_from(std::mem::take(&mut self.changes)).unwrap_or(u32::MAX);
         self.sizes.observe(f64::from(changes));
         self.transactions += 1;
     }
 
-    /// Adds it to what others see, and begins anew.
-    pub fn tell(&mut self, source: &Source) {
+    /// Adds the counts to the metrics and resets them.
+    pub fn publish(&mut self, source: &SourceMetrics) {
         let take = std::mem::take::<u64>;
         source.transactions.inc_by(take(&mut self.transactions));
         self.sizes.flush();
@@ -101,7 +104,7 @@ impl Received {
     }
 }
 
-impl Source {
+impl SourceMetrics {
     pub(super) fn new(add: &Registration<'_>) -> Self {
         let source = Self {
             up: add.gauge("source_up", "1 while the slot is streamed."),
@@ -133,7 +136,7 @@ impl Source {
                 "Time that the stream was not read since the stages behind it were busy.",
             ),
         };
-        let kinds = Failure::ALL.map(Failure::as_str);
+        let kinds = ReplicationFailure::ALL.map(ReplicationFailure::as_str);
         kinds.iter().for_each(|kind| drop(source.errors.with_label_values(&[*kind])));
         source
     }
@@ -144,27 +147,29 @@ impl Source {
         }
     }
 
-    /// Whether the slot is streamed.
+    /// Sets whether this instance streams from the slot. A start of streaming is counted.
     pub fn set_up(&self, up: bool) {
         self.up.set(i64::from(up));
         self.connects.inc_by(u64::from(up));
     }
 
-    /// The replication connection was not had, or has failed.
-    pub fn failed(&self, failure: Failure) {
+    /// Counts a failure of the replication connection.
+    pub fn failed(&self, failure: ReplicationFailure) {
         self.errors.with_label_values(&[failure.as_str()]).inc();
     }
 
     /// The counters of a table's recorded changes.
     #[must_use]
-    pub fn changes(&self, table: &str) -> Changes {
-        Changes(OPERATIONS.map(|operation| self.changes.with_label_values(&[table, operation])))
+    pub fn changes(&self, table: &str) -> ChangeCounters {
+        let counter =
+            |operation: Operation| self.changes.with_label_values(&[table, operation.as_str()]);
+        ChangeCounters(Operation::ALL.map(counter))
     }
 
-    /// Where the stream's loop adds up what it receives.
+    /// New counts for the loop that reads the stream.
     #[must_use]
-    pub fn receiver(&self) -> Received {
-        Received {
+    pub fn receiver(&self) -> ReceivedCounts {
+        ReceivedCounts {
             transactions: 0,
             changes: 0,
             sizes: self.transaction_changes.local(),
@@ -178,22 +183,22 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use super::Failure;
+    use super::ReplicationFailure;
     use crate::telemetry::metrics::Metrics;
 
     #[test]
-    fn a_transaction_that_comes_in_parts_is_counted_once_and_whole() {
+    fn a_transaction_that_is_received_in_parts_is_counted_once() {
         let metrics = Metrics::new();
         let mut received = metrics.source.receiver();
         received.captured(400);
-        received.tell(&metrics.source);
+        received.publish(&metrics.source);
         assert!(metrics.render().contains("walferry_source_transactions_total 0"));
         received.captured(200);
         received.committed();
         received.captured(1);
         received.committed();
-        received.tell(&metrics.source);
-        received.tell(&metrics.source);
+        received.publish(&metrics.source);
+        received.publish(&metrics.source);
         let text = metrics.render();
         for line in [
             "walferry_source_transactions_total 2",
@@ -206,11 +211,11 @@ mod tests {
     }
 
     #[test]
-    fn beginnings_and_failures_are_counted() {
+    fn starts_and_failures_are_counted() {
         let metrics = Metrics::new();
         metrics.source.set_up(true);
         metrics.source.set_up(false);
-        metrics.source.failed(Failure::Server);
+        metrics.source.failed(ReplicationFailure::Server);
         metrics.source.set_up(true);
         let text = metrics.render();
         assert!(text.contains("walferry_source_connects_total 2"), "{text}");

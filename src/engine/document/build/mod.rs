@@ -40,7 +40,6 @@ pub struct Builder {
 
 impl Builder {
     /// Appends the document of a row to `out`, as one line of JSON.
-    #[expect(clippy::too_many_arguments, reason = "the caller owns the rows and the buffer")]
     pub fn build(
         &mut self,
         definition: &Definition,

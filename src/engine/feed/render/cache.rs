@@ -15,7 +15,7 @@ use crate::engine::document::build::Embedded;
 const BYTES_MAX: usize = 8 << 20;
 
 #[derive(Debug)]
-struct Entry {
+struct CachedRow {
     /// `None`: there is no such row.
     row: Option<Row>,
     snapshot_lsn: Lsn,
@@ -24,7 +24,7 @@ struct Entry {
 /// Rows by table and key text.
 #[derive(Debug, Default)]
 pub struct RowCache {
-    tables: HashMap<TableId, HashMap<String, Entry>>,
+    tables: HashMap<TableId, HashMap<String, CachedRow>>,
     bytes: usize,
 }
 
@@ -38,7 +38,7 @@ impl RowCache {
     /// Adds what a read with this snapshot LSN found.
     pub fn insert(&mut self, table: TableId, key: String, row: Option<Row>, snapshot_lsn: Lsn) {
         self.bytes += row.as_ref().map_or(0, Row::size) + key.len();
-        self.tables.entry(table).or_default().insert(key, Entry { row, snapshot_lsn });
+        self.tables.entry(table).or_default().insert(key, CachedRow { row, snapshot_lsn });
     }
 
     /// The stream changed the row to `row`; `None` if it deleted it.

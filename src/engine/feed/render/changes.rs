@@ -2,8 +2,8 @@
 
 use smallvec::smallvec;
 
-use super::fanout::{Cause, Fanouts};
-use super::plan::{Content, Plan, Step};
+use super::fanout::{FanoutCause, Fanouts};
+use super::plan::{Content, DocumentPlan, DocumentStep};
 use super::{BatchOutput, Renderer, RowsFrom};
 use crate::change::{Change, Operation, Row};
 use crate::engine::document::route;
@@ -40,7 +40,7 @@ impl Renderer {
         changes: &[JobChange],
         rows: RowsFrom,
     ) -> Result<(), FeedError> {
-        let mut plan = Plan::default();
+        let mut plan = DocumentPlan::default();
         let mut fanouts = Fanouts::default();
         for (number, JobChange { change, job }) in changes.iter().enumerate() {
             self.reader.delivered(change.xid);
@@ -57,7 +57,7 @@ impl Renderer {
                     Effect::Index => Content::Image(number),
                     Effect::Delete => Content::Gone,
                 };
-                plan.touch(Step {
+                plan.touch(DocumentStep {
                     document: affected.document,
                     source: affected.source,
                     table: change.table,
@@ -70,7 +70,7 @@ impl Renderer {
             // Of an inserted row too: foreign keys can be deferred, and replicas ignore them.
             for (dependent, row) in route::dependents(&self.definition, change, &self.shapes) {
                 let key = self.shapes.of(change.table).key_text(row);
-                let cause = Cause { position: change.position, job: *job };
+                let cause = FanoutCause { position: change.position, job: *job };
                 fanouts.add(change.table, dependent, key, cause);
             }
         }

@@ -7,7 +7,7 @@ use foldhash::HashMap;
 use smallvec::SmallVec;
 
 use super::cache::RowCache;
-use super::plan::{Content, Plan, Step};
+use super::plan::{Content, DocumentPlan, DocumentStep};
 use super::read::{KeyedRow, ReadError, ReadTransaction};
 use super::{BatchOutput, Escaping, Renderer};
 use crate::ack::batch::JobAck;
@@ -34,7 +34,7 @@ impl Renderer {
         &mut self,
         output: BatchOutput<'_>,
         changes: &[JobChange],
-        plan: Plan,
+        plan: DocumentPlan,
     ) -> Result<(), FeedError> {
         let needs = self.needs_of_images(changes, &plan);
         let wanted = wanted_keys(&plan);
@@ -52,7 +52,7 @@ impl Renderer {
     }
 
     /// Rows that documents built from images embed, and that are not cached.
-    fn needs_of_images(&self, changes: &[JobChange], plan: &Plan) -> Vec<RequiredRow> {
+    fn needs_of_images(&self, changes: &[JobChange], plan: &DocumentPlan) -> Vec<RequiredRow> {
         let mut needs = Vec::new();
         for step in plan.steps() {
             if let Content::Image(number) = step.content
@@ -96,7 +96,7 @@ impl Renderer {
         output: BatchOutput<'_>,
         changes: &[JobChange],
         rows: &ReadRows,
-        step: Step,
+        step: DocumentStep,
     ) -> Result<(), FeedError> {
         let row = match &step.content {
             Content::Image(number) => changes[*number].change.new.as_ref(),
@@ -137,7 +137,7 @@ impl Renderer {
     }
 }
 
-fn wanted_keys(plan: &Plan) -> WantedKeys {
+fn wanted_keys(plan: &DocumentPlan) -> WantedKeys {
     let mut wanted = WantedKeys::new();
     for step in plan.steps() {
         if let Content::Read(parts) = &step.content {

@@ -1,7 +1,7 @@
 //! Rewrites the documents that show a changed row.
 //!
-//! A renamed category is shown by its listings, and by those of every category below it; a
-//! profile by its listings. The rows that show it are read as they are now and sent under the
+//! A category is shown by its listings, and by those of every category below it; a profile by its
+//! listings. The rows that show a changed row are read as they are now and sent under the
 //! version of the change that caused it, chunk by chunk, before any later change is rendered.
 
 use std::collections::HashMap;
@@ -10,7 +10,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::execute::embed;
-use super::read::{KeyedRow, Referring};
+use super::query::Referring;
+use super::read::KeyedRow;
 use super::{BatchOutput, Renderer};
 use crate::ack::batch::JobKey;
 use crate::change::{Position, TableId};
@@ -25,13 +26,13 @@ const ROWS_MAX: i64 = 500;
 
 /// A change that rewrites documents, and its job.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cause {
+pub(super) struct FanoutCause {
     pub position: Position,
     pub job: JobKey,
 }
 
 /// The values that dependent rows refer to, each with the changes that caused it.
-type Causes = HashMap<String, Vec<Cause>>;
+type Causes = HashMap<String, Vec<FanoutCause>>;
 
 /// Changes of one table whose dependents are rewritten together.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl Fanouts {
         changed: TableId,
         dependent: &Dependent,
         key: String,
-        cause: Cause,
+        cause: FanoutCause,
     ) {
         let same = |group: &Fanout| group.changed == changed && group.dependent == *dependent;
         let index = self.0.iter().position(same).unwrap_or_else(|| {
@@ -138,7 +139,7 @@ impl Renderer {
         &mut self,
         output: BatchOutput<'_>,
         truncated: TableId,
-        cause: Cause,
+        cause: FanoutCause,
     ) -> Result<(), FeedError> {
         let definition = Arc::clone(&self.definition);
         for dependent in definition.dependents_of(truncated) {
@@ -198,7 +199,7 @@ impl Renderer {
         output: BatchOutput<'_>,
         source: SourceId,
         found: &KeyedRow,
-        causes: &[Cause],
+        causes: &[FanoutCause],
     ) -> Result<(), FeedError> {
         if !build::included(self.definition.source(source), &found.row) {
             return Ok(());

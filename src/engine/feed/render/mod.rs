@@ -10,8 +10,9 @@ pub mod chunk;
 pub mod execute;
 pub mod fanout;
 pub mod plan;
+pub mod query;
 pub mod read;
-pub mod single;
+pub mod row;
 pub mod stored;
 pub mod truncate;
 pub mod visible;
@@ -95,6 +96,7 @@ impl Renderer {
         }
     }
 
+    /// The shapes of the configured tables.
     #[must_use]
     pub fn shapes(&self) -> &Shapes {
         &self.shapes

@@ -21,7 +21,7 @@ pub enum Content {
 
 /// One document's step.
 #[derive(Debug)]
-pub struct Step {
+pub struct DocumentStep {
     pub document: DocumentId,
     pub source: SourceId,
     pub table: TableId,
@@ -32,21 +32,21 @@ pub struct Step {
 
 /// The steps of a batch, in the order in which their documents were first touched.
 #[derive(Debug, Default)]
-pub struct Plan {
-    steps: Vec<Step>,
-    places: HashMap<DocumentId, usize>,
+pub struct DocumentPlan {
+    steps: Vec<DocumentStep>,
+    index: HashMap<DocumentId, usize>,
 }
 
-impl Plan {
-    /// Adds a step. An earlier one on the same document gives way: the later content, the higher
+impl DocumentPlan {
+    /// Adds a step, merged with an earlier step on the same document: the later content, the higher
     /// version, all jobs. A read stays a read: its row is newer than any image of the batch.
-    pub fn touch(&mut self, step: Step) {
-        let Some(&place) = self.places.get(&step.document) else {
-            self.places.insert(step.document.clone(), self.steps.len());
+    pub fn touch(&mut self, step: DocumentStep) {
+        let Some(&at) = self.index.get(&step.document) else {
+            self.index.insert(step.document.clone(), self.steps.len());
             self.steps.push(step);
             return;
         };
-        let before = &mut self.steps[place];
+        let before = &mut self.steps[at];
         if !matches!(before.content, Content::Read(_)) {
             before.content = step.content;
             before.source = step.source;
@@ -55,13 +55,15 @@ impl Plan {
         before.jobs.extend(step.jobs);
     }
 
+    /// The steps so far.
     #[must_use]
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[DocumentStep] {
         &self.steps
     }
 
+    /// The steps, to be sent.
     #[must_use]
-    pub fn into_steps(self) -> Vec<Step> {
+    pub fn into_steps(self) -> Vec<DocumentStep> {
         self.steps
     }
 }

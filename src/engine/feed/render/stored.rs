@@ -29,6 +29,7 @@ impl StoredReadAhead {
         Self { session, lease, lsn }
     }
 
+    /// The LSN that is stored now.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.lsn

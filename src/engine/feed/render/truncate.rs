@@ -2,8 +2,8 @@
 
 use smallvec::smallvec;
 
-use super::fanout::Cause;
-use super::plan::{Content, Plan, Step};
+use super::fanout::FanoutCause;
+use super::plan::{Content, DocumentPlan, DocumentStep};
 use super::{BatchOutput, Renderer};
 use crate::engine::feed::{FeedError, JobChange};
 
@@ -25,10 +25,10 @@ impl Renderer {
             let filter = self.definition.source(source).filter.clone();
             let mut pages = output.emitter.enumerate(source.index, filter).await?;
             while let Some(page) = pages.recv().await {
-                let mut plan = Plan::default();
+                let mut plan = DocumentPlan::default();
                 for id in page {
                     let Some(key) = self.definition.key_of(source, &id) else { continue };
-                    plan.touch(Step {
+                    plan.touch(DocumentStep {
                         document: self.definition.document(source, key),
                         source,
                         table,
@@ -40,6 +40,6 @@ impl Renderer {
                 self.execute(output, &[], plan).await?;
             }
         }
-        self.rewrite_all(output, table, Cause { position, job: truncate.job }).await
+        self.rewrite_all(output, table, FanoutCause { position, job: truncate.job }).await
     }
 }

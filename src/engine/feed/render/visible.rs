@@ -66,12 +66,13 @@ impl Delivered {
         }
     }
 
-    /// How many are noted: callers take a snapshot now and then to keep it small.
+    /// How many are noted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.xids.len()
     }
 
+    /// Whether every noted transaction has been seen.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.xids.is_empty()

@@ -29,6 +29,7 @@ pub struct FirstLoad {
 }
 
 impl FirstLoad {
+    /// `session` is for single queries.
     #[must_use]
     pub fn new(unfinished: Vec<(TableId, LoadProgress)>, session: Arc<Client>) -> Self {
         Self { unfinished, session }

@@ -7,13 +7,12 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use crate::change::Lsn;
 use crate::engine::wal::connection::ReplicationStream;
 use crate::engine::wal::error::ReplicationError;
 use crate::engine::wal::feedback::{StatusTimer, StreamProgress};
 use crate::engine::wal::stats::StreamStats;
 use crate::telemetry::metrics;
-use crate::telemetry::metrics::source::Received;
+use crate::telemetry::metrics::source::ReceivedCounts;
 
 /// The timeout of the server's response to CopyDone.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -24,9 +23,9 @@ pub(super) struct FeedbackConnection {
     pub(super) progress: StreamProgress,
     pub(super) timer: StatusTimer,
     pub(super) stats: Arc<StreamStats>,
-    pub(super) metrics: metrics::Source,
+    pub(super) metrics: metrics::SourceMetrics,
     /// Counts that the metrics do not include yet.
-    pub(super) received: Received,
+    pub(super) received: ReceivedCounts,
 }
 
 impl FeedbackConnection {
@@ -39,14 +38,14 @@ impl FeedbackConnection {
         self.stats.acknowledged_lsn.store(durable.0, Ordering::Relaxed);
         self.stats.feedbacks.fetch_add(1, Ordering::Relaxed);
         self.received.feedbacks += 1;
-        self.received.tell(&self.metrics);
+        self.received.publish(&self.metrics);
         self.stream.send_status(received, durable, reply_requested).await
     }
 
     /// Sends the last acknowledgement, then CopyDone. A server that does not respond in time misses
     /// the acknowledgement only, and sends the changes above the previous one again.
     pub(super) async fn close(mut self) {
-        self.received.tell(&self.metrics);
+        self.received.publish(&self.metrics);
         let received = self.progress.received();
         let durable = self.progress.durable();
         let mut stream = self.stream;

@@ -57,7 +57,7 @@ pub struct Ports {
     pub output: mpsc::Sender<Vec<Captured>>,
     pub shutdown: CancellationToken,
     pub stats: Arc<StreamStats>,
-    pub metrics: metrics::Source,
+    pub metrics: metrics::SourceMetrics,
 }
 
 /// Streams until shutdown, which closes the connection properly.

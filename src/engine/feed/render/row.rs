@@ -1,7 +1,7 @@
-//! One row as it is now, and the documents that it should have: for people who compare.
+//! One row as it is now, and the documents that it should have, for comparison.
 //!
-//! The same reads and the same rendering as the feed's own, but nothing is sent and no version is
-//! given, so it does not matter whether the snapshot is far enough.
+//! The reads and the rendering are those of the feed. Nothing is sent and no version is given, so
+//! the snapshot need not show what the stream has delivered.
 //!
 //! Not here: what Elasticsearch has (`sink`).
 
@@ -20,9 +20,10 @@ use crate::engine::document::id::DocumentId;
 use crate::engine::document::shape::Shapes;
 use crate::engine::document::{plain, route};
 
-/// See the module's documentation.
+/// One row, and its documents.
 #[derive(Debug)]
-pub struct Single {
+pub struct RenderedRow {
+    /// `None` where there is no such row.
     pub row: Option<Row>,
     /// The document of every source of the table; `None` where there should be none.
     pub documents: Vec<(DocumentId, Option<Vec<u8>>)>,
@@ -32,13 +33,13 @@ pub struct Single {
 ///
 /// # Errors
 /// [`ReadError`].
-pub async fn single(
+pub async fn render_row(
     client: Arc<Client>,
     definition: &Definition,
     shapes: Shapes,
     table: TableId,
     key: &[String],
-) -> Result<Single, ReadError> {
+) -> Result<RenderedRow, ReadError> {
     let text = crate::storage::queue::record_id::document_id(key);
     let mut reader = RowReader::new(client, shapes);
     let mut reads = reader.begin().await?;
@@ -65,5 +66,5 @@ pub async fn single(
         .iter()
         .map(|source| (definition.document(*source, &text), document(*source)))
         .collect();
-    Ok(Single { row, documents })
+    Ok(RenderedRow { row, documents })
 }

@@ -1,0 +1,114 @@
+//! The control plane of a run: what the supervisor decides, and what the indexing half reports.
+//!
+//! Both are one value on one watch channel, so that a reader never sees half of a decision. The
+//! decision is a pure function of the conditions.
+//!
+//! Not here: observing the conditions (`supervisor`), and obeying (`recorder`, `feed`,
+//! `checkpoint`).
+
+use crate::telemetry::mode::FeedMode;
+
+/// Why changes must be captured without the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureOrder {
+    /// An operator stopped indexing.
+    OperatorHalt,
+    /// The slot retains more WAL than allowed.
+    RetentionGuard,
+    /// Elasticsearch, or one of its indices, has not taken documents for a while.
+    SinkDown,
+}
+
+/// What must have happened to a change before its LSN is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AcknowledgeAt {
+    /// Its job is settled.
+    #[default]
+    Settled,
+    /// Its job is recorded: the retention guard lets the server drop WAL while jobs wait.
+    Recorded,
+}
+
+/// What the supervisor decides, for the recorder, the feed and the checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// The recorder only captures, for this reason.
+    pub capture: Option<CaptureOrder>,
+    /// The feed begins no batch.
+    pub halted: bool,
+    /// What the checkpoint acknowledges.
+    pub acknowledge_at: AcknowledgeAt,
+}
+
+/// What the decision depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunConditions {
+    /// An operator's `stop` holds.
+    pub operator_halt: bool,
+    /// The retention guard is on.
+    pub retention_guard: bool,
+    /// The sink has been down for longer than it may be.
+    pub sink_down: bool,
+}
+
+/// Decides what the stages must do under these conditions.
+#[must_use]
+pub const fn decide(conditions: RunConditions) -> Control {
+    let RunConditions { operator_halt, retention_guard, sink_down } = conditions;
+    let capture = if operator_halt {
+        Some(CaptureOrder::OperatorHalt)
+    } else if retention_guard {
+        Some(CaptureOrder::RetentionGuard)
+    } else if sink_down {
+        Some(CaptureOrder::SinkDown)
+    } else {
+        None
+    };
+    let acknowledge_at =
+        if retention_guard { AcknowledgeAt::Recorded } else { AcknowledgeAt::Settled };
+    Control { capture, halted: operator_halt, acknowledge_at }
+}
+
+/// What the half of a run that needs Elasticsearch reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexingReport {
+    pub mode: FeedMode,
+    /// Everything recorded has been rendered.
+    pub caught_up: bool,
+    /// Searches see what the first load has indexed.
+    pub load_searchable: bool,
+}
+
+impl Default for IndexingReport {
+    fn default() -> Self {
+        Self { mode: FeedMode::Starting, caught_up: false, load_searchable: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use AcknowledgeAt::{Recorded, Settled};
+    use CaptureOrder::{OperatorHalt, RetentionGuard, SinkDown};
+
+    /// `conditions`: an operator's halt, the retention guard, the sink is down.
+    #[track_caller]
+    fn check(conditions: [bool; 3], capture: Option<CaptureOrder>, acknowledge_at: AcknowledgeAt) {
+        let [operator_halt, retention_guard, sink_down] = conditions;
+        let decided = decide(RunConditions { operator_halt, retention_guard, sink_down });
+        let expected = Control { capture, halted: operator_halt, acknowledge_at };
+        assert_eq!(decided, expected, "{conditions:?}");
+    }
+
+    #[test]
+    fn every_combination_of_conditions_has_its_decision() {
+        check([false, false, false], None, Settled);
+        check([false, false, true], Some(SinkDown), Settled);
+        check([false, true, false], Some(RetentionGuard), Recorded);
+        check([false, true, true], Some(RetentionGuard), Recorded);
+        check([true, false, false], Some(OperatorHalt), Settled);
+        check([true, false, true], Some(OperatorHalt), Settled);
+        check([true, true, false], Some(OperatorHalt), Recorded);
+        check([true, true, true], Some(OperatorHalt), Recorded);
+    }
+}

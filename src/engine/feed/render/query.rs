@@ -1,0 +1,244 @@
+//! The queries of a read transaction: rows by key, after a key, by a reference, and below a key.
+//!
+//! Not here: the transaction and its snapshot (`read`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_postgres::types::ToSql;
+
+use super::read::{KeyedRow, ReadError, ReadTransaction, RowReader};
+use crate::change::{Columns, Row, TableId};
+use crate::engine::document::shape::TableShape;
+use crate::postgres::quote_identifier as quote;
+use crate::value;
+
+/// Rows whose `column` has one of the values.
+#[derive(Clone, Copy, Debug)]
+pub struct Referring<'a> {
+    pub column: &'a str,
+    pub values: &'a [String],
+}
+
+impl ReadTransaction<'_> {
+    /// The rows with these keys; those that are not there are left out.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn by_key(
+        &mut self,
+        table: TableId,
+        keys: &[Vec<String>],
+    ) -> Result<Vec<KeyedRow>, ReadError> {
+        let shape = self.shape(table);
+        let (condition, count) = shape.key_is_any();
+        let columns: Vec<Vec<&str>> = (0..count)
+            .map(|part| keys.iter().map(|key| key.get(part).map_or("", String::as_str)).collect())
+            .collect();
+        let parameters: Vec<&(dyn ToSql + Sync)> =
+            columns.iter().map(|c| c as &(dyn ToSql + Sync)).collect();
+        self.rows(table, &format!("where {condition}"), &parameters).await
+    }
+
+    /// The next rows in the order of the key, after the given one.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn after(
+        &mut self,
+        table: TableId,
+        after: Option<&[String]>,
+        limit: i64,
+    ) -> Result<Vec<KeyedRow>, ReadError> {
+        let shape = self.shape(table);
+        let order = shape.key_order();
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&limit];
+        let condition = match after {
+            Some(parts) => {
+                parameters.extend(parts.iter().map(|p| p as &(dyn ToSql + Sync)));
+                format!("where {}", shape.key_is_after(2))
+            }
+            None => String::new(),
+        };
+        self.rows(table, &format!("{condition} order by {order} limit $1"), &parameters).await
+    }
+
+    /// The next rows whose `column` has one of the values, in the order of the key.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn referring(
+        &mut self,
+        table: TableId,
+        referring: Referring<'_>,
+        after: Option<&[String]>,
+        limit: i64,
+    ) -> Result<Vec<KeyedRow>, ReadError> {
+        let Referring { column, values } = referring;
+        let shape = self.shape(table);
+        let order = shape.key_order();
+        let kind = shape.column_type(column).unwrap_or("text");
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&limit, &values];
+        let mut condition = format!("where t.{} = any($2::text[]::{kind}[])", quote(column));
+        if let Some(parts) = after {
+            parameters.extend(parts.iter().map(|p| p as &(dyn ToSql + Sync)));
+            condition = format!("{condition} and {}", shape.key_is_after(3));
+        }
+        self.rows(table, &format!("{condition} order by {order} limit $1"), &parameters).await
+    }
+
+    /// The keys of all rows below the given ones along `parent`, the given ones included.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn descendants(
+        &mut self,
+        table: TableId,
+        parent: &str,
+        keys: &[String],
+    ) -> Result<Vec<String>, ReadError> {
+        let shape = self.shape(table);
+        let Some(key) = shape.key.first() else { return Ok(Vec::new()) };
+        let sql = format!(
+            "with recursive below(k) as (
+                 select k from unnest($1::text[]::{kind}[]) as given(k)
+                 union
+                 select t.{key} from {table} t join below on t.{parent} = below.k)
+             select pg_catalog.format('%s', k) from below",
+            kind = key.type_name,
+            key = quote(&key.name),
+            table = shape.qualified(),
+            parent = quote(parent),
+        );
+        let name = shape.label();
+        let rows = self.query(&name, &sql, &[&keys]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    fn shape(&self, table: TableId) -> TableShape {
+        self.reader.shapes.of(table).clone()
+    }
+
+    /// All columns of the rows that the tail of the query selects.
+    async fn rows(
+        &mut self,
+        table: TableId,
+        tail: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<KeyedRow>, ReadError> {
+        let shape = self.shape(table);
+        let label = shape.label();
+        let columns = self.present_columns(&label, &shape).await?;
+        let list: Vec<String> = columns
+            .iter()
+            .map(|(name, _)| {
+                let name = quote(name);
+                format!("case when t.{name} is null then null else pg_catalog.format('%s', t.{name}) end")
+            })
+            .collect();
+        let sql = format!("select {} from {} t {tail}", list.join(", "), shape.qualified());
+        let found = self.query(&label, &sql, parameters).await?;
+        let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
+        let shared = self.reader.share(table, names);
+        let mut rows = Vec::with_capacity(found.len());
+        for row in &found {
+            let texts = (0..columns.len()).map(|i| row.get::<_, Option<&str>>(i));
+            let row = self.reader.object(&shared, &columns, texts);
+            rows.push(KeyedRow { key: shape.key_text(&row), row });
+        }
+        Ok(rows)
+    }
+
+    /// Column names and types as the catalog has them now.
+    async fn present_columns(
+        &mut self,
+        label: &str,
+        shape: &TableShape,
+    ) -> Result<Vec<(String, u32)>, ReadError> {
+        let sql = "select a.attname::text, a.atttypid
+             from pg_catalog.pg_attribute a
+             where a.attrelid = $1::text::regclass and a.attnum > 0 and not a.attisdropped
+             order by a.attnum";
+        let rows = self.query(label, sql, &[&shape.qualified()]).await?;
+        let columns: Vec<(String, u32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let unknown: Vec<u32> = columns
+            .iter()
+            .map(|(_, oid)| *oid)
+            .filter(|oid| self.reader.kinds.get(*oid).is_none())
+            .collect();
+        if !unknown.is_empty() {
+            let client = Arc::clone(&self.reader.client);
+            let loaded = self.reader.kinds.load(&client, &unknown).await;
+            loaded.map_err(|source| ReadError::Rows { table: label.to_owned(), source })?;
+        }
+        Ok(columns)
+    }
+
+    async fn query(
+        &mut self,
+        table: &str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>, ReadError> {
+        let failed = |source| ReadError::Rows { table: table.to_owned(), source };
+        let statement = match self.reader.statements.get(sql) {
+            Some(known) => known.clone(),
+            None => {
+                let new = self.reader.client.prepare(sql).await.map_err(failed)?;
+                self.reader.statements.insert(sql.to_owned(), new.clone());
+                new
+            }
+        };
+        self.reader.client.query(&statement, parameters).await.map_err(failed)
+    }
+}
+
+impl RowReader {
+    /// One allocation of column names for all rows of the same shape.
+    fn share(&mut self, table: TableId, names: Vec<String>) -> Arc<Columns> {
+        match self.columns.get(&table) {
+            Some(known) if known.names() == names => Arc::clone(known),
+            _ => {
+                let new = Arc::new(Columns::new(names));
+                self.columns.insert(table, Arc::clone(&new));
+                new
+            }
+        }
+    }
+
+    fn object<'t>(
+        &self,
+        shared: &Arc<Columns>,
+        columns: &[(String, u32)],
+        texts: impl Iterator<Item = Option<&'t str>>,
+    ) -> Row {
+        let mut json = Vec::with_capacity(512);
+        let mut spans = Vec::with_capacity(columns.len());
+        json.push(b'{');
+        for ((name, oid), text) in columns.iter().zip(texts) {
+            if json.len() > 1 {
+                json.push(b',');
+            }
+            value::write_string(name.as_bytes(), &mut json);
+            json.push(b':');
+            let start = json.len();
+            match (text, self.kinds.get(*oid)) {
+                (None, _) => json.extend_from_slice(b"null"),
+                (Some(text), Some(kind)) => {
+                    // The job has the note of an altered value.
+                    if let Some(poison) = value::write(&kind, text.as_bytes(), &mut json) {
+                        tracing::debug!(column = name, reason = poison.reason, "value altered");
+                    }
+                }
+                (Some(text), None) => value::write_string(text.as_bytes(), &mut json),
+            }
+            spans.push(span(start, json.len()));
+        }
+        json.push(b'}');
+        Row::new(Arc::clone(shared), Bytes::from(json), spans)
+    }
+}
+
+fn span(start: usize, end: usize) -> Option<std::ops::Range<u32>> {
+    Some(u32::try_from(start).ok()?..u32::try_from(end).ok()?)
+}
