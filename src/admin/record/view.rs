@@ -25,7 +25,7 @@ use crate::change::{Row, TableId};
 use crate::engine::document::definition::Definition;
 use crate::engine::document::id::DocumentId;
 use crate::engine::feed::inspect;
-use crate::engine::feed::render::single::{Single, single};
+use crate::engine::feed::render::row::{RenderedRow, render_row};
 use crate::engine::sink::client::{Client, Verb};
 use crate::storage::queue::status::Status;
 
@@ -141,8 +141,8 @@ impl RecordReader {
             let name = RecordName::Id(record_id);
             let key = resolve(&session.client, &shapes, table, &name).await?;
             let client = Arc::clone(&session.client);
-            let Single { row, documents } =
-                single(client, &self.definition, shapes, table, &key.parts).await?;
+            let RenderedRow { row, documents } =
+                render_row(client, &self.definition, shapes, table, &key.parts).await?;
             let documents =
                 documents.into_iter().map(|(id, json)| ExpectedDocument { id, json }).collect();
             Ok(CurrentState { row, documents })

@@ -165,7 +165,7 @@ async fn prepare(
         .collect();
     let replaces = take_over_state::replaces_indices(&indexing.control, &indexing.lease.slot).await;
     let replaces_original = replaces?;
-    let mut told = String::new();
+    let mut logged = String::new();
     loop {
         let preparation = Preparation {
             prefix: &context.config.index_prefix,

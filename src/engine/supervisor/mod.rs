@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::checkpoint::Progress;
-use crate::engine::control::{Conditions, Control, IndexingReport, decide};
+use crate::engine::checkpoint::SettlementProgress;
+use crate::engine::control::{Control, IndexingReport, RunConditions, decide};
 use crate::postgres::{Disposition, Recovery};
 use crate::storage::QueueError;
 use crate::storage::source_identity::SourceError;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::requests::OperatorRequests;
+use super::requests::{OperatorRequests, RescuePass};
 use crate::ack::in_flight::InFlight;
 use crate::storage::QueueError;
 use crate::storage::queue::rescue::{Rescued, Rescuer};
@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_secs(15);
 /// More stuck jobs than this in one pass mean that something is wrong with the pipeline.
 const CRITICAL_ABOVE: u64 = 5;
 
-/// Looks until the run ends.
+/// Makes passes until the run ends.
 ///
 /// # Errors
 /// [`QueueError`], which ends the run.

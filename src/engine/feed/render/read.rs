@@ -16,9 +16,8 @@ use tokio_postgres::{Client, Statement};
 use super::visible::{Delivered, Snapshot};
 use crate::change::{Columns, Lsn, Row, TableId};
 use crate::engine::document::shape::{Shapes, TableShape};
-use crate::postgres::quote_identifier as quote;
 use crate::postgres::{Disposition, Recovery};
-use crate::value::{self, TypeCache};
+use crate::value::TypeCache;
 
 /// The wait between two attempts at a snapshot that shows all; doubles up to `RETRY_MAX`.
 const RETRY_MIN: Duration = Duration::from_millis(1);
@@ -57,11 +56,11 @@ pub struct KeyedRow {
 
 /// Opens [`ReadTransaction`]s on one session of its own.
 pub struct RowReader {
-    client: Arc<Client>,
-    shapes: Shapes,
-    kinds: TypeCache,
-    columns: HashMap<TableId, Arc<Columns>>,
-    statements: HashMap<String, Statement>,
+    pub(super) client: Arc<Client>,
+    pub(super) shapes: Shapes,
+    pub(super) kinds: TypeCache,
+    pub(super) columns: HashMap<TableId, Arc<Columns>>,
+    pub(super) statements: HashMap<String, Statement>,
     /// Locks before the snapshot: a rewriting ALTER TABLE that commits between the two would
     /// leave the snapshot an empty table (PostgreSQL manual, "Caveats" of MVCC).
     begin: String,
