@@ -146,7 +146,7 @@ fn what_a_file_gets_wrong_is_named_with_its_place() {
     );
     check("[limits]\nshutdown_grace = 8", &["\"8\"", "unit", "7s"]);
     check("[limits]\nshutdown_grace = 1.5", &["is not a single value", "7s"]);
-    check("slot = 'a'\n\nslot = ", &["walferry.toml line 3", "is not TOML"]);
+    check("slot = 'a'\n\nslot = ", &["line 3", "is not TOML"]);
     check("[elasticsearch]\npassword = 'hunter2", &["line 2", "is not TOML"]);
 }
 

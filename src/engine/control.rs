@@ -6,6 +6,7 @@
 //! Not here: observing the conditions (`supervisor`), and obeying (`recorder`, `feed`,
 //! `checkpoint`).
 
+use crate::change::Lsn;
 use crate::telemetry::mode::FeedMode;
 
 /// Why changes must be captured without the feed.
@@ -17,6 +18,16 @@ pub enum CaptureOrder {
     RetentionGuard,
     /// Elasticsearch, or one of its indices, has not taken documents for a while.
     SinkDown,
+}
+
+/// What the settlements of this run add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SettlementProgress {
+    /// Up to here everything is settled and stored.
+    pub settled: Lsn,
+    /// Jobs completed and failed.
+    pub completed: u64,
+    pub failed: u64,
 }
 
 /// What must have happened to a change before its LSN is acknowledged.

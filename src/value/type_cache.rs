@@ -166,15 +166,15 @@ impl CatalogType {
     fn read(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
         let class: String = row.try_get("class")?;
         Ok(match class.as_str() {
-            "domain" => Self::Domain { base: row.try_get("typbasetype")? },
+            "domain" => Self::Domain { base: row.try_get("base_oid")? },
             "array" => {
                 let text: Option<String> = row.try_get("delimiter")?;
                 let delimiter = text.and_then(|text| text.bytes().next()).unwrap_or(b',');
-                Self::Array { element: row.try_get("typelem")?, delimiter }
+                Self::Array { element: row.try_get("element_oid")?, delimiter }
             }
             "composite" => {
                 let names: Vec<String> = row.try_get("attribute_names")?;
-                let oids: Vec<u32> = row.try_get("attribute_types")?;
+                let oids: Vec<u32> = row.try_get("attribute_oids")?;
                 let attributes = names.into_iter().zip(oids);
                 let attribute = |(name, type_oid)| CatalogAttribute { name, type_oid };
                 Self::Composite(attributes.map(attribute).collect())

@@ -12,15 +12,15 @@ pub mod watermark;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::control::AcknowledgeAt;
 use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch};
 use crate::change::Lsn;
 pub use crate::engine::checkpoint::settlement_metrics::SettlementMetrics;
-use crate::engine::control::Control;
+use crate::engine::control::{AcknowledgeAt, Control, SettlementProgress};
 use crate::engine::wal::StreamStats;
 use crate::storage::QueueError;
 use crate::storage::queue::settle::Settler;
@@ -30,16 +30,8 @@ use watermark::Watermark;
 
 /// Batches completed in one transaction.
 const BATCHES_MAX: usize = 64;
-
-/// What the settlements of this run add up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SettlementProgress {
-    /// Up to here everything is settled and stored.
-    pub settled: Lsn,
-    /// Jobs completed and failed.
-    pub completed: u64,
-    pub failed: u64,
-}
+/// The received position moves without a signal: a decision that it limited is made again.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
 /// The checkpoint's ends of the channels of the run.
 pub struct CheckpointChannels {
@@ -94,6 +86,8 @@ impl Checkpoint {
 /// [`QueueError`], which ends the run.
 pub async fn run(mut checkpoint: Checkpoint) -> Result<(), QueueError> {
     let mut batches = Vec::with_capacity(BATCHES_MAX);
+    let mut tick = interval(PUBLISH_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         checkpoint.publish_durable().await?;
         let channels = &mut checkpoint.channels;
@@ -108,6 +102,7 @@ pub async fn run(mut checkpoint: Checkpoint) -> Result<(), QueueError> {
             }
             Ok(()) = channels.control.changed() => {}
             Ok(()) = channels.recorded_end.changed(), if at == AcknowledgeAt::Recorded => {}
+            _ = tick.tick() => {}
         }
     }
 }

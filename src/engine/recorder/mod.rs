@@ -22,11 +22,11 @@ use tracing::Span;
 pub use batch::BatchAssembler;
 pub use count::RecorderMetrics;
 
+use super::control::SettlementProgress;
 use crate::ack::in_flight::{InFlight, InFlightGuard};
 use crate::ack::job_set::JobSet;
 use crate::change::{Change, Lsn, Position};
 use crate::config::Limits;
-use crate::engine::checkpoint::SettlementProgress;
 use crate::engine::control::{Control, IndexingReport};
 use crate::engine::wal::Captured;
 use crate::storage::QueueError;

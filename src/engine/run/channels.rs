@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::prepare::Prepared;
 use crate::ack::in_flight::InFlight;
 use crate::change::Lsn;
-use crate::engine::checkpoint::SettlementProgress;
+use crate::engine::control::SettlementProgress;
 use crate::engine::control::{Control, IndexingReport, RunConditions, decide};
 
 /// What the stages of one run share.

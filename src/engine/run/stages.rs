@@ -16,7 +16,7 @@ use super::prepare::Prepared;
 use super::spawn::{Tasks, spawn};
 use super::{Context, Fault};
 use crate::change::Lsn;
-use crate::engine::checkpoint::SettlementProgress;
+use crate::engine::control::SettlementProgress;
 use crate::storage::control;
 use crate::storage::lease;
 use crate::storage::lease::Lease;

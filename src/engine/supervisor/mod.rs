@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::checkpoint::SettlementProgress;
+use super::control::SettlementProgress;
 use crate::engine::control::{Control, IndexingReport, RunConditions, decide};
 use crate::postgres::{Disposition, Recovery};
 use crate::storage::QueueError;
