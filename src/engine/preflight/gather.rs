@@ -1,8 +1,8 @@
-//! Facts about PostgreSQL, by reads over one session.
+//! Gathers the facts about PostgreSQL, by queries in one session.
 //!
-//! Columns that only some versions have are read through `to_jsonb(row) ->> 'column'`.
+//! Columns that some versions lack are read through `to_jsonb(row) ->> 'column'`.
 //!
-//! Not here: what the facts mean (`evaluate`).
+//! Not here: the evaluation of the facts (`evaluate`).
 
 use tokio_postgres::config::Host;
 use tokio_postgres::types::PgLsn;
@@ -19,7 +19,7 @@ use crate::postgres::catalog::slot;
 use crate::postgres::catalog::slot::ReplicationSlot;
 use crate::storage::sql::{bigint, lsn};
 
-/// The session failed while looking.
+/// A query of the facts failed.
 #[derive(Debug, thiserror::Error)]
 #[error("could not look at {what}")]
 pub struct GatherError {
@@ -65,18 +65,13 @@ const TAKE_OVER: &str = "
            coalesce(bool_or(slot = $1 and replaced_at is null), false) as replaces_indices
     from walferry.take_over";
 
-/// Whether an object exists, and whether the role has all of the rights on it.
-const OBJECT: &str = "
-    select to_regclass($1) is not null as is_there,
-           coalesce((select bool_and(has_table_privilege(to_regclass($1)::oid, verb))
-                     from regexp_split_to_table($2, ', ') as verb), false)
-               as is_permitted";
+const OBJECT: &str = include_str!("gather_object.sql");
 
-/// Looks at all that matters to walferry. Elasticsearch is not looked at.
+/// Gathers the facts about PostgreSQL.
 ///
 /// # Errors
 ///
-/// The session failed.
+/// A query failed.
 pub async fn gather(
     client: &Client,
     config: &Config,
@@ -90,7 +85,7 @@ pub async fn gather(
         pooler_address: is_pooler_address(&config.database.connect),
         server: server(client).await.map_err(failed("the server's settings"))?,
         role: role(client).await.map_err(failed("the role"))?,
-        tables: looked_at(client, tables).await.map_err(failed("the tables"))?,
+        tables: table_facts(client, tables).await.map_err(failed("the tables"))?,
         publication: publication(client, &config.publication)
             .await
             .map_err(failed("the publication"))?,
@@ -182,7 +177,7 @@ async fn role(client: &Client) -> Result<RoleFacts, tokio_postgres::Error> {
     })
 }
 
-async fn looked_at(
+async fn table_facts(
     client: &Client,
     tables: &[TableName],
 ) -> Result<Vec<TableFacts>, tokio_postgres::Error> {
@@ -222,7 +217,7 @@ async fn publication(
     }))
 }
 
-/// Ports and names that poolers have by custom: Supavisor and PgBouncer.
+/// Whether a host's name or a port is one that Supavisor or PgBouncer usually has.
 fn is_pooler_address(connect: &tokio_postgres::Config) -> bool {
     let named = connect.get_hosts().iter().any(|host| match host {
         Host::Tcp(name) => name.contains("pooler.") || name.contains("pgbouncer"),

@@ -1,8 +1,8 @@
-//! Proves to the server who we are: cleartext, MD5, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS.
+//! Authenticates by cleartext password, MD5, SCRAM-SHA-256 or SCRAM-SHA-256-PLUS.
 //!
-//! Over TLS the SCRAM exchange is bound to the server's certificate where both sides can.
+//! Over TLS the SCRAM exchange uses channel binding if the server offers it.
 //!
-//! Not here: GSSAPI and SSPI, which are refused with a sentence.
+//! Not here: GSSAPI and SSPI, which walferry does not support.
 
 use bytes::Bytes;
 use postgres_protocol::authentication::md5_hash;
@@ -15,8 +15,8 @@ use postgres_protocol::message::frontend;
 use super::error::ReplicationError;
 use crate::engine::wal::wire::Wire;
 
-/// Who we are.
-pub(crate) struct Credentials<'a> {
+/// The user and the means to authenticate.
+pub(crate) struct RoleCredentials<'a> {
     pub(crate) user: &'a str,
     pub(crate) password: Option<&'a [u8]>,
     /// The hash of the server's certificate, over TLS.
@@ -24,13 +24,13 @@ pub(crate) struct Credentials<'a> {
     pub(crate) encrypted: bool,
 }
 
-impl Credentials<'_> {
+impl RoleCredentials<'_> {
     fn password(&self) -> Result<&[u8], ReplicationError> {
         self.password.ok_or(ReplicationError::PasswordMissing)
     }
 }
 
-/// Kinds of authentication request (protocol section "Message Formats").
+/// Codes of authentication requests (protocol section "Message Formats").
 mod kind {
     pub(super) const OK: u32 = 0;
     pub(super) const CLEARTEXT: u32 = 3;
@@ -40,23 +40,25 @@ mod kind {
     pub(super) const SASL_FINAL: u32 = 12;
 }
 
-/// From the start-up packet sent to AuthenticationOk.
+/// Authenticates, from the start-up packet up to AuthenticationOk.
 pub(crate) async fn authenticate(
     wire: &mut Wire,
-    who: &Credentials<'_>,
+    credentials: &RoleCredentials<'_>,
 ) -> Result<(), ReplicationError> {
     loop {
         let (kind, body) = request(wire).await?;
         match kind {
             kind::OK => return Ok(()),
-            kind::CLEARTEXT => frontend::password_message(who.password()?, &mut wire.output)?,
+            kind::CLEARTEXT => {
+                frontend::password_message(credentials.password()?, &mut wire.output)?;
+            }
             kind::MD5 => {
                 let salt = body.first_chunk().ok_or(ReplicationError::Unexpected("MD5 salt"))?;
-                let hash = md5_hash(who.user.as_bytes(), who.password()?, *salt);
+                let hash = md5_hash(credentials.user.as_bytes(), credentials.password()?, *salt);
                 frontend::password_message(hash.as_bytes(), &mut wire.output)?;
             }
             kind::SASL => {
-                scram(wire, who, &body).await?;
+                scram(wire, credentials, &body).await?;
                 continue;
             }
             other => return Err(ReplicationError::Authentication(other)),
@@ -67,26 +69,27 @@ pub(crate) async fn authenticate(
 
 async fn scram(
     wire: &mut Wire,
-    who: &Credentials<'_>,
+    credentials: &RoleCredentials<'_>,
     mechanisms: &[u8],
 ) -> Result<(), ReplicationError> {
     let offered = |name: &str| mechanisms.split(|&byte| byte == 0).any(|m| m == name.as_bytes());
-    let (mechanism, binding) = match &who.certificate_hash {
+    let (mechanism, binding) = match &credentials.certificate_hash {
         Some(hash) if offered(SCRAM_SHA_256_PLUS) => {
             (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(hash.clone()))
         }
-        // "y" tells the server that we could have: it refuses if somebody hid its offer.
-        Some(_) if who.encrypted => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+        // "y" states that the client supports channel binding: the server refuses if it has offered
+        // it, since an attacker has then removed the offer.
+        Some(_) if credentials.encrypted => (SCRAM_SHA_256, ChannelBinding::unrequested()),
         _ => (SCRAM_SHA_256, ChannelBinding::unsupported()),
     };
     if !offered(mechanism) {
         return Err(ReplicationError::Authentication(kind::SASL));
     }
-    let mut exchange = ScramSha256::new(who.password()?, binding);
+    let mut exchange = ScramSha256::new(credentials.password()?, binding);
     frontend::sasl_initial_response(mechanism, exchange.message(), &mut wire.output)?;
     wire.flush().await?;
     let first = expect(wire, kind::SASL_CONTINUE).await?;
-    // Some milliseconds of hashing: the server chooses how many.
+    // This hashes for some milliseconds; the server chooses the number of iterations.
     exchange.update(&first)?;
     frontend::sasl_response(exchange.message(), &mut wire.output)?;
     wire.flush().await?;
@@ -102,11 +105,11 @@ async fn expect(wire: &mut Wire, expected: u32) -> Result<Bytes, ReplicationErro
 }
 
 async fn request(wire: &mut Wire) -> Result<(u32, Bytes), ReplicationError> {
-    let mut frame = wire.frame().await?;
-    if frame.tag != AUTHENTICATION_TAG || frame.body.len() < 4 {
+    let mut message = wire.message().await?;
+    if message.tag != AUTHENTICATION_TAG || message.body.len() < 4 {
         return Err(ReplicationError::Unexpected("an authentication request"));
     }
-    let body = frame.body.split_off(4);
-    let kind = frame.body.iter().fold(0, |n, &byte| n << 8 | u32::from(byte));
+    let body = message.body.split_off(4);
+    let kind = message.body.iter().fold(0, |n, &byte| n << 8 | u32::from(byte));
     Ok((kind, body))
 }

@@ -1,7 +1,7 @@
-//! A replication session: connecting, its few commands, and the start of the stream.
+//! A replication session: connecting, its commands, and the start of the stream.
 //!
-//! One session serves one slot. Replication commands take no parameters, so names are put into
-//! them here, quoted; nothing else builds such a command.
+//! One session serves one slot. Replication commands have no parameters: names are inserted here,
+//! quoted, and nowhere else.
 //!
 //! Not here: the stream's loop and its feedback (`engine::wal::stream`).
 
@@ -17,27 +17,28 @@ use tokio::time::timeout;
 
 use crate::change::Lsn;
 use crate::config::Database;
-use crate::engine::wal::authentication::{Credentials, authenticate};
+use crate::engine::wal::authentication::{RoleCredentials, authenticate};
 use crate::engine::wal::error::ReplicationError;
-use crate::engine::wal::open::{Target, open, targets};
+use crate::engine::wal::open::{HostAddress, host_addresses, open};
+use crate::engine::wal::pgoutput::ByteReader;
 use crate::engine::wal::wire::Wire;
 use crate::postgres::catalog::slot::SystemIdentity;
 use crate::postgres::{quote_identifier, startup_options};
 
-/// CopyBothResponse, which only replication has.
+/// CopyBothResponse, which only replication sessions receive.
 const COPY_BOTH_RESPONSE_TAG: u8 = b'W';
-/// Our `wal_sender_timeout` where the server has none: else it would keep the slot for a dead
-/// client until TCP gives up.
+/// The `wal_sender_timeout` of the session if the server has none. Without one the server would
+/// keep the slot active for a dead client until TCP times out.
 const SENDER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
-/// A replication session that takes commands.
+/// A replication session that accepts commands.
 pub struct Replication {
     wire: Wire,
     sender_timeout: Duration,
 }
 
 impl Replication {
-    /// Connects to the first host that answers and is no standby.
+    /// Connects to the first host that responds and is not a standby.
     ///
     /// # Errors
     /// [`ReplicationError`] of the last host tried.
@@ -45,11 +46,11 @@ impl Replication {
         database: &Database,
         application_name: &str,
     ) -> Result<Self, ReplicationError> {
-        let targets = targets(&database.connect);
-        let several = targets.len() > 1;
+        let hosts = host_addresses(&database.connect);
+        let several = hosts.len() > 1;
         let mut failure = ReplicationError::Closed;
-        for target in targets {
-            let attempt = Self::connect_to(&target, database, application_name, several);
+        for host in hosts {
+            let attempt = Self::connect_to(&host, database, application_name, several);
             match timeout(database.connect_timeout, attempt).await {
                 Ok(Ok(session)) => return Ok(session),
                 Ok(Err(error)) => failure = error,
@@ -60,12 +61,12 @@ impl Replication {
     }
 
     async fn connect_to(
-        target: &Target,
+        host: &HostAddress,
         database: &Database,
         application_name: &str,
         several: bool,
     ) -> Result<Self, ReplicationError> {
-        let opened = open(target, database).await?;
+        let opened = open(host, database).await?;
         let mut wire = Wire::new(opened.socket);
         let config = &database.connect;
         let user = config.get_user().unwrap_or("postgres");
@@ -80,20 +81,23 @@ impl Replication {
         ];
         frontend::startup_message(parameters, &mut wire.output)?;
         wire.flush().await?;
-        let password = config.get_password();
-        let (certificate_hash, encrypted) = (opened.certificate_hash, opened.encrypted);
-        authenticate(&mut wire, &Credentials { user, password, certificate_hash, encrypted })
-            .await?;
+        let credentials = RoleCredentials {
+            user,
+            password: config.get_password(),
+            certificate_hash: opened.certificate_hash,
+            encrypted: opened.encrypted,
+        };
+        authenticate(&mut wire, &credentials).await?;
         let mut session = Self { wire, sender_timeout: SENDER_TIMEOUT_DEFAULT };
-        session.until_ready().await?;
+        session.ready_for_query().await?;
         if several && session.value("select pg_is_in_recovery()").await? == "t" {
-            return Err(ReplicationError::Standby(target.to_string()));
+            return Err(ReplicationError::Standby(host.to_string()));
         }
-        session.settle_sender_timeout().await?;
+        session.set_sender_timeout().await?;
         Ok(session)
     }
 
-    /// The `wal_sender_timeout` in force for this session.
+    /// The `wal_sender_timeout` of this session.
     #[must_use]
     pub fn sender_timeout(&self) -> Duration {
         self.sender_timeout
@@ -105,52 +109,55 @@ impl Replication {
     /// [`ReplicationError`].
     pub async fn identify_system(&mut self) -> Result<SystemIdentity, ReplicationError> {
         let rows = self.query("IDENTIFY_SYSTEM").await?;
-        let wrong = || ReplicationError::Unexpected("the answer to IDENTIFY_SYSTEM");
-        let column = |index: usize| {
-            rows.first().and_then(|row| row.get(index)?.as_deref()).ok_or_else(wrong)
+        let unexpected = || ReplicationError::Unexpected("the answer to IDENTIFY_SYSTEM");
+        let row = rows.first().map(Vec::as_slice);
+        let Some([Some(system_identifier), Some(timeline), Some(wal_end), ..]) = row else {
+            return Err(unexpected());
         };
         Ok(SystemIdentity {
-            system_identifier: column(0)?.to_owned(),
-            timeline: column(1)?.parse().map_err(|_| wrong())?,
-            wal_end: column(2)?.parse().map_err(|_| wrong())?,
+            system_identifier: system_identifier.clone(),
+            timeline: timeline.parse().map_err(|_| unexpected())?,
+            wal_end: wal_end.parse().map_err(|_| unexpected())?,
         })
     }
 
-    /// Creates a logical slot for `pgoutput`; gives its consistent point. It waits for every
-    /// running transaction to end: the caller bounds the wait, and drops the session after it,
-    /// whereupon the server drops the half-made slot.
+    /// Creates a logical slot for `pgoutput`; returns its consistent point. The command waits until
+    /// every running transaction has ended. The caller limits the wait and drops the session after
+    /// it, upon which the server drops the incomplete slot.
     ///
     /// # Errors
-    /// [`ReplicationError`]; SQLSTATE 42710 where the slot exists.
+    /// [`ReplicationError`]; SQLSTATE 42710 if the slot exists.
     pub async fn create_slot(&mut self, slot: &str) -> Result<Lsn, ReplicationError> {
         let slot = quote_identifier(slot);
-        // The grammar of 14, which later versions still take.
+        // The grammar of version 14, which later versions accept too.
         let command = format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput NOEXPORT_SNAPSHOT");
         let rows = self.query(&command).await?;
-        rows.first()
-            .and_then(|row| row.get(1)?.as_deref()?.parse().ok())
-            .ok_or(ReplicationError::Unexpected("the slot's consistent point"))
+        let consistent_point = match rows.first().map(Vec::as_slice) {
+            Some([_slot_name, Some(consistent_point), ..]) => consistent_point.parse().ok(),
+            _ => None,
+        };
+        consistent_point.ok_or(ReplicationError::Unexpected("the slot's consistent point"))
     }
 
-    /// Runs a command of SQL or of replication by the simple protocol; values as text.
+    /// Executes an SQL or replication command by the simple protocol; values are text.
     ///
     /// # Errors
-    /// [`ReplicationError`]; after an error of the server the session can be used again.
+    /// [`ReplicationError`]; after an error of the server the session remains usable.
     pub async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, ReplicationError> {
         frontend::query(sql, &mut self.wire.output)?;
         self.wire.flush().await?;
         let mut rows = Vec::new();
         loop {
-            let frame = match self.wire.frame().await {
-                Ok(frame) => frame,
+            let message = match self.wire.message().await {
+                Ok(message) => message,
                 Err(ReplicationError::Server(error)) => {
-                    self.until_ready().await?;
+                    self.ready_for_query().await?;
                     return Err(error.into());
                 }
                 Err(error) => return Err(error),
             };
-            match frame.tag {
-                DATA_ROW_TAG => rows.push(data_row(&frame.body)?),
+            match message.tag {
+                DATA_ROW_TAG => rows.push(data_row(&message.body)?),
                 READY_FOR_QUERY_TAG => return Ok(rows),
                 ROW_DESCRIPTION_TAG
                 | COMMAND_COMPLETE_TAG
@@ -161,28 +168,28 @@ impl Replication {
         }
     }
 
-    /// Starts the slot's stream. The server begins at `start` or where the slot is confirmed,
-    /// whichever is later, and does not say so: compare the slot after this as well.
+    /// Starts the slot's stream. The server begins at `start` or at the slot's confirmed position,
+    /// at the later one, and does not report which: the caller compares the slot again after this.
     ///
     /// # Errors
-    /// [`ReplicationError`]: 42704 no such slot, 55006 somebody else reads it, 55000 its WAL is
-    /// gone.
+    /// [`ReplicationError`]; SQLSTATE 42704 if the slot does not exist, 55006 if it is active, 55000
+    /// if its WAL has been removed.
     pub async fn start(
         mut self,
         slot: &str,
         start: Lsn,
         publication: &str,
     ) -> Result<ReplicationStream, ReplicationError> {
-        let (slot, publication) = (quote_identifier(slot), quote_identifier(publication));
-        // A list of identifiers, inside a literal.
-        let publication = publication.replace('\'', "''");
+        let slot = quote_identifier(slot);
+        // A list of identifiers within a literal.
+        let publication = quote_identifier(publication).replace('\'', "''");
         let command = format!(
             "START_REPLICATION SLOT {slot} LOGICAL {start} \
              (proto_version '1', publication_names '{publication}')"
         );
         frontend::query(&command, &mut self.wire.output)?;
         self.wire.flush().await?;
-        match self.wire.frame().await?.tag {
+        match self.wire.message().await?.tag {
             COPY_BOTH_RESPONSE_TAG => Ok(ReplicationStream {
                 wire: self.wire,
                 sender_timeout: self.sender_timeout,
@@ -192,7 +199,8 @@ impl Replication {
         }
     }
 
-    async fn settle_sender_timeout(&mut self) -> Result<(), ReplicationError> {
+    /// Reads `wal_sender_timeout`, and sets it if the server has none.
+    async fn set_sender_timeout(&mut self) -> Result<(), ReplicationError> {
         let milliseconds = self
             .value("select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'")
             .await?;
@@ -212,9 +220,10 @@ impl Replication {
         value.ok_or(ReplicationError::Unexpected("a value"))
     }
 
-    async fn until_ready(&mut self) -> Result<(), ReplicationError> {
+    /// Reads messages up to ReadyForQuery.
+    async fn ready_for_query(&mut self) -> Result<(), ReplicationError> {
         loop {
-            match self.wire.frame().await?.tag {
+            match self.wire.message().await?.tag {
                 READY_FOR_QUERY_TAG => return Ok(()),
                 PARAMETER_STATUS_TAG | BACKEND_KEY_DATA_TAG => {}
                 _ => return Err(ReplicationError::Unexpected("ReadyForQuery")),
@@ -243,30 +252,30 @@ impl std::fmt::Debug for ReplicationStream {
 }
 
 impl ReplicationStream {
-    /// The `wal_sender_timeout` in force.
+    /// The `wal_sender_timeout` of the session.
     #[must_use]
     pub fn sender_timeout(&self) -> Duration {
         self.sender_timeout
     }
 
-    /// What was asked of START_REPLICATION.
+    /// The position requested by START_REPLICATION.
     #[must_use]
     pub fn start_lsn(&self) -> Lsn {
         self.start
     }
 
-    /// The next CopyData that has arrived whole.
+    /// The next CopyData that is complete in the buffer.
     pub(crate) fn buffered(&mut self) -> Result<Option<Bytes>, ReplicationError> {
         match self.wire.buffered()? {
             None => Ok(None),
-            Some(frame) if frame.tag == COPY_DATA_TAG => Ok(Some(frame.body)),
-            Some(frame) if frame.tag == PARAMETER_STATUS_TAG => self.buffered(),
-            Some(frame) if frame.tag == COPY_DONE_TAG => Err(ReplicationError::Closed),
+            Some(message) if message.tag == COPY_DATA_TAG => Ok(Some(message.body)),
+            Some(message) if message.tag == PARAMETER_STATUS_TAG => self.buffered(),
+            Some(message) if message.tag == COPY_DONE_TAG => Err(ReplicationError::Closed),
             Some(_) => Err(ReplicationError::Unexpected("CopyData")),
         }
     }
 
-    /// Reads what there is. Cancel safe.
+    /// Reads the bytes that have arrived. Cancel safe.
     pub(crate) async fn fill(&mut self) -> Result<(), ReplicationError> {
         self.wire.fill().await
     }
@@ -283,22 +292,20 @@ impl ReplicationStream {
         body.put_u64(received.0);
         body.put_u64(durable.0);
         body.put_u64(durable.0);
-        // The client's clock, for display only; the server's own views show it as it came.
+        // The client's time, which the server's views display unchanged.
         body.put_i64(0);
         body.put_u8(u8::from(reply_requested));
         frontend::CopyData::new(body.freeze())?.write(&mut self.wire.output);
-        // A server that reads nothing for that long is dead.
-        let patience = self.sender_timeout;
-        timeout(patience, self.wire.flush())
-            .await
-            .map_err(|_| ReplicationError::Timeout(patience))?
+        // A server that has not read for that long is regarded as dead.
+        let limit = self.sender_timeout;
+        timeout(limit, self.wire.flush()).await.map_err(|_| ReplicationError::Timeout(limit))?
     }
 
-    /// Ends the stream in good order: CopyDone, the server's answer, Terminate.
+    /// Ends the stream by CopyDone, the server's response and Terminate.
     pub(crate) async fn close(mut self) -> Result<(), ReplicationError> {
         frontend::copy_done(&mut self.wire.output);
         self.wire.flush().await?;
-        while self.wire.frame().await?.tag != READY_FOR_QUERY_TAG {}
+        while self.wire.message().await?.tag != READY_FOR_QUERY_TAG {}
         frontend::terminate(&mut self.wire.output);
         self.wire.flush().await?;
         self.wire.shutdown().await
@@ -306,15 +313,15 @@ impl ReplicationStream {
 }
 
 fn data_row(body: &[u8]) -> Result<Vec<Option<String>>, ReplicationError> {
-    let mut reader = crate::engine::wal::pgoutput::Reader::new(body);
-    let wrong = |_| ReplicationError::Unexpected("a row");
-    let count = reader.u16().map_err(wrong)?;
+    let mut reader = ByteReader::new(body);
+    let unexpected = |_| ReplicationError::Unexpected("a row");
+    let count = reader.u16().map_err(unexpected)?;
     (0..count)
         .map(|_| {
-            Ok(match reader.u32().map_err(wrong)? {
+            Ok(match reader.u32().map_err(unexpected)? {
                 u32::MAX => None,
                 length => {
-                    let text = reader.bytes(length as usize).map_err(wrong)?;
+                    let text = reader.bytes(length as usize).map_err(unexpected)?;
                     Some(String::from_utf8_lossy(text).into_owned())
                 }
             })

@@ -1,4 +1,4 @@
-//! What can fail on the way from the slot's bytes to changes, and what is to be done about it.
+//! The errors of the replication connection and of decoding, each with its disposition.
 //!
 //! Not here: the waits between attempts (`engine::run`), and the counter of failures
 //! (`telemetry::metrics::source`).
@@ -64,13 +64,13 @@ impl Recovery for ReplicationError {
 }
 
 impl ReplicationError {
-    /// The server goes down or is not up yet ([`error::is_shutdown`]).
+    /// The server shuts down or is starting up ([`error::is_shutdown`]).
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
         matches!(self, Self::Server(error) if error::is_shutdown(error.code()))
     }
 
-    /// The label under which it is counted.
+    /// The label of the metric that counts it.
     #[must_use]
     pub fn failure(&self) -> ReplicationFailure {
         match self {
@@ -88,8 +88,8 @@ impl ReplicationError {
     }
 }
 
-/// The messages do not make transactions. Never the data's fault: the stream is not what it
-/// claims to be.
+/// The messages do not form transactions. Data cannot cause this: the stream violates its
+/// protocol.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TransactionError {
     #[error("the stream cannot be decoded: {0}")]
@@ -130,7 +130,7 @@ impl Recovery for StreamError {
 }
 
 impl StreamError {
-    /// The label under which it is counted.
+    /// The label of the metric that counts it.
     #[must_use]
     pub fn failure(&self) -> ReplicationFailure {
         match self {

@@ -1,16 +1,16 @@
-//! The slot, from bytes to changes in the order of commit.
+//! Reads the replication slot: from bytes to changes in the order of commit.
 //!
 //! ```text
 //! socket ─► connection ─► stream ─► pgoutput ─► transaction ─► Captured
-//!                           ▲ feedback: what may be acknowledged
+//!                           ▲ feedback: the position that may be acknowledged
 //! ```
 //!
-//! What leaves this stage is [`Captured`]: changes of the configured tables as they arrive, the
-//! end of each transaction that had any, and marks of how far the stream is without them.
+//! This stage emits [`Captured`] items: changes of the configured tables as they arrive, the end of
+//! each transaction with such changes, and marks of the stream's position between them.
 //! `pgoutput`, `relation` and `transaction` are pure.
 //!
-//! Not here: which position may be acknowledged (`checkpoint`), and what is already recorded
-//! (`queue`).
+//! Not here: which position may be acknowledged (`checkpoint`), and which changes are already
+//! recorded (`recorder`).
 
 mod authentication;
 pub mod connection;
@@ -32,26 +32,27 @@ pub use stream::{Ports, StreamSettings, run};
 
 use crate::change::{Change, Lsn};
 
-/// What the stream yields, in the order of commit.
+/// An item of the stream, in the order of commit.
 #[derive(Clone, Debug)]
 pub enum Captured {
     /// A row's change, or a table's TRUNCATE.
     Change(Change),
     /// The end of a transaction that had at least one change of a configured table.
     Commit {
-        /// What the transaction's changes carry in their positions.
+        /// The commit LSN in the positions of the transaction's changes.
         commit_lsn: Lsn,
-        /// What may be acknowledged once all of it is settled.
+        /// The position that may be acknowledged once all of its changes are settled.
         end_lsn: Lsn,
         /// Microseconds since 1970-01-01 UTC.
         committed_at: i64,
     },
-    /// Everything below is known to hold nothing more of ours; no transaction is open here.
+    /// The WAL below contains no further change of a configured table, and no transaction is in
+    /// progress here.
     Idle { wal_end: Lsn },
 }
 
 impl Captured {
-    /// Bytes held in memory: what chunk limits count.
+    /// The size in memory, for the limits of chunks.
     #[must_use]
     pub fn size(&self) -> usize {
         match self {

@@ -1,6 +1,6 @@
-//! From a host's name to a socket that the start-up packet can be sent on.
+//! Opens a socket to a host, with TLS as configured.
 //!
-//! Not here: anything the protocol says after TLS is settled.
+//! Not here: the protocol after the TLS handshake.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,37 +18,39 @@ use crate::config::{Database, SslMode};
 use crate::engine::wal::wire::Socket;
 use crate::postgres::{client_config, end_point_hash};
 
-/// A socket, and what TLS made of it.
-pub(crate) struct Opened {
+/// An open socket and its TLS state.
+pub(crate) struct OpenSocket {
     pub(crate) socket: Box<dyn Socket>,
     pub(crate) encrypted: bool,
+    /// The hash of the server's certificate, over TLS.
     pub(crate) certificate_hash: Option<Vec<u8>>,
 }
 
-/// The hosts to try, in order: name, address where the operator gave one, port.
-pub(crate) fn targets(config: &tokio_postgres::Config) -> Vec<Target> {
-    let (hosts, addresses, ports) =
-        (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+/// The hosts to connect to, in order, each with its address, if one is configured, and its port.
+pub(crate) fn host_addresses(config: &tokio_postgres::Config) -> Vec<HostAddress> {
+    let hosts = config.get_hosts();
+    let addresses = config.get_hostaddrs();
+    let ports = config.get_ports();
     (0..hosts.len().max(addresses.len()))
-        .map(|index| Target {
-            host: hosts.get(index).cloned(),
+        .map(|index| HostAddress {
+            name: hosts.get(index).cloned(),
             address: addresses.get(index).copied(),
             port: ports.get(index).or(ports.first()).copied().unwrap_or(5432),
         })
         .collect()
 }
 
-/// One host.
+/// A host, its address and its port.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
-    host: Option<Host>,
+pub(crate) struct HostAddress {
+    name: Option<Host>,
     address: Option<IpAddr>,
     port: u16,
 }
 
-impl std::fmt::Display for Target {
+impl std::fmt::Display for HostAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (&self.host, self.address) {
+        match (&self.name, self.address) {
             (Some(Host::Tcp(name)), _) => write!(f, "{name}:{}", self.port),
             (Some(Host::Unix(path)), _) => write!(f, "{}/.s.PGSQL.{}", path.display(), self.port),
             (None, Some(address)) => write!(f, "{}", SocketAddr::new(address, self.port)),
@@ -57,32 +59,39 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Opens a socket to a host and settles TLS.
-pub(crate) async fn open(target: &Target, database: &Database) -> Result<Opened, ReplicationError> {
-    if let (Some(Host::Unix(path)), None) = (&target.host, target.address) {
-        let socket = UnixStream::connect(path.join(format!(".s.PGSQL.{}", target.port))).await?;
-        return Ok(Opened { socket: Box::new(socket), encrypted: false, certificate_hash: None });
+/// Opens a socket to a host, and performs the TLS handshake.
+pub(crate) async fn open(
+    host: &HostAddress,
+    database: &Database,
+) -> Result<OpenSocket, ReplicationError> {
+    if let (Some(Host::Unix(path)), None) = (&host.name, host.address) {
+        let socket = UnixStream::connect(path.join(format!(".s.PGSQL.{}", host.port))).await?;
+        return Ok(OpenSocket {
+            socket: Box::new(socket),
+            encrypted: false,
+            certificate_hash: None,
+        });
     }
-    let mut tcp = connect_tcp(target).await?;
-    if database.ssl_mode == SslMode::Disable || !ask_for_tls(&mut tcp).await? {
+    let mut tcp = connect_tcp(host).await?;
+    if database.ssl_mode == SslMode::Disable || !request_tls(&mut tcp).await? {
         if !matches!(database.ssl_mode, SslMode::Disable | SslMode::Prefer) {
             return Err(ReplicationError::TlsRefused);
         }
-        return Ok(Opened { socket: Box::new(tcp), encrypted: false, certificate_hash: None });
+        return Ok(OpenSocket { socket: Box::new(tcp), encrypted: false, certificate_hash: None });
     }
     let roots = database.root_certificates.as_deref();
     let connector = TlsConnector::from(Arc::new(client_config(database.ssl_mode, roots)?));
     let stream = connector
-        .connect(server_name(target)?, tcp)
+        .connect(server_name(host)?, tcp)
         .await
         .map_err(|error| ReplicationError::Handshake(error.to_string()))?;
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate_hash = certificates.and_then(<[_]>::first).and_then(|c| end_point_hash(c));
-    Ok(Opened { socket: Box::new(stream), encrypted: true, certificate_hash })
+    Ok(OpenSocket { socket: Box::new(stream), encrypted: true, certificate_hash })
 }
 
-fn server_name(target: &Target) -> Result<ServerName<'static>, ReplicationError> {
-    match (&target.host, target.address) {
+fn server_name(host: &HostAddress) -> Result<ServerName<'static>, ReplicationError> {
+    match (&host.name, host.address) {
         (Some(Host::Tcp(name)), _) => ServerName::try_from(name.clone())
             .map_err(|_| ReplicationError::Handshake(format!("{name:?} is no host name"))),
         (_, Some(address)) => Ok(ServerName::IpAddress(address.into())),
@@ -90,10 +99,10 @@ fn server_name(target: &Target) -> Result<ServerName<'static>, ReplicationError>
     }
 }
 
-async fn connect_tcp(target: &Target) -> Result<TcpStream, ReplicationError> {
-    let addresses: Vec<SocketAddr> = match (&target.host, target.address) {
-        (_, Some(address)) => vec![SocketAddr::new(address, target.port)],
-        (Some(Host::Tcp(name)), None) => lookup_host((name.as_str(), target.port)).await?.collect(),
+async fn connect_tcp(host: &HostAddress) -> Result<TcpStream, ReplicationError> {
+    let addresses: Vec<SocketAddr> = match (&host.name, host.address) {
+        (_, Some(address)) => vec![SocketAddr::new(address, host.port)],
+        (Some(Host::Tcp(name)), None) => lookup_host((name.as_str(), host.port)).await?.collect(),
         _ => Vec::new(),
     };
     let mut failure = std::io::Error::other("the host's name has no address");
@@ -109,8 +118,8 @@ async fn connect_tcp(target: &Target) -> Result<TcpStream, ReplicationError> {
     Err(failure.into())
 }
 
-/// SSLRequest: the server answers with one byte, before anything else.
-async fn ask_for_tls(tcp: &mut TcpStream) -> Result<bool, ReplicationError> {
+/// Sends SSLRequest, to which the server responds with one byte.
+async fn request_tls(tcp: &mut TcpStream) -> Result<bool, ReplicationError> {
     let mut request = BytesMut::new();
     frontend::ssl_request(&mut request);
     tcp.write_all(&request).await?;

@@ -1,7 +1,7 @@
-//! What is known of each relation, and how its tuples become rows. Pure.
+//! Converts the tuples of a relation to rows. Pure.
 //!
-//! The stream's Relation message defines the columns, never the present catalog: rows of before a
-//! DDL change are decoded as they were.
+//! The columns are those of the stream's Relation message, not of the current catalog: rows from
+//! before a DDL change are decoded with the columns that they had.
 //!
 //! Not here: the conversion of a single value (`value`).
 
@@ -16,7 +16,7 @@ use crate::engine::wal::pgoutput;
 use crate::engine::wal::pgoutput::{Tuple, Value};
 use crate::value::{self, JsonCategory, TypeCache};
 
-/// The configured tables. A table's place in the list is its [`TableId`].
+/// The configured tables. A table's position in the list is its [`TableId`].
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     names: Vec<(String, String)>,
@@ -37,137 +37,126 @@ impl Tables {
     }
 }
 
-/// A configured table's shape as the stream last told it.
+/// A configured table as the latest Relation message describes it.
 #[derive(Debug)]
-pub(crate) struct Shape {
+pub(crate) struct RelationDescriptor {
     pub(crate) table: TableId,
     columns: Arc<Columns>,
-    fields: Vec<Field>,
+    converters: Vec<ColumnConverter>,
 }
 
+/// Converts the values of one column.
 #[derive(Debug)]
-struct Field {
-    /// The name as JSON, and a colon.
+struct ColumnConverter {
+    /// `"name":`
     prefix: Vec<u8>,
-    /// `None` for a type that the catalog does not know (any more): a string.
-    kind: Option<Arc<JsonCategory>>,
+    /// `None` for a type that is not in the catalog (any more): its values become strings.
+    category: Option<Arc<JsonCategory>>,
     is_key: bool,
 }
 
-/// A column whose value had to be altered for `jsonb` to take it.
+/// A column of which a value was replaced because `jsonb` does not accept it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Altered {
+pub(crate) struct ReplacedValue {
     column: usize,
     reason: &'static str,
 }
 
-/// How to take a tuple.
+/// The part of a row that a tuple has.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Taken<'a> {
-    /// Every value counts.
-    Whole,
-    /// Only the replica identity's columns are values; the rest is sent as null.
+pub(crate) enum TupleKind<'a> {
+    /// All values.
+    Full,
+    /// The columns of the replica identity; the others are sent as null.
     Key,
-    /// A new row: what was not sent is in the old row, if anywhere.
-    Over(Option<&'a Row>),
+    /// A new row. Values that were not sent are those of the old row, if it is known.
+    New(Option<&'a Row>),
 }
 
 /// A row, and whether it has all of its values.
-pub(crate) struct Written {
+pub(crate) struct DecodedRow {
     pub(crate) row: Row,
     pub(crate) complete: bool,
 }
 
-impl Shape {
+impl RelationDescriptor {
     pub(crate) fn new(
         table: TableId,
         relation: &pgoutput::Relation<'_>,
-        kinds: &TypeCache,
+        types: &TypeCache,
     ) -> Self {
         let names = relation.columns.iter().map(|column| column.name.to_owned()).collect();
-        let fields = relation
+        let converters = relation
             .columns
             .iter()
             .map(|column| {
                 let mut prefix = Vec::new();
                 value::write_string(column.name.as_bytes(), &mut prefix);
                 prefix.push(b':');
-                Field { prefix, kind: kinds.get(column.type_oid), is_key: column.is_key }
+                let category = types.get(column.type_oid);
+                ColumnConverter { prefix, category, is_key: column.is_key }
             })
             .collect();
-        Self { table, columns: Arc::new(Columns::new(names)), fields }
+        Self { table, columns: Arc::new(Columns::new(names)), converters }
     }
 
-    /// Writes a tuple as a row. `scratch` is only there to be used again.
+    /// Converts a tuple to a row. `scratch` is a buffer that is reused.
     pub(crate) fn row(
         &self,
         tuple: Tuple<'_>,
-        taken: Taken<'_>,
+        kind: TupleKind<'_>,
         scratch: &mut Vec<u8>,
-        altered: &mut Vec<Altered>,
-    ) -> Result<Written, TransactionError> {
-        if tuple.len() != self.fields.len() {
-            let (expected, found) = (self.fields.len(), tuple.len());
-            return Err(TransactionError::ColumnCount { expected, found });
+        replaced: &mut Vec<ReplacedValue>,
+    ) -> Result<DecodedRow, TransactionError> {
+        if tuple.len() != self.converters.len() {
+            return Err(TransactionError::ColumnCount {
+                expected: self.converters.len(),
+                found: tuple.len(),
+            });
         }
         scratch.clear();
         scratch.push(b'{');
-        let mut spans = Vec::with_capacity(self.fields.len());
+        let mut spans = Vec::with_capacity(self.converters.len());
         let mut complete = true;
-        for (index, (field, sent)) in self.fields.iter().zip(tuple.values()).enumerate() {
-            if matches!(taken, Taken::Key) && !field.is_key {
+        for (column, (converter, sent)) in self.converters.iter().zip(tuple.values()).enumerate() {
+            if matches!(kind, TupleKind::Key) && !converter.is_key {
                 spans.push(None);
                 continue;
             }
-            let before = scratch.len();
-            if before > 1 {
+            let old = match (sent, kind) {
+                (Value::Unchanged, TupleKind::New(Some(old))) => old.at(column),
+                _ => None,
+            };
+            if sent == Value::Unchanged && old.is_none() {
+                complete = false;
+                spans.push(None);
+                continue;
+            }
+            if scratch.len() > 1 {
                 scratch.push(b',');
             }
-            scratch.extend_from_slice(&field.prefix);
+            scratch.extend_from_slice(&converter.prefix);
             let start = scratch.len();
-            let reason = match sent {
-                Value::Null => {
-                    scratch.extend_from_slice(b"null");
-                    None
-                }
-                Value::Text(text) => field.write(text, scratch),
-                Value::Binary(_) => return Err(TransactionError::Binary),
-                Value::Unchanged => {
-                    let Taken::Over(Some(old)) = taken else {
-                        complete = false;
-                        scratch.truncate(before);
-                        spans.push(None);
-                        continue;
-                    };
-                    let Some(json) = old.at(index) else {
-                        complete = false;
-                        scratch.truncate(before);
-                        spans.push(None);
-                        continue;
-                    };
-                    scratch.extend_from_slice(json);
-                    None
-                }
-            };
+            let reason = converter.write(sent, old, scratch)?;
             if let Some(reason) = reason {
-                altered.push(Altered { column: index, reason });
+                replaced.push(ReplacedValue { column, reason });
             }
-            spans.push(Some(span(start, scratch, index, altered)));
+            spans.push(Some(span(start, scratch, column, replaced)));
         }
         scratch.push(b'}');
         let row = Row::new(Arc::clone(&self.columns), Bytes::copy_from_slice(scratch), spans);
-        Ok(Written { row, complete })
+        Ok(DecodedRow { row, complete })
     }
 
-    /// For the audit row: which columns were altered, and why. Names only, no values.
-    pub(crate) fn note(&self, altered: &[Altered]) -> Option<Arc<str>> {
-        if altered.is_empty() {
+    /// The note of the job: the names of the columns with a replaced value, and the reasons.
+    pub(crate) fn note(&self, replaced: &[ReplacedValue]) -> Option<Arc<str>> {
+        if replaced.is_empty() {
             return None;
         }
         let mut note = String::new();
-        for (index, one) in altered.iter().enumerate() {
-            if altered.get(..index).is_some_and(|earlier| earlier.contains(one)) {
-                continue; // the same of the old row and the new
+        for (index, one) in replaced.iter().enumerate() {
+            if replaced.get(..index).is_some_and(|earlier| earlier.contains(one)) {
+                continue; // already noted for the old row
             }
             if !note.is_empty() {
                 note.push_str("; ");
@@ -180,33 +169,45 @@ impl Shape {
     }
 }
 
-impl Field {
-    fn write(&self, text: &[u8], out: &mut Vec<u8>) -> Option<&'static str> {
-        match &self.kind {
-            Some(kind) => value::write(kind, text, out).map(|poison| poison.reason),
-            None => {
-                value::write_string(text, out);
-                None
-            }
+impl ColumnConverter {
+    /// Appends a value as JSON; `old` is the JSON of an unchanged one. Returns why the value was
+    /// replaced, if it was.
+    fn write(
+        &self,
+        sent: Value<'_>,
+        old: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<&'static str>, TransactionError> {
+        match sent {
+            Value::Null => out.extend_from_slice(b"null"),
+            Value::Unchanged => out.extend_from_slice(old.unwrap_or(b"null")),
+            Value::Binary(_) => return Err(TransactionError::Binary),
+            Value::Text(text) => match &self.category {
+                Some(category) => {
+                    return Ok(value::write(category, text, out).map(|poison| poison.reason));
+                }
+                None => value::write_string(text, out),
+            },
         }
+        Ok(None)
     }
 }
 
-/// The span of the value just written. Escapes can make a gigabyte six: what spans cannot
-/// address becomes null, with a note.
+/// The span of the value just written. Escapes can multiply a value of 1 GiB by six: a value beyond
+/// the range of spans is replaced by null, with a note.
 fn span(
     start: usize,
     scratch: &mut Vec<u8>,
     column: usize,
-    altered: &mut Vec<Altered>,
+    replaced: &mut Vec<ReplacedValue>,
 ) -> Range<u32> {
     if let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(scratch.len())) {
         return start..end;
     }
-    altered.push(Altered { column, reason: "too large to keep, left out" });
+    replaced.push(ReplacedValue { column, reason: "too large to keep, left out" });
     scratch.truncate(start);
     scratch.extend_from_slice(b"null");
-    // Only a name or a null can lie across the limit, and rows of 4 GiB are not sent.
+    // Only a name or a null can cross the limit, as PostgreSQL sends no row of 4 GiB.
     let end = u32::try_from(scratch.len()).unwrap_or(u32::MAX);
     u32::try_from(start).unwrap_or(u32::MAX)..end
 }

@@ -1,30 +1,30 @@
-//! What the stream's loop tells those who look from time to time.
+//! The current state of the stream, for health checks and supervision.
 //!
-//! Not here: what is counted for good (`telemetry::metrics::source`).
+//! Not here: the metrics (`telemetry::metrics::source`).
 
 use std::sync::atomic::AtomicU64;
 
 use crate::change::Lsn;
 
-/// What the loop has seen, for those who look from time to time.
+/// The current state of the stream's loop.
 #[derive(Debug, Default)]
 pub struct StreamStats {
-    /// Highest LSN sent by the server.
+    /// The highest LSN that the server has sent.
     pub received_lsn: AtomicU64,
-    /// What was last acknowledged.
+    /// The LSN acknowledged last.
     pub acknowledged_lsn: AtomicU64,
-    /// The end of the WAL as the last keepalive told it.
+    /// The end of the WAL according to the last keepalive.
     pub server_wal_end: AtomicU64,
-    /// The end of the last commit with changes of ours.
+    /// The end of the last commit with changes of configured tables.
     pub committed_lsn: AtomicU64,
-    /// When the server was last heard, in milliseconds since 1970.
+    /// The time of the server's last message, in milliseconds since 1970.
     pub last_message_at: AtomicU64,
-    /// Feedback messages sent.
+    /// The number of feedback messages sent.
     pub feedbacks: AtomicU64,
 }
 
 impl StreamStats {
-    /// For a stream from `start`, below which there may be changes of ours.
+    /// The state of a stream from `start`, below which a commit may have changed configured tables.
     #[must_use]
     pub fn starting_at(start: Lsn) -> Self {
         Self { committed_lsn: AtomicU64::new(start.0), ..Self::default() }

@@ -1,10 +1,10 @@
-//! Messages to changes, in the order of commit. Pure.
+//! Converts messages to changes, in the order of commit. Pure.
 //!
-//! A change's ordinal counts every row of the transaction as it is published, and each relation
-//! of a TRUNCATE, whether or not the table is configured: the same change has the same position
-//! at every replay and under every configuration.
+//! A change's ordinal counts every published row of the transaction, and each relation of a
+//! TRUNCATE, whether or not the table is configured. Thus a change has the same position at every
+//! replay and with every configuration.
 //!
-//! Memory is one row: changes are handed out as they arrive, transactions are never gathered.
+//! Changes are returned as they arrive, so that one row is in memory, not a whole transaction.
 
 use foldhash::HashMap;
 
@@ -12,44 +12,52 @@ use crate::change::{Change, Lsn, Operation, Position};
 use crate::engine::wal::Captured;
 use crate::engine::wal::error::TransactionError;
 use crate::engine::wal::pgoutput;
-use crate::engine::wal::pgoutput::{Begin, Message, Old, Tuple};
-use crate::engine::wal::relation::{Altered, Shape, Tables, Taken};
+use crate::engine::wal::pgoutput::{Begin, Message, OldTuple, Tuple};
+use crate::engine::wal::relation::{RelationDescriptor, ReplacedValue, Tables, TupleKind};
 use crate::value::TypeCache;
 
 /// 2000-01-01 UTC, PostgreSQL's epoch, in microseconds since 1970.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
-/// A scratch buffer larger than this is given back after its row.
+/// A larger scratch buffer is freed after its row.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
 
-/// What a message meant for the position in the stream.
+/// The effect of a message on the position in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing.
-    Within,
-    /// A transaction with changes of ours ended here, and its `Commit` was handed out.
+pub enum MessageEffect {
+    /// The position is that of the transaction in progress.
+    None,
+    /// A transaction with changes of configured tables ended here; its `Commit` was returned.
     Committed(Lsn),
-    /// A transaction without changes of ours ended here.
-    Passed(Lsn),
+    /// A transaction without such changes ended here.
+    Skipped(Lsn),
 }
 
-/// See the module's documentation.
+/// Decodes the transactions of a stream.
 #[derive(Debug)]
-pub struct Assembler {
+pub struct TransactionDecoder {
     tables: Tables,
     /// `None` for published tables that are not configured.
-    relations: HashMap<u32, Option<Shape>>,
-    open: Option<Open>,
+    relations: HashMap<u32, Option<RelationDescriptor>>,
+    open: Option<OpenTransaction>,
     scratch: Vec<u8>,
 }
 
+/// The transaction in progress.
 #[derive(Debug)]
-struct Open {
+struct OpenTransaction {
     begin: Begin,
     ordinal: u64,
-    ours: bool,
+    /// A configured table has changed.
+    has_changes: bool,
 }
 
-impl Open {
+/// The old and the new tuple of a changed row.
+struct RowImages<'a> {
+    old: Option<OldTuple<'a>>,
+    new: Option<Tuple<'a>>,
+}
+
+impl OpenTransaction {
     /// The position of the next change.
     fn next(&mut self) -> Position {
         let ordinal = self.ordinal;
@@ -57,12 +65,17 @@ impl Open {
         Position { commit_lsn: Lsn(self.begin.commit_lsn), ordinal }
     }
 
-    fn change(&self, position: Position, shape: &Shape, operation: Operation) -> Change {
+    fn change(
+        &self,
+        position: Position,
+        relation: &RelationDescriptor,
+        operation: Operation,
+    ) -> Change {
         Change {
             position,
             xid: self.begin.xid,
             committed_at: unix_micros(self.begin.committed_at),
-            table: shape.table,
+            table: relation.table,
             operation,
             old: None,
             new: None,
@@ -72,104 +85,107 @@ impl Open {
     }
 }
 
-impl Assembler {
+impl TransactionDecoder {
     #[must_use]
     pub fn new(tables: Tables) -> Self {
         Self { tables, relations: HashMap::default(), open: None, scratch: Vec::new() }
     }
 
-    /// Between Begin and Commit.
+    /// Whether a transaction is in progress.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// The relation is one of the configured tables.
+    /// Whether the relation is a configured table.
     #[must_use]
     pub fn is_configured(&self, relation: &pgoutput::Relation<'_>) -> bool {
         self.tables.find(schema(relation), relation.name).is_some()
     }
 
-    /// Takes the next message; what it yields goes to the end of `out`.
+    /// Decodes the next message, and appends its changes to `out`.
     ///
     /// # Errors
-    /// [`TransactionError`]; the assembler is of no use after it.
+    /// [`TransactionError`]; the decoder must not be used after it.
     pub fn apply(
         &mut self,
         message: &Message<'_>,
-        kinds: &TypeCache,
+        types: &TypeCache,
         out: &mut Vec<Captured>,
-    ) -> Result<Step, TransactionError> {
+    ) -> Result<MessageEffect, TransactionError> {
         match message {
             Message::Begin(begin) => {
                 if self.open.is_some() {
                     return Err(TransactionError::Inside);
                 }
-                self.open = Some(Open { begin: *begin, ordinal: 0, ours: false });
+                self.open = Some(OpenTransaction { begin: *begin, ordinal: 0, has_changes: false });
             }
             Message::Commit(commit) => {
                 let open = self.open.take().ok_or(TransactionError::Outside("Commit"))?;
                 let end_lsn = Lsn(commit.end_lsn);
-                if !open.ours {
-                    return Ok(Step::Passed(end_lsn));
+                if !open.has_changes {
+                    return Ok(MessageEffect::Skipped(end_lsn));
                 }
                 out.push(Captured::Commit {
                     commit_lsn: Lsn(commit.commit_lsn),
                     end_lsn,
                     committed_at: unix_micros(commit.committed_at),
                 });
-                return Ok(Step::Committed(end_lsn));
+                return Ok(MessageEffect::Committed(end_lsn));
             }
             Message::Relation(relation) => {
                 let table = self.tables.find(schema(relation), relation.name);
-                let shape = table.map(|table| Shape::new(table, relation, kinds));
-                self.relations.insert(relation.oid, shape);
+                let descriptor = table.map(|table| RelationDescriptor::new(table, relation, types));
+                self.relations.insert(relation.oid, descriptor);
             }
             Message::Insert { relation, new } => {
-                self.row(*relation, Operation::Insert, (None, Some(*new)), out)?;
+                let images = RowImages { old: None, new: Some(*new) };
+                self.row(*relation, Operation::Insert, images, out)?;
             }
             Message::Update { relation, old, new } => {
-                self.row(*relation, Operation::Update, (*old, Some(*new)), out)?;
+                let images = RowImages { old: *old, new: Some(*new) };
+                self.row(*relation, Operation::Update, images, out)?;
             }
             Message::Delete { relation, old } => {
-                self.row(*relation, Operation::Delete, (Some(*old), None), out)?;
+                let images = RowImages { old: Some(*old), new: None };
+                self.row(*relation, Operation::Delete, images, out)?;
             }
             Message::Truncate { relations } => self.truncate(relations, out)?,
             Message::Origin { .. } | Message::Type { .. } | Message::Logical { .. } => {}
         }
-        Ok(Step::Within)
+        Ok(MessageEffect::None)
     }
 
     fn row(
         &mut self,
         relation: u32,
         operation: Operation,
-        (old, new): (Option<Old<'_>>, Option<Tuple<'_>>),
+        images: RowImages<'_>,
         out: &mut Vec<Captured>,
     ) -> Result<(), TransactionError> {
         let open = self.open.as_mut().ok_or(TransactionError::Outside(operation.as_str()))?;
         let position = open.next();
-        let shape =
+        let relation =
             self.relations.get(&relation).ok_or(TransactionError::UnknownRelation(relation))?;
-        let Some(shape) = shape else { return Ok(()) };
-        open.ours = true;
-        let mut altered: Vec<Altered> = Vec::new();
-        let mut change = open.change(position, shape, operation);
-        if let Some(old) = old {
-            let (tuple, taken) = match old {
-                Old::Key(tuple) => (tuple, Taken::Key),
-                Old::Whole(tuple) => (tuple, Taken::Whole),
+        let Some(relation) = relation else { return Ok(()) };
+        open.has_changes = true;
+        let mut replaced: Vec<ReplacedValue> = Vec::new();
+        let mut change = open.change(position, relation, operation);
+        if let Some(old) = images.old {
+            let (tuple, kind) = match old {
+                OldTuple::Key(tuple) => (tuple, TupleKind::Key),
+                OldTuple::Whole(tuple) => (tuple, TupleKind::Full),
             };
-            let written = shape.row(tuple, taken, &mut self.scratch, &mut altered)?;
-            change.old = Some(written.row);
+            let decoded = relation.row(tuple, kind, &mut self.scratch, &mut replaced)?;
+            change.old = Some(decoded.row);
         }
-        if let Some(new) = new {
-            let taken = Taken::Over(change.old.as_ref());
-            let written = shape.row(new, taken, &mut self.scratch, &mut altered)?;
-            change.new = Some(written.row);
-            change.incomplete = !written.complete;
+        if let Some(new) = images.new {
+            let kind = TupleKind::New(change.old.as_ref());
+            let decoded = relation.row(new, kind, &mut self.scratch, &mut replaced)?;
+            change.new = Some(decoded.row);
+            change.incomplete = !decoded.complete;
         }
-        change.note = shape.note(&altered);
+        change.note = relation.note(&replaced);
         if change.incomplete && change.note.is_none() {
             change.note =
                 Some("values that did not change were not sent; see REPLICA IDENTITY".into());
@@ -189,10 +205,11 @@ impl Assembler {
         let open = self.open.as_mut().ok_or(TransactionError::Outside("TRUNCATE"))?;
         for oid in relations {
             let position = open.next();
-            let shape = self.relations.get(oid).ok_or(TransactionError::UnknownRelation(*oid))?;
-            if let Some(shape) = shape {
-                open.ours = true;
-                let change = open.change(position, shape, Operation::Truncate);
+            let relation =
+                self.relations.get(oid).ok_or(TransactionError::UnknownRelation(*oid))?;
+            if let Some(relation) = relation {
+                open.has_changes = true;
+                let change = open.change(position, relation, Operation::Truncate);
                 out.push(Captured::Change(change));
             }
         }
@@ -200,7 +217,7 @@ impl Assembler {
     }
 }
 
-/// The name that an empty schema stands for.
+/// The relation's schema; an empty name stands for `pg_catalog`.
 fn schema<'a>(relation: &pgoutput::Relation<'a>) -> &'a str {
     if relation.schema.is_empty() { "pg_catalog" } else { relation.schema }
 }
@@ -222,9 +239,9 @@ mod tests {
         CAPTURED.lines().map(|line| line.as_bytes().chunks(2).map(pair).collect()).collect()
     }
 
-    fn assembler(tables: &[&str]) -> Assembler {
+    fn decoder(tables: &[&str]) -> TransactionDecoder {
         let names = tables.iter().map(|name| ("public".to_owned(), (*name).to_owned()));
-        Assembler::new(Tables::new(names.collect()))
+        TransactionDecoder::new(Tables::new(names.collect()))
     }
 
     fn shown(row: Option<&Row>) -> String {
@@ -240,16 +257,17 @@ mod tests {
         json.replace(&"x".repeat(3000), "x…").replace(&"y".repeat(3000), "y…")
     }
 
-    /// One line for each thing captured; `=` and a step for transactions that are not ours.
+    /// One line for each captured item, and for each skipped transaction.
     fn lines(tables: &[&str]) -> Vec<String> {
-        let (mut assembler, kinds) = (assembler(tables), TypeCache::new());
+        let mut decoder = decoder(tables);
+        let types = TypeCache::new();
         let mut lines = Vec::new();
         for bytes in messages() {
             let mut out = Vec::new();
             let message = pgoutput::decode(&bytes).unwrap();
-            let step = assembler.apply(&message, &kinds, &mut out).unwrap();
-            if let Step::Passed(end) = step {
-                lines.push(format!("passed {end}"));
+            let effect = decoder.apply(&message, &types, &mut out).unwrap();
+            if let MessageEffect::Skipped(end) = effect {
+                lines.push(format!("skipped {end}"));
             }
             for one in out {
                 lines.push(match one {
@@ -265,7 +283,7 @@ mod tests {
                     Captured::Commit { commit_lsn, end_lsn, .. } => {
                         format!("commit {commit_lsn} {end_lsn}")
                     }
-                    Captured::Idle { .. } => unreachable!("only the stream knows of idling"),
+                    Captured::Idle { .. } => unreachable!("only the stream emits it"),
                 });
             }
         }
@@ -294,8 +312,8 @@ commit 0/102B72A0 0/102B72D0
 commit 0/102B9050 0/102B9388
 0/102BA0B8#0 INSERT 1 - {"id":10,"big":null,"z":7}
 commit 0/102BA0B8 0/102BA0E8
-passed 0/102BA440
-passed 0/102BA660"#;
+skipped 0/102BA440
+skipped 0/102BA660"#;
         assert_eq!(lines(&["plain", "whole"]).join("\n"), expected);
     }
 
@@ -308,30 +326,32 @@ passed 0/102BA660"#;
         };
         assert_eq!(of(&["other"], "TRUNCATE"), ["0/102B9050#1"]);
         assert_eq!(of(&["other"], "INSERT").first().unwrap(), "0/102B56F0#2");
-        assert!(lines(&["nothing"]).iter().all(|line| line.starts_with("passed")));
+        assert!(lines(&["nothing"]).iter().all(|line| line.starts_with("skipped")));
     }
 
     #[test]
     fn the_commits_time_is_unix_time() {
-        let (mut assembler, kinds) = (assembler(&["plain"]), TypeCache::new());
+        let mut decoder = decoder(&["plain"]);
+        let types = TypeCache::new();
         let mut out = Vec::new();
         for bytes in messages().iter().take(4) {
             let message = pgoutput::decode(bytes).unwrap();
-            assembler.apply(&message, &kinds, &mut out).unwrap();
+            decoder.apply(&message, &types, &mut out).unwrap();
         }
         let Some(Captured::Change(change)) = out.first() else { panic!("{out:?}") };
         assert_eq!((change.committed_at, change.xid), (1_795_467_988_067_641, 810));
-        assert!(assembler.is_open());
+        assert!(decoder.is_open());
     }
 
     #[test]
     fn messages_that_do_not_fit_are_errors() {
         fn check(messages: &[Message<'_>], expected: &str) {
-            let (mut assembler, kinds) = (assembler(&["plain"]), TypeCache::new());
+            let mut decoder = decoder(&["plain"]);
+            let types = TypeCache::new();
             let mut out = Vec::new();
             let found = messages
                 .iter()
-                .try_for_each(|message| assembler.apply(message, &kinds, &mut out).map(drop));
+                .try_for_each(|message| decoder.apply(message, &types, &mut out).map(drop));
             assert_eq!(found.unwrap_err().to_string(), expected);
         }
         let begin = || Message::Begin(Begin { commit_lsn: 8, committed_at: 0, xid: 1 });

@@ -1,9 +1,9 @@
-//! Frames of the protocol, in and out of one socket.
+//! Reads the messages of the protocol from a socket, and writes to it.
 //!
-//! Reading is cancel safe: what has arrived is in the buffer. A frame's body is split off the
-//! buffer without a copy, and the buffer is used again once the bodies are dropped.
+//! Reading is cancel safe: bytes that have arrived are in the buffer. A message's body is split off
+//! the buffer without a copy; the buffer is reused after the bodies have been dropped.
 //!
-//! Not here: what a frame means.
+//! Not here: the meaning of a message.
 
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::backend::{ERROR_RESPONSE_TAG, Header, NOTICE_RESPONSE_TAG};
@@ -12,14 +12,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::error::ReplicationError;
 use crate::postgres::ServerError;
 
-/// Room in the buffer before each read.
+/// Free space in the buffer before each read.
 const READ_BYTES: usize = 64 * 1024;
 /// PostgreSQL allocates at most 1 GiB for a message.
-const FRAME_BYTES_MAX: usize = 1 << 30;
-/// An empty buffer larger than this is given back: one huge row must not stay in memory.
+const MESSAGE_BYTES_MAX: usize = 1 << 30;
+/// A larger buffer is freed when it is empty, as one huge row must not stay in memory.
 const IDLE_BUFFER_BYTES_MAX: usize = 1 << 20;
-/// SQLSTATE of the warning with which PostgreSQL 18 goes on without a publication that it does
-/// not find, and so without its changes. Earlier versions fail with 42704.
+/// SQLSTATE of the warning with which PostgreSQL 18 continues without a publication that does not
+/// exist, and thus without its changes. Earlier versions fail with 42704.
 const PUBLICATION_SKIPPED: &str = "55000";
 /// Tag and length.
 const HEADER_BYTES: usize = 5;
@@ -28,18 +28,18 @@ const HEADER_BYTES: usize = 5;
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
 
-/// One message of the server.
+/// A message of the server.
 #[derive(Debug)]
-pub(crate) struct Frame {
+pub(crate) struct BackendMessage {
     pub(crate) tag: u8,
     pub(crate) body: Bytes,
 }
 
-/// See the module's documentation.
+/// A socket with its buffers.
 pub(crate) struct Wire {
     socket: Box<dyn Socket>,
     input: BytesMut,
-    /// What is to be sent by [`Wire::flush`].
+    /// The bytes that [`Wire::flush`] sends.
     pub(crate) output: BytesMut,
 }
 
@@ -48,13 +48,13 @@ impl Wire {
         Self { socket, input: BytesMut::with_capacity(READ_BYTES), output: BytesMut::new() }
     }
 
-    /// The next frame that has arrived whole. An ErrorResponse is an error; of notices only the
-    /// one that means missing changes is.
-    pub(crate) fn buffered(&mut self) -> Result<Option<Frame>, ReplicationError> {
+    /// The next message that is complete in the buffer. An ErrorResponse is an error, and so is the
+    /// notice that changes will be missing.
+    pub(crate) fn buffered(&mut self) -> Result<Option<BackendMessage>, ReplicationError> {
         loop {
             let Some(header) = Header::parse(&self.input)? else { return Ok(None) };
             let length = usize::try_from(header.len()).unwrap_or(usize::MAX);
-            if length > FRAME_BYTES_MAX {
+            if length > MESSAGE_BYTES_MAX {
                 return Err(ReplicationError::TooLarge(length));
             }
             if self.input.len() <= length {
@@ -70,12 +70,12 @@ impl Wire {
                         return Err(ReplicationError::PublicationSkipped);
                     }
                 }
-                tag => return Ok(Some(Frame { tag, body })),
+                tag => return Ok(Some(BackendMessage { tag, body })),
             }
         }
     }
 
-    /// Reads what there is, at least a byte. Cancel safe.
+    /// Reads the bytes that have arrived, at least one. Cancel safe.
     pub(crate) async fn fill(&mut self) -> Result<(), ReplicationError> {
         if self.input.is_empty() && self.input.capacity() > IDLE_BUFFER_BYTES_MAX {
             self.input = BytesMut::new();
@@ -87,17 +87,17 @@ impl Wire {
         }
     }
 
-    /// The next frame, awaited. Cancel safe.
-    pub(crate) async fn frame(&mut self) -> Result<Frame, ReplicationError> {
+    /// The next message; waits for it. Cancel safe.
+    pub(crate) async fn message(&mut self) -> Result<BackendMessage, ReplicationError> {
         loop {
-            if let Some(frame) = self.buffered()? {
-                return Ok(frame);
+            if let Some(message) = self.buffered()? {
+                return Ok(message);
             }
             self.fill().await?;
         }
     }
 
-    /// Sends what is in `output`. Cancel safe.
+    /// Sends the bytes in `output`. Cancel safe.
     pub(crate) async fn flush(&mut self) -> Result<(), ReplicationError> {
         while !self.output.is_empty() {
             let sent = self.socket.write(&self.output).await?;
@@ -116,7 +116,8 @@ impl Wire {
 }
 
 fn server_error(body: &[u8]) -> ServerError {
-    let (mut code, mut message) = ("", "");
+    let mut code = "";
+    let mut message = "";
     for field in body.split(|&byte| byte == 0) {
         match field.split_first() {
             Some((b'C', text)) => code = std::str::from_utf8(text).unwrap_or_default(),
@@ -131,7 +132,7 @@ fn server_error(body: &[u8]) -> ServerError {
 mod tests {
     use super::*;
 
-    async fn frames(bytes: &[u8], cut: usize) -> Vec<(u8, Vec<u8>)> {
+    async fn messages(bytes: &[u8], cut: usize) -> Vec<(u8, Vec<u8>)> {
         let (mut server, client) = tokio::io::duplex(64);
         let mut wire = Wire::new(Box::new(client));
         let parts: Vec<Vec<u8>> = bytes.chunks(cut).map(<[u8]>::to_vec).collect();
@@ -142,8 +143,8 @@ mod tests {
         };
         let receiving = async {
             let mut found = Vec::new();
-            while let Ok(frame) = wire.frame().await {
-                found.push((frame.tag, frame.body.to_vec()));
+            while let Ok(message) = wire.message().await {
+                found.push((message.tag, message.body.to_vec()));
             }
             found
         };
@@ -151,10 +152,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn frames_are_the_same_however_they_are_cut() {
+    async fn messages_do_not_depend_on_the_size_of_reads() {
         let bytes = b"d\0\0\0\x05xN\0\0\0\x06hiZ\0\0\0\x04";
         for cut in 1..bytes.len() {
-            let found = frames(bytes, cut).await;
+            let found = messages(bytes, cut).await;
             assert_eq!(found, [(b'd', b"x".to_vec()), (b'Z', Vec::new())], "cut at {cut}");
         }
     }

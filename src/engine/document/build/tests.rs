@@ -4,16 +4,16 @@ use super::*;
 use crate::engine::document::parse;
 
 #[derive(Default)]
-struct Rows(HashMap<(TableId, String), Row>);
+struct RowsByKey(HashMap<(TableId, String), Row>);
 
-impl Embedded for Rows {
+impl Embedded for RowsByKey {
     fn row(&self, table: TableId, key: &str) -> Option<&Row> {
         self.0.get(&(table, key.to_owned()))
     }
 }
 
-fn rows(definition: &Definition) -> Rows {
-    let mut rows = Rows::default();
+fn rows(definition: &Definition) -> RowsByKey {
+    let mut rows = RowsByKey::default();
     let mut add = |table: &str, key: &str, json: &str| {
         let table = definition.table("public", table).unwrap();
         rows.0.insert((table, key.to_owned()), Row::parse(json, None).unwrap());
@@ -179,7 +179,7 @@ fn a_path_ends_at_the_first_repeated_id() {
 fn a_path_has_any_depth() {
     let definition = parse::parse(None).unwrap();
     let table = definition.table("public", "categories").unwrap();
-    let mut rows = Rows::default();
+    let mut rows = RowsByKey::default();
     for depth in 0..1000 {
         let parent = if depth == 0 { "null".to_owned() } else { (depth - 1).to_string() };
         let json = format!(r#"{{"id":{depth},"parent_id":{parent},"name":"{depth}"}}"#);

@@ -1,0 +1,49 @@
+//! The captured items that the loop collects before it sends them on.
+
+use tokio::sync::mpsc;
+
+use crate::engine::wal::Captured;
+
+/// The limits of the loop.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamSettings {
+    /// Bytes of WAL without changes of configured tables after which [`Captured::Idle`] is emitted;
+    /// 0 emits it for every advance. Storing the position writes WAL itself, so a low value would
+    /// cause one store after the other.
+    pub idle_step: u64,
+    /// Items in one chunk.
+    pub chunk_items_max: usize,
+    /// Bytes of row text in one chunk. A single row may be larger.
+    pub chunk_bytes_max: usize,
+}
+
+impl Default for StreamSettings {
+    fn default() -> Self {
+        Self { idle_step: 1 << 20, chunk_items_max: 2048, chunk_bytes_max: 1 << 20 }
+    }
+}
+
+/// The items to send next.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    pub(super) items: Vec<Captured>,
+    pub(super) bytes: usize,
+}
+
+impl Chunk {
+    pub(super) fn is_full(&self, settings: &StreamSettings) -> bool {
+        self.items.len() >= settings.chunk_items_max || self.bytes >= settings.chunk_bytes_max
+    }
+
+    /// Sends the items once the channel has capacity; false if the channel is closed. Cancel safe.
+    pub(super) async fn send(&mut self, output: &mpsc::Sender<Vec<Captured>>) -> bool {
+        if self.items.is_empty() {
+            output.closed().await;
+            return false;
+        }
+        let Ok(permit) = output.reserve().await else { return false };
+        self.bytes = 0;
+        permit.send(std::mem::take(&mut self.items));
+        true
+    }
+}

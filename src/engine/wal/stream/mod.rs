@@ -1,0 +1,291 @@
+//! The loop of the stream: receives messages, emits [`Captured`] items and sends feedback.
+//!
+//! One task owns the socket. It reads only while the channel behind it has capacity, and sends
+//! feedback on a timer even while it does not, so that a blocked stage never loses the connection.
+//!
+//! `received` is the position up to which the server has sent, `durable` the one that may be
+//! acknowledged. `durable` never exceeds `received`, and neither moves backward.
+//!
+//! Not here: the durable position (`checkpoint`), and reconnecting (`engine::run`).
+
+mod chunk;
+mod feedback_connection;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use self::chunk::Chunk;
+pub use self::chunk::StreamSettings;
+use self::feedback_connection::FeedbackConnection;
+use super::error::TransactionError;
+use crate::change::Lsn;
+use crate::engine::wal::Captured;
+use crate::engine::wal::connection::ReplicationStream;
+use crate::engine::wal::error::StreamError;
+use crate::engine::wal::feedback::{StatusTimer, StreamProgress};
+use crate::engine::wal::pgoutput;
+use crate::engine::wal::pgoutput::{ByteReader, Message, Relation};
+use crate::engine::wal::relation::Tables;
+use crate::engine::wal::stats::StreamStats;
+use crate::engine::wal::transaction::{MessageEffect, TransactionDecoder};
+use crate::postgres::error;
+use crate::telemetry::metrics;
+use crate::value::TypeCache;
+
+/// The longest delay of a requested reply, within which further requests need no reply of their own.
+const REPLY_WITHIN: Duration = Duration::from_millis(100);
+/// The longest delay between an advance of the durable LSN and its acknowledgement.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(50);
+
+/// The channels and shared values of the loop.
+#[derive(Debug)]
+pub struct Ports {
+    /// The session that queries types that are not built in.
+    pub catalog: Arc<tokio_postgres::Client>,
+    /// The position that may be acknowledged; at most that of the items emitted, or the start.
+    pub durable: watch::Receiver<Lsn>,
+    /// Chunks, in order. After its receiver is dropped nothing more is read, but feedback continues
+    /// until `shutdown`, so that changes in flight can settle and be acknowledged.
+    pub output: mpsc::Sender<Vec<Captured>>,
+    pub shutdown: CancellationToken,
+    pub stats: Arc<StreamStats>,
+    pub metrics: metrics::SourceMetrics,
+}
+
+/// Streams until shutdown, which closes the connection properly.
+///
+/// # Errors
+/// [`StreamError`], after a failure of the connection, the server or the stream's content.
+pub async fn run(
+    stream: ReplicationStream,
+    tables: Tables,
+    settings: StreamSettings,
+    ports: Ports,
+) -> Result<(), StreamError> {
+    let now = Instant::now();
+    let start = stream.start_lsn();
+    let period = Duration::from_secs(1).min(stream.sender_timeout() / 3);
+    let mut connection = FeedbackConnection {
+        stream,
+        progress: StreamProgress::new(start),
+        timer: StatusTimer::new(period, now),
+        stats: Arc::clone(&ports.stats),
+        metrics: ports.metrics.clone(),
+        received: ports.metrics.receiver(),
+    };
+    connection.progress.advance_durable(*ports.durable.borrow());
+    let metrics = ports.metrics.clone();
+    let reader = StreamLoop {
+        connection,
+        settings,
+        ports,
+        decoder: TransactionDecoder::new(tables),
+        types: TypeCache::new(),
+        chunk: Chunk::default(),
+        emitted: start,
+        last_message_at: now,
+        blocked_since: None,
+        durable_open: true,
+        output_open: true,
+        skipped: HashSet::new(),
+    };
+    reader.run().await.inspect_err(|error| metrics.failed(error.failure()))
+}
+
+struct StreamLoop {
+    connection: FeedbackConnection,
+    settings: StreamSettings,
+    ports: Ports,
+    decoder: TransactionDecoder,
+    types: TypeCache,
+    chunk: Chunk,
+    /// The last position emitted: the end of a commit, or an idle mark.
+    emitted: Lsn,
+    /// The time of the server's last message, or of the last resumption of reading.
+    last_message_at: Instant,
+    durable_open: bool,
+    output_open: bool,
+    /// Since when reading is blocked because the channel is full.
+    blocked_since: Option<Instant>,
+    /// Published tables that are not configured, for one warning each.
+    skipped: HashSet<String>,
+}
+
+impl StreamLoop {
+    async fn run(mut self) -> Result<(), StreamError> {
+        loop {
+            self.decode_buffered().await?;
+            let reading = self.output_open && !self.chunk.is_full(&self.settings);
+            let silence_max = self.connection.stream.sender_timeout();
+            if !reading && self.output_open {
+                self.blocked_since.get_or_insert_with(Instant::now);
+            }
+            tokio::select! {
+                biased; // stop, acknowledge, send on, and only then receive
+                () = self.ports.shutdown.cancelled() => return self.close().await,
+                moved = self.ports.durable.changed(), if self.durable_open => {
+                    self.durable_open = moved.is_ok();
+                    self.durable_moved();
+                }
+                () = sleep_until(self.connection.timer.due_at()) => {
+                    self.connection.send_feedback().await?;
+                }
+                sent = self.chunk.send(&self.ports.output), if self.output_open => {
+                    self.output_open = sent;
+                    if let Some(since) = self.blocked_since.take() {
+                        self.connection.received.held += since.elapsed();
+                        self.last_message_at = Instant::now(); // nothing was read until now
+                    }
+                }
+                read = self.connection.stream.fill(), if reading => {
+                    read?;
+                    self.record_message();
+                }
+                () = sleep_until(self.last_message_at + silence_max), if reading => {
+                    return Err(StreamError::Silent(silence_max));
+                }
+            }
+        }
+    }
+
+    /// Decodes the messages that are complete in the buffer, until the chunk is full.
+    async fn decode_buffered(&mut self) -> Result<(), StreamError> {
+        while self.output_open && !self.chunk.is_full(&self.settings) {
+            let Some(bytes) = self.connection.stream.buffered()? else { break };
+            self.copy_data(&bytes).await?;
+        }
+        Ok(())
+    }
+
+    async fn copy_data(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
+        const XLOG_DATA: u8 = b'w';
+        const KEEPALIVE: u8 = b'k';
+        let decode = |error| StreamError::Transaction(TransactionError::Decode(error));
+        let mut reader = ByteReader::new(bytes);
+        match reader.u8().map_err(decode)? {
+            XLOG_DATA => {
+                let start = reader.u64().map_err(decode)?;
+                let end = reader.u64().map_err(decode)?;
+                reader.i64().map_err(decode)?; // the server's clock
+                self.received(Lsn(start.max(end)));
+                self.pgoutput_message(reader.rest()).await
+            }
+            KEEPALIVE => {
+                let wal_end = Lsn(reader.u64().map_err(decode)?);
+                reader.i64().map_err(decode)?;
+                if reader.u8().map_err(decode)? == 1 {
+                    self.connection.timer.within(REPLY_WITHIN, Instant::now());
+                }
+                self.received(wal_end);
+                self.connection.received.keepalives += 1;
+                self.ports.stats.server_wal_end.store(wal_end.0, Ordering::Relaxed);
+                if !self.decoder.is_open() {
+                    self.idle(wal_end);
+                }
+                Ok(())
+            }
+            tag => Err(decode(pgoutput::DecodeError::UnknownTag(tag))),
+        }
+    }
+
+    async fn pgoutput_message(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
+        self.connection.received.bytes += bytes.len() as u64;
+        let message = pgoutput::decode(bytes).map_err(TransactionError::Decode)?;
+        if let Message::Relation(relation) = &message {
+            self.load_types(relation).await?;
+        }
+        let before = self.chunk.items.len();
+        let effect = self.decoder.apply(&message, &self.types, &mut self.chunk.items)?;
+        let new = self.chunk.items.get(before..).unwrap_or_default();
+        self.chunk.bytes += new.iter().map(Captured::size).sum::<usize>();
+        match effect {
+            MessageEffect::None => self.connection.received.captured(new.len()),
+            MessageEffect::Committed(end) => {
+                self.ports.stats.committed_lsn.store(end.0, Ordering::Release);
+                self.connection.received.committed();
+                self.received(end);
+                self.emitted = self.emitted.max(end);
+            }
+            MessageEffect::Skipped(end) => {
+                self.received(end);
+                self.idle(end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Emits an idle mark if the WAL has advanced far enough: every change of a configured table
+    /// below `wal_end` has been emitted.
+    fn idle(&mut self, wal_end: Lsn) {
+        let advance = wal_end.0.saturating_sub(self.emitted.0);
+        if advance > 0 && advance >= self.settings.idle_step {
+            self.emitted = wal_end;
+            self.chunk.items.push(Captured::Idle { wal_end });
+        }
+    }
+
+    /// Loads the relation's types before its rows arrive; feedback continues meanwhile.
+    async fn load_types(&mut self, relation: &Relation<'_>) -> Result<(), StreamError> {
+        if !self.decoder.is_configured(relation) {
+            let table = format!("{}.{}", relation.schema, relation.name);
+            if !self.skipped.contains(&table) {
+                warn!(
+                    event = "table_not_configured", %table,
+                    "table is published but not configured, its changes are skipped"
+                );
+                self.skipped.insert(table);
+            }
+            return Ok(());
+        }
+        let types: Vec<u32> = relation.columns.iter().map(|column| column.type_oid).collect();
+        // Queries the server only for types that are not built in.
+        let mut loading = std::pin::pin!(self.types.load(&self.ports.catalog, &types));
+        loop {
+            tokio::select! {
+                loaded = &mut loading => {
+                    return loaded.map_err(|error| StreamError::Kinds(error::sentence(&error)));
+                }
+                () = sleep_until(self.connection.timer.due_at()) => {
+                    self.connection.send_feedback().await?;
+                }
+            }
+        }
+    }
+
+    fn received(&mut self, lsn: Lsn) {
+        self.connection.progress.receive(lsn);
+        let received = self.connection.progress.received();
+        // Stored after the end of the last commit, so that readers of both see a consistent pair.
+        self.ports.stats.received_lsn.store(received.0, Ordering::Release);
+    }
+
+    fn record_message(&mut self) {
+        self.last_message_at = Instant::now();
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        self.ports.stats.last_message_at.store(milliseconds, Ordering::Relaxed);
+    }
+
+    fn durable_moved(&mut self) {
+        let durable = *self.ports.durable.borrow_and_update();
+        if durable > self.connection.progress.durable() {
+            self.connection.progress.advance_durable(durable);
+            self.connection.timer.within(ACKNOWLEDGE_WITHIN, Instant::now());
+        }
+    }
+
+    /// Ends the connection after a last acknowledgement.
+    async fn close(mut self) -> Result<(), StreamError> {
+        self.durable_moved();
+        self.connection.close().await;
+        Ok(())
+    }
+}
