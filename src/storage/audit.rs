@@ -135,7 +135,8 @@ pub async fn end(
 /// [`QueueError::Database`].
 pub async fn entries(
     client: &Client,
-    (offset, limit): (i64, i64),
+    offset: i64,
+    limit: i64,
 ) -> Result<(Vec<Entry>, i64), QueueError> {
     const LIST: &str = include_str!("audit_list.sql");
     let reading = "read the audit log";

@@ -41,6 +41,7 @@ impl Lease {
         format!("{}{purpose}", session_prefix(&self.slot, self.epoch))
     }
 
+    /// The error of a transaction that found another epoch.
     pub(super) fn lost(&self) -> QueueError {
         QueueError::LeaseLost { slot: self.slot.clone(), epoch: self.epoch }
     }

@@ -75,6 +75,10 @@ pub(super) async fn connect(
     Ok(postgres::connect(&context.config.database, application_name).await?)
 }
 
+/// Makes everything ready that a run starts from.
+///
+/// # Errors
+/// The [`Fault`] that ends the attempt.
 pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let config = &context.config;
     let session = connect(context, &format!("walferry/{}/standby", config.slot)).await;
