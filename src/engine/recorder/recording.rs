@@ -45,7 +45,7 @@ pub struct Inputs {
     pub requested: bool,
     /// The recorder is live.
     pub live: bool,
-    /// Settlement has stalled since the recorder was last live.
+    /// Settlement has stalled, and nothing has settled since.
     pub stalled: bool,
     pub mode: FeedMode,
     /// Elasticsearch had its time to answer after the start.
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_stall_changes_are_captured_until_the_feed_has_caught_up() {
+    fn changes_are_captured_until_something_settles_after_a_stall() {
         for mode in [Starting, Preparing, Load, Table, Live] {
             let expected = Next::Capture(CaptureReason::SettlementStalled);
             check(Inputs { stalled: true, mode, ..QUIET }, expected);

@@ -9,6 +9,7 @@ use super::table::JobSource;
 use crate::ack::batch::JobKey;
 use crate::ack::job_set::JobSet;
 use crate::engine::feed::emit::NewBatch;
+use crate::engine::feed::render::visible::DeliveredXid;
 use crate::engine::feed::render::{Escaping, RowsFrom};
 use crate::engine::feed::{FeedCore, FeedError, JobChange};
 use crate::engine::recorder::{GoneLive, Recorded};
@@ -36,8 +37,8 @@ pub(in crate::engine::feed) async fn follow(
                 render_recorded(core, batch).await?;
                 core.renderer.trim().await?;
             }
-            _ = tick.tick() => jobs.take_due(core, None).await?,
-            () = wake.notified() => jobs.take_due(core, None).await?,
+            _ = tick.tick() => jobs.take_due_while_live(core).await?,
+            () = wake.notified() => jobs.take_due_while_live(core).await?,
         }
     }
 }
@@ -53,6 +54,9 @@ async fn render_recorded(core: &mut FeedCore, batch: Recorded) -> Result<(), Fee
         hold: batch.hold,
         ..NewBatch::of_jobs(extent, batch.changes.iter(), batch.span)
     });
+    for change in &batch.changes {
+        core.renderer.note_delivered(DeliveredXid::Stream(change.xid));
+    }
     let changes: Vec<JobChange> = batch
         .changes
         .into_iter()

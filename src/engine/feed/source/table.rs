@@ -12,6 +12,7 @@ use crate::ack::job_set::JobSet;
 use crate::change::{Change, Columns, Lsn, Operation, Position, Row};
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed::emit::NewBatch;
+use crate::engine::feed::render::visible::DeliveredXid;
 use crate::engine::feed::render::{Escaping, RowsFrom};
 use crate::engine::feed::{FeedCore, FeedError, JobChange};
 use crate::engine::recorder::GoneLive;
@@ -62,7 +63,7 @@ impl JobSource {
         let mut requested: Option<oneshot::Receiver<GoneLive>> = None;
         while core.control.wait_to_begin().await {
             cursor = self.drain(core, cursor, None).await?;
-            self.take_due(core, Some(cursor)).await?;
+            self.take_due(core, cursor).await?;
             let answer = match &mut requested {
                 Some(answer) => answer,
                 None => match core.control.request_live().await {
@@ -75,6 +76,7 @@ impl JobSource {
                 Ok(Err(_)) => return Ok(None),
                 Ok(Ok(live)) => {
                     self.drain(core, cursor, Some(live.recorded)).await?;
+                    self.note_fed(live.recorded);
                     if core.control.is_stopped() {
                         return Ok(None); // jobs may remain
                     }
@@ -130,6 +132,9 @@ impl JobSource {
         let mut changes = Vec::with_capacity(jobs.len());
         for job in jobs {
             let key = JobKey::Id(job.id);
+            if let Some(xid) = job.xid {
+                core.renderer.note_delivered(DeliveredXid::Recorded(xid));
+            }
             let shapes = core.renderer.shapes();
             let change = change_of(job, self.external.assigned(), shapes);
             if names_a_row(&change, shapes) {
