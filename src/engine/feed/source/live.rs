@@ -44,14 +44,14 @@ pub(in crate::engine::feed) async fn follow(
 
 async fn render_recorded(core: &mut FeedCore, batch: Recorded) -> Result<(), FeedError> {
     let positions = batch.changes.first().zip(batch.changes.last());
-    let extent = positions.map_or(JobSet::None, |(first, last)| JobSet::Range {
+    let jobs = positions.map_or(JobSet::None, |(first, last)| JobSet::Range {
         first: first.position,
         last: last.position,
     });
     let pending = core.emitter.open(NewBatch {
         end_lsn: batch.end_lsn,
         hold: batch.hold,
-        ..NewBatch::of_jobs(extent, batch.changes.iter(), batch.span)
+        ..NewBatch::of_jobs(jobs, batch.changes.iter(), batch.span)
     });
     let changes: Vec<JobChange> = batch
         .changes
