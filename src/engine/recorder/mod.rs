@@ -6,7 +6,7 @@
 //! While the feed works through the table and all is well, nothing is written ([`recording`]).
 //!
 //! Not here: how a batch is written (`storage::queue::record`), and when to stop being live
-//! (`supervisor`).
+//! (`recording`, `engine::control`).
 
 mod batch;
 mod count;
@@ -40,7 +40,7 @@ use recording::{BatchRoom, CaptureReason, Inputs, Next, Recording};
 const LIVE_BATCHES_MAX: usize = 2;
 /// Elasticsearch may take this long to answer before changes are captured without it.
 const START_PATIENCE: Duration = Duration::from_secs(2);
-/// The recorder does not wait for a feed that settles nothing for this long.
+/// After this time without a settlement the recorder stops waiting for the feed.
 const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// A batch that was written.
@@ -257,10 +257,10 @@ impl Recorder {
         };
         let mut batch = self.assembler.take();
         if let Some((first, last)) = batch.changes.first().zip(batch.changes.last()) {
-            let extent = JobSet::Range { first: first.position, last: last.position };
+            let jobs = JobSet::Range { first: first.position, last: last.position };
             let recorded = last.position;
             let is_live = permit.is_some();
-            batch.hold = is_live.then(|| self.in_flight.hold(extent));
+            batch.hold = is_live.then(|| self.in_flight.hold(jobs));
             let status = if is_live { Status::Processing } else { Status::Pending };
             let feed = if is_live { "live" } else { "none" };
             batch.span = trace::batch(feed, batch.changes.len());

@@ -1,6 +1,7 @@
-//! Whether changes are held back, captured, or handed to the feed. Pure, apart from the channel.
+//! Whether changes are held back, captured, or handed to the feed. Pure, except that
+//! [`Recording::room`] waits for the live channel.
 //!
-//! Not here: writing them (`recorder`), and the order to capture (`supervisor`).
+//! Not here: writing them (`recorder`), and the order to capture (`engine::control`).
 
 use std::future::pending;
 
@@ -48,7 +49,7 @@ pub struct Inputs {
     /// Settlement has stalled, and nothing has settled since.
     pub stalled: bool,
     pub mode: FeedMode,
-    /// Elasticsearch had its time to answer after the start.
+    /// The time allowed for Elasticsearch's first answer has passed.
     pub start_expired: bool,
 }
 
@@ -84,7 +85,7 @@ pub const fn next(inputs: Inputs) -> Next {
     }
 }
 
-/// BatchRoom for one batch, to be had before its jobs are written.
+/// Room for one batch, reserved before its jobs are written.
 #[derive(Debug)]
 pub enum BatchRoom {
     /// The table alone.

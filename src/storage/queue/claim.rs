@@ -47,8 +47,8 @@ pub struct Job {
     pub retry_count: u32,
     /// Names the row where `change` cannot.
     pub record_id: Uuid,
-    /// As it was recorded. Its rows may be altered or missing where `incomplete` is set: then only
-    /// a read tells.
+    /// As it was recorded. Its rows may be altered or missing where `incomplete` is set: then the
+    /// row must be read.
     pub change: Change,
     /// It has no position of its own on the stream: `change.position` is not one.
     pub external: bool,
@@ -211,7 +211,7 @@ impl Claimer {
         const ANY: &str = include_str!("claim_any_without_position.sql");
         let slot = &self.guard.lease().slot;
         let row = self.client.query_one(ANY, &[&*self.names, slot]).await;
-        row.and_then(|row| row.try_get("is_due")).map_err(doing("look for jobs without a place"))
+        row.and_then(|row| row.try_get("is_due")).map_err(doing("look for jobs without a position"))
     }
 
     /// Makes jobs `processing` that are due and not on the stream. Fewer than `limit` means that

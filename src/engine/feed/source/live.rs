@@ -45,14 +45,14 @@ pub(in crate::engine::feed) async fn follow(
 
 async fn render_recorded(core: &mut FeedCore, batch: Recorded) -> Result<(), FeedError> {
     let positions = batch.changes.first().zip(batch.changes.last());
-    let extent = positions.map_or(JobSet::None, |(first, last)| JobSet::Range {
+    let jobs = positions.map_or(JobSet::None, |(first, last)| JobSet::Range {
         first: first.position,
         last: last.position,
     });
     let pending = core.emitter.open(NewBatch {
         end_lsn: batch.end_lsn,
         hold: batch.hold,
-        ..NewBatch::of_jobs(extent, batch.changes.iter(), batch.span)
+        ..NewBatch::of_jobs(jobs, batch.changes.iter(), batch.span)
     });
     for change in &batch.changes {
         core.renderer.note_delivered(DeliveredXid::Stream(change.xid));

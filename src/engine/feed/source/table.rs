@@ -123,11 +123,11 @@ impl JobSource {
         core: &mut FeedCore,
         jobs: Vec<Job>,
     ) -> Result<(), FeedError> {
-        let extent = JobSet::Ids(jobs.iter().map(|job| job.id).collect());
-        let hold = Some(self.in_flight.hold(extent.clone()));
+        let job_set = JobSet::Ids(jobs.iter().map(|job| job.id).collect());
+        let hold = Some(self.in_flight.hold(job_set.clone()));
         let span = trace::batch("table", jobs.len());
         let recorded = jobs.iter().map(|job| &job.change);
-        let new = NewBatch { hold, ..NewBatch::of_jobs(extent, recorded, span) };
+        let new = NewBatch { hold, ..NewBatch::of_jobs(job_set, recorded, span) };
         let pending = core.emitter.open(new);
         let mut changes = Vec::with_capacity(jobs.len());
         for job in jobs {
