@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
 use super::visible::{Delivered, DeliveredXid, Snapshot};
@@ -62,7 +63,9 @@ pub struct RowReader {
     pub(super) columns: HashMap<TableId, Arc<Columns>>,
     pub(super) statements: HashMap<String, Statement>,
     /// Locks before the snapshot: a rewriting ALTER TABLE that commits between the two would
-    /// leave the snapshot an empty table (PostgreSQL manual, "Caveats" of MVCC).
+    /// leave the snapshot an empty table (PostgreSQL manual, "Caveats" of MVCC). The wait for a lock
+    /// is far below `deadlock_timeout` and gives up every lock that is held, so that an application's
+    /// transaction that locks several tables never fails because of a read.
     begin: String,
     delivered: Delivered,
 }
@@ -74,7 +77,8 @@ impl RowReader {
         let tables: Vec<String> = shapes.iter().map(TableShape::qualified).collect();
         Self {
             begin: format!(
-                "begin isolation level repeatable read read only; lock table {} in access share mode",
+                "begin isolation level repeatable read read only; set local lock_timeout = '100ms'; \
+                 lock table {} in access share mode; set local lock_timeout to default",
                 tables.join(", ")
             ),
             client,
@@ -94,7 +98,11 @@ impl RowReader {
         let mut wait = RETRY_MIN;
         let mut foreign_forgotten = false;
         loop {
-            self.execute(&self.begin).await?;
+            if !self.try_locked().await? {
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(RETRY_MAX);
+                continue;
+            }
             let row = self
                 .client
                 .query_one(
@@ -122,6 +130,16 @@ impl RowReader {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY_MAX);
         }
+    }
+
+    /// Begins a transaction that holds the locks; false where another transaction holds one of them.
+    async fn try_locked(&self) -> Result<bool, ReadError> {
+        let Err(error) = self.client.batch_execute(&self.begin).await else { return Ok(true) };
+        if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) {
+            return Err(ReadError::Open(error));
+        }
+        self.execute("rollback").await?;
+        Ok(false)
     }
 
     /// Forgets the xids that this cluster has not assigned yet. Costs it one.
