@@ -6,6 +6,7 @@
 
 mod documents;
 mod gaps;
+mod locks;
 mod operator;
 mod outages;
 mod standby;
