@@ -51,10 +51,9 @@ const FIRST_KEPT: &str =
 
 const DROP: &str = "select walferry.drop_partition($1::text::date, $2) as moved";
 
-/// Days from yesterday to `$1` days ahead that have no part.
-const MISSING: &str = "select count(*) as number from generate_series(-1, $1::integer) n
-    where to_regclass('walferry.queue_p' || to_char(
-        (clock_timestamp() at time zone 'UTC')::date + n, 'YYYYMMDD')) is null";
+/// Days that get a part, from `$1` to `$2` days ahead.
+const MISSING: &str = "select count(*) as number
+    from walferry.days_without_partition($1::text::date, $2)";
 
 /// What a pass did; of a dry run, what it would have done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,7 +93,7 @@ impl<'a> Maintainer<'a> {
     /// # Errors
     /// [`MaintainError::Busy`], [`MaintainError::NotMigrated`], [`MaintainError::Queue`].
     pub async fn begin(client: &'a Client, lease: Option<&Lease>) -> Result<Self, MaintainError> {
-        let founded = "select to_regprocedure('walferry.drop_partition(date, bigint)') is not null
+        let founded = "select to_regprocedure('walferry.add_partition(date, bigint)') is not null
             as is_there";
         let row = client.query_one(founded, &[]).await.map_err(doing(LOOKING))?;
         if !row.try_get::<_, bool>("is_there").map_err(doing(LOOKING))? {
@@ -126,10 +125,10 @@ impl<'a> Maintainer<'a> {
     /// # Errors
     /// [`QueueError`]; what was done stays done.
     pub async fn run(&self, retention: Duration) -> Result<Maintained, QueueError> {
-        let made = partitions::make(self.client, partitions::DAYS_AHEAD).await?;
+        let first_kept = self.first_kept(retention).await?;
+        let made = partitions::make(self.client, Some(&first_kept), partitions::DAYS_AHEAD).await?;
         let mut report =
             Maintained { made: u64::try_from(made).unwrap_or(0), ..Default::default() };
-        let first_kept = self.first_kept(retention).await?;
         for (part, day) in self.old(&first_kept).await? {
             let survivors = self.survivors(&part).await?;
             let moved =
@@ -153,9 +152,9 @@ impl<'a> Maintainer<'a> {
     /// # Errors
     /// [`QueueError`].
     pub async fn plan(&self, retention: Duration) -> Result<Maintained, QueueError> {
-        let made = self.number(MISSING, &[&partitions::DAYS_AHEAD]).await?;
-        let mut report = Maintained { made, ..Default::default() };
         let first_kept = self.first_kept(retention).await?;
+        let made = self.number(MISSING, &[&first_kept, &partitions::DAYS_AHEAD]).await?;
+        let mut report = Maintained { made, ..Default::default() };
         for (part, day) in self.old(&first_kept).await? {
             let survivors = self.survivors(&part).await?;
             if survivors > count(SURVIVORS_MAX) {

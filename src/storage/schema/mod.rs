@@ -38,6 +38,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("take_over", include_str!("../../../migrations/0008_take_over.sql")),
     ("audit", include_str!("../../../migrations/0009_audit.sql")),
     ("note", include_str!("../../../migrations/0010_note.sql")),
+    ("partition", include_str!("../../../migrations/0011_partition.sql")),
 ];
 
 const FOUNDATION: &str = include_str!("foundation.sql");
@@ -245,7 +246,7 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         report.taken_over = Some(TakenOver { slot_created, ..taken });
     } else {
         report.applied = migrate(client).await?;
-        report.partitions_made = partitions::make(client, partitions::DAYS_AHEAD).await?;
+        report.partitions_made = partitions::make(client, None, partitions::DAYS_AHEAD).await?;
         publication::apply(client, &plan, &mut report).await?;
     }
     if let Some(at) = take_over::unfinished(client).await? {
