@@ -75,8 +75,8 @@ pub(crate) fn listing(position: Position) -> Change {
     insert(position, &format!(r#"{{"id": "00000000-0000-4000-8000-{id:012}", "title": "lamp"}}"#))
 }
 
-pub(crate) fn pending(sequence: u64, extent: JobSet, time: i64) -> BatchDescriptor {
-    BatchDescriptor { sequence, extent, created: around(time), end_lsn: None, loaded: None }
+pub(crate) fn pending(sequence: u64, jobs: JobSet, time: i64) -> BatchDescriptor {
+    BatchDescriptor { sequence, jobs, created: around(time), end_lsn: None, loaded: None }
 }
 
 pub(crate) fn range(first: Position, last: Position) -> JobSet {
@@ -492,6 +492,65 @@ async fn rows_caught_by_the_default_part_move_when_their_day_is_made() {
     let parts = "select count(distinct tableoid)::text from elasticsearch_sync_queue";
     assert_eq!(queue.one(parts).await, "3");
     assert_eq!(queue.one("select count(*)::text from elasticsearch_sync_queue").await, "3");
+}
+
+/// Index entries read on the queue by sessions that have ended, and rows updated.
+const READ_AND_UPDATED: &str = "
+    select (select coalesce(sum(idx_tup_read), 0) from pg_stat_user_indexes
+            where relid in (select relid from pg_partition_tree('public.elasticsearch_sync_queue')))::bigint,
+        (select coalesce(sum(n_tup_upd), 0) from pg_stat_user_tables
+         where relid in (select relid from pg_partition_tree('public.elasticsearch_sync_queue')))::bigint";
+
+#[tokio::test]
+async fn settling_a_part_of_a_large_transaction_reads_that_part_only() {
+    const ROWS: u64 = 300_000;
+    const LARGE: u64 = 0x5000;
+    let queue = Queue::new().await;
+    let time = now();
+    let fill = format!(
+        "set session_replication_role = replica;
+        insert into elasticsearch_sync_queue
+            (table_name, operation, record_id, change_data, status, created_at, commit_lsn, ordinal)
+        select 'listings', 'INSERT', gen_random_uuid(), '{{}}'::jsonb, 'processing',
+            to_timestamp({time} / 1e6), '0/0'::pg_lsn + {LARGE}, n
+        from generate_series(0, {ROWS} - 1) n
+        union all
+        select 'listings', 'INSERT', gen_random_uuid(), '{{}}'::jsonb, 'processing',
+            to_timestamp({time} / 1e6), '0/0'::pg_lsn + {LARGE} + n, 0
+        from generate_series(-100, 100) n where n <> 0;
+        analyze elasticsearch_sync_queue"
+    );
+    queue.admin.batch_execute(&fill).await.unwrap();
+    let counters = async || {
+        let row = queue.admin.query_one(READ_AND_UPDATED, &[]).await.unwrap();
+        (row.get::<_, i64>(0), row.get::<_, i64>(1))
+    };
+    let ranges = [
+        ("within it", at(LARGE, 10_000), at(LARGE, 11_999), 2_000),
+        ("up to it", at(LARGE - 50, 0), at(LARGE, 1_499), 1_550),
+        ("from it on", at(LARGE, ROWS - 1_000), at(LARGE + 40, 0), 1_040),
+        ("after it", at(LARGE + 41, 0), at(LARGE + 90, 0), 50),
+    ];
+    for (name, first, last, jobs) in ranges {
+        let before = counters().await;
+        let mut settler = queue.settler().await;
+        let batch = (pending(1, range(first, last), time), Vec::new());
+        let counts = settler.settle(&[batch], None, &[]).await.unwrap();
+        assert_eq!(counts.completed, jobs, "{name}");
+        drop(settler);
+        // A session reports its counters at the latest when it ends.
+        eventually(Duration::from_secs(30), "the session's counters are known", async || {
+            let updated = counters().await.1 - before.1;
+            if updated >= i64::try_from(jobs).unwrap() {
+                Ok(())
+            } else {
+                Err(format!("{updated} updates"))
+            }
+        })
+        .await;
+        let read = counters().await.0 - before.0;
+        assert!(read <= 4_000, "{name}: {read} index entries were read for {jobs} jobs");
+    }
 }
 
 /// The plan of each statement, by a word for it; the servers' choice on a filled table.

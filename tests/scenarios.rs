@@ -5,6 +5,7 @@
 //! itself (`bulk_errors`).
 
 mod documents;
+mod edges;
 mod gaps;
 mod locks;
 mod operator;

@@ -40,7 +40,7 @@ pub struct AuditPage {
 /// # Errors
 /// [`QueueError::Database`].
 pub async fn page(client: &Client, page: Page) -> Result<AuditPage, QueueError> {
-    let (entries, total) = audit::entries(client, (page.offset, page.limit)).await?;
+    let (entries, total) = audit::entries(client, page.offset, page.limit).await?;
     Ok(AuditPage { lines: entries.into_iter().map(AuditLine::from).collect(), total })
 }
 

@@ -53,6 +53,7 @@ struct LastTest {
 }
 
 impl ElasticsearchProbe {
+    /// Tests the connection of `client`; without one, the test says that none is configured.
     pub(crate) fn new(client: Option<Arc<Client>>) -> Self {
         Self { client, last: Mutex::default() }
     }

@@ -3,7 +3,7 @@
 //! An operation is written down before it begins ([`begin`]) and again when it has ended
 //! ([`end`]): one that died half-way stays `started`. What cannot be written down is not done.
 //!
-//! Not here: authentication (`api`), and dropping what is old (`maintain`).
+//! Not here: authentication (`api`), and dropping what is old (`storage::queue::maintain`).
 
 use tokio_postgres::Client;
 
@@ -135,7 +135,8 @@ pub async fn end(
 /// [`QueueError::Database`].
 pub async fn entries(
     client: &Client,
-    (offset, limit): (i64, i64),
+    offset: i64,
+    limit: i64,
 ) -> Result<(Vec<Entry>, i64), QueueError> {
     const LIST: &str = include_str!("audit_list.sql");
     let reading = "read the audit log";

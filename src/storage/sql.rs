@@ -6,10 +6,12 @@ use postgres_types::PgLsn;
 
 use crate::change::{Lsn, Position};
 
+/// An LSN as a parameter of a statement.
 pub(crate) fn pg_lsn(lsn: Lsn) -> PgLsn {
     PgLsn::from(lsn.0)
 }
 
+/// An LSN of a row.
 pub(crate) fn lsn(lsn: PgLsn) -> Lsn {
     Lsn(lsn.into())
 }
@@ -24,6 +26,7 @@ pub(crate) fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
+/// A position of a row.
 pub(crate) fn position(commit_lsn: PgLsn, ordinal: i64) -> Position {
     Position { commit_lsn: lsn(commit_lsn), ordinal: count(ordinal) }
 }

@@ -152,6 +152,7 @@ pub async fn count(client: &Client, filter: &Filter, tables: &[String]) -> Resul
     row.try_get("jobs").map_err(doing("count jobs"))
 }
 
+/// What a list shows of a job, from a row of the statement.
 pub(super) fn summary(row: &Row) -> Result<JobSummary, tokio_postgres::Error> {
     Ok(JobSummary {
         id: row.try_get("id")?,

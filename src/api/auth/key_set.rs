@@ -20,6 +20,7 @@ pub(super) enum Algorithm {
 }
 
 impl Algorithm {
+    /// The algorithm by the name that RFC 7518 gives it.
     pub(super) fn from_word(word: &str) -> Option<Self> {
         match word {
             "HS256" => Some(Self::Hs256),

@@ -142,11 +142,13 @@ impl Route {
         }
     }
 
+    /// Documents the query's parameters.
     pub(in crate::api) fn with_query<Q: JsonSchema>(mut self) -> Self {
         self.query = Some(schema::<Q>);
         self
     }
 
+    /// Documents the request's body.
     pub(in crate::api) fn with_body<B: JsonSchema>(mut self) -> Self {
         self.body = Some(schema::<B>);
         self

@@ -17,7 +17,7 @@ pub struct StreamPositions {
     pub recorded: Lsn,
     /// Every job below has its fate, and the position is stored.
     pub settled: Lsn,
-    /// The server may have been told that everything below is durable.
+    /// The server may already treat everything below as durable.
     pub acknowledged: Lsn,
 }
 

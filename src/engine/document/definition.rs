@@ -175,6 +175,7 @@ impl Definition {
     }
 
     #[must_use]
+    /// What documents of other tables a row of `table` is part of; none without such documents.
     pub fn tree(&self, table: TableId) -> Option<&Tree> {
         self.tables.get(usize::from(table.0))?.tree.as_ref()
     }

@@ -45,6 +45,7 @@ impl Shapes {
         &self.0[usize::from(table.0)]
     }
 
+    /// The tables in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &TableShape> {
         self.0.iter()
     }

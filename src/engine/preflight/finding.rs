@@ -24,10 +24,12 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// A finding that prevents a run.
     pub(super) fn fault(what: impl Into<String>, why: &str, remedy: impl Into<String>) -> Self {
         Self::new(Severity::Fault, what.into(), why, remedy.into())
     }
 
+    /// A finding that leaves a run possible.
     pub(super) fn advice(what: impl Into<String>, why: &str, remedy: impl Into<String>) -> Self {
         Self::new(Severity::Advice, what.into(), why, remedy.into())
     }

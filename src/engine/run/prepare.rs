@@ -75,6 +75,10 @@ pub(super) async fn connect(
     Ok(postgres::connect(&context.config.database, application_name).await?)
 }
 
+/// Makes everything ready that a run starts from.
+///
+/// # Errors
+/// The [`Fault`] that ends the attempt.
 pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let config = &context.config;
     let session = connect(context, &format!("walferry/{}/standby", config.slot)).await;
@@ -104,10 +108,9 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let source = Source::recognise(&control, &lease, &config.publication, &tables, anew).await?;
     let stream = replication.start(&config.slot, start, &config.publication).await;
     let stream = stream.map_err(|error| replication_fault(context, error))?;
-    // Once more, now that nobody else can read the slot.
+    // Once more, now that no other session can read the slot.
     let actual = slot::inspect(&control, &config.slot).await?;
-    slot::compare(&config.slot, &identity(&stored, start), &system, actual.as_ref())
-        .map_err(|error| Fault::permanent(&error))?;
+    slot::compare(&config.slot, &identity(&stored, start), &system, actual.as_ref())?;
     let confirmed = actual.map_or(start, |slot| slot.confirmed_flush);
     let wal_end = flushed(&control).await?;
     Ok(Prepared {
@@ -226,8 +229,7 @@ async fn recognise(
     if let Some(stored) = stored.clone().filter(|stored| stored.recorded_end_lsn > Lsn(0)) {
         let settlement = position::load_settlement(control, name).await?;
         let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
-        slot::compare(name, &identity(&stored, start), system, actual.as_ref())
-            .map_err(|error| Fault::permanent(&error))?;
+        slot::compare(name, &identity(&stored, start), system, actual.as_ref())?;
         return Ok(Recognised { stored, settlement, anew: false });
     }
     if let Some(other) = position::other_slot(control, name).await? {
@@ -240,7 +242,7 @@ async fn recognise(
     }
     let start = match actual {
         Some(slot) => {
-            slot::usable(name, &slot).map_err(|error| Fault::permanent(&error))?;
+            slot::usable(name, &slot)?;
             slot.confirmed_flush
         }
         None => {

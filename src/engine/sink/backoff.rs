@@ -35,6 +35,7 @@ pub enum CircuitBreaker {
 
 impl CircuitBreaker {
     #[must_use]
+    /// Whether requests are sent without a restriction.
     pub fn is_closed(self) -> bool {
         self == Self::Closed
     }

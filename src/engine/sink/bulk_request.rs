@@ -87,11 +87,13 @@ impl BulkSender {
     }
 
     #[must_use]
+    /// The index and how documents are sent to it.
     pub fn target(&self, index: IndexId) -> &Target {
         &self.targets[usize::from(index.0)]
     }
 
     #[must_use]
+    /// The client that requests are sent by.
     pub fn client(&self) -> &Client {
         &self.client
     }

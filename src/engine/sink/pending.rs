@@ -54,6 +54,7 @@ impl PendingActions {
     }
 
     #[must_use]
+    /// Whether no action waits.
     pub fn is_empty(&self) -> bool {
         self.documents.is_empty()
     }

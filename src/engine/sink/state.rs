@@ -135,6 +135,7 @@ impl SinkState {
         self.refreshes.load(Ordering::Relaxed)
     }
 
+    /// Elasticsearch has answered.
     pub(super) fn up(&self) {
         self.service.send_if_modified(|service| {
             self.metrics.set_up(true);
@@ -147,6 +148,7 @@ impl SinkState {
         });
     }
 
+    /// Elasticsearch has not answered, or not with what was asked.
     pub(super) fn down(&self, now: Instant, error: ServiceError) {
         self.metrics.set_up(false);
         let ServiceError { failure, reason } = error;
@@ -167,6 +169,7 @@ impl SinkState {
         });
     }
 
+    /// The index can be written.
     pub(super) fn open(&self, index: IndexId) {
         self.metrics.set_index(self.name(index), IndexState::Open);
         self.indices.send_if_modified(|indices| {
@@ -184,6 +187,7 @@ impl SinkState {
         });
     }
 
+    /// The index cannot be written, for `reason`.
     pub(super) fn close(&self, index: IndexId, missing: bool, reason: String) {
         let state = if missing { IndexState::Missing } else { IndexState::Blocked };
         self.metrics.set_index(self.name(index), state);
@@ -209,10 +213,12 @@ impl SinkState {
         });
     }
 
+    /// Reports the state of the circuit breaker.
     pub(super) fn circuit(&self, circuit: Circuit) {
         self.metrics.set_circuit(circuit);
     }
 
+    /// Counts documents by what became of them.
     pub(super) fn count(&self, index: IndexId, outcome: DocumentOutcome, documents: u64) {
         if documents > 0 {
             self.documents[outcome as usize].fetch_add(documents, Ordering::Relaxed);
@@ -220,11 +226,13 @@ impl SinkState {
         }
     }
 
+    /// Counts documents that are sent again.
     pub(super) fn count_retries(&self, failure: ServiceFailure, documents: usize) {
         self.retries[failure as usize].fetch_add(documents as u64, Ordering::Relaxed);
         self.metrics.retries(failure.label(), documents as u64);
     }
 
+    /// Counts a bulk request and observes its size and duration.
     pub(super) fn count_bulk(&self, outcome: &'static str, bulk: BulkSize, took: Duration) {
         self.metrics.bulk_request(outcome, bulk.documents, bulk.bytes as u64, took);
     }
@@ -238,6 +246,7 @@ impl SinkState {
         &self.names[usize::from(index.0)]
     }
 
+    /// Reports the requests under way and the actions that wait.
     pub(super) fn set_load(&self, in_flight: usize, waiting: usize) {
         self.in_flight.store(in_flight, Ordering::Relaxed);
         self.waiting.store(waiting, Ordering::Relaxed);

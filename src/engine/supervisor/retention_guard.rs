@@ -2,7 +2,7 @@
 //! settled. Pure.
 
 /// The retention guard: on once the slot retains more WAL than allowed, off again below half of
-/// that, so that it does not flutter.
+/// that, so that it does not toggle.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionGuard {
     retained_bytes_max: u64,

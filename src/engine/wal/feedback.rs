@@ -21,14 +21,17 @@ impl StreamProgress {
         Self { received: start, durable: Lsn(0) }
     }
 
+    /// The end of the WAL received.
     pub(crate) fn received(&self) -> Lsn {
         self.received
     }
 
+    /// The end of the WAL that is acknowledged.
     pub(crate) fn durable(&self) -> Lsn {
         self.durable
     }
 
+    /// Raises the end of the WAL received.
     pub(crate) fn receive(&mut self, lsn: Lsn) {
         self.received = self.received.max(lsn);
     }
@@ -57,6 +60,7 @@ impl StatusTimer {
         Self { period, sent_at: now, due_at: now, reply_at: now }
     }
 
+    /// When the next status update is due.
     pub(crate) fn due_at(&self) -> Instant {
         self.due_at
     }

@@ -87,6 +87,7 @@ impl OpenTransaction {
 
 impl TransactionDecoder {
     #[must_use]
+    /// An assembler of the changes of these tables.
     pub fn new(tables: Tables) -> Self {
         Self { tables, relations: HashMap::default(), open: None, scratch: Vec::new() }
     }

@@ -2,7 +2,7 @@
 -- $1 names of tables, $2 slot, $3 jobs at most, $4 epoch, $5 and $6 the cursor (exclusive), $7 and
 -- $8 the last position (inclusive).
 -- A row that another transaction holds is passed over; a later query meets it. `status || ''` keeps
--- the index on status out, as in complete_range.sql.
+-- the index on status out, as in complete_commits.sql.
 -- moves: pending -> processing
 with due as materialized (
     select id, created_at from walferry.due_job

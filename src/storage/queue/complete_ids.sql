@@ -1,6 +1,6 @@
 -- Completes jobs by id, and counts them by day.
 -- $1 ids, $2 and $3 the earliest and the latest commit time.
--- The index on status is kept out as in complete_range.sql.
+-- The index on status is kept out as in complete_commits.sql.
 -- moves: processing -> completed
 with moved as (
     update public.elasticsearch_sync_queue

@@ -2,7 +2,7 @@
 -- a wait, or failed.
 -- $1 attempts at most, $2 and $3 the first and the longest wait in seconds, $4 ids, $5 their
 -- errors, $6 and $7 the earliest and the latest commit time.
--- The index on status is kept out as in complete_range.sql.
+-- The index on status is kept out as in complete_commits.sql.
 -- moves: processing -> pending, processing -> failed
 with moved as (
     update public.elasticsearch_sync_queue q

@@ -2,7 +2,7 @@
 -- after a wait, or failed.
 -- $1 attempts at most, $2 and $3 the first and the longest wait in seconds, $4 and $5 positions,
 -- $6 their errors, $7 and $8 the earliest and the latest commit time.
--- The index on status is kept out as in complete_range.sql.
+-- The index on status is kept out as in complete_commits.sql.
 -- moves: processing -> pending, processing -> failed
 with moved as (
     update public.elasticsearch_sync_queue q

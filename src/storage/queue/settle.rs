@@ -16,8 +16,7 @@ use super::retry::RetryPolicy;
 use super::status::Status;
 use crate::ack::batch::{BatchDescriptor, Failure, JobKey, LoadedChunk};
 use crate::ack::job_set::JobSet;
-use crate::change::Lsn;
-use crate::change::Micros;
+use crate::change::{Lsn, Micros, Position};
 use crate::storage::lease::Lease;
 use crate::storage::leased_transaction::LeasedTransaction;
 use crate::storage::sql::{bigint, pg_lsn};
@@ -34,16 +33,6 @@ const SETTLED: &str = "insert into walferry.settlement (slot, settled_lsn) value
 
 /// For errors.
 const PREPARING: &str = "prepare the settlement";
-
-/// What the settling of batches has added up to in this run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Up to here everything is settled and stored.
-    pub settled: Lsn,
-    /// Jobs completed and failed.
-    pub completed: u64,
-    pub failed: u64,
-}
 
 /// What one settlement moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,7 +51,8 @@ pub struct Settler {
     guard: LeasedTransaction,
     counter: Counter,
     policy: RetryPolicy,
-    complete_range: Statement,
+    complete_commit: Statement,
+    complete_commits: Statement,
     complete_ids: Statement,
     fail_positions: Statement,
     fail_ids: Statement,
@@ -83,7 +73,8 @@ impl Settler {
             guard: LeasedTransaction::prepare(&client, lease).await?,
             counter: Counter::prepare(&client, lease, "settle").await?,
             policy,
-            complete_range: prepare(&client, include_str!("complete_range.sql")).await?,
+            complete_commit: prepare(&client, include_str!("complete_commit.sql")).await?,
+            complete_commits: prepare(&client, include_str!("complete_commits.sql")).await?,
             complete_ids: prepare(&client, include_str!("complete_ids.sql")).await?,
             fail_positions: prepare(&client, include_str!("fail_positions.sql")).await?,
             fail_ids: prepare(&client, include_str!("fail_ids.sql")).await?,
@@ -176,21 +167,34 @@ impl Settler {
     async fn complete(&self, descriptor: &BatchDescriptor) -> Result<Vec<Row>, QueueError> {
         let min = Micros(descriptor.created.min);
         let max = Micros(descriptor.created.max);
-        match &descriptor.extent {
-            JobSet::Range { first, last } => {
-                let parameters: [&(dyn ToSql + Sync); 6] = [
-                    &pg_lsn(first.commit_lsn),
-                    &bigint(first.ordinal),
-                    &pg_lsn(last.commit_lsn),
-                    &bigint(last.ordinal),
-                    &min,
-                    &max,
-                ];
-                self.moved(&self.complete_range, &parameters).await
-            }
+        match &descriptor.jobs {
+            JobSet::Range { first, last } => self.complete_range(*first, *last, min, max).await,
             JobSet::Ids(ids) => self.moved(&self.complete_ids, &[ids, &min, &max]).await,
             JobSet::None => Ok(Vec::new()),
         }
+    }
+
+    /// A range within one commit has a statement of its own: most ranges are, under a large
+    /// transaction and while changes come one by one, and it is planned in less time.
+    async fn complete_range(
+        &self,
+        first: Position,
+        last: Position,
+        min: Micros,
+        max: Micros,
+    ) -> Result<Vec<Row>, QueueError> {
+        let first_lsn = pg_lsn(first.commit_lsn);
+        let first_ordinal = bigint(first.ordinal);
+        let last_lsn = pg_lsn(last.commit_lsn);
+        let last_ordinal = bigint(last.ordinal);
+        if first.commit_lsn == last.commit_lsn {
+            let parameters: [&(dyn ToSql + Sync); 5] =
+                [&first_lsn, &first_ordinal, &last_ordinal, &min, &max];
+            return self.moved(&self.complete_commit, &parameters).await;
+        }
+        let parameters: [&(dyn ToSql + Sync); 6] =
+            [&first_lsn, &first_ordinal, &last_lsn, &last_ordinal, &min, &max];
+        self.moved(&self.complete_commits, &parameters).await
     }
 
     async fn progress(&self, loaded: &[LoadedChunk]) -> Result<(), QueueError> {

@@ -21,6 +21,10 @@ const OTHER_OWNER: &str = "select r.rolname::text as name
     from pg_class c join pg_roles r on r.oid = c.relowner
     where c.oid = 'public.elasticsearch_sync_queue'::regclass and r.rolname <> current_user";
 
+/// Checks that the role exists.
+///
+/// # Errors
+/// [`MigrateError`], with the role's name.
 pub(super) async fn check_role(client: &Client, role: &str) -> Result<(), MigrateError> {
     let failed = |source| database("look for the runtime role", source);
     match client.query_opt(ROLE, &[&role]).await.map_err(failed)? {

@@ -10,6 +10,7 @@ pub(super) struct ObjectWriter<'a> {
 }
 
 impl<'a> ObjectWriter<'a> {
+    /// Writes the opening brace.
     pub(super) fn begin(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
         Self { out, empty: true }
@@ -43,6 +44,7 @@ impl<'a> ObjectWriter<'a> {
         }
     }
 
+    /// Writes the closing brace.
     pub(super) fn end(self) {
         self.out.push(b'}');
     }

@@ -68,6 +68,7 @@ impl Dispatcher {
         closed.map(|(index, _)| self.pending.ready(index)).sum()
     }
 
+    /// Whether actions of the index wait until it can be written.
     pub(super) fn is_closed(&self, index: IndexId) -> bool {
         self.circuits[usize::from(index.0)].breaker.is_closed()
     }

@@ -21,6 +21,7 @@ pub(super) struct ExistingIndex {
 }
 
 impl ExistingIndex {
+    /// The index's uuid, which changes when an index of the same name is made anew.
     pub(super) fn uuid(&self) -> &str {
         self.settings["index"]["uuid"].as_str().unwrap_or_default()
     }

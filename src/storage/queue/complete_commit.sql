@@ -1,16 +1,14 @@
--- Completes the jobs of a range of positions, and counts them by day.
--- $1 and $2 the first position, $3 and $4 the last, $5 and $6 the earliest and the latest commit
--- time.
--- Rows are found by position and commit time, so that the unique index serves and other days are
--- pruned. `status || ''` keeps the index on status out: it holds a dead entry for every job that
--- passed, and all of a large transaction's jobs under one commit time.
+-- Completes the jobs of a range within one commit, and counts them by day.
+-- $1 the commit, $2 and $3 the first and the last ordinal, $4 and $5 the earliest and the latest
+-- commit time.
+-- Equality keeps the plan on the index of positions, as in complete_commits.sql.
 -- moves: processing -> completed
 with moved as (
     update public.elasticsearch_sync_queue
     set status = 'completed', processed_at = clock_timestamp(), error_message = null
     where status || '' = 'processing'
-      and (commit_lsn, ordinal) >= ($1, $2) and (commit_lsn, ordinal) <= ($3, $4)
-      and created_at >= $5 and created_at <= $6
+      and commit_lsn = $1 and ordinal >= $2 and ordinal <= $3
+      and created_at >= $4 and created_at <= $5
     returning status, created_at, processed_at
 )
 select m.day - date '1970-01-01' as day, m.status, count(*) as jobs, count(m.micros) as timed,
