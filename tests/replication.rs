@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use walferry::change::Lsn;
 use walferry::config::{Database, SslMode};
+use walferry::engine::control::Control;
 use walferry::engine::wal::{
     Captured, Ports, Replication, StreamError, StreamSettings, StreamStats, Tables, run,
 };
@@ -57,6 +58,7 @@ async fn begin(publication: &str, idle_step: u64, room: usize) -> (Postgres, Sql
     let ports = Ports {
         catalog: Arc::new(catalog),
         durable: durable_rx,
+        control: watch::Sender::<Control>::default().subscribe(),
         output: output_tx,
         shutdown: shutdown.clone(),
         stats: Arc::clone(&stats),

@@ -87,6 +87,7 @@ pub(super) async fn spawn(
         requests,
         report: channels.indexing.clone(),
         order: channels.control.subscribe(),
+        recorded_end: channels.recorded_end.subscribe(),
         in_flight: channels.in_flight.clone(),
         stop: tokens.stop.clone(),
     };
@@ -164,6 +165,7 @@ impl Wiring<'_> {
         let ports = wal::stream::Ports {
             catalog,
             durable: self.channels.durable.subscribe(),
+            control: self.channels.control.subscribe(),
             output,
             shutdown: self.tokens.close.clone(),
             stats: Arc::clone(&self.stats),

@@ -132,15 +132,15 @@ impl Supervisor {
         let sample = self.slot.sample().await?;
         let settled = progress.borrow().settled;
         self.reporter.slot(&sample, settled);
-        let retained_bytes = match &sample.slot {
-            Some(figures) => figures.retained_bytes,
-            // Without the privilege, the guard goes by what the stream itself has received.
-            None => self.reporter.unsettled_bytes(settled),
+        let unconfirmed_bytes = match &sample.slot {
+            Some(figures) => figures.unconfirmed_bytes,
+            // Without the privilege, the guard goes by what the stream itself has confirmed.
+            None => self.reporter.unconfirmed_bytes(&sample, settled),
         };
         let was_on = self.guard.is_on();
-        let on = self.guard.observe(retained_bytes);
+        let on = self.guard.observe(unconfirmed_bytes);
         if on != was_on {
-            tracing::warn!(event = "retention_guard", on, retained_bytes, "retention guard");
+            tracing::warn!(event = "retention_guard", on, unconfirmed_bytes, "retention guard");
         }
         self.halt.read().await?;
         Ok(self.slot.verify_source().await?)

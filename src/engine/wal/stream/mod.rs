@@ -27,6 +27,7 @@ pub use self::chunk::StreamSettings;
 use self::feedback_connection::FeedbackConnection;
 use super::error::TransactionError;
 use crate::change::Lsn;
+use crate::engine::control::Control;
 use crate::engine::wal::Captured;
 use crate::engine::wal::connection::ReplicationStream;
 use crate::engine::wal::error::StreamError;
@@ -52,6 +53,8 @@ pub struct Ports {
     pub catalog: Arc<tokio_postgres::Client>,
     /// The position that may be acknowledged; at most that of the items emitted, or the start.
     pub durable: watch::Receiver<Lsn>,
+    /// The supervisor's decision.
+    pub control: watch::Receiver<Control>,
     /// Chunks, in order. After its receiver is dropped nothing more is read, but feedback continues
     /// until `shutdown`, so that changes in flight can settle and be acknowledged.
     pub output: mpsc::Sender<Vec<Captured>>,
@@ -226,7 +229,8 @@ impl StreamLoop {
     /// below `wal_end` has been emitted.
     fn idle(&mut self, wal_end: Lsn) {
         let advance = wal_end.0.saturating_sub(self.emitted.0);
-        if advance > 0 && advance >= self.settings.idle_step {
+        let at = self.ports.control.borrow().acknowledge_at;
+        if advance > 0 && advance >= self.settings.idle_step_at(at) {
             self.emitted = wal_end;
             self.chunk.items.push(Captured::Idle { wal_end });
         }
