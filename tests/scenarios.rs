@@ -9,6 +9,7 @@ mod gaps;
 mod operator;
 mod outages;
 mod standby;
+mod synchronous;
 
 use std::time::Duration;
 

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::SettlementProgress;
 use crate::engine::control::{Control, IndexingReport, RunConditions, decide};
+use crate::postgres::catalog::standby::SynchronousStandby;
 use crate::postgres::{Disposition, Recovery};
 use crate::storage::QueueError;
 use crate::storage::source_identity::SourceError;
@@ -42,6 +43,8 @@ pub enum SupervisorError {
     Queue(#[from] QueueError),
     #[error(transparent)]
     Source(#[from] SourceError),
+    #[error(transparent)]
+    Standby(#[from] SynchronousStandby),
     #[error("could not read how much WAL the slot retains")]
     Retained(#[source] tokio_postgres::Error),
 }
@@ -51,6 +54,8 @@ impl Recovery for SupervisorError {
         match self {
             Self::Queue(error) => error.disposition(),
             Self::Source(error) => error.disposition(),
+            // The next run waits until the setting is mended.
+            Self::Standby(_) => Disposition::Retry,
             Self::Retained(source) => source.disposition(),
         }
     }
@@ -129,6 +134,8 @@ impl Supervisor {
         &mut self,
         progress: &watch::Receiver<SettlementProgress>,
     ) -> Result<(), SupervisorError> {
+        // First, since the application's commits may wait.
+        self.slot.verify_asynchronous().await?;
         let sample = self.slot.sample().await?;
         let settled = progress.borrow().settled;
         self.reporter.slot(&sample, settled);
