@@ -23,13 +23,13 @@ RUN mkdir -p /image/usr/local/bin /image/etc/ssl/certs \
 # hadolint ignore=DL3006
 FROM ${RUN_BASE}
 LABEL org.opencontainers.image.title="walferry" \
-      org.opencontainers.image.description="Keeps Elasticsearch true to PostgreSQL, with a receipt for every change" \
-      org.opencontainers.image.licenses="Apache-2.0"
+  org.opencontainers.image.description="Keeps Elasticsearch consistent with PostgreSQL, with one audit row per change" \
+  org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /image /
 USER 65532:65532
 EXPOSE 3002
 # Inside a container, only what listens on all of its addresses is reached from outside. That needs tokens
-# (api.tokens) or api.insecure_no_auth, so it is left to whoever runs it: WALFERRY_LISTEN=0.0.0.0:3002.
+# (api.tokens) or api.insecure_no_auth, so it is left to the operator: WALFERRY_LISTEN=0.0.0.0:3002.
 HEALTHCHECK --interval=10s --timeout=4s --start-period=5s --retries=3 CMD ["/usr/local/bin/walferry", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/walferry"]
 CMD ["run"]

@@ -1,4 +1,4 @@
-//! walferry keeps Elasticsearch true to PostgreSQL, with a receipt for every change.
+//! walferry keeps Elasticsearch consistent with PostgreSQL, with one audit row per change.
 //!
 //! ```text
 //! slot ─► wal ─► recorder ─► feed ─► sink ─► checkpoint ─► acknowledged LSN ─► slot
@@ -7,11 +7,11 @@
 //!               queue table ───┘  Elasticsearch  queue table
 //! ```
 //!
-//! Two planes. The *data plane* is that line, all of it in [`engine`]. The *control plane* are
+//! Two planes. The *data plane* is that line, all of it in [`engine`]. The *control plane* consists of
 //! `engine::supervisor`, which observes the line and changes its mode, and [`admin`], through
 //! which people see and operate it: over HTTP ([`api`]) or at the terminal ([`command`]).
 //!
-//! The modules, from left to right; a module uses only what stands to its left:
+//! The modules, from left to right; a module imports only modules to its left:
 //!
 //! | module | what it is |
 //! | --- | --- |
@@ -27,9 +27,10 @@
 //! | [`api`] | the HTTP server, its routes and the page |
 //! | [`command`] | the command line |
 //!
-//! A *change* is one row's new fact; a *job* is its receipt, a row of the queue; an *action* is what
-//! to do to one document; a *verdict* is what Elasticsearch said to it; a batch *settles* once the
-//! fate of each of its jobs is durable. ARCHITECTURE.md has the rules and all words.
+//! A *change* is one row's insert, update or delete; a *job* is its audit row in the queue; an
+//! *action* is what to do to one document; a *verdict* is Elasticsearch's answer to it; a batch
+//! *settles* once the fate of each of its jobs is durable. ARCHITECTURE.md has the rules and all
+//! words.
 
 pub mod ack;
 pub mod admin;

@@ -6,6 +6,7 @@
 //! fails when it should.
 
 mod circles;
+mod comments;
 mod lines;
 mod map;
 mod moves;

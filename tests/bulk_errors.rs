@@ -140,7 +140,7 @@ impl Rig {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         let pending = PendingBatch::open(BatchDescriptor {
             sequence,
-            extent: JobSet::None,
+            jobs: JobSet::None,
             created: CreatedBetween { min: 0, max: 0 },
             end_lsn: None,
             loaded: None,

@@ -187,7 +187,7 @@ async fn walferry_works(queue: &Queue) {
             recorder = queue.recorder().await;
             continue;
         }
-        let (extent, job) = if live {
+        let (jobs, job) = if live {
             (range(at(n, 0), at(n, 39)), JobKey::At(at(n, 7)))
         } else {
             let jobs = claimer.claim(Position::default(), None, 30).await.unwrap_or_default();
@@ -195,7 +195,7 @@ async fn walferry_works(queue: &Queue) {
             (JobSet::Ids(ids.clone()), JobKey::Id(ids.first().copied().unwrap_or(-1)))
         };
         let failures = vec![Failure { job, error: "refused".into() }];
-        drop(settler.settle(&[(pending(n, extent, now()), failures)], None, &[]).await);
+        drop(settler.settle(&[(pending(n, jobs, now()), failures)], None, &[]).await);
     }
     drop(claimer.reset_orphans().await);
 }

@@ -12,7 +12,7 @@ use walferry::admin::jobs::filter::Filter;
 use walferry::admin::jobs::operations::{
     self, ClearedJobs, FailedJobAction, FailedJobsRequest, JobsChanged,
 };
-use walferry::change::Position;
+use walferry::change::{Lsn, Position};
 use walferry::storage::queue::rescue::{Rescued, Rescuer};
 use walferry::storage::queue::settle::SettleCounts;
 use walferry::storage::queue::status::Status;
@@ -21,6 +21,8 @@ use crate::queue_storage::{POLICY, Queue, at, listing, now, pending, range};
 use crate::support::eventually;
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// A cursor that has passed every job.
+const EVERYWHERE: Position = Position { commit_lsn: Lsn(u64::MAX), ordinal: u64::MAX >> 1 };
 
 /// Fails a claimed job once.
 async fn refuse(queue: &Queue, id: i64) -> SettleCounts {
@@ -51,17 +53,17 @@ async fn a_refused_job_waits_longer_each_time_and_fails_at_last() {
         let jobs = if attempt == 1 {
             claimer.claim(Position::default(), None, 10).await.unwrap()
         } else {
-            claimer.due(None, 10).await.unwrap()
+            claimer.due(EVERYWHERE, 10).await.unwrap()
         };
         assert_eq!(jobs.len(), 1, "attempt {attempt}");
         let counts = refuse(&queue, jobs[0].id).await;
         assert_eq!(counts, SettleCounts { completed: 0, failed: 0, retried: 1 });
         let seconds: f64 = queue.one(wait).await.parse().unwrap();
         assert!(seconds <= longest && seconds > longest / 2.0 - 0.4, "{attempt}: {seconds}");
-        assert!(claimer.due(None, 10).await.unwrap().is_empty(), "not yet due");
+        assert!(claimer.due(EVERYWHERE, 10).await.unwrap().is_empty(), "not yet due");
         make_due(&queue).await;
     }
-    let jobs = claimer.due(None, 10).await.unwrap();
+    let jobs = claimer.due(EVERYWHERE, 10).await.unwrap();
     let counts = refuse(&queue, jobs[0].id).await;
     assert_eq!(counts, SettleCounts { completed: 0, failed: 1, retried: 0 });
     let end = "select concat_ws(' ', status, retry_count, error_message, processed_at is not null,
@@ -82,7 +84,7 @@ async fn a_refused_job_waits_longer_each_time_and_fails_at_last() {
     let again = "select concat_ws(' ', status, retry_count, processed_at is null)
         from elasticsearch_sync_queue";
     assert_eq!(queue.one(again).await, "pending 0 t");
-    assert_eq!(claimer.due(None, 10).await.unwrap().len(), 1);
+    assert_eq!(claimer.due(EVERYWHERE, 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -97,7 +99,7 @@ async fn what_a_cursor_has_passed_and_what_is_not_on_the_stream_is_due() {
                ('nowhere', 'INSERT', gen_random_uuid(), '{}', null, null, 0)";
     queue.admin.batch_execute(strange).await.unwrap();
     let mut claimer = queue.claimer().await;
-    let jobs = claimer.due(Some(at(8, 0)), 10).await.unwrap();
+    let jobs = claimer.due(at(8, 0), 10).await.unwrap();
     let found: Vec<(bool, Position)> =
         jobs.iter().map(|job| (job.external, job.change.position)).collect();
     assert_eq!(found, [(false, at(8, 0))]);
@@ -212,7 +214,7 @@ async fn rows_edited_by_hand_and_rows_that_somebody_holds_halt_nothing() {
         .unwrap();
     // Neither way waits for the row that is held.
     assert!(claimer.claim(Position::default(), None, 10).await.unwrap().is_empty());
-    assert!(claimer.due(None, 10).await.unwrap().is_empty());
+    assert!(claimer.due(EVERYWHERE, 10).await.unwrap().is_empty());
     let jobs = claimer.without_position(10).await.unwrap();
     assert_eq!(jobs.len(), 4);
     let mut settler = queue.settler().await;

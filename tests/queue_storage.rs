@@ -75,8 +75,8 @@ pub(crate) fn listing(position: Position) -> Change {
     insert(position, &format!(r#"{{"id": "00000000-0000-4000-8000-{id:012}", "title": "lamp"}}"#))
 }
 
-pub(crate) fn pending(sequence: u64, extent: JobSet, time: i64) -> BatchDescriptor {
-    BatchDescriptor { sequence, extent, created: around(time), end_lsn: None, loaded: None }
+pub(crate) fn pending(sequence: u64, jobs: JobSet, time: i64) -> BatchDescriptor {
+    BatchDescriptor { sequence, jobs, created: around(time), end_lsn: None, loaded: None }
 }
 
 pub(crate) fn range(first: Position, last: Position) -> JobSet {

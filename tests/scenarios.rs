@@ -5,6 +5,7 @@
 //! itself (`bulk_errors`).
 
 mod documents;
+mod edges;
 mod gaps;
 mod operator;
 mod outages;

@@ -45,9 +45,12 @@ impl Scene {
         name: &str,
         settings: &'static [(&'static str, &'static str)],
     ) -> Scene {
-        let scene = Scene::unwitnessed_on(
-            TestBed::on(name, Servers::private_postgres(settings).await).await,
-        );
+        Scene::on(TestBed::on(name, Servers::private_postgres(settings).await).await).await
+    }
+
+    /// A scene on a given test bed.
+    pub(crate) async fn on(bed: TestBed) -> Scene {
+        let scene = Scene::unwitnessed_on(bed);
         oracle::install(&scene.bed.sql).await;
         scene
     }

@@ -40,7 +40,7 @@ impl CreatedBetween {
 pub struct BatchDescriptor {
     /// Batches of one run count up from 0 without a gap.
     pub sequence: u64,
-    pub extent: JobSet,
+    pub jobs: JobSet,
     pub created: CreatedBetween,
     /// The end LSN of the last commit that this batch completes: settled with the batch and all
     /// before it, everything up to here may be acknowledged.
@@ -247,7 +247,7 @@ mod tests {
     fn pending() -> Arc<PendingBatch> {
         PendingBatch::open(BatchDescriptor {
             sequence: 0,
-            extent: JobSet::None,
+            jobs: JobSet::None,
             created: CreatedBetween { min: 0, max: 0 },
             end_lsn: None,
             loaded: None,

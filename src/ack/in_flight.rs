@@ -4,7 +4,7 @@
 //! rescue of stuck jobs leaves them alone however long Elasticsearch takes. The list is lost with
 //! the process: the jobs that it was working on are stuck then.
 //!
-//! Not here: I/O, and what becomes of a stuck job (`rescue`).
+//! Not here: I/O, and what becomes of a stuck job (`storage::queue::rescue`).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};

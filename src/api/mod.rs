@@ -1,30 +1,9 @@
 //! The HTTP server.
 //!
-//! | route | answer |
-//! | --- | --- |
-//! | `GET /`, `/assets/…` | the admin page |
-//! | `GET /livez` | 200 as long as the event loop turns; needs neither PostgreSQL nor Elasticsearch |
-//! | `GET /readyz` | 200 when progress is possible, else 503; each component by name either way |
-//! | `GET /metrics` | Prometheus text |
-//! | `GET /openapi.json` | the description of all routes |
-//! | `GET /api/v1/session` | the client's identity, and whether a token is needed |
-//! | `GET Q/stats`, `Q/health` | the queue's figures as they are now; its health |
-//! | `GET Q/jobs`, `Q/jobs/{id}` | jobs by filter and page; one job column by column |
-//! | `GET Q/events` | overviews and news of jobs as server-sent events |
-//! | `POST Q/retry-failed`, `Q/clear` | stuck and failed jobs are `pending` again; finished ones deleted |
-//! | `POST Q/start`, `Q/stop` | indexing goes on, or halts while capture goes on |
-//! | `POST Q/jobs/{id}/retry`, `…/discard` | one failed job |
-//! | `POST Q/operations/retry`, `…/discard` | failed jobs by filter, with a dry run |
-//! | `GET /api/v1/overview` | figures, health, slot and components |
-//! | `GET /api/v1/records/{table}/{record_id}` | a record's jobs, row and documents, and whether they differ |
-//! | `POST …/resync` | its documents are rendered anew |
-//! | `GET /api/v1/audit` | the audit log |
-//! | `GET /api/v1/health/detailed` | every component by itself |
-//! | `GET /api/v1/elasticsearch/test-connection` | whether Elasticsearch can be used |
-//!
-//! `Q` is `/api/v1/queue` and, for the page of the replaced system, `/api/v1/ai-suggestions/queue`.
-//! [`routes`] is the one table of them. Every error, 404 and 405 included, is
-//! `application/problem+json` ([`Problem`]).
+//! [`routes`] is the one table of the routes, from which `docs/api.md` lists them; `GET /` and
+//! `GET /assets/…` are the admin page (`page`). The queue's routes are below `/api/v1/queue` and,
+//! for the page of the original system, below `/api/v1/ai-suggestions/queue`. Every error, 404 and
+//! 405 included, is `application/problem+json` ([`Problem`]).
 //!
 //! Invariants: the server has connections to PostgreSQL of its own, so it neither waits for the
 //! pipeline nor slows it; it starts before PostgreSQL can be reached and stays when it can't;

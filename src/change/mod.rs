@@ -52,7 +52,7 @@ pub struct Change {
     /// The position in commit order.
     pub position: Position,
     /// The transaction id without its epoch, from `Begin` (protocol section "Logical Replication
-    /// Message Formats").
+    /// Message Formats"). 0 in a claimed job, which has all 64 bits itself.
     pub xid: u32,
     /// The commit timestamp in microseconds since 1970-01-01 UTC, from `Begin`.
     pub committed_at: i64,

@@ -11,7 +11,7 @@ use crate::config::{self, Flags, Role};
 use crate::storage::audit;
 use crate::storage::queue::status::Status;
 
-/// Keeps Elasticsearch true to PostgreSQL, with a receipt for every change.
+/// Keeps Elasticsearch consistent with PostgreSQL, with one audit row per change.
 ///
 /// Settings come from flags, over environment variables, over the TOML file, over defaults.
 /// DATABASE_URL and ELASTICSEARCH_URL are the two that have no default.

@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT → one token. A second signal ends the process at once.
 //!
-//! Not here: what stops in which order (`pipeline`), and how long it may take
+//! Not here: what stops in which order (`engine::run::stages`), and how long it may take
 //! (`limits.shutdown_grace`).
 
 use std::io;

@@ -3,7 +3,7 @@
 //! The data plane. Each arrow is one bounded channel, or rows of the queue table:
 //!
 //! ```text
-//!        Captured          Recorded        Action         PendingBatch
+//!        Captured          Recorded      SinkCommand      PendingBatch
 //! wal ────────────► recorder ───────► feed ───────► sink ──────────────► checkpoint
 //!  ▲                   │               ▲                                  │      │
 //!  │                   │ jobs          │ unfinished jobs            fates │      │

@@ -76,7 +76,7 @@ pub fn sentence(error: &(dyn Error + 'static)) -> String {
     })
 }
 
-/// An ErrorResponse of the server, without its `DETAIL` (protocol section "Error and Notice
+/// An `ErrorResponse` of the server, without its `DETAIL` (protocol section "Error and Notice
 /// Message Fields").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerError {
@@ -93,7 +93,7 @@ impl ServerError {
         Self { code: code.to_owned(), message: message.to_owned() }
     }
 
-    /// An error from the fields of an ErrorResponse. A missing field is empty.
+    /// An error from the fields of an `ErrorResponse`. A missing field is empty.
     #[must_use]
     pub fn from_fields(mut fields: ErrorFields<'_>) -> Self {
         let mut code = String::new();

@@ -79,7 +79,7 @@ impl Closed {
 /// Opens a session with [`crate::postgres::SETTINGS`], within the configured timeout.
 ///
 /// # Errors
-/// [`ConnectError`]. Its disposition is transient if another attempt can succeed.
+/// [`ConnectError`]. Its disposition is `Retry` if another attempt can succeed.
 pub async fn connect(database: &Database, application_name: &str) -> Result<Session, ConnectError> {
     let config = session_config(database, application_name);
     let closed = Closed::default();

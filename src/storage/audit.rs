@@ -3,7 +3,7 @@
 //! An operation is written down before it begins ([`begin`]) and again when it has ended
 //! ([`end`]): one that died half-way stays `started`. What cannot be written down is not done.
 //!
-//! Not here: authentication (`api`), and dropping what is old (`maintain`).
+//! Not here: authentication (`api`), and dropping what is old (`storage::queue::maintain`).
 
 use tokio_postgres::Client;
 

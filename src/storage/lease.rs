@@ -122,7 +122,7 @@ pub async fn acquire(client: &Client, slot: &str, holder: &str) -> Result<Lease,
         return Err(held(slot, before));
     }
     // First those that may hold the lease's lock, or the next statement would wait for them. A
-    // name carries the old epoch, so sessions of other instances are not met.
+    // name carries the old epoch, so sessions of other instances are not terminated.
     let prefix = session_prefix(slot, before.epoch);
     terminate(slot, async || {
         let rows = client.query(TERMINATE_SESSIONS, &[&prefix]).await?;

@@ -1,6 +1,7 @@
 //! Progress of the first load, a row per table.
 //!
-//! Not here: what is loaded; and progress itself moves only when a chunk settles (`settle`).
+//! Not here: what is loaded; and progress itself moves only when a chunk settles
+//! (`storage::queue::settle`).
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};

@@ -1,4 +1,4 @@
-//! The queue table: one job, the receipt, for every change.
+//! What is durable: the lease, positions, the audit log and the queue table with its migrations.
 //!
 //! Everything here works on connections that it is given, dedicated to it and with
 //! `row_security = off`. Every transaction locks the lease first. A future dropped half-way leaves

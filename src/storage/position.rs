@@ -1,7 +1,7 @@
 //! Where recording and settling have come to, as stored.
 //!
-//! Not here: advancing them. The recorded position moves with the jobs (`record`), the settled
-//! one with their fates (`settle`).
+//! Not here: advancing them. The recorded position moves with the jobs (`storage::queue::record`),
+//! the settled one with their fates (`storage::queue::settle`).
 
 use postgres_types::{PgLsn, ToSql};
 use tokio_postgres::Client;
@@ -143,8 +143,8 @@ pub async fn raise_read_ahead(client: &Client, lease: &Lease, lsn: Lsn) -> Resul
 const RAISE_RECORDED_END: &str = "update walferry.position
     set recorded_end_lsn = greatest(recorded_end_lsn, $2) where slot = $1";
 
-/// Stores that everything up to `lsn` is recorded, where no job says so: the WAL held nothing of
-/// ours. Never goes back.
+/// Stores that everything up to `lsn` is recorded, where no job says so: the WAL held no change of
+/// a configured table. Never goes back.
 ///
 /// # Errors
 /// [`QueueError::LeaseLost`], [`QueueError::Database`].

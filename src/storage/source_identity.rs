@@ -5,7 +5,7 @@
 //! object ids are never given twice, so what differs was away. Compared at each start and while
 //! running.
 //!
-//! Not here: what a publication should look like (`postgres::catalog::publication`, `check`).
+//! Not here: what a publication should look like (`postgres::catalog::publication`, `engine::preflight`).
 
 use std::collections::BTreeMap;
 

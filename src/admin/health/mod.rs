@@ -28,7 +28,7 @@ const ERROR_RATE_MAX: f64 = 0.05;
 const HEADROOM_LOW: f64 = 0.5;
 const HEADROOM_VERY_LOW: f64 = 0.2;
 
-/// How it is, from best to worst.
+/// The verdict, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthVerdict {
@@ -124,7 +124,7 @@ pub fn judge_figures(sample: &Sample) -> QueueHealth {
         health.add(
             HealthVerdict::Unhealthy,
             Code::NotRunning,
-            "nobody reads the slot: no walferry is running",
+            "no session reads the slot: no walferry is running",
             "start `walferry run`",
         );
     }
@@ -207,7 +207,7 @@ impl QueueHealth {
                 HealthVerdict::Degraded,
                 Code::ErrorRateHigh.with([counts.failed.into(), counts.total.into()]),
                 format!("{} of {} jobs failed", counts.failed, counts.total),
-                "read the errors (GET …/queue/jobs?status=failed), mend their cause, then retry",
+                "read the errors (GET …/queue/jobs?status=failed), correct their cause, then retry",
             );
         }
         if let (Some(oldest), true) = (&sample.oldest_unfinished, sample.indexing)
@@ -241,7 +241,7 @@ impl QueueHealth {
                 return self.add(
                     HealthVerdict::Degraded,
                     Code::SlotRefused,
-                    "walferry's role may not look at replication slots: their WAL is not watched",
+                    "walferry's role may not read pg_replication_slots: the slot's WAL is not monitored",
                     "grant select on pg_catalog.pg_replication_slots to walferry's role",
                 );
             }

@@ -31,8 +31,7 @@ const CLEAR: &str = include_str!("clear.sql");
 /// What is done with failed jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailedJobAction {
-    /// They become `pending`, with all attempts before them. Their last error stays until they
-    /// settle.
+    /// They become `pending` with `retry_count` 0. Their last error stays until they settle.
     Retry,
     /// They are deleted and not tried again. Rows and documents stay as they are.
     Discard,
@@ -240,7 +239,7 @@ async fn with_failed(
     repeat(operator, &sql, &conditions.with(&[&JOBS_AT_ONCE])).await
 }
 
-/// LogThrottle a statement until it finds no row, or until the time is up.
+/// Repeats a statement until it finds no row, or until the time is up.
 async fn repeat(
     operator: &Operator,
     sql: &str,

@@ -20,7 +20,7 @@ impl AffectedRows for ResyncJob {
     }
 }
 
-/// Writes a job for the record, without a place in the stream. A running instance takes it up
+/// Writes a job for the record, without a position in the stream. A running instance takes it up
 /// within a second.
 ///
 /// # Errors

@@ -10,12 +10,12 @@ export const openDialog = (dialog) => set({ dialog });
 const close = () => set({ dialog: null });
 
 const after = new Set();
-// Views that show jobs look again after an action.
-export function onAction(hearer) {
-  after.add(hearer);
-  return () => after.delete(hearer);
+// Views that show jobs reload after an action.
+export function onAction(subscriber) {
+  after.add(subscriber);
+  return () => after.delete(subscriber);
 }
-const acted = () => { for (const hearer of after) hearer(); };
+const acted = () => { for (const subscriber of after) subscriber(); };
 
 async function simple(path, content, good, bad) {
   try {
@@ -211,26 +211,26 @@ export function Dialogs({ dialog }) {
   return html`<${kinds[dialog.kind]} />`;
 }
 
-// Calls `look` when jobs may have changed: told by the stream, at most once in two seconds, or after an action.
-export function useChanges(look, key) {
+// Calls `reload` when jobs may have changed: after events of the stream, at most once in 1.5 s, or after an action.
+export function useChanges(reload, key) {
   useEffect(() => {
     let timer = null;
     let changed = [];
     let fresh = 0;
     let missed = false;
     const fire = () => {
-      const told = { changed, fresh, missed };
+      const changes = { changed, fresh, missed };
       timer = null;
       changed = [];
       fresh = 0;
       missed = false;
-      look(told);
+      reload(changes);
     };
     const later = (ms) => { timer ??= setTimeout(fire, ms); };
-    const offJobs = onJobs((told) => {
-      changed.push(...(told.changed_ids ?? []).map(String));
-      fresh += Number(told.new_count ?? 0);
-      missed ||= Boolean(told.missed || told.more);
+    const offJobs = onJobs((event) => {
+      changed.push(...(event.changed_ids ?? []).map(String));
+      fresh += Number(event.new_count ?? 0);
+      missed ||= Boolean(event.missed || event.more);
       later(1500);
     });
     const offAction = onAction(() => { missed = true; clearTimeout(timer); timer = null; later(50); });

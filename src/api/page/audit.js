@@ -1,7 +1,7 @@
 // Who did what to the queue.
 import { query as written } from "./api.js";
 import { html } from "./base.js";
-import { useLook } from "./job.js";
+import { useResource } from "./job.js";
 import { Code, Empty, ErrorBox, Loading, Pager, Time } from "./parts.js";
 import { may, role } from "./store.js";
 import { has, t } from "./words.js";
@@ -42,8 +42,8 @@ export function Audit({ query }) {
 }
 
 function Page({ page }) {
-  const { answer, error, look } = useLook(`audit${written({ page, limit: 50 })}`);
-  if (error) return html`<${ErrorBox} error=${error} onRetry=${look} />`;
+  const { answer, error, reload } = useResource(`audit${written({ page, limit: 50 })}`);
+  if (error) return html`<${ErrorBox} error=${error} onRetry=${reload} />`;
   if (!answer) return html`<${Loading} />`;
   if (answer.entries.length === 0) return html`<${Empty} title=${t("audit.none")} />`;
   return html`<${Entries} entries=${answer.entries} />

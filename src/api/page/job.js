@@ -6,20 +6,20 @@ import { Act, Code, Duration, ErrorBox, Facts, Loading, Operation, Status, Time,
 import { ask } from "./store.js";
 import { t } from "./words.js";
 
-// Loads `path` now and again; an older answer never replaces a newer one.
-export function useLook(path) {
-  const [looked, setLooked] = useState({});
-  const look = async () => {
+// Loads `path`, and loads it again on `reload`. The answer of another path is never shown.
+export function useResource(path) {
+  const [loaded, setLoaded] = useState({});
+  const reload = async () => {
     try {
       const answer = await ask(() => get(path));
-      setLooked({ path, answer });
+      setLoaded({ path, answer });
     } catch (error) {
-      setLooked((before) => (before.path === path && before.answer && error.status !== 404
+      setLoaded((before) => (before.path === path && before.answer && error.status !== 404
         ? { ...before, error } : { path, error }));
     }
   };
-  useEffect(() => { look(); }, [path]);
-  return { ...(looked.path === path ? looked : {}), look };
+  useEffect(() => { reload(); }, [path]);
+  return { ...(loaded.path === path ? loaded : {}), reload };
 }
 
 function Side({ value, state }) {
@@ -72,19 +72,19 @@ function Timing({ timing }) {
 }
 
 export function Job({ id }) {
-  const { answer, error, look } = useLook(`queue/jobs/${encodeURIComponent(id)}`);
-  useChanges(({ changed, missed }) => { if (missed || changed.includes(id)) look(); }, id);
+  const { answer, error, reload } = useResource(`queue/jobs/${encodeURIComponent(id)}`);
+  useChanges(({ changed, missed }) => { if (missed || changed.includes(id)) reload(); }, id);
   const head = html`<nav class="crumbs" aria-label=${t("crumbs")}>
       <a href="#/">${t("jobs")}</a> <span aria-hidden="true">›</span></nav>
     <h1 tabindex="-1">${t("job.title")} <span class="num">${id}</span></h1>`;
   if (!answer) {
-    return html`${head}${error ? html`<${ErrorBox} error=${error} onRetry=${look} />` : html`<${Loading} />`}`;
+    return html`${head}${error ? html`<${ErrorBox} error=${error} onRetry=${reload} />` : html`<${Loading} />`}`;
   }
   const { job, timing, changes, notes = [], actions, stuck } = answer;
   const because = (verb) => (actions[verb] ? null : t("job.not_failed"));
   const line = (name, content) => [t(`column.${name}`), content];
   return html`${head}
-    ${error ? html`<${ErrorBox} error=${error} onRetry=${look} />` : null}
+    ${error ? html`<${ErrorBox} error=${error} onRetry=${reload} />` : null}
     <div class="row"><${Status} status=${stuck ? "stuck" : job.status} /><span class="grow"></span>
       <${Act} needs="operator" kind="main" because=${because("retry")} data-act="retry-job"
         onAct=${() => retryJob(id)}>${t("retry")}<//>

@@ -185,7 +185,7 @@ export function Jobs({ query, overview, actions }) {
   const key = keyOf(query);
   const list = state.list?.key === key ? state.list : null;
   useEffect(() => { load(query); }, [key]);
-  useChanges((told) => refresh(query, told), key);
+  useChanges((changes) => refresh(query, changes), key);
   const answer = list?.answer;
   const failure = list?.error;
   return html`<section class="jobs-section" aria-labelledby="jobs-title">

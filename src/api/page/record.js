@@ -3,7 +3,7 @@ import { html } from "./base.js";
 import { resync, useChanges } from "./actions.js";
 import { jobsLink } from "./filters.js";
 import { JobsTable } from "./jobs.js";
-import { useLook } from "./job.js";
+import { useResource } from "./job.js";
 import { Act, Code, Empty, ErrorBox, Loading, Value } from "./parts.js";
 import { t } from "./words.js";
 
@@ -62,25 +62,25 @@ function Verdict({ answer }) {
 }
 
 export function Row({ table, id }) {
-  const { answer, error, look } = useLook(`records/${encodeURIComponent(table)}/${encodeURIComponent(id)}`);
+  const { answer, error, reload } = useResource(`records/${encodeURIComponent(table)}/${encodeURIComponent(id)}`);
   useChanges(({ missed, changed, fresh }) => {
     const ours = answer?.jobs.some((job) => changed.includes(String(job.id)));
-    if (missed || ours || (fresh > 0 && answer?.unfinished > 0)) look();
+    if (missed || ours || (fresh > 0 && answer?.unfinished > 0)) reload();
   }, `${table}/${id}/${answer?.unfinished}/${answer?.jobs_total}`);
   const head = html`<nav class="crumbs" aria-label=${t("crumbs")}>
       <a href="#/">${t("jobs")}</a> <span aria-hidden="true">›</span>
       ${" "}<${Code}>${table}<//> <span aria-hidden="true">›</span></nav>
     <h1 tabindex="-1">${t("record.title")} <span class="code" translate="no">${id}</span></h1>`;
   if (!answer) {
-    return html`${head}${error ? html`<${ErrorBox} error=${error} onRetry=${look} />` : html`<${Loading} />`}`;
+    return html`${head}${error ? html`<${ErrorBox} error=${error} onRetry=${reload} />` : html`<${Loading} />`}`;
   }
   const all = jobsLink({ table, record_id: id });
   return html`${head}
-    ${error ? html`<${ErrorBox} error=${error} onRetry=${look} />` : null}
+    ${error ? html`<${ErrorBox} error=${error} onRetry=${reload} />` : null}
     <${Verdict} answer=${answer} />
     <div class="row">
       <${Act} needs="operator" kind="main" data-act="resync" onAct=${() => resync(table, id)}>${t("resync")}<//>
-      <button type="button" class="act" onClick=${look}>${t("look_again")}</button>
+      <button type="button" class="act" onClick=${reload}>${t("look_again")}</button>
       <span class="dim">${t("resync.means")}</span></div>
     <div class="columns"><section class="panel" data-panel="row"><h2>${t("record.row")}</h2>
       ${answer.row ? html`<${Fields} fields=${answer.row} masked=${answer.masked ?? []} />`

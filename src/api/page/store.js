@@ -35,14 +35,14 @@ export function useStore() {
   return state;
 }
 
-// --- what parts want to hear of changed jobs ---
+// --- changes of jobs ---
 
-const hearers = new Set();
-export function onJobs(hearer) {
-  hearers.add(hearer);
-  return () => hearers.delete(hearer);
+const subscribers = new Set();
+export function onJobs(subscriber) {
+  subscribers.add(subscriber);
+  return () => subscribers.delete(subscriber);
 }
-const tellJobs = (told) => { for (const hearer of hearers) hearer(told); };
+const notifyJobs = (change) => { for (const subscriber of subscribers) subscriber(change); };
 
 // --- roles ---
 
@@ -114,12 +114,12 @@ export function setLive(live) {
   if (live) { set({ link: "connecting" }); connect(); } else { disconnect(); set({ link: "paused" }); }
 }
 
-// Without PostgreSQL there are no figures: the last ones stay, and the page says of when they are.
-function saw(told) {
+// Without PostgreSQL there are no figures: the last ones stay, and the page shows their time.
+function applyOverview(received) {
   const at = Date.now();
-  const known = Boolean(told.stats);
-  const overview = known ? told
-    : { ...told, stats: state.overview?.stats ?? null, slot: state.overview?.slot ?? null };
+  const known = Boolean(received.stats);
+  const overview = known ? received
+    : { ...received, stats: state.overview?.stats ?? null, slot: state.overview?.slot ?? null };
   if (!known) return set({ overview, figures: false, linkError: null });
   const headroom = state.headroom.filter((one) => at - one.at < 300_000);
   if (overview.slot && overview.slot.safe_bytes !== null) headroom.push({ at, safe: Number(overview.slot.safe_bytes) });
@@ -133,7 +133,7 @@ async function run(signal) {
     if (Date.now() >= next) {
       const began = Date.now();
       try {
-        await ask(() => stream("queue/events", { signal, onOpen: opened, onEvent: heard }));
+        await ask(() => stream("queue/events", { signal, onOpen: opened, onEvent }));
         if (Date.now() - began > 10_000) { fails = 0; continue; } // the server lets every stream end at times
       } catch (error) {
         if (signal.aborted || error.status === 401) return;
@@ -149,21 +149,21 @@ async function run(signal) {
 
 function opened() {
   set({ link: "live", linkError: null });
-  tellJobs({ missed: true });
+  notifyJobs({ missed: true });
 }
 
-function heard(kind, told) {
+function onEvent(kind, data) {
   set({ link: "live" });
-  if (kind === "state") saw(told);
-  if (kind === "jobs") tellJobs(told);
+  if (kind === "state") applyOverview(data);
+  if (kind === "jobs") notifyJobs(data);
 }
 
 // Without a stream: the same figures, less often.
 async function poll(signal) {
   try {
-    saw(await ask(() => get("overview", { signal })));
+    applyOverview(await ask(() => get("overview", { signal })));
     set({ link: "polling" });
-    tellJobs({ missed: true });
+    notifyJobs({ missed: true });
   } catch (error) {
     if (signal.aborted) return;
     const linkError = error instanceof ApiError ? error : new ApiError({ code: "unexpected", detail: String(error) });
@@ -176,7 +176,7 @@ const pause = (ms, signal) => new Promise((resolve) => {
   signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
 });
 
-// No request while nobody looks.
+// No requests while the page is hidden.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) disconnect();
   else if (state.sessionError) begin();

@@ -103,7 +103,7 @@ export default {
   },
   "advice.stuck_jobs": "They are reset every 15 s; “Retry failed” does it now.",
   "issue.error_rate_high": "{count} of {total} jobs failed.",
-  "advice.error_rate_high": "Read the errors of the failed jobs, mend their cause, then retry.",
+  "advice.error_rate_high": "Read the errors of the failed jobs, correct their cause, then retry.",
   "issue.changes_late": {
     "one": "The oldest unfinished change was committed {seconds} s ago; {count} job waits.",
     "other": "The oldest unfinished change was committed {seconds} s ago; {count} jobs wait."
@@ -111,7 +111,7 @@ export default {
   "advice.changes_late": "If the number falls, wait; else see whether Elasticsearch is slow or refuses.",
   "issue.slot_missing": "The replication slot does not exist: changes are not being kept for walferry.",
   "advice.slot_missing": "Start `walferry run`, which makes it; if it was dropped, `walferry rebuild`.",
-  "issue.slot_refused": "walferry’s role may not look at replication slots: their WAL is not watched.",
+  "issue.slot_refused": "walferry’s role may not read pg_replication_slots: the slot’s WAL is not monitored.",
   "advice.slot_refused": "Grant select on pg_catalog.pg_replication_slots to walferry’s role.",
   "issue.slot_lost": "The replication slot has lost WAL: changes are missing.",
   "advice.slot_lost": "Run `walferry rebuild --yes`, which loads all rows anew, and start again.",
@@ -119,7 +119,7 @@ export default {
   "advice.slot_unreserved": "Let walferry catch up now, or raise max_slot_wal_keep_size.",
   "issue.slot_headroom_low": "The slot retains {retained_mib} MiB of WAL; {safe_mib} MiB are left before it is lost.",
   "advice.slot_headroom_low": "See that walferry reads the slot, or raise max_slot_wal_keep_size.",
-  "issue.not_running": "Nobody reads the slot: no walferry is running.",
+  "issue.not_running": "No session reads the slot: no walferry is running.",
   "advice.not_running": "Start `walferry run`.",
   "freshness": "Freshness",
   "freshness.oldest": "Age of the oldest unfinished change, of",

@@ -57,7 +57,7 @@ pub fn document(routes: &[Route]) -> Value {
         "info": {
             "title": "walferry",
             "version": env!("CARGO_PKG_VERSION"),
-            "summary": "Keeps Elasticsearch true to PostgreSQL, with a receipt for every change",
+            "summary": "Keeps Elasticsearch consistent with PostgreSQL, with one audit row per change",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/" }],

@@ -1,4 +1,4 @@
-//! The one shape of errors: RFC 9457, with the members that the replaced system's page reads.
+//! The one shape of errors: RFC 9457, with the members that the original system's page reads.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};

@@ -58,7 +58,7 @@ mod tests {
     fn descriptor(sequence: u64, end_lsn: Option<u64>, loaded: Option<u64>) -> BatchDescriptor {
         BatchDescriptor {
             sequence,
-            extent: JobSet::None,
+            jobs: JobSet::None,
             created: CreatedBetween { min: 0, max: 0 },
             end_lsn: end_lsn.map(Lsn),
             loaded: loaded.map(|row_count| LoadedChunk {

@@ -1,6 +1,6 @@
 //! The feed's side of the control plane: what it reports, what it obeys, and what wakes it.
 //!
-//! Not here: who decides (`supervisor`), and who goes live (`recorder`).
+//! Not here: the decision (`engine::control`), and going live (`recorder`).
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub struct FeedControl {
     report: watch::Sender<IndexingReport>,
     control: watch::Receiver<Control>,
     requests: mpsc::Sender<LiveRequest>,
-    /// Jobs were left in the table.
+    /// Notified when other tasks made jobs `pending`.
     wake: Arc<Notify>,
     /// No batch may begin; the batch at hand is finished.
     stop: CancellationToken,

@@ -46,7 +46,7 @@ pub struct Emitter {
 
 /// What a new batch consists of; [`Emitter::open`] gives it its number.
 pub struct NewBatch {
-    pub extent: JobSet,
+    pub jobs: JobSet,
     pub created: CreatedBetween,
     pub end_lsn: Option<Lsn>,
     pub loaded: Option<LoadedChunk>,
@@ -60,12 +60,12 @@ pub struct NewBatch {
 impl NewBatch {
     /// The jobs of these changes.
     pub fn of_jobs<'a>(
-        extent: JobSet,
+        jobs: JobSet,
         changes: impl Iterator<Item = &'a Change> + Clone,
         span: Span,
     ) -> Self {
         Self {
-            extent,
+            jobs,
             created: CreatedBetween::of(changes.clone()),
             commits: Commits::of(changes),
             span,
@@ -77,7 +77,7 @@ impl NewBatch {
     #[must_use]
     pub fn without_jobs() -> Self {
         Self {
-            extent: JobSet::None,
+            jobs: JobSet::None,
             created: CreatedBetween::default(),
             end_lsn: None,
             loaded: None,
@@ -105,8 +105,8 @@ impl Emitter {
     pub fn open(&mut self, new: NewBatch) -> Arc<PendingBatch> {
         let sequence = self.sequence;
         self.sequence += 1;
-        let NewBatch { extent, created, end_lsn, loaded, commits, hold, span } = new;
-        let descriptor = BatchDescriptor { sequence, extent, created, end_lsn, loaded };
+        let NewBatch { jobs, created, end_lsn, loaded, commits, hold, span } = new;
+        let descriptor = BatchDescriptor { sequence, jobs, created, end_lsn, loaded };
         PendingBatch::open_held(descriptor, commits, hold, span)
     }
 

@@ -6,7 +6,7 @@
 //! While the feed works through the table and all is well, nothing is written ([`recording`]).
 //!
 //! Not here: how a batch is written (`storage::queue::record`), and when to stop being live
-//! (`supervisor`).
+//! (`recording`, `engine::control`).
 
 mod batch;
 mod count;
@@ -40,7 +40,7 @@ use recording::{BatchRoom, CaptureReason, Inputs, Next, Recording};
 const LIVE_BATCHES_MAX: usize = 2;
 /// Elasticsearch may take this long to answer before changes are captured without it.
 const START_PATIENCE: Duration = Duration::from_secs(2);
-/// The recorder does not wait for a feed that settles nothing for this long.
+/// After this time without a settlement the recorder stops waiting for the feed.
 const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// A batch that was written.
@@ -91,7 +91,7 @@ pub struct Recorder {
     recording: Recording,
     /// A request of the feed that is not answered yet.
     request: Option<LiveRequest>,
-    /// Settlement has stalled since the recorder was last live.
+    /// Settlement has stalled, and nothing has settled since.
     stalled: bool,
     /// Until then a run waits for Elasticsearch's first answer.
     start_deadline: Instant,
@@ -137,6 +137,7 @@ pub async fn run(mut recorder: Recorder, stop: CancellationToken) -> Result<(), 
         recorder.decide();
         recorder.fill_batch();
         let holding = recorder.recording.is_holding();
+        let stalled = recorder.stalled;
         let has_batch = !recorder.assembler.is_empty();
         let deadline = recorder.start_deadline;
         let Recorder { channels, recording, request, .. } = &mut recorder;
@@ -146,9 +147,11 @@ pub async fn run(mut recorder: Recorder, stop: CancellationToken) -> Result<(), 
             changed = channels.control.changed() => if changed.is_err() { return Ok(()) },
             Some(asked) = channels.requests.recv(), if request.is_none() => *request = Some(asked),
             _ = channels.indexing.changed(), if holding => {}
-            () = stall(&mut channels.progress), if holding || (recording.is_live() && has_batch) => {
-                recorder.settlement_stalled();
-            }
+            event = settlement(&mut channels.progress, stalled),
+                if stalled || holding || (recording.is_live() && has_batch) => match event {
+                SettlementEvent::Stalled => recorder.settlement_stalled(),
+                SettlementEvent::Resumed => recorder.stalled = false,
+            },
             () = sleep_until(deadline), if holding && !start_expired => {}
             room = recording.room(), if has_batch => recorder.write(room).await?,
             chunk = channels.changes.recv(), if !holding && !has_batch => match chunk {
@@ -254,10 +257,10 @@ impl Recorder {
         };
         let mut batch = self.assembler.take();
         if let Some((first, last)) = batch.changes.first().zip(batch.changes.last()) {
-            let extent = JobSet::Range { first: first.position, last: last.position };
+            let jobs = JobSet::Range { first: first.position, last: last.position };
             let recorded = last.position;
             let is_live = permit.is_some();
-            batch.hold = is_live.then(|| self.in_flight.hold(extent));
+            batch.hold = is_live.then(|| self.in_flight.hold(jobs));
             let status = if is_live { Status::Processing } else { Status::Pending };
             let feed = if is_live { "live" } else { "none" };
             batch.span = trace::batch(feed, batch.changes.len());
@@ -282,7 +285,27 @@ impl Recorder {
     }
 }
 
-/// Returns once nothing has settled for [`STALL_MAX`].
-async fn stall(progress: &mut watch::Receiver<SettlementProgress>) {
-    while timeout(STALL_MAX, progress.changed()).await.is_ok_and(|moved| moved.is_ok()) {}
+/// What the recorder learns from the settlements.
+enum SettlementEvent {
+    /// Nothing has settled for [`STALL_MAX`].
+    Stalled,
+    /// Something has settled after a stall.
+    Resumed,
+}
+
+/// Returns once nothing has settled for [`STALL_MAX`]; after a stall, once something settles.
+async fn settlement(
+    progress: &mut watch::Receiver<SettlementProgress>,
+    stalled: bool,
+) -> SettlementEvent {
+    loop {
+        let limit = if stalled { Duration::MAX } else { STALL_MAX };
+        match timeout(limit, progress.changed()).await {
+            Err(_) => return SettlementEvent::Stalled,
+            // The checkpoint has ended, so the run ends.
+            Ok(Err(_)) => std::future::pending().await,
+            Ok(Ok(())) if stalled => return SettlementEvent::Resumed,
+            Ok(Ok(())) => {}
+        }
+    }
 }

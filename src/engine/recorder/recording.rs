@@ -1,6 +1,7 @@
-//! Whether changes are held back, captured, or handed to the feed. Pure, apart from the channel.
+//! Whether changes are held back, captured, or handed to the feed. Pure, except that
+//! [`Recording::room`] waits for the live channel.
 //!
-//! Not here: writing them (`recorder`), and the order to capture (`supervisor`).
+//! Not here: writing them (`recorder`), and the order to capture (`engine::control`).
 
 use std::future::pending;
 
@@ -45,10 +46,10 @@ pub struct Inputs {
     pub requested: bool,
     /// The recorder is live.
     pub live: bool,
-    /// Settlement has stalled since the recorder was last live.
+    /// Settlement has stalled, and nothing has settled since.
     pub stalled: bool,
     pub mode: FeedMode,
-    /// Elasticsearch had its time to answer after the start.
+    /// The time allowed for Elasticsearch's first answer has passed.
     pub start_expired: bool,
 }
 
@@ -84,7 +85,7 @@ pub const fn next(inputs: Inputs) -> Next {
     }
 }
 
-/// BatchRoom for one batch, to be had before its jobs are written.
+/// Room for one batch, reserved before its jobs are written.
 #[derive(Debug)]
 pub enum BatchRoom {
     /// The table alone.
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_stall_changes_are_captured_until_the_feed_has_caught_up() {
+    fn changes_are_captured_until_something_settles_after_a_stall() {
         for mode in [Starting, Preparing, Load, Table, Live] {
             let expected = Next::Capture(CaptureReason::SettlementStalled);
             check(Inputs { stalled: true, mode, ..QUIET }, expected);

@@ -59,12 +59,7 @@ impl<E: Recovery + 'static> From<E> for Fault {
 }
 
 impl Fault {
-    /// Needs an operator, whatever the error.
-    pub(super) fn permanent(error: &(dyn Error + 'static)) -> Self {
-        Self::Permanent(RunError::Environment(sentence(error)))
-    }
-
-    /// May pass, whatever the error.
+    /// A fault that may pass, of an error that defines no disposition.
     pub(super) fn passing(error: &(dyn Error + 'static)) -> Self {
         Self::Passing(sentence(error))
     }

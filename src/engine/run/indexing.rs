@@ -56,13 +56,14 @@ pub(super) struct Indexing {
     pub settlement: Settlement,
     pub confirmed: Lsn,
     pub shapes: Shapes,
-    pub control: Arc<Client>,
+    /// The session for progress, read-ahead and positions.
+    pub session: Arc<Client>,
     pub reader: Arc<Client>,
     pub claims: Claimer,
     pub settled: mpsc::Sender<Arc<PendingBatch>>,
     pub requests: mpsc::Sender<LiveRequest>,
     pub report: watch::Sender<IndexingReport>,
-    pub order: watch::Receiver<Control>,
+    pub control: watch::Receiver<Control>,
     pub recorded_end: watch::Receiver<Lsn>,
     pub in_flight: InFlight,
     pub stop: CancellationToken,
@@ -70,8 +71,7 @@ pub(super) struct Indexing {
 
 pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let config = Arc::clone(&indexing.context.config);
-    let elasticsearch = client::Client::new(&config.elasticsearch);
-    let elasticsearch = Arc::new(elasticsearch.map_err(|error| Fault::permanent(&error))?);
+    let elasticsearch = Arc::new(client::Client::new(&config.elasticsearch)?);
     let targets = tokio::select! {
         () = indexing.stop.cancelled() => return Ok(()),
         targets = prepare(&indexing, &elasticsearch) => targets?,
@@ -124,7 +124,7 @@ impl Indexing {
             targets.iter().map(|target| target.base).collect(),
             RowReader::new(self.reader, self.shapes),
             StoredReadAhead::new(
-                Arc::clone(&self.control),
+                Arc::clone(&self.session),
                 self.lease,
                 self.settlement.read_ahead_lsn,
             ),
@@ -132,16 +132,16 @@ impl Indexing {
         let emitter = Emitter::new(commands, self.settled, config.limits.actions_bytes_max);
         let control = FeedControl::new(
             self.report,
-            self.order,
+            self.control,
             self.requests,
             operator_requests.feed,
             self.stop,
         );
         let recorded = self.stored.recorded;
-        let external = ExternalPosition::new(Arc::clone(&self.control), recorded);
+        let external = ExternalPosition::new(Arc::clone(&self.session), recorded);
         Feed::new(
             FeedCore::new(renderer, emitter, control, metrics.pipeline),
-            FirstLoad::new(loads, self.control),
+            FirstLoad::new(loads, self.session),
             JobSource::new(self.claims, self.in_flight, external, recorded, self.recorded_end),
         )
     }
@@ -164,7 +164,7 @@ async fn prepare(
             mappings: index.mappings.clone(),
         })
         .collect();
-    let replaces = take_over_state::replaces_indices(&indexing.control, &indexing.lease.slot).await;
+    let replaces = take_over_state::replaces_indices(&indexing.session, &indexing.lease.slot).await;
     let replaces_original = replaces?;
     let mut logged = String::new();
     loop {
@@ -223,7 +223,7 @@ async fn loads(
     targets: &[Target],
 ) -> Result<Vec<(TableId, LoadProgress)>, Fault> {
     let definition = &indexing.context.definition;
-    let known = load_progress::read(&indexing.control, &indexing.lease.slot).await;
+    let known = load_progress::read(&indexing.session, &indexing.lease.slot).await;
     let known = known?;
     let (mut unfinished, mut begun) = (Vec::new(), Vec::new());
     for (number, declared) in (0_u16..).zip(&definition.tables) {
@@ -242,7 +242,7 @@ async fn loads(
             let (rows, done) = before.map_or((0, false), |load| (load.row_count, load.done));
             pipeline.set_load(label, rows, done);
             if !done {
-                pipeline.set_load_estimate(label, estimate(&indexing.control, &name).await?);
+                pipeline.set_load_estimate(label, estimate(&indexing.session, &name).await?);
             }
         }
         match before {
@@ -264,7 +264,7 @@ async fn loads(
             }
         }
     }
-    let stored = load_progress::begin(&indexing.control, &indexing.lease, &begun).await;
+    let stored = load_progress::begin(&indexing.session, &indexing.lease, &begun).await;
     stored?;
     Ok(unfinished)
 }
@@ -281,7 +281,7 @@ async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
 struct Swap {
     elasticsearch: Arc<client::Client>,
     targets: Vec<Target>,
-    control: Arc<Client>,
+    session: Arc<Client>,
     slot: String,
     status: ReadinessReporter,
     report: watch::Sender<IndexingReport>,
@@ -292,7 +292,7 @@ impl Swap {
         Self {
             elasticsearch: Arc::clone(elasticsearch),
             targets: targets.to_vec(),
-            control: Arc::clone(&indexing.control),
+            session: Arc::clone(&indexing.session),
             slot: indexing.lease.slot.clone(),
             status: indexing.context.status.clone(),
             report: indexing.report.clone(),
@@ -301,7 +301,7 @@ impl Swap {
 
     /// Waits for the end of the first load, then points the read aliases to the loaded indices.
     async fn when_loaded(self) -> Result<(), Fault> {
-        let Self { elasticsearch, targets, control, slot, status, report } = self;
+        let Self { elasticsearch, targets, session, slot, status, report } = self;
         status.ok(Component::Load, "loading");
         let is_past_load =
             |report: &IndexingReport| matches!(report.mode, FeedMode::Table | FeedMode::Live);
@@ -310,7 +310,7 @@ impl Swap {
         }
         // The last chunks have been sent; they must settle before searches use the index.
         loop {
-            let loads = load_progress::read(&control, &slot).await?;
+            let loads = load_progress::read(&session, &slot).await?;
             let ours = |uuid: &String| targets.iter().any(|target| target.uuid == *uuid);
             if loads.iter().all(|load| load.done || !load.index_uuids.iter().all(ours)) {
                 break;
@@ -325,7 +325,7 @@ impl Swap {
             );
             tokio::time::sleep(PREPARE_AGAIN).await;
         }
-        let noted = take_over_state::note_replaced(&control, &slot).await;
+        let noted = take_over_state::note_replaced(&session, &slot).await;
         noted?;
         status.ok(Component::Load, "done");
         report.send_modify(|report| report.load_searchable = true);

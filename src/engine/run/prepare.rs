@@ -113,10 +113,9 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let source = Source::recognise(&control, &lease, &config.publication, &tables, anew).await?;
     let stream = replication.start(&config.slot, start, &config.publication).await;
     let stream = stream.map_err(|error| replication_fault(context, error))?;
-    // Once more, now that nobody else can read the slot.
+    // Once more, now that no other session can read the slot.
     let actual = slot::inspect(&control, &config.slot).await?;
-    slot::compare(&config.slot, &identity(&stored, start), &system, actual.as_ref())
-        .map_err(|error| Fault::permanent(&error))?;
+    slot::compare(&config.slot, &identity(&stored, start), &system, actual.as_ref())?;
     let confirmed = actual.map_or(start, |slot| slot.confirmed_flush);
     let wal_end = flushed(&control).await?;
     Ok(Prepared {
@@ -148,7 +147,7 @@ async fn await_asynchronous(context: &Context, control: &Client) -> Result<(), F
         let found = standby::inspect(control, "").await?;
         let Err(error) = found.verify() else { return Ok(()) };
         if context.options.once {
-            return Err(Fault::permanent(&error));
+            return Err(error.into());
         }
         context.status.fault(Component::Slot, error.to_string());
         if !std::mem::replace(&mut is_logged, true) {
@@ -257,8 +256,7 @@ async fn recognise(
     if let Some(stored) = stored.clone().filter(|stored| stored.recorded_end_lsn > Lsn(0)) {
         let settlement = position::load_settlement(control, name).await?;
         let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
-        slot::compare(name, &identity(&stored, start), system, actual.as_ref())
-            .map_err(|error| Fault::permanent(&error))?;
+        slot::compare(name, &identity(&stored, start), system, actual.as_ref())?;
         return Ok(Recognised { stored, settlement, anew: false });
     }
     if let Some(other) = position::other_slot(control, name).await? {
@@ -271,7 +269,7 @@ async fn recognise(
     }
     let start = match actual {
         Some(slot) => {
-            slot::usable(name, &slot).map_err(|error| Fault::permanent(&error))?;
+            slot::usable(name, &slot)?;
             slot.confirmed_flush
         }
         None => {

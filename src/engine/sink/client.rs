@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use super::backoff::Backoff;
 use super::verdict::{ServiceError, ServiceFailure};
 use crate::config::{Authentication, Elasticsearch};
+use crate::postgres::{Disposition, Recovery};
 
 /// The time without requests to a node that failed.
 const REST: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
@@ -69,6 +70,13 @@ pub enum ClientError {
     ApiKey,
     #[error("could not make an HTTP client for {node}")]
     Build { node: String, source: Box<dyn std::error::Error + Send + Sync> },
+}
+
+impl Recovery for ClientError {
+    /// The settings have to be corrected.
+    fn disposition(&self) -> Disposition {
+        Disposition::Operator
+    }
 }
 
 /// No complete response arrived.

@@ -69,7 +69,7 @@ pub struct Target {
 /// The sink cannot continue. Failures of the service are none of these.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    #[error("the checkpoint does not take settled tickets any more")]
+    #[error("the checkpoint no longer receives settled batches")]
     CheckpointGone,
     #[error(transparent)]
     Listing(#[from] ListingError),

@@ -25,7 +25,7 @@ pub(crate) fn target(name: &str) -> Target {
 pub(crate) fn pending() -> Arc<PendingBatch> {
     PendingBatch::open(BatchDescriptor {
         sequence: 0,
-        extent: JobSet::None,
+        jobs: JobSet::None,
         created: CreatedBetween { min: 0, max: 0 },
         end_lsn: None,
         loaded: None,

@@ -1,6 +1,7 @@
 //! The verdict on one bulk item: settled, retried, held with its index, or refused. Pure.
 //!
-//! A failure of the service never fails a document.
+//! A failure of the service fails no document, with one exception: a document that fails alone
+//! twelve times while its index accepts others is refused (`dispatch::outcome`).
 //!
 //! Not here: the consequences of a verdict (`dispatch`).
 
@@ -57,11 +58,11 @@ pub enum ServiceFailure {
     Connection,
     /// No response within the timeout.
     Timeout,
-    /// 401 or 403.
+    /// 401 or 403 for the whole request; for one item it is [`Self::Blocked`].
     NotAuthorised,
     /// A response that is not Elasticsearch's.
     NotUnderstood,
-    /// The index refuses writes.
+    /// The index refuses writes, or 401 or 403 for an item.
     Blocked,
     /// The index or its alias does not exist.
     Missing,

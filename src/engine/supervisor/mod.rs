@@ -1,5 +1,4 @@
-//! Observes the run from beside the flow, and decides whether changes may be indexed or only
-//! captured, and what may be acknowledged.
+//! Observes the run and publishes the decision of [`engine::control`](crate::engine::control).
 //!
 //! Further duties have tasks of their own: finding stuck jobs ([`rescue`]), renewing the lease and
 //! maintaining the queue's partitions ([`upkeep`]). Duties take no input and may run twice.

@@ -71,8 +71,8 @@ impl Reporter {
     pub(super) fn slot(&self, sample: &SlotSample, settled: Lsn) {
         match sample.wal_end {
             Some(wal_end) => {
-                let look = WalEndSample { at: seconds(sample.at), wal_end };
-                self.metrics.pipeline.wal_end_sampled(look, self.seen(settled));
+                let sample = WalEndSample { at: seconds(sample.at), wal_end };
+                self.metrics.pipeline.wal_end_sampled(sample, self.seen(settled));
             }
             None => self.refused(),
         }

@@ -9,7 +9,7 @@
 const LIMIT_MIN: u64 = 16 << 20;
 
 /// The retention guard: on once more WAL is unconfirmed than allowed, off again below half of
-/// that, so that it does not flutter.
+/// that, so that it does not toggle.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionGuard {
     unconfirmed_bytes_max: u64,

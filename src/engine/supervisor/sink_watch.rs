@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::engine::sink::state::{IndexStatus, ServiceStatus, SinkState};
 
-/// The sink may be down this long before the stream is captured past it.
+/// After an outage of this length changes are captured without the feed.
 pub const SINK_DOWN_MAX: Duration = Duration::from_secs(2);
 
 /// Follows the state of the sink.

@@ -41,7 +41,7 @@ pub async fn maintain(database: Database, retention: Duration, lease: Lease) {
                 tracing::warn!(
                     event = "parts_not_seen_to",
                     error,
-                    "the queue's parts were not seen to; trying again"
+                    "partition maintenance of the queue failed; trying again"
                 );
                 sleep(MAINTAIN_AGAIN).await;
             }

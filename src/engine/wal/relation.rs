@@ -184,7 +184,9 @@ impl ColumnConverter {
             Value::Binary(_) => return Err(TransactionError::Binary),
             Value::Text(text) => match &self.category {
                 Some(category) => {
-                    return Ok(value::write(category, text, out).map(|poison| poison.reason));
+                    return Ok(
+                        value::write(category, text, out).map(|substitution| substitution.reason)
+                    );
                 }
                 None => value::write_string(text, out),
             },

@@ -48,7 +48,7 @@ impl Wire {
         Self { socket, input: BytesMut::with_capacity(READ_BYTES), output: BytesMut::new() }
     }
 
-    /// The next message that is complete in the buffer. An ErrorResponse is an error, and so is the
+    /// The next message that is complete in the buffer. An `ErrorResponse` is an error, and so is the
     /// notice that changes will be missing.
     pub(crate) fn buffered(&mut self) -> Result<Option<BackendMessage>, ReplicationError> {
         loop {

@@ -11,6 +11,7 @@ use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Error, GenericClient};
 
 use crate::change::Lsn;
+use crate::postgres::error::{Disposition, Recovery};
 
 /// The identity of a database cluster, as `IDENTIFY_SYSTEM` returns it (protocol section
 /// "Streaming Replication Protocol").
@@ -188,11 +189,17 @@ pub enum SlotError {
     OtherTimeline { found: u32, stored: u32 },
 }
 
+impl Recovery for SlotError {
+    /// The slot or its history differs from what is stored, and waiting does not change that.
+    fn disposition(&self) -> Disposition {
+        Disposition::Operator
+    }
+}
+
 /// Checks that streaming can continue at the stored position.
 ///
 /// # Errors
-/// [`SlotError`] if streaming would skip changes or mix two histories. All of these need an
-/// operator; waiting does not help.
+/// [`SlotError`] if streaming would skip changes or mix two histories.
 pub fn compare(
     slot: &str,
     stored: &StoredIdentity,

@@ -8,6 +8,8 @@
 
 use tokio_postgres::{Client, Error};
 
+use crate::postgres::{Disposition, Recovery};
+
 /// What every `application_name` of walferry's sessions begins with.
 const OWN_PREFIX: &str = "walferry/";
 
@@ -45,6 +47,12 @@ pub enum StandbyRole {
 )]
 pub struct SynchronousStandby {
     pub names: String,
+}
+
+impl Recovery for SynchronousStandby {
+    fn disposition(&self) -> Disposition {
+        Disposition::Operator
+    }
 }
 
 /// Reads the setting and the WAL senders. `own_sender` is the application name of walferry's own,

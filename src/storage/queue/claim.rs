@@ -41,14 +41,14 @@ pub struct Job {
     pub id: i64,
     /// The commit's time in microseconds since 1970-01-01 UTC; with `id` it finds the row.
     pub created_at: i64,
-    /// The transaction with its epoch.
+    /// The transaction with its epoch; none where the job was not recorded from the stream.
     pub xid: Option<u64>,
     /// Failed attempts so far.
     pub retry_count: u32,
     /// Names the row where `change` cannot.
     pub record_id: Uuid,
-    /// As it was recorded. Its rows may be altered or missing where `incomplete` is set: then only
-    /// a read tells.
+    /// As it was recorded. Its rows may be altered or missing where `incomplete` is set: then the
+    /// row must be read.
     pub change: Change,
     /// It has no position of its own on the stream: `change.position` is not one.
     pub external: bool,
@@ -166,17 +166,12 @@ impl Claimer {
         Ok(jobs)
     }
 
-    /// Makes jobs `processing` that are due and that a cursor has passed (`behind`; all of the
-    /// stream where the feed is live). Fewer than `limit` means that there are no more. Jobs of
+    /// Makes jobs `processing` that are due and that a cursor has passed (`behind`). Fewer than `limit` means that there are no more. Jobs of
     /// tables that are not configured become `failed`.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`], [`QueueError::Database`].
-    pub async fn due(
-        &mut self,
-        behind: Option<Position>,
-        limit: u32,
-    ) -> Result<Vec<Job>, QueueError> {
+    pub async fn due(&mut self, behind: Position, limit: u32) -> Result<Vec<Job>, QueueError> {
         const ANY_DUE: &str = include_str!("claim_any_due.sql");
         let failed = doing("look for jobs that are due");
         let row = self.client.query_one(ANY_DUE, &[&*self.names]).await.map_err(&failed)?;
@@ -186,8 +181,8 @@ impl Claimer {
         if !row.try_get("is_due").map_err(&failed)? {
             return Ok(Vec::new());
         }
-        let lsn = behind.map_or(PgLsn::from(u64::MAX), |behind| pg_lsn(behind.commit_lsn));
-        let ordinal = behind.map_or(i64::MAX, |behind| bigint(behind.ordinal));
+        let lsn = pg_lsn(behind.commit_lsn);
+        let ordinal = bigint(behind.ordinal);
         let mut jobs = self.take(&self.due.clone(), &[&lsn, &ordinal], limit).await?;
         jobs.sort_unstable_by_key(|job| job.change.position);
         Ok(jobs)
@@ -216,7 +211,7 @@ impl Claimer {
         const ANY: &str = include_str!("claim_any_without_position.sql");
         let slot = &self.guard.lease().slot;
         let row = self.client.query_one(ANY, &[&*self.names, slot]).await;
-        row.and_then(|row| row.try_get("is_due")).map_err(doing("look for jobs without a place"))
+        row.and_then(|row| row.try_get("is_due")).map_err(doing("look for jobs without a position"))
     }
 
     /// Makes jobs `processing` that are due and not on the stream. Fewer than `limit` means that
@@ -283,7 +278,8 @@ impl Claimer {
             record_id: row.try_get("record_id")?,
             change: Change {
                 position: position.unwrap_or_default(),
-                xid: low_half(xid.unwrap_or_default()),
+                // All 64 bits are in the job.
+                xid: 0,
                 committed_at: created_at.0,
                 table,
                 operation: operation.unwrap_or(Operation::Update),
@@ -299,10 +295,6 @@ impl Claimer {
 
 async fn prepare(client: &Client, sql: &str) -> Result<Statement, QueueError> {
     client.prepare(sql).await.map_err(doing("prepare the claim"))
-}
-
-fn low_half(xid: u64) -> u32 {
-    u32::try_from(xid & u64::from(u32::MAX)).expect("masked to 32 bits")
 }
 
 fn operation(word: &str) -> Option<Operation> {

@@ -1,4 +1,4 @@
-//! The queue table: one job, the receipt, for every change.
+//! The queue table: one job per change.
 //!
 //! Not here: the lease and the position that every transaction on the queue stands under
 //! (`storage`), and the table's definition (`storage::schema`).

@@ -1,11 +1,11 @@
 //! Stuck jobs: `processing` although no request works on them.
 //!
-//! The rules and messages are the replaced system's: `processing` for longer than 30 s (which
+//! The rules and messages are the original system's: `processing` for longer than 30 s (which
 //! includes its third rule, longer than 10 minutes), or with two attempts behind it. What differs
 //! is that a job in flight is never stuck, and that a row moves only if it is still as it was when
 //! it was read. A job that is rescued by mistake does no harm: it goes back into the one feed.
 //!
-//! Not here: when a pass is made (`engine::supervisor::rescue`), and taking up what became `pending`
+//! Not here: when a pass is made (`engine::supervisor::rescue`), and claiming what it has reset
 //! (`claim`).
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::storage::sql::{count, position};
 use crate::storage::{QueueError, doing};
 
 /// `processing` for longer than this is stuck.
-pub const HORIZON: Duration = Duration::from_secs(30);
+pub const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// Attempts from which on a job is stuck at once.
 const ATTEMPTS_STUCK: i32 = 2;
@@ -77,12 +77,13 @@ impl Rescuer {
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`], [`QueueError::Database`]; then nothing has moved.
-    pub async fn pass(&mut self, alive: &InFlight) -> Result<Rescued, QueueError> {
-        let horizon = HORIZON.as_secs_f64();
-        let found = self.client.query(CANDIDATES, &[&horizon, &ATTEMPTS_STUCK, &JOBS_MAX]).await;
+    pub async fn pass(&mut self, in_flight: &InFlight) -> Result<Rescued, QueueError> {
+        let stuck_after = STUCK_AFTER.as_secs_f64();
+        let parameters: [&(dyn ToSql + Sync); 3] = [&stuck_after, &ATTEMPTS_STUCK, &JOBS_MAX];
+        let found = self.client.query(CANDIDATES, &parameters).await;
         let found = found.map_err(doing("look for stuck jobs"))?;
         // After the query: a job that was taken up before it is in this snapshot.
-        let in_flight = alive.now();
+        let in_flight = in_flight.now();
         let mut stuck = Stuck::default();
         for row in &found {
             stuck.add(row, &in_flight).map_err(doing("look for stuck jobs"))?;

@@ -1,10 +1,11 @@
 //! How often, and after which wait, a job is tried again whose document was refused.
 //!
-//! Only what is wrong with the document uses up attempts; trouble with the service never does.
-//! The arithmetic runs in the database (`walferry.next_attempt`), on the row's own count and in the
-//! transaction that settles it, so that an attempt is counted exactly once.
+//! Refused documents use up attempts; failures of the service do not. The arithmetic runs in the
+//! database (`walferry.next_attempt` in `migrations/0010_note.sql`, called by `fail_ids.sql` and
+//! `fail_positions.sql`), on the row's own count and in the transaction that settles it, so that an
+//! attempt is counted exactly once.
 //!
-//! Not here: who refused (`engine::sink::verdict`) and taking up what is due (`claim`).
+//! Not here: why a document is refused (`engine::sink::verdict`), and claiming what is due (`claim`).
 
 use std::time::Duration;
 

@@ -34,16 +34,6 @@ const SETTLED: &str = "insert into walferry.settlement (slot, settled_lsn) value
 /// For errors.
 const PREPARING: &str = "prepare the settlement";
 
-/// What the settling of batches has added up to in this run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Up to here everything is settled and stored.
-    pub settled: Lsn,
-    /// Jobs completed and failed.
-    pub completed: u64,
-    pub failed: u64,
-}
-
 /// What one settlement moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SettleCounts {
@@ -177,7 +167,7 @@ impl Settler {
     async fn complete(&self, descriptor: &BatchDescriptor) -> Result<Vec<Row>, QueueError> {
         let min = Micros(descriptor.created.min);
         let max = Micros(descriptor.created.max);
-        match &descriptor.extent {
+        match &descriptor.jobs {
             JobSet::Range { first, last } => self.complete_range(*first, *last, min, max).await,
             JobSet::Ids(ids) => self.moved(&self.complete_ids, &[ids, &min, &max]).await,
             JobSet::None => Ok(Vec::new()),

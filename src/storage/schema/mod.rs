@@ -324,7 +324,7 @@ async fn migrate(client: &Client) -> Result<Vec<&'static str>, MigrateError> {
     Ok(names)
 }
 
-/// LogThrottle a step while another transaction is in its way.
+/// Repeats a step while another transaction holds a lock that it needs.
 async fn patiently<F, T>(
     client: &Client,
     mut step: impl FnMut() -> F,

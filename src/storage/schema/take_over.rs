@@ -6,11 +6,11 @@
 //! 2. One transaction, the *cut*: no writer of the tables is left, the triggers are put out of
 //!    action, D is the insert LSN of that moment. A writer's commit record precedes the release of
 //!    its locks, so changes that the triggers recorded committed below D, and later ones commit
-//!    above. The recorder starts from D: what the stream tells again is dropped.
+//!    above. The recorder starts from D: what the stream repeats is dropped.
 //!    The new table stands in place of the old, with every job that is not completed in it.
 //! 3. Completed jobs follow in batches, each row always in one of the two tables, and what is
-//!    left of the original system is dropped. Nobody acts on a completed job, so writers need not
-//!    wait for what may be millions of them.
+//!    left of the original system is dropped. Completed jobs are never processed, so writers need
+//!    not wait for what may be millions of them.
 //!
 //! Killed before the cut commits, the original system goes on, and there may be a slot, which the
 //! next call takes up. Killed after it, walferry has taken over, and the next call does the rest.

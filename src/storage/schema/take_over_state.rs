@@ -1,6 +1,6 @@
 //! Whether the original system's indices may still be replaced, as `walferry migrate` left it.
 //!
-//! Not here: the take-over of the queue (`migrate`).
+//! Not here: the take-over of the queue (`take_over`).
 
 use tokio_postgres::Client;
 

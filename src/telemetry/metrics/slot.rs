@@ -53,7 +53,7 @@ impl SlotMetrics {
     /// Registers the metrics of the slot.
     pub(super) fn new(add: &Registration<'_>) -> Self {
         Self {
-            active: add.optional("slot_active", "1 while somebody reads the slot."),
+            active: add.optional("slot_active", "1 while a walsender is active."),
             status: add.optionals(
                 "slot_wal_status",
                 "1 for what PostgreSQL says of the WAL that the slot needs.",
@@ -79,7 +79,7 @@ impl SlotMetrics {
             ),
             inspect_errors: add.counter(
                 "slot_inspect_errors_total",
-                "Looks at the slot that failed, for want of a privilege as a rule.",
+                "Failed queries of the slot, usually because a privilege is missing.",
             ),
             spilled: Arc::default(),
         }

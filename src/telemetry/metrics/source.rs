@@ -112,7 +112,7 @@ impl SourceMetrics {
             connects: add.counter("source_connects_total", "Times that streaming has begun."),
             errors: add.counters(
                 "source_errors_total",
-                "Failures that the replication connection itself has told of.",
+                "Failures of the replication connection.",
                 &["kind"],
             ),
             changes: add.counters(
@@ -131,7 +131,7 @@ impl SourceMetrics {
                 .counter("source_received_bytes_total", "Bytes received from the slot."),
             keepalives: add
                 .counter("source_keepalives_total", "Keepalives received from the server."),
-            feedbacks: add.counter("source_feedbacks_total", "Positions told to the server."),
+            feedbacks: add.counter("source_feedbacks_total", "Status updates sent to the server."),
             held_seconds: add.seconds(
                 "source_held_seconds_total",
                 "Time that the stream was not read since the stages behind it were busy.",

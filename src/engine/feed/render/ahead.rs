@@ -49,7 +49,8 @@ impl ReadAhead {
         self.highest = Lsn(0);
     }
 
-    /// The stream stands at `commit_lsn`: forgets what it has passed.
+    /// The stream stands at `commit_lsn`. Forgets all documents once the stream has passed the
+    /// highest snapshot LSN.
     pub fn passed(&mut self, commit_lsn: Lsn) {
         if commit_lsn > self.highest && !self.documents.is_empty() {
             self.documents.clear();

@@ -27,7 +27,6 @@ impl Renderer {
                 self.rows_changed(output, before, rows).await?;
             }
             let Some((truncate, after)) = from.split_first() else { break };
-            self.reader.delivered(truncate.change.xid);
             self.truncated(output, truncate).await?;
             rest = after;
         }
@@ -43,7 +42,6 @@ impl Renderer {
         let mut plan = DocumentPlan::default();
         let mut fanouts = Fanouts::default();
         for (number, JobChange { change, job }) in changes.iter().enumerate() {
-            self.reader.delivered(change.xid);
             if rows == RowsFrom::Stream {
                 self.ahead.passed(change.position.commit_lsn);
             }

@@ -31,6 +31,7 @@ use ahead::ReadAhead;
 use cache::RowCache;
 use read::{ReadError, RowReader};
 use stored::StoredReadAhead;
+use visible::DeliveredXid;
 
 /// Delivered transactions remembered before the reader checks which of them a snapshot shows.
 const DELIVERED_MAX: usize = 4096;
@@ -100,6 +101,12 @@ impl Renderer {
     #[must_use]
     pub fn shapes(&self) -> &Shapes {
         &self.shapes
+    }
+
+    /// Notes a transaction whose changes are rendered next: every snapshot that is read for them
+    /// must show it.
+    pub fn note_delivered(&mut self, xid: DeliveredXid) {
+        self.reader.delivered(xid);
     }
 
     /// Forgets every cached row. The cache is valid only while the feed sees every change.

@@ -226,8 +226,12 @@ impl RowReader {
                 (None, _) => json.extend_from_slice(b"null"),
                 (Some(text), Some(kind)) => {
                     // The job has the note of an altered value.
-                    if let Some(poison) = value::write(&kind, text.as_bytes(), &mut json) {
-                        tracing::debug!(column = name, reason = poison.reason, "value altered");
+                    if let Some(substitution) = value::write(&kind, text.as_bytes(), &mut json) {
+                        tracing::debug!(
+                            column = name,
+                            reason = substitution.reason,
+                            "value altered"
+                        );
                     }
                 }
                 (Some(text), None) => value::write_string(text.as_bytes(), &mut json),

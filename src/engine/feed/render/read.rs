@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Statement};
 
-use super::visible::{Delivered, Snapshot};
+use super::visible::{Delivered, DeliveredXid, Snapshot};
 use crate::change::{Columns, Lsn, Row, TableId};
 use crate::engine::document::shape::{Shapes, TableShape};
 use crate::postgres::{Disposition, Recovery};
@@ -92,6 +92,7 @@ impl RowReader {
     /// [`ReadError`] where the session is broken.
     pub async fn begin(&mut self) -> Result<ReadTransaction<'_>, ReadError> {
         let mut wait = RETRY_MIN;
+        let mut foreign_forgotten = false;
         loop {
             self.execute(&self.begin).await?;
             let row = self
@@ -113,13 +114,36 @@ impl RowReader {
                 return Ok(ReadTransaction { reader: self, snapshot, snapshot_lsn });
             }
             self.execute("rollback").await?;
+            if !foreign_forgotten && self.delivered.may_be_foreign(&snapshot) {
+                foreign_forgotten = true;
+                self.forget_foreign().await?;
+                continue;
+            }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY_MAX);
         }
     }
 
-    /// The stream delivered this transaction: every later snapshot must show it.
-    pub fn delivered(&mut self, xid: u32) {
+    /// Forgets the xids that this cluster has not assigned yet. Costs it one.
+    async fn forget_foreign(&mut self) -> Result<(), ReadError> {
+        let sql = "select pg_catalog.pg_current_xact_id()::text";
+        let row = self.client.query_one(sql, &[]).await.map_err(ReadError::Open)?;
+        let text: String = row.get(0);
+        let next: u64 = text.parse().map_err(|_| ReadError::Unreadable(text))?;
+        let transactions = self.delivered.forget_foreign(next);
+        if transactions > 0 {
+            tracing::warn!(
+                event = "foreign_xids",
+                transactions,
+                "jobs name transactions that this cluster has not begun, as after a restore of a dump; \
+                 their rows are read as they are"
+            );
+        }
+        Ok(())
+    }
+
+    /// This transaction was delivered: every later snapshot must show it.
+    pub fn delivered(&mut self, xid: DeliveredXid) {
         self.delivered.note(xid);
     }
 

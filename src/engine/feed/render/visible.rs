@@ -2,7 +2,11 @@
 //!
 //! A commit can be on the stream before a SELECT sees it: while it waits for a synchronous
 //! standby it is decoded but still counts as running. So the xids of delivered transactions are
-//! kept until one snapshot has shown them all. Pure.
+//! kept until one snapshot has shown them all.
+//!
+//! A job that was restored from another cluster has an xid of that cluster, which no snapshot of this
+//! one may ever show. Such an xid is recognised once it is not below the next xid of this cluster.
+//! Pure.
 
 use crate::storage::widen_xid;
 
@@ -52,15 +56,24 @@ impl Snapshot {
     }
 }
 
+/// The xid of a delivered transaction, as far as its source has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveredXid {
+    /// The low half, as `Begin` of the stream has it: of a transaction of now.
+    Stream(u32),
+    /// All 64 bits, as a job was recorded with.
+    Recorded(u64),
+}
+
 /// Transactions delivered and not yet seen in a snapshot.
 #[derive(Debug, Default)]
 pub struct Delivered {
-    xids: Vec<u32>,
+    xids: Vec<DeliveredXid>,
 }
 
 impl Delivered {
     /// Notes a delivered transaction. Cheap for a repeated one.
-    pub fn note(&mut self, xid: u32) {
+    pub fn note(&mut self, xid: DeliveredXid) {
         if self.xids.last() != Some(&xid) {
             self.xids.push(xid);
         }
@@ -80,8 +93,27 @@ impl Delivered {
 
     /// Forgets what the snapshot shows; true if that was all.
     pub fn all_in(&mut self, snapshot: &Snapshot) -> bool {
-        self.xids.retain(|&xid| !snapshot.shows(widen_xid(xid, snapshot.xmax)));
+        self.xids.retain(|&xid| match xid {
+            DeliveredXid::Stream(low) => !snapshot.shows(widen_xid(low, snapshot.xmax)),
+            DeliveredXid::Recorded(xid) => !snapshot.shows(xid),
+        });
         self.xids.is_empty()
+    }
+
+    /// Whether a recorded xid is not below the snapshot's end: it is of a transaction that still
+    /// runs, or of another cluster.
+    #[must_use]
+    pub fn may_be_foreign(&self, snapshot: &Snapshot) -> bool {
+        let beyond = |xid: &DeliveredXid| matches!(xid, DeliveredXid::Recorded(xid) if *xid >= snapshot.xmax);
+        self.xids.iter().any(beyond)
+    }
+
+    /// Forgets recorded xids that this cluster has not assigned: `next` is a later one of its own.
+    /// Returns how many were forgotten.
+    pub fn forget_foreign(&mut self, next: u64) -> usize {
+        let before = self.xids.len();
+        self.xids.retain(|&xid| !matches!(xid, DeliveredXid::Recorded(xid) if xid >= next));
+        before - self.xids.len()
     }
 }
 
@@ -120,11 +152,36 @@ mod tests {
     #[test]
     fn delivered_transactions_wait_until_shown() {
         let mut delivered = Delivered::default();
-        delivered.note(100);
-        delivered.note(100);
-        delivered.note(101);
+        delivered.note(DeliveredXid::Stream(100));
+        delivered.note(DeliveredXid::Stream(100));
+        delivered.note(DeliveredXid::Recorded(101));
         assert_eq!(delivered.len(), 2);
         assert!(!delivered.all_in(&Snapshot::parse("100:102:100").unwrap()));
         assert!(delivered.all_in(&Snapshot::parse("102:102:").unwrap()));
+    }
+
+    #[test]
+    fn a_recorded_transaction_keeps_all_its_bits() {
+        let lap = 1_u64 << 32;
+        let now = Snapshot::parse(&format!("{0}:{0}:", 3 * lap + 5)).unwrap();
+        for old in [7, lap + (1 << 31) + 9, 3 * lap + 4] {
+            let mut delivered = Delivered::default();
+            delivered.note(DeliveredXid::Recorded(old));
+            assert!(delivered.all_in(&now), "{old}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_of_another_cluster_is_forgotten_and_a_running_one_is_not() {
+        let mut delivered = Delivered::default();
+        let snapshot = Snapshot::parse("100:102:100").unwrap();
+        delivered.note(DeliveredXid::Recorded(103));
+        delivered.note(DeliveredXid::Recorded(9_000_000_000));
+        delivered.note(DeliveredXid::Stream(104));
+        assert!(!delivered.all_in(&snapshot));
+        assert!(delivered.may_be_foreign(&snapshot));
+        assert_eq!(delivered.forget_foreign(110), 1);
+        assert!(!delivered.all_in(&snapshot), "103 and 104 are running");
+        assert!(delivered.all_in(&Snapshot::parse("110:110:").unwrap()));
     }
 }

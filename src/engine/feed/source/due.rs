@@ -15,11 +15,21 @@ use crate::engine::feed::{FeedCore, FeedError};
 const BATCHES_MAX: usize = 4;
 
 impl JobSource {
-    /// Works on the jobs that are due. `behind` is the table's cursor; `None` while live.
-    pub(in crate::engine::feed) async fn take_due(
+    /// Works on the jobs that are due, beside the stream. A job after the last change that the
+    /// stream has delivered to the feed was captured since the recorder left live mode. It is left
+    /// to the table: batches from before it may still wait in the live channel.
+    pub(super) async fn take_due_while_live(
         &mut self,
         core: &mut FeedCore,
-        behind: Option<Position>,
+    ) -> Result<(), FeedError> {
+        self.take_due(core, self.last_fed_position).await
+    }
+
+    /// Works on the jobs that are due at positions up to `behind`, and on those without one.
+    pub(super) async fn take_due(
+        &mut self,
+        core: &mut FeedCore,
+        behind: Position,
     ) -> Result<(), FeedError> {
         for _ in 0..BATCHES_MAX {
             if !core.control.may_begin() {

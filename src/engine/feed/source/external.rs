@@ -81,7 +81,7 @@ impl ExternalPosition {
         let since = *self.waiting_since.get_or_insert_with(|| {
             tracing::debug!(
                 event = "unplaced_jobs_wait",
-                "jobs without a place in the stream wait for the end of an older transaction"
+                "jobs without a position in the stream wait for the end of an older transaction"
             );
             Instant::now()
         });

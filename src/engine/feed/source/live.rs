@@ -9,6 +9,7 @@ use super::table::JobSource;
 use crate::ack::batch::JobKey;
 use crate::ack::job_set::JobSet;
 use crate::engine::feed::emit::NewBatch;
+use crate::engine::feed::render::visible::DeliveredXid;
 use crate::engine::feed::render::{Escaping, RowsFrom};
 use crate::engine::feed::{FeedCore, FeedError, JobChange};
 use crate::engine::recorder::{GoneLive, Recorded};
@@ -36,23 +37,26 @@ pub(in crate::engine::feed) async fn follow(
                 render_recorded(core, batch).await?;
                 core.renderer.trim().await?;
             }
-            _ = tick.tick() => jobs.take_due(core, None).await?,
-            () = wake.notified() => jobs.take_due(core, None).await?,
+            _ = tick.tick() => jobs.take_due_while_live(core).await?,
+            () = wake.notified() => jobs.take_due_while_live(core).await?,
         }
     }
 }
 
 async fn render_recorded(core: &mut FeedCore, batch: Recorded) -> Result<(), FeedError> {
     let positions = batch.changes.first().zip(batch.changes.last());
-    let extent = positions.map_or(JobSet::None, |(first, last)| JobSet::Range {
+    let jobs = positions.map_or(JobSet::None, |(first, last)| JobSet::Range {
         first: first.position,
         last: last.position,
     });
     let pending = core.emitter.open(NewBatch {
         end_lsn: batch.end_lsn,
         hold: batch.hold,
-        ..NewBatch::of_jobs(extent, batch.changes.iter(), batch.span)
+        ..NewBatch::of_jobs(jobs, batch.changes.iter(), batch.span)
     });
+    for change in &batch.changes {
+        core.renderer.note_delivered(DeliveredXid::Stream(change.xid));
+    }
     let changes: Vec<JobChange> = batch
         .changes
         .into_iter()

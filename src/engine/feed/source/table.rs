@@ -12,6 +12,7 @@ use crate::ack::job_set::JobSet;
 use crate::change::{Change, Columns, Lsn, Operation, Position, Row};
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed::emit::NewBatch;
+use crate::engine::feed::render::visible::DeliveredXid;
 use crate::engine::feed::render::{Escaping, RowsFrom};
 use crate::engine::feed::{FeedCore, FeedError, JobChange};
 use crate::engine::recorder::GoneLive;
@@ -76,7 +77,7 @@ impl JobSource {
             // Read before the table: every job below it is there to be claimed.
             let recorded_end = *self.recorded_end.borrow();
             cursor = self.drain(core, cursor, None).await?;
-            self.take_due(core, Some(cursor)).await?;
+            self.take_due(core, cursor).await?;
             self.settle_end(core, recorded_end).await?;
             let answer = match &mut requested {
                 Some(answer) => answer,
@@ -90,6 +91,7 @@ impl JobSource {
                 Ok(Err(_)) => return Ok(None),
                 Ok(Ok(live)) => {
                     self.drain(core, cursor, Some(live.recorded)).await?;
+                    self.note_fed(live.recorded);
                     if core.control.is_stopped() {
                         return Ok(None); // jobs may remain
                     }
@@ -149,15 +151,18 @@ impl JobSource {
         core: &mut FeedCore,
         jobs: Vec<Job>,
     ) -> Result<(), FeedError> {
-        let extent = JobSet::Ids(jobs.iter().map(|job| job.id).collect());
-        let hold = Some(self.in_flight.hold(extent.clone()));
+        let job_set = JobSet::Ids(jobs.iter().map(|job| job.id).collect());
+        let hold = Some(self.in_flight.hold(job_set.clone()));
         let span = trace::batch("table", jobs.len());
         let recorded = jobs.iter().map(|job| &job.change);
-        let new = NewBatch { hold, ..NewBatch::of_jobs(extent, recorded, span) };
+        let new = NewBatch { hold, ..NewBatch::of_jobs(job_set, recorded, span) };
         let pending = core.emitter.open(new);
         let mut changes = Vec::with_capacity(jobs.len());
         for job in jobs {
             let key = JobKey::Id(job.id);
+            if let Some(xid) = job.xid {
+                core.renderer.note_delivered(DeliveredXid::Recorded(xid));
+            }
             let shapes = core.renderer.shapes();
             let change = change_of(job, self.external.assigned(), shapes);
             if names_a_row(&change, shapes) {

@@ -3,7 +3,8 @@
 //! A failure holds up no more than it concerns: a failure of the service all requests except one
 //! probe at a time, a failure of an index its documents, a failure of a document this document. A
 //! request that failed is sent again unchanged, and after repeated failures in halves. A failure of
-//! the service never fails a document.
+//! the service fails no document, except one that fails alone twelve times while its index accepts
+//! others.
 //!
 //! Pure, except for the counters in [`SinkState`] and the jitter of the waits; the caller supplies
 //! the time and sends the requests.
