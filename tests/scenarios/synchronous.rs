@@ -79,11 +79,13 @@ impl Replica {
         let replication = Replication::connect(&database, "replica1").await.expect("it connects");
         let stream = replication.start("replica1", start, "walferry").await.expect("it streams");
         let catalog = walferry::postgres::connect(&database, "test").await.expect("it connects");
+        let catalog = Arc::new(catalog.client);
         let (durable_sender, durable) = watch::channel(start);
         let (output, mut received) = mpsc::channel(16);
         let stop = CancellationToken::new();
         let ports = Ports {
-            catalog: Arc::new(catalog.client),
+            watch: Arc::clone(&catalog),
+            catalog,
             durable,
             control: watch::Sender::<Control>::default().subscribe(),
             output,

@@ -100,7 +100,6 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let mut beside = JoinSet::new();
     let renewal = upkeep::renew(Arc::clone(&control), lease.clone());
     beside.spawn(async move { renewal.await.map_err(Fault::from) });
-    let (shapes, keys) = shapes(&control, &context.definition).await?;
 
     let replication = Replication::connect(&config.database, &lease.application_name(STREAM)).await;
     let mut replication = replication.map_err(|error| replication_fault(context, error))?;
@@ -111,6 +110,8 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
     let tables = tables(&context.definition);
     let source = Source::recognise(&control, &lease, &config.publication, &tables, anew).await?;
+    // After the keys that every second's are compared with.
+    let (shapes, keys) = shapes(&control, &context.definition).await?;
     let stream = replication.start(&config.slot, start, &config.publication).await;
     let stream = stream.map_err(|error| replication_fault(context, error))?;
     // Once more, now that no other session can read the slot.

@@ -92,7 +92,7 @@ pub(super) async fn spawn(
         stop: tokens.stop.clone(),
     };
     wiring.tasks.flow.spawn(indexing::run(indexing));
-    wiring.spawn_stream(stores.feed, chunks)?;
+    wiring.spawn_stream(stores.feed, Arc::clone(&stores.watch), chunks)?;
     wiring.spawn_supervisor(stores.watch).await?;
     wiring.spawn_duties(stores.rescuer);
     Ok(wiring.tasks)
@@ -154,6 +154,7 @@ impl Wiring<'_> {
     fn spawn_stream(
         &mut self,
         catalog: Arc<tokio_postgres::Client>,
+        watch: Arc<tokio_postgres::Client>,
         output: mpsc::Sender<Vec<Captured>>,
     ) -> Result<(), Fault> {
         let tables = self.context.definition.tables.iter();
@@ -164,6 +165,7 @@ impl Wiring<'_> {
         }
         let ports = wal::stream::Ports {
             catalog,
+            watch,
             durable: self.channels.durable.subscribe(),
             control: self.channels.control.subscribe(),
             output,

@@ -20,7 +20,7 @@ pub(super) struct Stores {
     pub(super) rescuer: Rescuer,
     pub(super) reader: Arc<tokio_postgres::Client>,
     pub(super) feed: Arc<tokio_postgres::Client>,
-    /// Reads only, for the supervisor.
+    /// Reads only, for the supervisor and the stream.
     pub(super) watch: Arc<tokio_postgres::Client>,
 }
 

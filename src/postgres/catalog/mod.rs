@@ -5,6 +5,7 @@
 //! (`engine::wal::relation`).
 
 pub mod publication;
+pub mod sender;
 pub mod slot;
 pub mod standby;
 pub mod table;
