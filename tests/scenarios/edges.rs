@@ -147,7 +147,7 @@ async fn an_application_that_locks_tables_one_by_one_is_not_aborted() {
     let waits = "select count(*) from pg_locks
         where relation = 'categories'::regclass and mode = 'AccessShareLock' and not granted";
     until(RECOVERY_MAX, "a read waits", async || scene.number(waits).await > 0).await;
-    migration.run("alter table listings add column colour text").await;
+    migration.run("lock table listings in access exclusive mode").await;
     migration.run("commit").await;
     scene.settled(RECOVERY_MAX).await;
     scene.assert_true().await;
