@@ -1,5 +1,6 @@
 //! Days that are over go, and what is not completed of them stays.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_postgres::Client;
@@ -120,7 +121,7 @@ async fn a_month_without_walferry_is_made_up_for() {
     queue.admin.batch_execute(&drop).await.unwrap();
     let before = rows(&queue.admin, 7).await;
     let done = run(&queue.admin).await;
-    assert_eq!((done.made, done.dropped.len(), done.deleted), (5, 5, 27 * 12));
+    assert_eq!((done.made, done.dropped.len(), done.deleted), (8, 5, 27 * 12));
     assert_eq!(rows(&queue.admin, 7).await, before);
     assert_eq!(number(&queue.admin, COMPLETED).await, 3 * 12);
     assert_eq!(difference(&queue.admin).await, None);
@@ -252,4 +253,94 @@ async fn it_runs_beside_a_live_walferry_which_does_it_too() {
     assert_eq!(difference(&scene.bed.sql).await, None);
     walferry.stop().await;
     scene.assert_true().await;
+}
+
+/// Completed rows of the day so many days from now, in the default part.
+async fn fill_default(client: &Client, days: i32, rows: i32) {
+    let jobs = format!(
+        "insert into elasticsearch_sync_queue (table_name, operation, record_id, change_data, status,
+            created_at)
+        select 'notes', 'INSERT', gen_random_uuid(), jsonb_build_object('n', repeat(n::text, 200)),
+            'completed', now() + {days} * interval '1 day'
+        from generate_series(1, {rows}) n"
+    );
+    client.batch_execute(&jobs).await.unwrap();
+}
+
+/// The part of the day so many days from now.
+async fn part(client: &Client, days: i32) -> String {
+    let name = format!(
+        "select 'walferry.queue_p' || to_char((now() at time zone 'UTC')::date + {days}, 'YYYYMMDD')"
+    );
+    client.query_one(&name, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_day_never_holds_up_readers_and_writers_for_what_is_in_the_default_part() {
+    let queue = Queue::new().await;
+    let today = part(&queue.admin, 0).await;
+    for days in 0..=3 {
+        let drop = format!("drop table {}", part(&queue.admin, days).await);
+        queue.admin.batch_execute(&drop).await.unwrap();
+    }
+    // Of today more than can be moved in a moment; of an earlier day few; of the next days none.
+    fill_default(&queue.admin, 0, 150_000).await;
+    fill_default(&queue.admin, -3, 20).await;
+    let count = "select count(*) from elasticsearch_sync_queue";
+    let before = number(&queue.admin, count).await;
+    let client = queue.database.connect().await;
+    let done = AtomicBool::new(false);
+    let pass = async {
+        let report = run(&client).await;
+        done.store(true, Ordering::Relaxed);
+        report
+    };
+    let other = queue.database.connect().await;
+    other.batch_execute("set lock_timeout = '400ms'").await.unwrap();
+    let application = async {
+        let mut rounds = 0;
+        while !done.load(Ordering::Relaxed) {
+            fill_default(&other, 0, 1).await;
+            number(&other, "select count(*) from elasticsearch_sync_queue where id = 1").await;
+            rounds += 1;
+        }
+        rounds
+    };
+    let (report, rounds) = tokio::join!(pass, application);
+    assert!(rounds > 0);
+    // Three days to come. Today stays where it is, and so does the earlier day, as the default part
+    // is too large to be scanned under the lock.
+    assert_eq!(report.made, 3);
+    let exists = format!("select count(*) from pg_class where oid = to_regclass('{today}')");
+    assert_eq!(number(&queue.admin, &exists).await, 0);
+    assert_eq!(number(&queue.admin, count).await, before + rounds);
+    let constraints =
+        "select count(*) from pg_constraint where conname = 'queue_default_without_day'";
+    assert_eq!(number(&queue.admin, constraints).await, 0);
+    assert_eq!(difference(&queue.admin).await, None);
+}
+
+#[tokio::test]
+async fn the_default_part_is_not_scanned_for_a_day_that_has_not_begun() {
+    let queue = Queue::new().await;
+    let client = queue.database.connect().await;
+    fill_default(&client, -20, 50).await;
+    let day = "select ((now() at time zone 'UTC')::date + 9)::text";
+    let day: String = client.query_one(day, &[]).await.unwrap().get(0);
+    let scans = "select pg_stat_get_xact_numscans('walferry.queue_default'::regclass)";
+    for is_excluded in [true, false] {
+        client.batch_execute("begin").await.unwrap();
+        if is_excluded {
+            let exclude = format!(
+                "select walferry.exclude_day('{day}');
+                 alter table walferry.queue_default validate constraint queue_default_without_day"
+            );
+            client.batch_execute(&exclude).await.unwrap();
+        }
+        let before = number(&client, scans).await;
+        let add = format!("select walferry.add_partition('{day}', 5000)");
+        client.batch_execute(&add).await.unwrap();
+        assert_eq!(number(&client, scans).await == before, is_excluded);
+        client.batch_execute("rollback").await.unwrap();
+    }
 }

@@ -129,6 +129,7 @@ async fn a_second_run_finds_nothing_to_do() {
         "take_over",
         "audit",
         "note",
+        "partition",
     ];
     assert_eq!(first.applied, all);
     assert_eq!(first.partitions_made, 2 + partitions::DAYS_AHEAD);
@@ -148,7 +149,7 @@ async fn concurrent_runs_apply_each_migration_once() {
     let (a, b, c) = tokio::join!(a, b, c);
     let reports = [a.unwrap(), b.unwrap(), c.unwrap()];
     assert_eq!(reports.iter().filter(|report| report.publication_created).count(), 1);
-    assert_eq!(reports.iter().map(|report| report.applied.len()).sum::<usize>(), 10);
+    assert_eq!(reports.iter().map(|report| report.applied.len()).sum::<usize>(), 11);
 }
 
 #[tokio::test]
@@ -350,7 +351,7 @@ async fn a_role_that_owns_only_walferrys_objects_can_run() {
     );
 
     let runtime = database.connect_as("walferry_runtime").await;
-    assert_eq!(partitions::make(&runtime, partitions::DAYS_AHEAD + 1).await.unwrap(), 1);
+    assert_eq!(partitions::make(&runtime, None, partitions::DAYS_AHEAD + 1).await.unwrap(), 1);
     one::<i64>(&runtime, "select total_jobs from get_elasticsearch_queue_stats()").await;
     let lease = lease::acquire(&runtime, "walferry", "runtime").await.unwrap();
     let stored = StoredPosition {

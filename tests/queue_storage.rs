@@ -486,8 +486,8 @@ async fn rows_caught_by_the_default_part_move_when_their_day_is_made() {
         from generate_series(3, 5) n";
     queue.admin.batch_execute(foreign).await.unwrap();
     assert_eq!(queue.one("select count(*)::text from walferry.queue_default").await, "2");
-    assert_eq!(partitions::make(&queue.admin, 4).await.unwrap(), 1);
-    assert_eq!(partitions::make(&queue.admin, 4).await.unwrap(), 0);
+    assert_eq!(partitions::make(&queue.admin, None, 4).await.unwrap(), 1);
+    assert_eq!(partitions::make(&queue.admin, None, 4).await.unwrap(), 0);
     assert_eq!(queue.one("select count(*)::text from walferry.queue_default").await, "1");
     let parts = "select count(distinct tableoid)::text from elasticsearch_sync_queue";
     assert_eq!(queue.one(parts).await, "3");

@@ -7,6 +7,7 @@
 mod documents;
 mod edges;
 mod gaps;
+mod locks;
 mod operator;
 mod outages;
 mod standby;

@@ -1,4 +1,4 @@
-//! Sessions with PostgreSQL: connections, TLS, errors and the system catalogs.
+//! Sessions with PostgreSQL: connections, TLS, errors, locks and the system catalogs.
 //!
 //! Every session, the replication connection included, starts with [`SETTINGS`]. Therefore no
 //! setting of the server, the database or the role changes the text of a value or the rows that
@@ -8,6 +8,7 @@
 
 pub mod catalog;
 pub mod error;
+pub mod lock;
 mod session;
 mod tls;
 

@@ -19,6 +19,7 @@ pub(crate) mod sql;
 
 pub use sql::widen_xid;
 
+use crate::postgres::lock::LockError;
 use crate::postgres::{Disposition, Recovery};
 
 /// A queue operation did not happen; its transaction, if any, is rolled back.
@@ -35,6 +36,8 @@ pub enum QueueError {
     /// Without the server's text, which quotes row values.
     #[error("PostgreSQL refuses to {what} (SQLSTATE {code})")]
     Refused { what: &'static str, code: String },
+    #[error(transparent)]
+    Lock(#[from] LockError),
     #[error("could not {what}")]
     Database {
         what: &'static str,
@@ -49,6 +52,7 @@ impl Recovery for QueueError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::Database { source, .. } => source.disposition(),
+            Self::Lock(error) => error.disposition(),
             Self::LeaseLost { .. }
             | Self::NoPosition { .. }
             | Self::NotAdvancing { .. }

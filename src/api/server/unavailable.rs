@@ -87,6 +87,10 @@ fn of_read(error: &ReadError) -> Problem {
             };
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
         }
+        ReadError::Lock(_) => {
+            let (code, detail) = of_state(Some(&SqlState::LOCK_NOT_AVAILABLE));
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+        }
         ReadError::Unreadable(_) => Problem::new(
             StatusCode::BAD_GATEWAY,
             "database_unreadable",

@@ -55,6 +55,7 @@ const OBJECTS: &[Privilege] = &[
     Privilege { verb: "select, update", object: "walferry.take_over" },
     Privilege { verb: "select", object: "walferry.due_job" },
     Privilege { verb: "select", object: "walferry.lease_state" },
+    Privilege { verb: "select", object: "walferry.queue_partition" },
 ];
 
 const STORED: &str = "select p.recorded_end_lsn, t.settled_lsn

@@ -3,14 +3,19 @@
 //! Not here: the sessions that the lease and the stream live on (`prepare`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::prepare::Prepared;
 use super::{Context, Fault};
 use crate::storage::queue::claim::Claimer;
+use crate::storage::queue::partitions;
 use crate::storage::queue::record;
 use crate::storage::queue::rescue::Rescuer;
 use crate::storage::queue::retry::RetryPolicy;
 use crate::storage::queue::settle::Settler;
+
+/// The time for the locks of parts that are made when a run begins.
+const PARTS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The run's sessions, each with its user.
 pub(super) struct Stores {
@@ -26,6 +31,7 @@ pub(super) struct Stores {
 
 impl Stores {
     pub(super) async fn open(context: &Context, prepared: &mut Prepared) -> Result<Self, Fault> {
+        make_parts(&prepared.control).await;
         let xid_reference = xid_reference(&prepared.control).await?;
         let client = prepared.session(context, "claim").await?;
         let claims = Claimer::new(client, &prepared.lease, Arc::clone(&prepared.keys)).await;
@@ -55,6 +61,14 @@ impl Stores {
             feed: Arc::new(prepared.session(context, "feed").await?),
             watch: Arc::new(prepared.session(context, "watch").await?),
         })
+    }
+}
+
+/// Makes the parts before the first change is recorded, so that no row of today needs to be moved.
+/// What cannot be done at once is left to the duty (`engine::supervisor::upkeep`).
+async fn make_parts(control: &tokio_postgres::Client) {
+    if let Err(error) = partitions::make_within(control, PARTS_PATIENCE).await {
+        tracing::debug!(%error, "the queue's parts are not made yet");
     }
 }
 

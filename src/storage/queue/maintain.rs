@@ -9,11 +9,12 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
+use super::partitions::{DEFAULT_PART, QUEUE};
 use super::{job_counts as counts, partitions};
+use crate::postgres::lock::{LIMIT_WAITS, LockAttempts, LockMode, TableLocks, is_lock_failure};
 use crate::storage::lease::Lease;
 use crate::storage::leased_transaction;
 use crate::storage::leased_transaction::LeasedTransaction;
@@ -33,10 +34,8 @@ const SURVIVORS_MAX: i64 = 5_000;
 /// Pages whose completed jobs go in one transaction: some thousands of jobs.
 const STRETCH_PAGES: i64 = 128;
 
-/// Attempts at a lock that a running transaction holds against us.
-const ATTEMPTS_MAX: u32 = 10;
-
-const PAUSE: Duration = Duration::from_millis(500);
+/// The time for all attempts at the locks of one part.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// For errors.
 const DROPPING: &str = "drop an old part of the queue";
@@ -52,10 +51,9 @@ const FIRST_KEPT: &str =
 
 const DROP: &str = "select walferry.drop_partition($1::text::date, $2) as moved";
 
-/// Days from yesterday to `$1` days ahead that have no part.
-const MISSING: &str = "select count(*) as number from generate_series(-1, $1::integer) n
-    where to_regclass('walferry.queue_p' || to_char(
-        (clock_timestamp() at time zone 'UTC')::date + n, 'YYYYMMDD')) is null";
+/// Days that get a part, from `$1` to `$2` days ahead.
+const MISSING: &str = "select count(*) as number
+    from walferry.days_without_partition($1::text::date, $2)";
 
 /// What a pass did; of a dry run, what it would have done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +93,7 @@ impl<'a> Maintainer<'a> {
     /// # Errors
     /// [`MaintainError::Busy`], [`MaintainError::NotMigrated`], [`MaintainError::Queue`].
     pub async fn begin(client: &'a Client, lease: Option<&Lease>) -> Result<Self, MaintainError> {
-        let founded = "select to_regprocedure('walferry.drop_partition(date, bigint)') is not null
+        let founded = "select to_regprocedure('walferry.add_partition(date, bigint)') is not null
             as is_there";
         let row = client.query_one(founded, &[]).await.map_err(doing(LOOKING))?;
         if !row.try_get::<_, bool>("is_there").map_err(doing(LOOKING))? {
@@ -127,10 +125,10 @@ impl<'a> Maintainer<'a> {
     /// # Errors
     /// [`QueueError`]; what was done stays done.
     pub async fn run(&self, retention: Duration) -> Result<Maintained, QueueError> {
-        let made = partitions::make(self.client, partitions::DAYS_AHEAD).await?;
+        let first_kept = self.first_kept(retention).await?;
+        let made = partitions::make(self.client, Some(&first_kept), partitions::DAYS_AHEAD).await?;
         let mut report =
             Maintained { made: u64::try_from(made).unwrap_or(0), ..Default::default() };
-        let first_kept = self.first_kept(retention).await?;
         for (part, day) in self.old(&first_kept).await? {
             let survivors = self.survivors(&part).await?;
             let moved =
@@ -154,9 +152,9 @@ impl<'a> Maintainer<'a> {
     /// # Errors
     /// [`QueueError`].
     pub async fn plan(&self, retention: Duration) -> Result<Maintained, QueueError> {
-        let made = self.number(MISSING, &[&partitions::DAYS_AHEAD]).await?;
-        let mut report = Maintained { made, ..Default::default() };
         let first_kept = self.first_kept(retention).await?;
+        let made = self.number(MISSING, &[&first_kept, &partitions::DAYS_AHEAD]).await?;
+        let mut report = Maintained { made, ..Default::default() };
         for (part, day) in self.old(&first_kept).await? {
             let survivors = self.survivors(&part).await?;
             if survivors > count(SURVIVORS_MAX) {
@@ -212,19 +210,25 @@ impl<'a> Maintainer<'a> {
 
     /// `None` where the part is gone or has come to hold too much.
     async fn drop(&self, day: &str) -> Result<Option<u64>, QueueError> {
-        let mut attempt = 1;
+        let part = format!("walferry.queue_p{}", day.replace('-', ""));
+        let locks = TableLocks {
+            tables: vec![QUEUE.to_owned(), part, DEFAULT_PART.to_owned()],
+            mode: LockMode::AccessExclusive,
+            patience: PATIENCE,
+        };
+        let mut attempts = LockAttempts::new(&locks);
         loop {
             let body = async {
-                let timeout = self.client.batch_execute("set local lock_timeout = '2s'").await;
-                timeout.map_err(doing(DROPPING))?;
+                self.client.batch_execute(LIMIT_WAITS).await.map_err(doing(DROPPING))?;
                 let dropped = self.client.query_one(DROP, &[&day, &SURVIVORS_MAX]).await;
                 let dropped = dropped.map_err(doing(DROPPING))?;
                 dropped.try_get::<_, Option<i64>>("moved").map_err(doing(DROPPING))
             };
             match self.transaction(body).await {
-                Err(error) if attempt < ATTEMPTS_MAX && waits_for_lock(&error) => {
-                    attempt += 1;
-                    sleep(PAUSE).await;
+                Err(QueueError::Database { source, .. }) if is_lock_failure(&source) => {
+                    if !attempts.next(self.client).await {
+                        return Err(attempts.blocked(self.client, source).await.into());
+                    }
                 }
                 outcome => return Ok(outcome?.map(count)),
             }
@@ -271,8 +275,4 @@ impl<'a> Maintainer<'a> {
             Err(error) => Err(leased_transaction::rolled_back(self.client, error).await),
         }
     }
-}
-
-fn waits_for_lock(error: &QueueError) -> bool {
-    matches!(error, QueueError::Database { source, .. } if partitions::waits_for_lock(source))
 }

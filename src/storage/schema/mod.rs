@@ -17,13 +17,13 @@ pub mod take_over_state;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::sleep;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::queue::partitions;
+use super::queue::partitions::{self, QUEUE};
 use super::{QueueError, doing};
 use crate::change::Lsn;
+use crate::postgres::lock::{LIMIT_SESSION_WAITS, LockError, LockMode, TableLocks};
 use crate::postgres::{Disposition, Recovery};
 
 /// In the order in which they run; the place, counted from 1, is the version.
@@ -38,6 +38,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("take_over", include_str!("../../../migrations/0008_take_over.sql")),
     ("audit", include_str!("../../../migrations/0009_audit.sql")),
     ("note", include_str!("../../../migrations/0010_note.sql")),
+    ("partition", include_str!("../../../migrations/0011_partition.sql")),
 ];
 
 const FOUNDATION: &str = include_str!("foundation.sql");
@@ -45,10 +46,8 @@ const FOUNDATION: &str = include_str!("foundation.sql");
 /// \"walferry\" in ASCII: one migration at a time in a database.
 const ADVISORY_LOCK: i64 = 0x7761_6c66_6572_7279;
 
-/// Attempts at a step whose lock a running transaction holds.
-const ATTEMPTS_MAX: u32 = 20;
-
-const PAUSE: Duration = Duration::from_millis(250);
+/// The time for a step whose locks other transactions hold.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What to prepare.
 #[derive(Clone, Debug)]
@@ -141,7 +140,7 @@ pub enum MigrateError {
     WritersStay {
         tables: String,
         #[source]
-        source: tokio_postgres::Error,
+        source: LockError,
     },
     #[error("table {0} does not exist; create it or take it out of the configuration")]
     NoTable(String),
@@ -181,6 +180,8 @@ pub enum MigrateError {
         source: tokio_postgres::Error,
     },
     #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
     Queue(#[from] QueueError),
 }
 
@@ -188,6 +189,7 @@ impl Recovery for MigrateError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::Migration { source, .. } | Self::Database { source, .. } => source.disposition(),
+            Self::Lock(error) => error.disposition(),
             Self::Queue(error) => error.disposition(),
             Self::Busy => Disposition::Retry,
             _ => Disposition::Operator,
@@ -228,7 +230,7 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         rights::check_role(client, role).await?;
     }
     client
-        .batch_execute("set lock_timeout = '2s'")
+        .batch_execute(LIMIT_SESSION_WAITS)
         .await
         .map_err(|source| database("set up the session", source))?;
     let mut report = Report::default();
@@ -244,7 +246,7 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         report.taken_over = Some(TakenOver { slot_created, ..taken });
     } else {
         report.applied = migrate(client).await?;
-        report.partitions_made = partitions::make(client, partitions::DAYS_AHEAD).await?;
+        report.partitions_made = partitions::make(client, None, partitions::DAYS_AHEAD).await?;
         publication::apply(client, &plan, &mut report).await?;
     }
     if let Some(at) = take_over::unfinished(client).await? {
@@ -318,35 +320,33 @@ async fn migrate(client: &Client) -> Result<Vec<&'static str>, MigrateError> {
             "begin; {text}; insert into walferry.migration (version, name) \
              values ({version}, '{name}'); commit"
         );
-        patiently(client, || client.batch_execute(&step)).await.map_err(failed)?;
+        let locks = exclusive(QUEUE);
+        patiently(client, &locks, failed, || client.batch_execute(&step)).await?;
         names.push(*name);
     }
     Ok(names)
 }
 
-/// Repeats a step while another transaction holds a lock that it needs.
+/// The locks of a step that alters this table.
+fn exclusive(table: impl Into<String>) -> TableLocks {
+    let tables = vec![table.into()];
+    TableLocks { tables, mode: LockMode::AccessExclusive, patience: PATIENCE }
+}
+
+/// Repeats a step while another transaction is in the way of its locks.
 async fn patiently<F, T>(
     client: &Client,
-    mut step: impl FnMut() -> F,
-) -> Result<T, tokio_postgres::Error>
+    locks: &TableLocks,
+    failed: impl Fn(tokio_postgres::Error) -> MigrateError,
+    step: impl FnMut() -> F,
+) -> Result<T, MigrateError>
 where
     F: Future<Output = Result<T, tokio_postgres::Error>>,
 {
-    let mut attempt = 1;
-    loop {
-        match step().await {
-            Err(error) => {
-                // Where the step was no transaction this is only a warning.
-                drop(client.batch_execute("rollback").await);
-                if attempt == ATTEMPTS_MAX || !partitions::waits_for_lock(&error) {
-                    return Err(error);
-                }
-            }
-            done => return done,
-        }
-        attempt += 1;
-        sleep(PAUSE).await;
-    }
+    locks.retry(client, step).await.map_err(|error| match error {
+        LockError::Database(source) => failed(source),
+        blocked @ LockError::Blocked { .. } => MigrateError::Lock(blocked),
+    })
 }
 
 fn database(what: impl Into<String>, source: tokio_postgres::Error) -> MigrateError {

@@ -10,7 +10,8 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use super::{MigrateError, database, patiently};
+use super::{MigrateError, database, exclusive, patiently};
+use crate::storage::queue::partitions::QUEUE;
 
 /// Pages whose notes are moved in one transaction: some tens of thousands of jobs.
 const BATCH_PAGES: i32 = 1_024;
@@ -29,10 +30,11 @@ pub(super) async fn finish(client: &Client) -> Result<(), MigrateError> {
         return Ok(());
     }
     let pages: [&(dyn ToSql + Sync); 1] = [&BATCH_PAGES];
+    let queue = exclusive(QUEUE);
     let mut total = 0;
     loop {
-        let batch = patiently(client, || client.query_one(MOVE, &pages));
-        let row = batch.await.map_err(failed)?;
+        let batch = patiently(client, &queue, failed, || client.query_one(MOVE, &pages));
+        let row = batch.await?;
         let Some(jobs) = row.try_get::<_, Option<i64>>("jobs").map_err(failed)? else { break };
         total += jobs;
     }
@@ -44,5 +46,6 @@ pub(super) async fn finish(client: &Client) -> Result<(), MigrateError> {
         );
     }
     let drop = format!("begin; {DROP}; commit");
-    patiently(client, || client.batch_execute(&drop)).await.map_err(failed)
+    let locks = exclusive("walferry.note_move");
+    patiently(client, &locks, failed, || client.batch_execute(&drop)).await
 }

@@ -4,7 +4,10 @@
 
 use tokio_postgres::Client;
 
-use super::{MigrateError, MigrateOptions, Report, database, patiently, quoted};
+use super::{
+    MigrateError, MigrateOptions, PATIENCE, Report, database, exclusive, patiently, quoted,
+};
+use crate::postgres::lock::{LockMode, TableLocks};
 
 /// What is to be done, as the checks found it.
 #[derive(Debug)]
@@ -108,9 +111,10 @@ pub(super) async fn apply(
 ) -> Result<(), MigrateError> {
     for table in &plan.identities {
         let sql = format!("alter table {table} replica identity full");
-        patiently(client, || client.batch_execute(&sql)).await.map_err(|source| {
+        let failed = |source| {
             database(format!("set the replica identity of {table} (as its owner)"), source)
-        })?;
+        };
+        patiently(client, &exclusive(table), failed, || client.batch_execute(&sql)).await?;
         report.identities_set.push(table.clone());
     }
     if plan.missing.is_empty() && plan.exists {
@@ -125,9 +129,13 @@ pub(super) async fn apply(
             "create publication {name} for table {tables} with (publish_via_partition_root = true)"
         ),
     };
-    patiently(client, || client.batch_execute(&sql))
-        .await
-        .map_err(|source| database(format!("prepare publication {name}"), source))?;
+    let locks = TableLocks {
+        tables: plan.missing.clone(),
+        mode: LockMode::ShareUpdateExclusive,
+        patience: PATIENCE,
+    };
+    let failed = |source| database(format!("prepare publication {name}"), source);
+    patiently(client, &locks, failed, || client.batch_execute(&sql)).await?;
     report.publication_created = !plan.exists;
     if plan.exists {
         report.tables_added.clone_from(&plan.missing);

@@ -6,7 +6,8 @@
 
 use tokio_postgres::Client;
 
-use super::{MigrateError, database, patiently, quoted};
+use super::{MigrateError, database, exclusive, patiently, quoted};
+use crate::storage::queue::partitions::QUEUE;
 
 const ROLE: &str = "select from pg_roles where rolname = $1";
 
@@ -63,6 +64,6 @@ pub(super) async fn hand_over(client: &Client, role: &str) -> Result<Vec<String>
         sql.push_str(&format!("revoke create on schema public from {name};"));
     }
     sql.push_str("commit");
-    patiently(client, || client.batch_execute(&sql)).await.map_err(failed)?;
+    patiently(client, &exclusive(QUEUE), failed, || client.batch_execute(&sql)).await?;
     Ok(names)
 }

@@ -20,33 +20,31 @@
 use std::time::Duration;
 
 use postgres_types::{PgLsn, ToSql};
-use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::{FOUNDATION, MIGRATIONS, MigrateError, MigrateOptions, TakenOver};
-use super::{database, original, patiently, quoted};
+use super::{database, exclusive, original, patiently, quoted};
 use crate::change::Lsn;
 use crate::postgres::catalog::slot;
 use crate::postgres::catalog::slot::ReplicationSlot;
-use crate::storage::queue::partitions;
+use crate::postgres::lock::{self, LIMIT_SESSION_WAITS, LockAttempts, LockMode, TableLocks};
+use crate::storage::queue::partitions::{self, QUEUE};
 use crate::storage::sql::lsn;
 
 const BEGIN: &str = "begin isolation level read committed; set local statement_timeout = 0";
 
 /// Four locks of this length are waited for in less than the deadlock detector's default of 1 s:
 /// in a circle with a writer it is the take-over that gives way.
-const PATIENCE: &str = "set local lock_timeout = '200ms'";
+const LIMIT_CUT_WAITS: &str = "set local lock_timeout = '200ms'";
 
-/// Autovacuum gives way only to a session that has waited for longer, so every tenth attempt does.
-const LONG_PATIENCE: &str = "set local lock_timeout = '1500ms'";
-const LONG_EVERY: u32 = 10;
-
-/// With the pauses a minute and more.
-const ATTEMPTS_MAX: u32 = 150;
-const PAUSE: Duration = Duration::from_millis(300);
+/// The time for all attempts.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Completed jobs that follow in one transaction.
 const BATCH_ROWS: i64 = 20_000;
+
+/// Where the original queue is put aside.
+const ORIGINAL_QUEUE: &str = "walferry.original_queue";
 
 const TRIGGERS: &str = include_str!("take_over_triggers.sql");
 
@@ -137,7 +135,8 @@ pub(super) async fn make_slot(
         .await
         .map_err(failed)?;
     let made = slot::create(client, name).await;
-    let restored = client.batch_execute("set lock_timeout = '2s'; reset statement_timeout").await;
+    let limit = format!("{LIMIT_SESSION_WAITS}; reset statement_timeout");
+    let restored = client.batch_execute(&limit).await;
     made.map_err(failed)?;
     restored.map_err(failed)?;
     Ok(true)
@@ -167,43 +166,44 @@ async fn try_often(
     client: &Client,
     options: &MigrateOptions,
 ) -> Result<(TakenOver, Vec<&'static str>), MigrateError> {
-    let mut attempt = 1;
+    let mut tables = names(options);
+    tables.push(QUEUE.to_owned());
+    let writers = TableLocks { tables, mode: LockMode::ShareRowExclusive, patience: PATIENCE };
+    let mut attempts = LockAttempts::new(&writers);
+    let mut is_logged = false;
     loop {
-        let patience = if attempt % LONG_EVERY == 0 { LONG_PATIENCE } else { PATIENCE };
-        let error = match try_cut(client, options, patience).await {
+        let error = match try_cut(client, options).await {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
         drop(client.batch_execute("rollback").await);
-        match error {
-            MigrateError::Database { source, .. } if partitions::waits_for_lock(&source) => {
-                if attempt == ATTEMPTS_MAX {
-                    let tables = names(options).join(", ");
-                    return Err(MigrateError::WritersStay { tables, source });
-                }
-            }
+        let source = match error {
+            MigrateError::Database { source, .. } if lock::is_lock_failure(&source) => source,
             error => return Err(error),
+        };
+        if !attempts.next(client).await {
+            let tables = writers.tables.join(", ");
+            let source = attempts.blocked(client, source).await;
+            return Err(MigrateError::WritersStay { tables, source });
         }
-        if attempt == 1 {
+        if !is_logged {
+            is_logged = true;
             tracing::info!(
                 event = "writers_awaited",
                 "waiting for transactions that write the tables"
             );
         }
-        attempt += 1;
-        sleep(PAUSE).await;
     }
 }
 
 async fn try_cut(
     client: &Client,
     options: &MigrateOptions,
-    patience: &str,
 ) -> Result<(TakenOver, Vec<&'static str>), MigrateError> {
     let failed = |source| database("take the original queue over", source);
     let names = names(options);
     client.batch_execute(BEGIN).await.map_err(failed)?;
-    client.batch_execute(patience).await.map_err(failed)?;
+    client.batch_execute(LIMIT_CUT_WAITS).await.map_err(failed)?;
     // In the order in which a writer takes them: its table, then, by the trigger, the queue.
     let lock = format!("lock table {} in share row exclusive mode", names.join(", "));
     client.batch_execute(&lock).await.map_err(failed)?;
@@ -285,10 +285,11 @@ pub(super) async fn finish(
         let trigger: String = row.try_get("name").map_err(failed)?;
         let table: String = row.try_get("table_name").map_err(failed)?;
         let sql = format!("drop trigger {trigger} on {table}");
-        patiently(client, || client.batch_execute(&sql)).await.map_err(failed)?;
+        patiently(client, &exclusive(&table), failed, || client.batch_execute(&sql)).await?;
         taken.dropped.push(format!("trigger {trigger} on {table}"));
     }
     let failed = |source| database("drop the original system's function", source);
+    let original_queue = exclusive(ORIGINAL_QUEUE);
     for row in client.query(FUNCTIONS, &[]).await.map_err(failed)? {
         let name: String = row.try_get("name").map_err(failed)?;
         let users: Option<String> = row.try_get("users").map_err(failed)?;
@@ -297,12 +298,11 @@ pub(super) async fn finish(
             continue;
         }
         let sql = format!("drop function {name}");
-        patiently(client, || client.batch_execute(&sql)).await.map_err(failed)?;
+        patiently(client, &original_queue, failed, || client.batch_execute(&sql)).await?;
         taken.dropped.push(format!("function {name}"));
     }
-    patiently(client, || client.batch_execute(FINISH))
-        .await
-        .map_err(|source| database("drop the original queue", source))
+    let failed = |source| database("drop the original queue", source);
+    patiently(client, &original_queue, failed, || client.batch_execute(FINISH)).await
 }
 
 /// Moves what the cut left, in the order of ids. Returns how many rows.
@@ -310,12 +310,14 @@ async fn move_completed(client: &Client) -> Result<i64, MigrateError> {
     let failed = |source| database("move completed jobs of the original queue", source);
     let sql = format!("{COMPLETED}, {COPIED} {COUNT_COMPLETED}");
     let statement = client.prepare(&sql).await.map_err(failed)?;
+    let original_queue = exclusive(ORIGINAL_QUEUE);
     let mut after = i64::MIN;
     let mut total = 0_i64;
     loop {
         let range: [&(dyn ToSql + Sync); 2] = [&after, &BATCH_ROWS];
-        let batch = patiently(client, || client.query_one(&statement, &range));
-        let row = batch.await.map_err(failed)?;
+        let batch =
+            patiently(client, &original_queue, failed, || client.query_one(&statement, &range));
+        let row = batch.await?;
         let count: i64 = row.try_get("jobs").map_err(failed)?;
         let Some(last) = row.try_get("last_id").map_err(failed)? else { return Ok(total) };
         after = last;

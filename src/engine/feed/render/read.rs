@@ -16,12 +16,17 @@ use tokio_postgres::{Client, Statement};
 use super::visible::{Delivered, DeliveredXid, Snapshot};
 use crate::change::{Columns, Lsn, Row, TableId};
 use crate::engine::document::shape::{Shapes, TableShape};
+use crate::postgres::lock::{LIMIT_WAITS, LockError, LockMode, TableLocks};
 use crate::postgres::{Disposition, Recovery};
 use crate::value::TypeCache;
 
 /// The wait between two attempts at a snapshot that shows all; doubles up to `RETRY_MAX`.
 const RETRY_MIN: Duration = Duration::from_millis(1);
 const RETRY_MAX: Duration = Duration::from_millis(100);
+
+/// The time to wait for the locks of a read transaction. The error that follows ends the run, so
+/// that its reason is reported.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A read failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +39,8 @@ pub enum ReadError {
     },
     #[error("could not open a read transaction")]
     Open(#[source] tokio_postgres::Error),
+    #[error(transparent)]
+    Lock(LockError),
     #[error("the server printed {0:?} where a snapshot or an LSN was expected")]
     Unreadable(String),
 }
@@ -42,6 +49,7 @@ impl Recovery for ReadError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::Rows { source, .. } | Self::Open(source) => source.disposition(),
+            Self::Lock(error) => error.disposition(),
             Self::Unreadable(_) => Disposition::Retry,
         }
     }
@@ -62,8 +70,10 @@ pub struct RowReader {
     pub(super) columns: HashMap<TableId, Arc<Columns>>,
     pub(super) statements: HashMap<String, Statement>,
     /// Locks before the snapshot: a rewriting ALTER TABLE that commits between the two would
-    /// leave the snapshot an empty table (PostgreSQL manual, "Caveats" of MVCC).
+    /// leave the snapshot an empty table (PostgreSQL manual, "Caveats" of MVCC). Once they are
+    /// held, no statement of the transaction waits for a table.
     begin: String,
+    locks: TableLocks,
     delivered: Delivered,
 }
 
@@ -74,9 +84,11 @@ impl RowReader {
         let tables: Vec<String> = shapes.iter().map(TableShape::qualified).collect();
         Self {
             begin: format!(
-                "begin isolation level repeatable read read only; lock table {} in access share mode",
+                "begin isolation level repeatable read read only; {LIMIT_WAITS}; \
+                 lock table {} in access share mode; set local lock_timeout = 0",
                 tables.join(", ")
             ),
+            locks: TableLocks { tables, mode: LockMode::AccessShare, patience: LOCK_PATIENCE },
             client,
             shapes,
             kinds: TypeCache::new(),
@@ -86,15 +98,20 @@ impl RowReader {
         }
     }
 
+    /// Waits for locks no longer than this.
+    pub fn limit_lock_waits(&mut self, patience: Duration) {
+        self.locks.patience = patience;
+    }
+
     /// Begins a transaction whose snapshot shows everything delivered; waits for as long as it takes.
     ///
     /// # Errors
-    /// [`ReadError`] where the session is broken.
+    /// [`ReadError`] where the session is broken, or a table stays locked.
     pub async fn begin(&mut self) -> Result<ReadTransaction<'_>, ReadError> {
         let mut wait = RETRY_MIN;
         let mut foreign_forgotten = false;
         loop {
-            self.execute(&self.begin).await?;
+            self.lock().await?;
             let row = self
                 .client
                 .query_one(
@@ -122,6 +139,15 @@ impl RowReader {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY_MAX);
         }
+    }
+
+    /// Begins a transaction that holds its locks.
+    async fn lock(&self) -> Result<(), ReadError> {
+        let begun = self.locks.retry(&self.client, || self.client.batch_execute(&self.begin)).await;
+        begun.map_err(|error| match error {
+            LockError::Database(source) => ReadError::Open(source),
+            blocked @ LockError::Blocked { .. } => ReadError::Lock(blocked),
+        })
     }
 
     /// Forgets the xids that this cluster has not assigned yet. Costs it one.

@@ -6,6 +6,7 @@
 //! Not here: what Elasticsearch has (`sink`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_postgres::Client;
 
@@ -19,6 +20,9 @@ use crate::engine::document::definition::Definition;
 use crate::engine::document::id::DocumentId;
 use crate::engine::document::shape::Shapes;
 use crate::engine::document::{plain, route};
+
+/// A person waits for the answer.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One row, and its documents.
 #[derive(Debug)]
@@ -42,6 +46,7 @@ pub async fn render_row(
 ) -> Result<RenderedRow, ReadError> {
     let text = crate::storage::queue::record_id::document_id(key);
     let mut reader = RowReader::new(client, shapes);
+    reader.limit_lock_waits(LOCK_PATIENCE);
     let mut reads = reader.begin().await?;
     let found = reads.by_key(table, &[key.to_vec()]).await?;
     let row = found.into_iter().next().map(|found| found.row);

@@ -1,0 +1,77 @@
+//! Locks beside an application that locks its own tables: neither side ends the other, and the
+//! reason of a wait is named.
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+use walferry::postgres::lock::{LIMIT_WAITS, LockError, LockMode, TableLocks};
+
+use super::{RECOVERY_MAX, ROWS, listings};
+use crate::scene::{Scene, until};
+
+/// Locks on one table that sessions of walferry wait for.
+const AWAITED: &str = "select count(*) from pg_locks l join pg_stat_activity a on a.pid = l.pid
+    where not l.granted and l.relation = 'profiles'::regclass and a.datname = current_database()
+      and a.application_name like 'walferry%'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_of_the_application_is_no_victim_of_a_deadlock() {
+    let scene = Scene::new("lock_order").await;
+    scene.sql(ROWS).await;
+    scene.sql(&listings(1, 3)).await;
+    let mut walferry = scene.ready().await;
+    scene.forget_witnessed().await;
+    let migration = scene.bed.connect().await;
+    // Below the default, so that in a deadlock it is this session that PostgreSQL aborts.
+    migration.run("set deadlock_timeout = '500ms'").await;
+    for round in 1..=3 {
+        migration.run("begin; lock table profiles in access exclusive mode").await;
+        // Its listings are rewritten by a read, which locks the tables in another order.
+        scene.sql(&format!("update categories set name = 'Elektronik {round}'")).await;
+        until(RECOVERY_MAX, "walferry waits for the table", async || {
+            scene.number(AWAITED).await > 0
+        })
+        .await;
+        migration.run("lock table listings in access exclusive mode").await;
+        migration.run("commit").await;
+        scene.settled(RECOVERY_MAX).await;
+    }
+    scene.assert_true().await;
+    scene.assert_no_attempt_lost("a lock").await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_not_to_be_had_is_given_up_and_its_holder_is_named() {
+    let scene = Scene::unwitnessed("lock_holder").await;
+    let holder = scene.bed.connect().await;
+    let pid: i32 = holder.value("select pg_backend_pid()", &[]).await;
+    holder.run("begin; lock table categories in access exclusive mode").await;
+    let session = scene.bed.connect().await;
+    let locks = TableLocks {
+        tables: vec!["public.listings".to_owned(), "public.categories".to_owned()],
+        mode: LockMode::AccessShare,
+        patience: Duration::from_millis(500),
+    };
+    let step =
+        format!("begin; {LIMIT_WAITS}; lock table listings, categories in access share mode");
+    let outcome = locks.retry(&session, || session.batch_execute(&step)).await;
+    let error = outcome.expect_err("the table is locked");
+    let sentence = error.to_string();
+    assert!(sentence.contains(&format!("process {pid} ")), "{sentence}");
+    assert!(sentence.contains("AccessExclusiveLock on categories"), "{sentence}");
+    let LockError::Blocked { source, .. } = error else { panic!("{sentence}") };
+    assert_eq!(source.code(), Some(&SqlState::LOCK_NOT_AVAILABLE));
+    // Nothing stays locked or open behind it.
+    let held: i64 = session
+        .value(
+            "select count(*) from pg_locks where pid = pg_backend_pid()
+             and relation in ('listings'::regclass, 'categories'::regclass)",
+            &[],
+        )
+        .await;
+    assert_eq!(held, 0);
+    holder.run("commit").await;
+    locks.retry(&session, || session.batch_execute(&step)).await.expect("the table is free");
+    session.run("rollback").await;
+}
