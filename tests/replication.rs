@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use walferry::change::Lsn;
 use walferry::config::{Database, SslMode};
+use walferry::engine::control::Control;
 use walferry::engine::wal::{
     Captured, Ports, Replication, StreamError, StreamSettings, StreamStats, Tables, run,
 };
@@ -51,12 +52,15 @@ async fn begin(publication: &str, idle_step: u64, room: usize) -> (Postgres, Sql
     let replication = Replication::connect(&database, "test").await.unwrap();
     let stream = replication.start("walferry", start, publication).await.unwrap();
     let catalog = walferry::postgres::connect(&database, "test").await.unwrap().client;
+    let catalog = Arc::new(catalog);
     let (durable, durable_rx) = watch::channel(start);
     let (output_tx, output) = mpsc::channel(room);
     let (shutdown, stats) = (CancellationToken::new(), Arc::new(StreamStats::default()));
     let ports = Ports {
-        catalog: Arc::new(catalog),
+        watch: Arc::clone(&catalog),
+        catalog,
         durable: durable_rx,
+        control: watch::Sender::<Control>::default().subscribe(),
         output: output_tx,
         shutdown: shutdown.clone(),
         stats: Arc::clone(&stats),
@@ -111,6 +115,38 @@ async fn a_blocked_output_costs_neither_the_connection_nor_a_row() {
         lsn => Err(lsn.to_string()),
     })
     .await;
+}
+
+/// As PostgreSQL 14 and 15 are while they skip a large transaction. Here the sender waits for a
+/// lock: no answer comes, and nothing is wrong with the connection.
+#[tokio::test]
+async fn a_silent_sender_that_is_busy_is_waited_for() {
+    let (server, sql, mut stream) = begin("walferry", 0, 16).await;
+    let other = server.connect("postgres").await;
+    other
+        .run("begin; lock table pg_publication, pg_publication_rel in access exclusive mode")
+        .await;
+    sql.run("insert into a values (1, 'x')").await;
+    let blocked = "select count(*) from pg_stat_activity
+        where backend_type = 'walsender' and wait_event_type = 'Lock'";
+    eventually(LIMIT, "the sender waits for the lock", async || {
+        let found: i64 = sql.value(blocked, &[]).await;
+        if found == 1 { Ok(()) } else { Err(format!("{found} do")) }
+    })
+    .await;
+    // Several times wal_sender_timeout.
+    sql.run("select pg_sleep(5)").await;
+    assert!(!stream.ended.is_finished(), "the stream goes on");
+    other.run("rollback").await;
+    assert_eq!(commit(&mut stream).await.0, 1);
+}
+
+#[tokio::test]
+async fn a_sender_that_is_gone_ends_the_stream() {
+    let (_server, sql, stream) = begin("walferry", 0, 16).await;
+    sql.run("select pg_terminate_backend(active_pid) from pg_replication_slots").await;
+    let error = stream.ended.await.unwrap().unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Retry, "{error}");
 }
 
 #[tokio::test]

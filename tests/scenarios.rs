@@ -11,6 +11,7 @@ mod locks;
 mod operator;
 mod outages;
 mod standby;
+mod synchronous;
 
 use std::time::Duration;
 

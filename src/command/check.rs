@@ -6,8 +6,8 @@ use super::session::{connect, heading, tables};
 use crate::config::Config;
 use crate::engine::document::parse;
 use crate::engine::preflight::{
-    Facts, Finding, Severity, TableName, evaluate, evaluate_elasticsearch, gather,
-    gather_elasticsearch, report,
+    Facts, Finding, Severity, TableName, evaluate, evaluate_elasticsearch, evaluate_standby,
+    gather, gather_elasticsearch, report,
 };
 use crate::postgres::error::sentence;
 
@@ -25,7 +25,9 @@ pub(super) async fn run(config: &Config) -> Result<(), CommandError> {
         Ok((heading, facts)) => {
             headings.push(heading);
             replaces_indices = facts.take_over.replaces_indices;
-            evaluate(&facts)
+            let mut findings = evaluate(&facts);
+            findings.extend(evaluate_standby(&facts));
+            findings
         }
         Err(why) => vec![Finding {
             severity: Severity::Fault,

@@ -150,8 +150,8 @@ pub struct Limits {
     pub bulks_in_flight_max: usize,
     /// The size of the actions that the sink has received and not settled, in bytes.
     pub actions_bytes_max: usize,
-    /// The WAL in bytes that the slot retains before durable `pending` jobs count as settled; `None`
-    /// for half of `max_slot_wal_keep_size`, or 4 GiB if that is unlimited.
+    /// The unconfirmed WAL in bytes beyond which durable `pending` jobs count as settled; `None` for
+    /// half of `max_slot_wal_keep_size`, or 4 GiB if that is unlimited.
     pub retained_wal_bytes_max: Option<u64>,
     /// The time after SIGTERM in which batches in flight can finish.
     pub shutdown_grace: Duration,

@@ -14,7 +14,7 @@ use tokio_postgres::Client;
 use super::lease::Lease;
 use super::leased_transaction::LeasedTransaction;
 use super::{QueueError, doing};
-use crate::postgres::catalog::publication;
+use crate::postgres::catalog::{publication, table};
 use crate::postgres::{Disposition, Recovery};
 
 const STORED: &str = "select table_name, identity from walferry.source where slot = $1";
@@ -33,6 +33,11 @@ pub enum SourceError {
          start over with a new slot and new indices"
     )]
     Changed { table: String, publication: String },
+    #[error(
+        "the primary key or the replica identity of table {table} was altered; walferry begins again \
+         with what it is now"
+    )]
+    KeyAltered { table: String },
     #[error(transparent)]
     Queue(#[from] QueueError),
 }
@@ -41,6 +46,8 @@ impl Recovery for SourceError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::Changed { .. } => Disposition::Operator,
+            // The next run is checked as the first one was.
+            Self::KeyAltered { .. } => Disposition::Retry,
             Self::Queue(error) => error.disposition(),
         }
     }
@@ -51,6 +58,8 @@ impl Recovery for SourceError {
 pub struct Source {
     publication: String,
     identities: BTreeMap<String, String>,
+    /// How the rows of each are identified, at the beginning of the run.
+    keys: BTreeMap<String, String>,
 }
 
 impl Source {
@@ -91,17 +100,23 @@ impl Source {
                 identities.insert(table, row.try_get("identity").map_err(&failed)?);
             }
         }
-        let source = Self { publication: publication.to_owned(), identities };
+        let keys = keys(client, &identities).await?;
+        let source = Self { publication: publication.to_owned(), identities, keys };
         source.compare(&found)?;
         Ok(source)
     }
 
-    /// Reads the identities again and compares.
+    /// Reads the identities and the keys again and compares.
     ///
     /// # Errors
-    /// As [`Source::recognise`].
+    /// As [`Source::recognise`]; [`SourceError::KeyAltered`].
     pub async fn verify(&self, client: &Client) -> Result<(), SourceError> {
-        self.compare(&identities(client, &self.publication).await?)
+        self.compare(&identities(client, &self.publication).await?)?;
+        let found = keys(client, &self.identities).await?;
+        match self.keys.iter().find(|(table, known)| found.get(*table) != Some(known)) {
+            None => Ok(()),
+            Some((table, _)) => Err(SourceError::KeyAltered { table: table.clone() }),
+        }
     }
 
     fn compare(&self, found: &BTreeMap<String, String>) -> Result<(), SourceError> {
@@ -123,4 +138,12 @@ async fn identities(
 ) -> Result<BTreeMap<String, String>, QueueError> {
     let found = publication::identities(client, publication).await;
     found.map_err(doing("look what the stream is made of"))
+}
+
+async fn keys(
+    client: &Client,
+    tables: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, QueueError> {
+    let names: Vec<&str> = tables.keys().map(String::as_str).collect();
+    table::keys(client, &names).await.map_err(doing("read how rows are identified"))
 }

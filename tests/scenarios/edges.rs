@@ -16,8 +16,8 @@ const FOREIGN_XID: i64 = 9_000_000_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_name_no_transaction_of_this_cluster_are_done() {
     let scene = Scene::new("foreign_xid").await;
-    scene.sql(ROWS).await;
     let mut walferry = scene.ready().await;
+    scene.sql(ROWS).await;
     scene.sql(&listings(1, 3)).await;
     scene.settled(RECOVERY_MAX).await;
     for xid in [FOREIGN_XID.to_string(), "null".to_owned()] {
@@ -46,15 +46,14 @@ async fn block_reads(scene: &Scene) -> Sql {
     session
 }
 
-/// Inserts of listings that wait for no other table.
-fn unguarded(statements: &str) -> String {
-    format!("begin; set local session_replication_role = replica; {statements}; commit")
-}
+/// Inserts of listings check no other table, which may be locked.
+const WITHOUT_FOREIGN_KEYS: &str = "alter table listings
+    drop constraint listings_user_id_fkey, drop constraint listings_category_id_fkey";
 
 /// Changes are captured because nothing settles: the feed is held, and live batches wait for it.
 async fn stall(scene: &Scene) {
     for number in 1..=5 {
-        scene.sql(&unguarded(&listings(number, number))).await;
+        scene.sql(&listings(number, number)).await;
     }
     let captured = "select count(*) from elasticsearch_sync_queue where status = 'pending'";
     until(RECOVERY_MAX, "changes are captured", async || scene.number(captured).await > 0).await;
@@ -62,6 +61,7 @@ async fn stall(scene: &Scene) {
 
 async fn ready_in_batches_of_one(servers: &Servers) -> (Scene, Walferry) {
     let scene = Scene::on(TestBed::on("stalled_truncate", servers.clone()).await).await;
+    scene.sql(WITHOUT_FOREIGN_KEYS).await;
     scene.sql(ROWS).await;
     let mut walferry = scene.start_with(&[("WALFERRY_LIMITS_BATCH_CHANGES_MAX", "1")]);
     walferry.wait_ready(RECOVERY_MAX).await;
@@ -98,11 +98,12 @@ async fn a_stall_is_over_once_something_settles() {
     const JOBS: u32 = 20_000;
     let servers = Servers::private_postgres(&[]).await;
     let scene = Scene::unwitnessed_on(TestBed::on("stall_ends", servers).await);
+    scene.sql(WITHOUT_FOREIGN_KEYS).await;
     scene.sql(ROWS).await;
     let mut walferry = scene.ready().await;
     let reads = block_reads(&scene).await;
     stall(&scene).await;
-    scene.sql(&unguarded(&listings(10, JOBS))).await;
+    scene.sql(&listings(10, JOBS)).await;
     let captured = "select count(*) from elasticsearch_sync_queue where status = 'pending'";
     let all = i64::from(JOBS) - 9;
     until(RECOVERY_MAX, "all are captured", async || scene.number(captured).await >= all).await;
@@ -116,7 +117,7 @@ async fn a_stall_is_over_once_something_settles() {
     let reads = block_reads(&scene).await;
     assert!(scene.number(captured).await > 0, "the feed is still at the table");
     // The recorder waits for the feed again: the table must not fill faster than it drains.
-    scene.sql(&unguarded(&listings(JOBS + 1, JOBS + 1))).await;
+    scene.sql(&listings(JOBS + 1, JOBS + 1)).await;
     let probe = format!(
         "select count(*) from elasticsearch_sync_queue where record_id = '{}'",
         listing(JOBS + 1)
@@ -127,5 +128,28 @@ async fn a_stall_is_over_once_something_settles() {
     }
     reads.run("rollback").await;
     until(RECOVERY_MAX, "the probe is recorded", async || scene.number(&probe).await == 1).await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_locks_tables_one_by_one_is_not_aborted() {
+    let servers = Servers::private_postgres(&[]).await;
+    let scene = Scene::on(TestBed::on("locks_in_turn", servers).await).await;
+    scene.sql(WITHOUT_FOREIGN_KEYS).await;
+    let mut walferry = scene.ready().await;
+    scene.sql(ROWS).await;
+    scene.settled(RECOVERY_MAX).await;
+    // The new listing needs a read, which locks `listings` before `categories`.
+    let migration = block_reads(&scene).await;
+    scene.sql(&listings(1, 1)).await;
+    let processing = "select count(*) from elasticsearch_sync_queue where status = 'processing'";
+    until(RECOVERY_MAX, "a read is due", async || scene.number(processing).await > 0).await;
+    let waits = "select count(*) from pg_locks
+        where relation = 'categories'::regclass and mode = 'AccessShareLock' and not granted";
+    until(RECOVERY_MAX, "a read waits", async || scene.number(waits).await > 0).await;
+    migration.run("lock table listings in access exclusive mode").await;
+    migration.run("commit").await;
+    scene.settled(RECOVERY_MAX).await;
+    scene.assert_true().await;
     walferry.stop().await;
 }

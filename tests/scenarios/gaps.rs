@@ -54,6 +54,29 @@ async fn a_row_deleted_and_inserted_again_in_one_transaction_is_shown() {
     walferry.stop().await;
 }
 
+/// The key of a table is read at the start of a run; what is altered later is noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_altered_while_running_is_noticed() {
+    let scene = Scene::new("altered").await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.ready().await;
+    scene.documents_become_true(RECOVERY_MAX).await;
+    scene.forget_witnessed().await;
+    let drop = "alter table listings drop constraint listings_pkey cascade";
+    let deferrable = "add constraint listings_pkey primary key (id) deferrable";
+    scene.sql(&format!("{drop}, {deferrable}")).await;
+    walferry
+        .wait_output("replica identity of table public.listings was altered", REFUSAL_MAX)
+        .await;
+    scene.sql(&listings(1, 3)).await;
+    scene.settled(RECOVERY_MAX).await;
+    scene.assert_true().await;
+    // Without a key it refuses, as at a start.
+    scene.sql(drop).await;
+    assert_eq!(walferry.wait_exit(REFUSAL_MAX).await, 3, "{}", walferry.output_end());
+    assert!(walferry.output().contains("has no primary key"), "{}", walferry.output_end());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_was_away_is_no_silent_gap() {
     for (name, away) in [

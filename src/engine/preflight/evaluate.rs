@@ -3,6 +3,7 @@
 use super::database;
 use super::facts::{ElasticsearchFacts, Facts};
 use super::finding::Finding;
+use crate::postgres::catalog::standby::StandbyRole;
 
 /// The findings about PostgreSQL, the most basic first.
 #[must_use]
@@ -15,6 +16,28 @@ pub fn evaluate(facts: &Facts) -> Vec<Finding> {
     database::publication(facts, &mut findings);
     database::slot(facts, &mut findings);
     findings
+}
+
+/// The findings about `synchronous_standby_names`. A run waits until such a fault is mended.
+#[must_use]
+pub fn evaluate_standby(facts: &Facts) -> Option<Finding> {
+    let names = &facts.synchronous.names;
+    let remedy = "alter system set synchronous_standby_names = 'FIRST 1 (replica1)'; -- the \
+        standbys by name\nselect pg_reload_conf();";
+    let what = |role| format!("synchronous_standby_names = '{names}' makes walferry {role}");
+    match facts.synchronous.role() {
+        StandbyRole::Asynchronous => None,
+        StandbyRole::Potential => Some(Finding::advice(
+            what("a potential synchronous standby"),
+            "if another standby is gone, commits would wait for walferry, so it stops streaming",
+            remedy,
+        )),
+        StandbyRole::Synchronous => Some(Finding::fault(
+            what("a synchronous standby"),
+            "commits would wait for walferry, so it does not stream",
+            remedy,
+        )),
+    }
 }
 
 /// The findings about Elasticsearch; `found` is its facts, or why they could not be gathered. With

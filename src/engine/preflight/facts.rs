@@ -1,6 +1,7 @@
 //! The facts that are evaluated, as plain values.
 
 use super::TableName;
+use crate::postgres::catalog::standby::SynchronousReplication;
 
 /// The facts about PostgreSQL.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,7 @@ pub struct Facts {
     pub slot: Option<SlotFacts>,
     pub stored: StoredFacts,
     pub take_over: TakeOverFacts,
+    pub synchronous: SynchronousReplication,
 }
 
 /// The state of the take-over of the original system.

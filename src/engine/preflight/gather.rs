@@ -17,6 +17,7 @@ use crate::change::Lsn;
 use crate::config::Config;
 use crate::postgres::catalog::slot;
 use crate::postgres::catalog::slot::ReplicationSlot;
+use crate::postgres::catalog::standby;
 use crate::storage::sql::{bigint, lsn};
 
 /// A query of the facts failed.
@@ -91,6 +92,9 @@ pub async fn gather(
             .await
             .map_err(failed("the publication"))?,
         slot: slot.as_ref().map(slot_facts),
+        synchronous: standby::inspect(client, "")
+            .await
+            .map_err(failed("the synchronous standbys"))?,
         ..Facts::default()
     };
     for wanted in OBJECTS {

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::postgres::{Disposition, Recovery};
 
 pub use elasticsearch::gather as gather_elasticsearch;
-pub use evaluate::{evaluate, evaluate_elasticsearch};
+pub use evaluate::{evaluate, evaluate_elasticsearch, evaluate_standby};
 pub use facts::{
     ElasticsearchFacts, Facts, Privilege, PublicationFacts, RoleFacts, ServerFacts, SlotFacts,
     TableFacts, TakeOverFacts,

@@ -64,6 +64,7 @@ pub(super) struct Indexing {
     pub requests: mpsc::Sender<LiveRequest>,
     pub report: watch::Sender<IndexingReport>,
     pub control: watch::Receiver<Control>,
+    pub recorded_end: watch::Receiver<Lsn>,
     pub in_flight: InFlight,
     pub stop: CancellationToken,
 }
@@ -141,7 +142,7 @@ impl Indexing {
         Feed::new(
             FeedCore::new(renderer, emitter, control, metrics.pipeline),
             FirstLoad::new(loads, self.session),
-            JobSource::new(self.claims, self.in_flight, external, recorded),
+            JobSource::new(self.claims, self.in_flight, external, recorded, self.recorded_end),
         )
     }
 }

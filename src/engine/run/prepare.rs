@@ -13,11 +13,13 @@ use crate::engine::document::definition::Definition;
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed::inspect;
 use crate::engine::preflight;
+use crate::engine::supervisor::slot_watch::STREAM;
 use crate::engine::supervisor::upkeep;
 use crate::engine::wal::{Replication, ReplicationStream};
 use crate::postgres::catalog::slot;
 use crate::postgres::catalog::slot::StoredIdentity;
 use crate::postgres::catalog::slot::SystemIdentity;
+use crate::postgres::catalog::standby;
 use crate::postgres::{self, Closed};
 use crate::storage::lease;
 use crate::storage::lease::{AcquireError, Lease};
@@ -31,6 +33,9 @@ use crate::telemetry::readiness::Component;
 
 /// A standby tries to take the lease this often.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
+
+/// Between two reads of a setting that an operator must mend.
+const SETTING_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a run starts with.
 pub(super) struct Prepared {
@@ -84,6 +89,7 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let session = connect(context, &format!("walferry/{}/standby", config.slot)).await;
     let session = session.inspect_err(|fault| note(context, Component::Database, fault))?;
     let control = Arc::new(session.client);
+    await_asynchronous(context, &control).await?;
     migrate_virgin(context, &control).await?;
     environment(context, &control).await?;
     context.status.ok(Component::Database, "connected");
@@ -94,10 +100,8 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let mut beside = JoinSet::new();
     let renewal = upkeep::renew(Arc::clone(&control), lease.clone());
     beside.spawn(async move { renewal.await.map_err(Fault::from) });
-    let (shapes, keys) = shapes(&control, &context.definition).await?;
 
-    let replication =
-        Replication::connect(&config.database, &lease.application_name("stream")).await;
+    let replication = Replication::connect(&config.database, &lease.application_name(STREAM)).await;
     let mut replication = replication.map_err(|error| replication_fault(context, error))?;
     let system = replication.identify_system().await;
     let system = system.map_err(|error| replication_fault(context, error))?;
@@ -106,6 +110,8 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let start = stored.recorded_end_lsn.max(settlement.settled_lsn);
     let tables = tables(&context.definition);
     let source = Source::recognise(&control, &lease, &config.publication, &tables, anew).await?;
+    // After the keys that every second's are compared with.
+    let (shapes, keys) = shapes(&control, &context.definition).await?;
     let stream = replication.start(&config.slot, start, &config.publication).await;
     let stream = stream.map_err(|error| replication_fault(context, error))?;
     // Once more, now that no other session can read the slot.
@@ -132,6 +138,28 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
 
 fn note(context: &Context, component: Component, fault: &Fault) {
     context.status.fault(component, fault.to_string());
+}
+
+/// Waits while `synchronous_standby_names` would make commits wait for the stream. It comes before
+/// the first commit, which would wait as well.
+async fn await_asynchronous(context: &Context, control: &Client) -> Result<(), Fault> {
+    let mut is_logged = false;
+    loop {
+        let found = standby::inspect(control, "").await?;
+        let Err(error) = found.verify() else { return Ok(()) };
+        if context.options.once {
+            return Err(error.into());
+        }
+        context.status.fault(Component::Slot, error.to_string());
+        if !std::mem::replace(&mut is_logged, true) {
+            tracing::warn!(
+                event = "synchronous_standby",
+                error = %error,
+                "not streaming, so that no commit waits for walferry"
+            );
+        }
+        tokio::time::sleep(SETTING_AGAIN).await;
+    }
 }
 
 /// Prepares a database that has no object of walferry yet, and none of the system that it replaces,

@@ -87,12 +87,13 @@ pub(super) async fn spawn(
         requests,
         report: channels.indexing.clone(),
         control: channels.control.subscribe(),
+        recorded_end: channels.recorded_end.subscribe(),
         in_flight: channels.in_flight.clone(),
         stop: tokens.stop.clone(),
     };
     wiring.tasks.flow.spawn(indexing::run(indexing));
-    wiring.spawn_stream(stores.feed, chunks)?;
-    wiring.spawn_supervisor().await?;
+    wiring.spawn_stream(stores.feed, Arc::clone(&stores.watch), chunks)?;
+    wiring.spawn_supervisor(stores.watch).await?;
     wiring.spawn_duties(stores.rescuer);
     Ok(wiring.tasks)
 }
@@ -153,6 +154,7 @@ impl Wiring<'_> {
     fn spawn_stream(
         &mut self,
         catalog: Arc<tokio_postgres::Client>,
+        watch: Arc<tokio_postgres::Client>,
         output: mpsc::Sender<Vec<Captured>>,
     ) -> Result<(), Fault> {
         let tables = self.context.definition.tables.iter();
@@ -163,7 +165,9 @@ impl Wiring<'_> {
         }
         let ports = wal::stream::Ports {
             catalog,
+            watch,
             durable: self.channels.durable.subscribe(),
+            control: self.channels.control.subscribe(),
             output,
             shutdown: self.tokens.close.clone(),
             stats: Arc::clone(&self.stats),
@@ -177,19 +181,21 @@ impl Wiring<'_> {
         Ok(())
     }
 
-    async fn spawn_supervisor(&mut self) -> Result<(), Fault> {
-        let retained_max = retained_max(self.context, &self.prepared.control).await?;
-        let session = &self.prepared.control;
-        let slot = &self.prepared.lease.slot;
+    async fn spawn_supervisor(
+        &mut self,
+        session: Arc<tokio_postgres::Client>,
+    ) -> Result<(), Fault> {
+        let retained_max = retained_max(self.context, &session).await?;
+        let lease = &self.prepared.lease;
         let metrics = self.context.metrics.clone();
         let status = self.context.status.clone();
         let changed = Arc::clone(&self.context.operator_requests.control);
         let halted = self.channels.control.borrow().halted;
         let supervisor = Supervisor::new(
-            SlotWatch::new(Arc::clone(session), slot.clone(), self.prepared.source.clone()),
+            SlotWatch::new(Arc::clone(&session), lease.clone(), self.prepared.source.clone()),
             RetentionGuard::new(retained_max),
             SinkWatch::new(&self.state),
-            OperatorHalt::new(Arc::clone(session), slot.clone(), changed, halted),
+            OperatorHalt::new(session, lease.slot.clone(), changed, halted),
             Reporter::new(metrics, status, Arc::clone(&self.stats), Arc::clone(&self.state)),
         );
         let channels = SupervisorChannels {

@@ -26,6 +26,8 @@ pub(super) struct Stores {
     pub(super) rescuer: Rescuer,
     pub(super) reader: Arc<tokio_postgres::Client>,
     pub(super) feed: Arc<tokio_postgres::Client>,
+    /// Reads only, for the supervisor and the stream.
+    pub(super) watch: Arc<tokio_postgres::Client>,
 }
 
 impl Stores {
@@ -51,6 +53,7 @@ impl Stores {
             rescuer,
             reader: Arc::new(prepared.session(context, "read").await?),
             feed: Arc::new(prepared.session(context, "feed").await?),
+            watch: Arc::new(prepared.session(context, "watch").await?),
         })
     }
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::SettlementProgress;
 use crate::engine::control::{Control, IndexingReport, RunConditions, decide};
+use crate::postgres::catalog::standby::SynchronousStandby;
 use crate::postgres::{Disposition, Recovery};
 use crate::storage::QueueError;
 use crate::storage::source_identity::SourceError;
@@ -41,6 +42,8 @@ pub enum SupervisorError {
     Queue(#[from] QueueError),
     #[error(transparent)]
     Source(#[from] SourceError),
+    #[error(transparent)]
+    Standby(#[from] SynchronousStandby),
     #[error("could not read how much WAL the slot retains")]
     Retained(#[source] tokio_postgres::Error),
 }
@@ -50,6 +53,8 @@ impl Recovery for SupervisorError {
         match self {
             Self::Queue(error) => error.disposition(),
             Self::Source(error) => error.disposition(),
+            // The next run waits until the setting is mended.
+            Self::Standby(_) => Disposition::Retry,
             Self::Retained(source) => source.disposition(),
         }
     }
@@ -128,18 +133,20 @@ impl Supervisor {
         &mut self,
         progress: &watch::Receiver<SettlementProgress>,
     ) -> Result<(), SupervisorError> {
+        // First, since the application's commits may wait.
+        self.slot.verify_asynchronous().await?;
         let sample = self.slot.sample().await?;
         let settled = progress.borrow().settled;
         self.reporter.slot(&sample, settled);
-        let retained_bytes = match &sample.slot {
-            Some(figures) => figures.retained_bytes,
-            // Without the privilege, the guard goes by what the stream itself has received.
-            None => self.reporter.unsettled_bytes(settled),
+        let unconfirmed_bytes = match &sample.slot {
+            Some(figures) => figures.unconfirmed_bytes,
+            // Without the privilege, the guard goes by what the stream itself has confirmed.
+            None => self.reporter.unconfirmed_bytes(&sample, settled),
         };
         let was_on = self.guard.is_on();
-        let on = self.guard.observe(retained_bytes);
+        let on = self.guard.observe(unconfirmed_bytes);
         if on != was_on {
-            tracing::warn!(event = "retention_guard", on, retained_bytes, "retention guard");
+            tracing::warn!(event = "retention_guard", on, unconfirmed_bytes, "retention guard");
         }
         self.halt.read().await?;
         Ok(self.slot.verify_source().await?)

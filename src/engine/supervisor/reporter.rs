@@ -82,10 +82,13 @@ impl Reporter {
         }
     }
 
-    /// Bytes of WAL that were received and are not settled.
-    pub(super) fn unsettled_bytes(&self, settled: Lsn) -> u64 {
-        let seen = self.seen(settled);
-        seen.received.saturating_sub(seen.settled)
+    /// Bytes of WAL after the position that the stream has confirmed.
+    pub(super) fn unconfirmed_bytes(&self, sample: &SlotSample, settled: Lsn) -> u64 {
+        let received = self.stream.received_lsn.load(Ordering::Acquire);
+        let acknowledged = self.stream.acknowledged_lsn.load(Ordering::Relaxed);
+        let wal_end = sample.wal_end.unwrap_or_default().max(received);
+        // Before the first feedback, what is settled is what will be confirmed.
+        wal_end.saturating_sub(acknowledged.max(settled.0))
     }
 
     fn seen(&self, settled: Lsn) -> StageProgress {

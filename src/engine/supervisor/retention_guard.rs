@@ -1,32 +1,39 @@
-//! Whether the slot retains so much WAL that recorded changes must be acknowledged before they are
+//! Whether so much WAL is unconfirmed that recorded changes must be acknowledged before they are
 //! settled. Pure.
+//!
+//! The guard goes by the WAL after the slot's confirmed position, which an acknowledgement moves.
+//! What the slot retains in addition is held by open transactions of others: no acknowledgement
+//! releases it, and a guard that went by it would stay on for as long as they do.
 
-/// The retention guard: on once the slot retains more WAL than allowed, off again below half of
+/// The lowest limit, as in the configuration.
+const LIMIT_MIN: u64 = 16 << 20;
+
+/// The retention guard: on once more WAL is unconfirmed than allowed, off again below half of
 /// that, so that it does not toggle.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionGuard {
-    retained_bytes_max: u64,
+    unconfirmed_bytes_max: u64,
     on: bool,
 }
 
 impl RetentionGuard {
     /// A guard that is off, for this limit.
     #[must_use]
-    pub fn new(retained_bytes_max: u64) -> Self {
-        Self { retained_bytes_max, on: false }
+    pub fn new(unconfirmed_bytes_max: u64) -> Self {
+        Self { unconfirmed_bytes_max, on: false }
     }
 
-    /// Notes what the slot retains now; returns whether the guard is on.
-    pub fn observe(&mut self, retained_bytes: u64) -> bool {
+    /// Notes how much WAL is unconfirmed now; returns whether the guard is on.
+    pub fn observe(&mut self, unconfirmed_bytes: u64) -> bool {
         self.on = if self.on {
-            retained_bytes > self.retained_bytes_max / 2
+            unconfirmed_bytes > self.unconfirmed_bytes_max / 2
         } else {
-            retained_bytes > self.retained_bytes_max
+            unconfirmed_bytes > self.unconfirmed_bytes_max
         };
         self.on
     }
 
-    /// Whether more WAL is retained than allowed.
+    /// Whether more WAL is unconfirmed than allowed.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.on
@@ -34,11 +41,11 @@ impl RetentionGuard {
 }
 
 /// The limit where the configuration has none: half of `max_slot_wal_keep_size` (in MiB, -1 for
-/// unlimited), or 4 GiB.
+/// unlimited) but at least 16 MiB, or 4 GiB.
 #[must_use]
 pub fn default_limit(max_slot_wal_keep_mib: i64) -> u64 {
     match u64::try_from(max_slot_wal_keep_mib) {
-        Ok(mib) => (mib << 20) / 2,
+        Ok(mib) => mib.saturating_mul(1 << 19).max(LIMIT_MIN),
         Err(_) => 4 << 30,
     }
 }
@@ -50,8 +57,8 @@ mod tests {
     #[test]
     fn the_guard_has_hysteresis() {
         let mut guard = RetentionGuard::new(100);
-        for (retained, on) in [(100, false), (101, true), (60, true), (50, false), (90, false)] {
-            assert_eq!(guard.observe(retained), on, "{retained}");
+        for (unconfirmed, on) in [(100, false), (101, true), (60, true), (50, false), (90, false)] {
+            assert_eq!(guard.observe(unconfirmed), on, "{unconfirmed}");
         }
     }
 
@@ -59,5 +66,13 @@ mod tests {
     fn the_limit_follows_the_server() {
         assert_eq!(default_limit(-1), 4 << 30);
         assert_eq!(default_limit(64), 32 << 20);
+    }
+
+    #[test]
+    fn a_server_that_keeps_nothing_does_not_switch_the_guard_on_for_ever() {
+        for mib in [0, 1, 31] {
+            assert_eq!(default_limit(mib), 16 << 20, "{mib}");
+        }
+        assert!(!RetentionGuard::new(default_limit(0)).observe(1 << 20));
     }
 }

@@ -35,6 +35,8 @@ const SENDER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 pub struct Replication {
     wire: Wire,
     sender_timeout: Duration,
+    /// The process id of the server's end.
+    sender_pid: i32,
 }
 
 impl Replication {
@@ -88,7 +90,7 @@ impl Replication {
             encrypted: opened.encrypted,
         };
         authenticate(&mut wire, &credentials).await?;
-        let mut session = Self { wire, sender_timeout: SENDER_TIMEOUT_DEFAULT };
+        let mut session = Self { wire, sender_timeout: SENDER_TIMEOUT_DEFAULT, sender_pid: 0 };
         session.ready_for_query().await?;
         if several && session.value("select pg_is_in_recovery()").await? == "t" {
             return Err(ReplicationError::Standby(host.to_string()));
@@ -193,6 +195,7 @@ impl Replication {
             COPY_BOTH_RESPONSE_TAG => Ok(ReplicationStream {
                 wire: self.wire,
                 sender_timeout: self.sender_timeout,
+                sender_pid: self.sender_pid,
                 start,
             }),
             _ => Err(ReplicationError::Unexpected("the start of the stream")),
@@ -223,9 +226,15 @@ impl Replication {
     /// Reads messages up to ReadyForQuery.
     async fn ready_for_query(&mut self) -> Result<(), ReplicationError> {
         loop {
-            match self.wire.message().await?.tag {
+            let message = self.wire.message().await?;
+            match message.tag {
                 READY_FOR_QUERY_TAG => return Ok(()),
-                PARAMETER_STATUS_TAG | BACKEND_KEY_DATA_TAG => {}
+                PARAMETER_STATUS_TAG => {}
+                BACKEND_KEY_DATA_TAG => {
+                    let unexpected = |_| ReplicationError::Unexpected("a process id");
+                    let pid = ByteReader::new(&message.body).u32().map_err(unexpected)?;
+                    self.sender_pid = pid.cast_signed();
+                }
                 _ => return Err(ReplicationError::Unexpected("ReadyForQuery")),
             }
         }
@@ -242,6 +251,7 @@ impl std::fmt::Debug for Replication {
 pub struct ReplicationStream {
     wire: Wire,
     sender_timeout: Duration,
+    sender_pid: i32,
     start: Lsn,
 }
 
@@ -256,6 +266,12 @@ impl ReplicationStream {
     #[must_use]
     pub fn sender_timeout(&self) -> Duration {
         self.sender_timeout
+    }
+
+    /// The process id of the WAL sender.
+    #[must_use]
+    pub fn sender_pid(&self) -> i32 {
+        self.sender_pid
     }
 
     /// The position requested by START_REPLICATION.

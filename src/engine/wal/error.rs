@@ -117,6 +117,8 @@ pub enum StreamError {
     Kinds(String),
     #[error("PostgreSQL was silent for {0:?} although asked; the network or the server is gone")]
     Silent(Duration),
+    #[error("could not read what the WAL sender does: {0}")]
+    Sender(String),
 }
 
 impl Recovery for StreamError {
@@ -124,7 +126,7 @@ impl Recovery for StreamError {
         match self {
             Self::Replication(error) => error.disposition(),
             Self::Transaction(_) => Disposition::Operator,
-            Self::Kinds(_) | Self::Silent(_) => Disposition::Retry,
+            Self::Kinds(_) | Self::Silent(_) | Self::Sender(_) => Disposition::Retry,
         }
     }
 }
@@ -136,7 +138,7 @@ impl StreamError {
         match self {
             Self::Replication(error) => error.failure(),
             Self::Silent(_) => ReplicationFailure::Connection,
-            Self::Kinds(_) => ReplicationFailure::Server,
+            Self::Kinds(_) | Self::Sender(_) => ReplicationFailure::Server,
             Self::Transaction(_) => ReplicationFailure::Protocol,
         }
     }

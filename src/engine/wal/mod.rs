@@ -19,6 +19,7 @@ mod feedback;
 mod open;
 pub mod pgoutput;
 pub mod relation;
+mod silence;
 mod stats;
 pub mod stream;
 pub mod transaction;

@@ -3,6 +3,8 @@
 //! Not here: the columns of streamed rows, which Relation messages define
 //! (`engine::wal::relation`).
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::{Client, Error};
 
 /// The kind of a relation (`pg_class.relkind`).
@@ -62,6 +64,18 @@ pub struct CatalogTable {
 const TABLE: &str = include_str!("table.sql");
 
 const KEY: &str = include_str!("table_key.sql");
+
+const KEYS: &str = include_str!("table_keys.sql");
+
+/// How rows of these tables (`schema.name`) are identified, as a text that differs once the replica
+/// identity or the primary key is altered. A table that does not exist has none.
+///
+/// # Errors
+/// The error of the query.
+pub async fn keys(client: &Client, tables: &[&str]) -> Result<BTreeMap<String, String>, Error> {
+    let rows = client.query(KEYS, &[&tables]).await?;
+    rows.iter().map(|row| Ok((row.try_get("name")?, row.try_get("key")?))).collect()
+}
 
 /// Reads a table; `None` if it does not exist.
 ///

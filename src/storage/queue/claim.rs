@@ -165,8 +165,8 @@ impl Claimer {
         Ok(jobs)
     }
 
-    /// Makes jobs `processing` that are due and that a cursor has passed (`behind`). Fewer than `limit` means that there are no more. Jobs of
-    /// tables that are not configured become `failed`.
+    /// Makes jobs `processing` that are due and that a cursor has passed (`behind`). Fewer than
+    /// `limit` means that there are no more. Jobs of tables that are not configured become `failed`.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`], [`QueueError::Database`].

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::external::ExternalPosition;
 use crate::ack::batch::JobKey;
@@ -34,6 +34,10 @@ pub struct JobSource {
     pub(super) external: ExternalPosition,
     /// The last change that any source of this run has worked on, or that was recorded before it.
     pub(super) last_fed_position: Position,
+    /// Up to here the table holds every change.
+    recorded_end: watch::Receiver<Lsn>,
+    /// The last end LSN that was given to a batch of the table.
+    settled_end: Lsn,
 }
 
 impl JobSource {
@@ -44,8 +48,16 @@ impl JobSource {
         in_flight: InFlight,
         external: ExternalPosition,
         recorded: Position,
+        recorded_end: watch::Receiver<Lsn>,
     ) -> Self {
-        Self { claims, in_flight, external, last_fed_position: recorded }
+        Self {
+            claims,
+            in_flight,
+            external,
+            last_fed_position: recorded,
+            recorded_end,
+            settled_end: Lsn(0),
+        }
     }
 
     /// A source works on the change at this position.
@@ -62,8 +74,11 @@ impl JobSource {
         let mut cursor = self.before_unfinished().await?;
         let mut requested: Option<oneshot::Receiver<GoneLive>> = None;
         while core.control.wait_to_begin().await {
+            // Read before the table: every job below it is there to be claimed.
+            let recorded_end = *self.recorded_end.borrow();
             cursor = self.drain(core, cursor, None).await?;
             self.take_due(core, cursor).await?;
+            self.settle_end(core, recorded_end).await?;
             let answer = match &mut requested {
                 Some(answer) => answer,
                 None => match core.control.request_live().await {
@@ -80,12 +95,25 @@ impl JobSource {
                     if core.control.is_stopped() {
                         return Ok(None); // jobs may remain
                     }
-                    settle_up_to(core, live.end_lsn).await?;
+                    self.settle_end(core, live.end_lsn).await?;
                     return Ok(Some(live));
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Opens and closes an empty batch that settles after every job up to `end_lsn`, all of which
+    /// have been claimed. Thus the settled position follows the recorder also while the feed may
+    /// not go live.
+    async fn settle_end(&mut self, core: &mut FeedCore, end_lsn: Lsn) -> Result<(), FeedError> {
+        if end_lsn <= self.settled_end || core.control.is_stopped() {
+            return Ok(()); // jobs may remain
+        }
+        self.settled_end = end_lsn;
+        let new = NewBatch { end_lsn: Some(end_lsn), ..NewBatch::without_jobs() };
+        let pending = core.emitter.open(new);
+        Ok(core.emitter.close(pending).await?)
     }
 
     /// Just before the first unfinished job, so that no query reads the finished ones.
@@ -147,13 +175,6 @@ impl JobSource {
         core.render(&pending, &changes, RowsFrom::Tables, Escaping::ForParser).await?;
         Ok(core.emitter.close(pending).await?)
     }
-}
-
-/// Opens and closes an empty batch that settles after every job up to `end_lsn`.
-async fn settle_up_to(core: &mut FeedCore, end_lsn: Lsn) -> Result<(), FeedError> {
-    let new = NewBatch { end_lsn: Some(end_lsn), ..NewBatch::without_jobs() };
-    let pending = core.emitter.open(new);
-    Ok(core.emitter.close(pending).await?)
 }
 
 /// A job's change with a position and with a key: that of `record_id` where `change_data` has

@@ -2,6 +2,7 @@
 
 use tokio::sync::mpsc;
 
+use crate::engine::control::AcknowledgeAt;
 use crate::engine::wal::Captured;
 
 /// The limits of the loop.
@@ -20,6 +21,17 @@ pub struct StreamSettings {
 impl Default for StreamSettings {
     fn default() -> Self {
         Self { idle_step: 1 << 20, chunk_items_max: 2048, chunk_bytes_max: 1 << 20 }
+    }
+}
+
+impl StreamSettings {
+    /// The step while changes are acknowledged at this point. Under the retention guard each part
+    /// of the WAL counts, and what storing a position writes is still less than the step.
+    pub(super) fn idle_step_at(&self, at: AcknowledgeAt) -> u64 {
+        match at {
+            AcknowledgeAt::Settled => self.idle_step,
+            AcknowledgeAt::Recorded => self.idle_step / 16,
+        }
     }
 }
 

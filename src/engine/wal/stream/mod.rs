@@ -18,15 +18,16 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use self::chunk::Chunk;
 pub use self::chunk::StreamSettings;
 use self::feedback_connection::FeedbackConnection;
 use super::error::TransactionError;
 use crate::change::Lsn;
+use crate::engine::control::Control;
 use crate::engine::wal::Captured;
 use crate::engine::wal::connection::ReplicationStream;
 use crate::engine::wal::error::StreamError;
@@ -34,8 +35,10 @@ use crate::engine::wal::feedback::{StatusTimer, StreamProgress};
 use crate::engine::wal::pgoutput;
 use crate::engine::wal::pgoutput::{ByteReader, Message, Relation};
 use crate::engine::wal::relation::Tables;
+use crate::engine::wal::silence::Silence;
 use crate::engine::wal::stats::StreamStats;
 use crate::engine::wal::transaction::{MessageEffect, TransactionDecoder};
+use crate::postgres::catalog::sender;
 use crate::postgres::error;
 use crate::telemetry::metrics;
 use crate::value::TypeCache;
@@ -50,8 +53,12 @@ const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(50);
 pub struct Ports {
     /// The session that queries types that are not built in.
     pub catalog: Arc<tokio_postgres::Client>,
+    /// The session that reads what the WAL sender does.
+    pub watch: Arc<tokio_postgres::Client>,
     /// The position that may be acknowledged; at most that of the items emitted, or the start.
     pub durable: watch::Receiver<Lsn>,
+    /// The supervisor's decision.
+    pub control: watch::Receiver<Control>,
     /// Chunks, in order. After its receiver is dropped nothing more is read, but feedback continues
     /// until `shutdown`, so that changes in flight can settle and be acknowledged.
     pub output: mpsc::Sender<Vec<Captured>>,
@@ -72,6 +79,7 @@ pub async fn run(
 ) -> Result<(), StreamError> {
     let now = Instant::now();
     let start = stream.start_lsn();
+    let silence = Silence::new(stream.sender_timeout(), now);
     let period = Duration::from_secs(1).min(stream.sender_timeout() / 3);
     let mut connection = FeedbackConnection {
         stream,
@@ -91,7 +99,7 @@ pub async fn run(
         types: TypeCache::new(),
         chunk: Chunk::default(),
         emitted: start,
-        last_message_at: now,
+        silence,
         blocked_since: None,
         durable_open: true,
         output_open: true,
@@ -109,8 +117,7 @@ struct StreamLoop {
     chunk: Chunk,
     /// The last position emitted: the end of a commit, or an idle mark.
     emitted: Lsn,
-    /// The time of the server's last message, or of the last resumption of reading.
-    last_message_at: Instant,
+    silence: Silence,
     durable_open: bool,
     output_open: bool,
     /// Since when reading is blocked because the channel is full.
@@ -124,7 +131,6 @@ impl StreamLoop {
         loop {
             self.decode_buffered().await?;
             let reading = self.output_open && !self.chunk.is_full(&self.settings);
-            let silence_max = self.connection.stream.sender_timeout();
             if !reading && self.output_open {
                 self.blocked_since.get_or_insert_with(Instant::now);
             }
@@ -142,15 +148,15 @@ impl StreamLoop {
                     self.output_open = sent;
                     if let Some(since) = self.blocked_since.take() {
                         self.connection.received.held += since.elapsed();
-                        self.last_message_at = Instant::now(); // nothing was read until now
+                        self.silence.ended(Instant::now()); // nothing was read until now
                     }
                 }
                 read = self.connection.stream.fill(), if reading => {
                     read?;
                     self.record_message();
                 }
-                () = sleep_until(self.last_message_at + silence_max), if reading => {
-                    return Err(StreamError::Silent(silence_max));
+                () = sleep_until(self.silence.due_at()), if reading => {
+                    self.verify_sender().await?;
                 }
             }
         }
@@ -226,7 +232,8 @@ impl StreamLoop {
     /// below `wal_end` has been emitted.
     fn idle(&mut self, wal_end: Lsn) {
         let advance = wal_end.0.saturating_sub(self.emitted.0);
-        if advance > 0 && advance >= self.settings.idle_step {
+        let at = self.ports.control.borrow().acknowledge_at;
+        if advance > 0 && advance >= self.settings.idle_step_at(at) {
             self.emitted = wal_end;
             self.chunk.items.push(Captured::Idle { wal_end });
         }
@@ -260,6 +267,32 @@ impl StreamLoop {
         }
     }
 
+    /// Reads what the WAL sender does, on another session; feedback continues meanwhile.
+    async fn verify_sender(&mut self) -> Result<(), StreamError> {
+        let stream = &self.connection.stream;
+        let pid = stream.sender_pid();
+        let asking = timeout(stream.sender_timeout(), sender::inspect(&self.ports.watch, pid));
+        let mut asking = std::pin::pin!(asking);
+        let found = loop {
+            tokio::select! {
+                found = &mut asking => break found,
+                () = sleep_until(self.connection.timer.due_at()) => {
+                    self.connection.send_feedback().await?;
+                }
+            }
+        };
+        let now = Instant::now();
+        let length = self.silence.length(now);
+        // Without an answer here too, the server is out of reach.
+        let activity = found.map_err(|_| StreamError::Silent(length))?;
+        let activity = activity.map_err(|error| StreamError::Sender(error::sentence(&error)))?;
+        if self.silence.is_fatal(activity, now) {
+            return Err(StreamError::Silent(length));
+        }
+        debug!(?activity, ?length, "the WAL sender is silent");
+        Ok(())
+    }
+
     fn received(&mut self, lsn: Lsn) {
         self.connection.progress.receive(lsn);
         let received = self.connection.progress.received();
@@ -268,7 +301,7 @@ impl StreamLoop {
     }
 
     fn record_message(&mut self) {
-        self.last_message_at = Instant::now();
+        self.silence.ended(Instant::now());
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         self.ports.stats.last_message_at.store(milliseconds, Ordering::Relaxed);
