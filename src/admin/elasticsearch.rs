@@ -31,7 +31,7 @@ pub struct ConnectionTest {
     pub version: Option<String>,
     #[serde(rename = "cluster_name")]
     pub cluster_name: Option<String>,
-    /// `green`, `yellow` or `red`; `unknown` where walferry may not ask.
+    /// Of walferry's indices: `green`, `yellow` or `red`; `unknown` where walferry may not ask.
     pub status: Option<String>,
     #[schemars(with = "f64")]
     pub latency_ms: Number,
@@ -44,6 +44,8 @@ pub struct ConnectionTest {
 pub struct ElasticsearchProbe {
     /// `None` where none is configured.
     client: Option<Arc<Client>>,
+    /// What the names of walferry's indices begin with.
+    names: Vec<String>,
     last: Mutex<Option<LastTest>>,
 }
 
@@ -54,8 +56,8 @@ struct LastTest {
 
 impl ElasticsearchProbe {
     /// Tests the connection of `client`; without one, the test says that none is configured.
-    pub(crate) fn new(client: Option<Arc<Client>>) -> Self {
-        Self { client, last: Mutex::default() }
+    pub(crate) fn new(client: Option<Arc<Client>>, names: Vec<String>) -> Self {
+        Self { client, names, last: Mutex::default() }
     }
 
     /// Whether there is an Elasticsearch to test.
@@ -82,7 +84,7 @@ impl ElasticsearchProbe {
         let Some(client) = &self.client else {
             return Err("no Elasticsearch is configured; set ELASTICSEARCH_URL".to_owned());
         };
-        match timeout(ANSWER_TIME_MAX, ping::ping(client)).await {
+        match timeout(ANSWER_TIME_MAX, ping::ping(client, &self.names)).await {
             Ok(Ok(ping)) => Ok(ping),
             Ok(Err(PingError::Red { ping })) => {
                 Err(format!("cluster {} is red: some documents have no node", ping.cluster_name))

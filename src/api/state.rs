@@ -84,6 +84,9 @@ impl ApiState {
         let tables: Vec<String> =
             definition.tables.iter().map(|table| table.name.clone()).collect();
         let elasticsearch = elasticsearch(&config);
+        let indices = definition.indices.iter();
+        let names =
+            indices.map(|index| format!("{}{}-0", config.index_prefix, index.name)).collect();
         let database = config.database.clone();
         Self(Arc::new(SharedState {
             access: AccessControl::new(&config.api),
@@ -102,7 +105,7 @@ impl ApiState {
             operator_requests,
             tables,
             definition,
-            elasticsearch: ElasticsearchProbe::new(elasticsearch),
+            elasticsearch: ElasticsearchProbe::new(elasticsearch, names),
             denials: Arc::new(Semaphore::new(1)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             started_at: SystemTime::now(),

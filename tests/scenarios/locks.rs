@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use walferry::postgres::lock::{LIMIT_WAITS, LockError, LockMode, TableLocks};
 
-use super::{RECOVERY_MAX, ROWS, listings};
+use super::{RECOVERY_MAX, ROWS, listing, listings};
 use crate::scene::{Scene, until};
+use crate::support::faults::Fault;
 
 /// Locks on one table that sessions of walferry wait for.
 const AWAITED: &str = "select count(*) from pg_locks l join pg_stat_activity a on a.pid = l.pid
@@ -74,4 +75,53 @@ async fn a_lock_that_is_not_to_be_had_is_given_up_and_its_holder_is_named() {
     holder.run("commit").await;
     locks.retry(&session, || session.batch_execute(&step)).await.expect("the table is free");
     session.run("rollback").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_lock_on_a_job_keeps_no_run_from_beginning() {
+    let scene = Scene::new("forgotten_lock").await;
+    let faults = scene.faults().await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.start_through(&faults, &[]);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    scene.forget_witnessed().await;
+    let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
+    scene.sql(&listings(1, 3)).await;
+    until(RECOVERY_MAX, "they are done", async || scene.number(completed).await == 3).await;
+    faults.always("/_bulk", Some(Fault::Hang));
+    scene.sql("update elasticsearch_sync_queue set status = 'pending'").await;
+    let processing = "select count(*) from elasticsearch_sync_queue where status = 'processing'";
+    until(RECOVERY_MAX, "they are in flight", async || scene.number(processing).await == 3).await;
+    walferry.kill9();
+    faults.always("/_bulk", None);
+    // A person looks at a job in a terminal, and leaves it.
+    let forgotten = scene.bed.connect().await;
+    forgotten.run("set application_name = 'forgotten'").await;
+    let pid: i32 = forgotten.value("select pg_backend_pid()", &[]).await;
+    let lock = format!(
+        "begin; select from elasticsearch_sync_queue where record_id = '{}' for update",
+        listing(2)
+    );
+    forgotten.run(&lock).await;
+    let mut walferry = scene.start_through(&faults, &[]);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    scene.sql(&listings(4, 6)).await;
+    until(RECOVERY_MAX, "all but the locked one are done", async || {
+        scene.number(completed).await == 5
+    })
+    .await;
+    assert_eq!(scene.number(processing).await, 1);
+    until(RECOVERY_MAX, "health names the process", async || {
+        let (_, health) = walferry.get_json("/api/v1/queue/health").await;
+        let details = health["details"].as_array().expect("it lists its issues").clone();
+        details.iter().any(|d| d["code"] == "lock_awaited" && d["values"]["pid"] == pid)
+    })
+    .await;
+    let (_, status) = scene.bed.walferry_once(&["status"], Duration::from_secs(30)).await;
+    assert!(status.contains(&format!("process {pid} (forgotten) holds a lock")), "{status}");
+    forgotten.run("rollback").await;
+    until(RECOVERY_MAX, "the last one is done", async || scene.number(completed).await == 6).await;
+    scene.assert_no_attempt_lost("a lock on a job").await;
+    scene.assert_true().await;
+    walferry.stop().await;
 }

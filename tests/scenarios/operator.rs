@@ -218,3 +218,19 @@ async fn a_stop_halts_indexing_but_not_capture_and_survives_a_restart() {
     scene.documents_become_true(Duration::from_secs(10)).await;
     walferry.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_run_does_not_wait_for_indexing_that_is_stopped() {
+    let scene = Scene::new("once_stopped").await;
+    scene.sql(ROWS).await;
+    scene.once().await;
+    scene.forget_witnessed().await;
+    scene.command(&["stop"], 0).await;
+    scene.sql(&listings(1, 3)).await;
+    let output = scene.command(&["run", "--once"], 3).await;
+    assert!(output.contains("`walferry start`"), "{output}");
+    scene.command(&["start"], 0).await;
+    scene.once().await;
+    scene.settled(RECOVERY_MAX).await;
+    scene.assert_true().await;
+}

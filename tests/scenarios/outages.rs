@@ -298,3 +298,33 @@ impl Scene {
         self
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_of_others_that_is_red_stops_nothing() {
+    let servers = Servers::private_elasticsearch(&[]).await;
+    let scene = Scene::unwitnessed_on(TestBed::on("red_of_others", servers).await);
+    scene.sql(ROWS).await;
+    // No node has this name, so its shard is assigned to none.
+    let body = serde_json::json!({
+        "settings": { "index.routing.allocation.require._name": "none", "number_of_replicas": 0 }
+    });
+    let path = "/of_others?wait_for_active_shards=0";
+    scene.bed.elasticsearch.request(reqwest::Method::PUT, path, Some(&body)).await;
+    let path = "/_cluster/health?filter_path=status";
+    let (_, health) =
+        scene.bed.elasticsearch.try_request(reqwest::Method::GET, path, None).await.unwrap();
+    assert_eq!(health["status"], "red");
+    let faults = scene.faults().await;
+    let mut walferry = scene.start_through(&faults, &[]);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    let (code, test) = walferry.get_json("/api/v1/elasticsearch/test-connection").await;
+    assert_eq!((code, test["success"].as_bool()), (200, Some(true)), "{test}");
+    // An outage ends although the index is still red.
+    faults.script("/_bulk", [Fault::Reset]);
+    scene.sql(&listings(1, 3)).await;
+    until(RECOVERY_MAX, "they are indexed", async || {
+        scene.indices.all("listings").await.len() == 3
+    })
+    .await;
+    walferry.stop().await;
+}

@@ -33,6 +33,16 @@ pub struct Sample {
     /// Jobs that ended within the last two seconds, at most [`ENDED_MAX`] of them.
     pub ended_ids: Vec<i64>,
     pub slot: SlotState,
+    /// The transaction that walferry waits for, if it has waited for longer than 5 s.
+    pub lock_wait: Option<LockWait>,
+}
+
+/// A transaction that holds what walferry waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LockWait {
+    pub pid: i32,
+    pub application: String,
+    pub seconds: f64,
 }
 
 /// The limit of [`Sample::ended_ids`].
@@ -129,6 +139,8 @@ const COUNTS: &str = include_str!("counts.sql");
 
 const SAMPLE: &str = include_str!("sample.sql");
 
+const LOCK_WAIT: &str = include_str!("lock_wait.sql");
+
 const SPILLED: &str = "select s.spill_bytes, s.spill_txns
     from pg_catalog.pg_stat_replication_slots s where s.slot_name = $1";
 
@@ -154,7 +166,10 @@ pub async fn read(client: &Client, slot: &str) -> Result<Sample, QueueError> {
     let reading = "read how the queue is";
     let row = client.query_one(SAMPLE, &[&slot]).await.map_err(doing(reading))?;
     let state = slot_state(client, slot).await?;
-    rest_of(&row, counts, state).map_err(doing(reading))
+    let wait = client.query_opt(LOCK_WAIT, &[&slot]).await.map_err(doing(reading))?;
+    let wait = wait.as_ref().map(lock_wait).transpose().map_err(doing(reading))?;
+    let sample = rest_of(&row, counts, state).map_err(doing(reading))?;
+    Ok(Sample { lock_wait: wait, ..sample })
 }
 
 /// A role that may not read slots costs these figures and nothing else.
@@ -198,6 +213,14 @@ fn counts_of(row: &Row) -> Result<Counts, tokio_postgres::Error> {
     })
 }
 
+fn lock_wait(row: &Row) -> Result<LockWait, tokio_postgres::Error> {
+    Ok(LockWait {
+        pid: row.try_get("pid")?,
+        application: row.try_get::<_, Option<String>>("application")?.unwrap_or_default(),
+        seconds: row.try_get("seconds")?,
+    })
+}
+
 fn rest_of(row: &Row, counts: Counts, slot: SlotState) -> Result<Sample, tokio_postgres::Error> {
     let unfinished_since: Option<String> = row.try_get("unfinished_since")?;
     let unfinished_age: Option<f64> = row.try_get("unfinished_age")?;
@@ -220,5 +243,6 @@ fn rest_of(row: &Row, counts: Counts, slot: SlotState) -> Result<Sample, tokio_p
         newest_id: row.try_get("newest_id")?,
         ended_ids: row.try_get("ended_ids")?,
         slot,
+        lock_wait: None,
     })
 }

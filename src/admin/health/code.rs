@@ -27,6 +27,7 @@ pub enum Code {
     StuckJobs,
     ErrorRateHigh,
     ChangesLate,
+    LockAwaited,
     SlotMissing,
     SlotRefused,
     SlotLost,
@@ -50,6 +51,7 @@ impl Code {
             Self::IndexingStopped => &["count", "since"],
             Self::NothingFinished | Self::ChangesLate => &["count", "seconds"],
             Self::StuckJobs => &["count"],
+            Self::LockAwaited => &["pid", "application", "seconds"],
             Self::ErrorRateHigh => &["count", "total"],
             Self::SlotHeadroomLow => &["retained_mib", "safe_mib"],
             Self::Standby

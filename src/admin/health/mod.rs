@@ -11,7 +11,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::admin::figures::sample::{Sample, SlotState};
+use crate::admin::figures::sample::{LockWait, Sample, SlotState};
 use crate::telemetry::readiness::{Component, Readiness, ReadinessReporter};
 pub use code::{Code, HealthIssue};
 
@@ -105,6 +105,7 @@ pub fn judge(signals: &Signals<'_>) -> QueueHealth {
     health.components(signals, sample.is_some_and(|sample| !sample.indexing));
     if let Some(sample) = sample {
         health.jobs(sample, signals.stalled);
+        health.lock_wait(sample.lock_wait.as_ref());
         health.slot(&sample.slot);
     }
     health
@@ -226,6 +227,23 @@ impl QueueHealth {
         }
     }
 
+    fn lock_wait(&mut self, wait: Option<&LockWait>) {
+        let Some(LockWait { pid, application, seconds }) = wait else { return };
+        self.add(
+            HealthVerdict::Degraded,
+            Code::LockAwaited.with([
+                (*pid).into(),
+                application.clone().into(),
+                seconds.round().into(),
+            ]),
+            format!(
+                "process {pid} ({application}) holds a lock that walferry has waited {seconds:.0} s for"
+            ),
+            "see pg_stat_activity for what it does; end its transaction, or end it with \
+             pg_terminate_backend",
+        );
+    }
+
     fn slot(&mut self, slot: &SlotState) {
         let slot = match slot {
             SlotState::Known(slot) => slot,
@@ -328,6 +346,7 @@ mod tests {
             settled: Lsn(0),
             newest_id: 150,
             ended_ids: Vec::new(),
+            lock_wait: None,
             slot: SlotState::Known(SlotFigures {
                 active: true,
                 wal_status: Some("reserved".to_owned()),
@@ -377,6 +396,8 @@ mod tests {
         let old = |age_seconds| Some(Moment { at: String::new(), age_seconds });
         check(|s| s.oldest_unfinished = old(61.0), 0, Degraded, "committed 61 s ago");
         check(|s| s.oldest_unfinished = old(601.0), 0, Unhealthy, "committed 601 s ago");
+        let wait = LockWait { pid: 7, application: "psql".to_owned(), seconds: 9.0 };
+        check(|s| s.lock_wait = Some(wait), 0, Degraded, "process 7 (psql) holds a lock");
         check(|s| s.slot = SlotState::Missing, 0, Unhealthy, "does not exist");
         let slot = |s: &mut Sample, retained: i64, safe: i64| {
             let SlotState::Known(slot) = &mut s.slot else { return };

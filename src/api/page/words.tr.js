@@ -111,6 +111,8 @@ export default {
     "other": "En eski bitmemiş değişiklik {seconds} saniye önce yapıldı; {count} iş bekliyor."
   },
   "advice.changes_late": "Sayı azalıyorsa bekleyin; azalmıyorsa Elasticsearch yavaş mı, reddediyor mu, bakın.",
+  "issue.lock_awaited": "walferry {seconds} saniyedir {pid} numaralı sürecin ({application}) tuttuğu kilidi bekliyor.",
+  "advice.lock_awaited": "Ne yaptığını pg_stat_activity’de görün; işlemini (transaction) bitirin.",
   "issue.slot_missing": "Replikasyon slotu yok: değişiklikler walferry için saklanmıyor.",
   "advice.slot_missing": "Slotu oluşturan `walferry run` komutunu başlatın; slot silindiyse `walferry rebuild`.",
   "issue.slot_refused": "walferry’nin rolü replikasyon slotlarına bakamıyor: tuttukları WAL izlenmiyor.",

@@ -237,7 +237,9 @@ async fn attempt(
     preparation: Preparation<'_>,
     report: &watch::Sender<IndexingReport>,
 ) -> Result<Vec<Target>, Fault> {
-    ping::ping(elasticsearch).await?;
+    let concrete = |spec: &IndexSpec| index::concrete_name(spec, preparation);
+    let indices: Vec<String> = specs.iter().map(concrete).collect();
+    ping::ping(elasticsearch, &indices).await?;
     // A busy cluster takes its time over aliases: the stream waits rather than run ahead.
     report.send_modify(|report| report.mode = FeedMode::Preparing);
     Ok(index::prepare(elasticsearch, specs, preparation).await?)

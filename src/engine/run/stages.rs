@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::channels::{Channels, Tokens};
 use super::prepare::Prepared;
 use super::spawn::{Tasks, spawn};
-use super::{Context, Fault};
+use super::{Context, Fault, RunError};
 use crate::change::Lsn;
 use crate::engine::control::SettlementProgress;
 use crate::storage::control;
@@ -49,6 +49,7 @@ pub(super) async fn run(
         reason = &mut closed => return Err(Fault::Passing(reason)),
         () = shutdown.cancelled() => {}
         () = &mut caught_up, if once => {}
+        () = halted(&channels), if once => return Err(Fault::Permanent(halted_once())),
     }
     tokens.stop.cancel();
     drain(context, &mut tasks).await?;
@@ -128,6 +129,25 @@ async fn any_closed(sessions: Vec<crate::postgres::Closed>) -> String {
         Some(Ok(reason)) => reason,
         _ => "a session was closed".to_owned(),
     }
+}
+
+/// Returns once an operator has stopped indexing.
+fn halted(channels: &Channels) -> impl Future<Output = ()> + use<> {
+    let mut control = channels.control.subscribe();
+    async move {
+        if control.wait_for(|control| control.halted).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// With `--once`, the run would wait until an operator starts indexing again.
+fn halted_once() -> RunError {
+    RunError::Environment(
+        "indexing was stopped by an operator, so `walferry run --once` does not catch up; run \
+         `walferry start`, and then this command again"
+            .to_owned(),
+    )
 }
 
 /// Returns once all below `target` is settled, and searches see what was loaded.

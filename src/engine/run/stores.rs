@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::prepare::Prepared;
 use super::{Context, Fault};
+use crate::engine::supervisor::rescue;
 use crate::storage::queue::claim::Claimer;
 use crate::storage::queue::partitions;
 use crate::storage::queue::record;
@@ -36,14 +37,7 @@ impl Stores {
         let client = prepared.session(context, "claim").await?;
         let claims = Claimer::new(client, &prepared.lease, Arc::clone(&prepared.keys)).await;
         let mut claims = claims?;
-        let orphans = claims.reset_orphans().await?;
-        if orphans > 0 {
-            tracing::info!(
-                event = "orphans_reset",
-                jobs = orphans,
-                "jobs of the run before are pending again"
-            );
-        }
+        rescue::log_orphans(claims.reset_orphans().await?);
         let client = prepared.session(context, "record").await?;
         let keys = Arc::clone(&prepared.keys);
         let storage = record::Recorder::new(client, &prepared.lease, keys, xid_reference).await;

@@ -98,6 +98,12 @@ impl BulkSender {
         &self.client
     }
 
+    /// The names of the indices, behind their aliases.
+    #[must_use]
+    pub fn concrete_indices(&self) -> Vec<String> {
+        self.targets.iter().map(|target| target.concrete.clone()).collect()
+    }
+
     /// Sends one bulk request; returns its outcome and the bytes sent.
     pub async fn bulk(&self, actions: &[Action]) -> (BulkOutcome, usize) {
         for at in 0..self.targets.len() {

@@ -200,7 +200,7 @@ impl Sink {
             }
             Dispatch::Ping => {
                 self.in_flight.spawn(async move {
-                    let result = ping::ping(sender.client()).await;
+                    let result = ping::ping(sender.client(), &sender.concrete_indices()).await;
                     Completion::Ping(result.map(drop).map_err(|error| ServiceError {
                         failure: error.failure(),
                         reason: error.to_string(),

@@ -1,4 +1,4 @@
-//! Checks the product, the version and the health of the cluster.
+//! Checks the product and the version of the cluster, and the health of walferry's indices in it.
 //!
 //! Not here: the indices (`index`).
 
@@ -14,7 +14,7 @@ const VERSION_MIN: u32 = 8;
 /// The oldest supported version of OpenSearch.
 const OPENSEARCH_VERSION_MIN: u32 = 2;
 
-/// The cluster's name, version and health.
+/// The cluster's name and version, and the health of walferry's indices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ping {
     pub version: String,
@@ -73,19 +73,21 @@ impl PingError {
     }
 }
 
-/// Requests name, version and health.
+/// Requests name, version and the health of the indices whose names begin with one of `names`. An
+/// index that is not walferry's may be red.
 ///
 /// # Errors
 ///
 /// See [`PingError`].
-pub async fn ping(client: &Client) -> Result<Ping, PingError> {
+pub async fn ping(client: &Client, names: &[String]) -> Result<Ping, PingError> {
     #[derive(Deserialize)]
     struct ClusterHealth {
         status: String,
     }
     let (version, cluster_name) = identify(client).await?;
-    let path = "/_cluster/health?filter_path=status";
-    let response = client.send(Verb::Get, path, None).await?;
+    // For a name that does not exist, the request waits; a pattern may match nothing.
+    let path = format!("/_cluster/health/{}*?filter_path=status", names.join("*,"));
+    let response = client.send(Verb::Get, &path, None).await?;
     let status = match serde_json::from_slice::<ClusterHealth>(&response.body) {
         Ok(health) if response.is_success() => health.status,
         _ if response.status == 403 => "unknown".to_owned(),

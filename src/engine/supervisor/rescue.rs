@@ -34,13 +34,22 @@ pub async fn run(
             _ = tick.tick() => {}
             () = operator_requests.rescue.notified() => {}
         }
+        let orphans = rescuer.reset_orphans().await?;
         let rescued = rescuer.pass(&in_flight).await?;
         metrics.rescued(rescued.reset, rescued.failed);
         log(rescued);
-        if rescued.reset > 0 {
+        log_orphans(orphans);
+        if rescued.reset + orphans > 0 {
             operator_requests.feed.notify_one();
         }
         operator_requests.rescued.send_replace(RescuePass { rescued, at: Some(SystemTime::now()) });
+    }
+}
+
+/// Reports jobs of earlier runs that are `pending` again.
+pub fn log_orphans(jobs: u64) {
+    if jobs > 0 {
+        tracing::info!(event = "orphans_reset", jobs, "jobs of the run before are pending again");
     }
 }
 

@@ -26,10 +26,9 @@ use crate::storage::leased_transaction::LeasedTransaction;
 use crate::storage::sql::{bigint, count, pg_lsn, position as at};
 use crate::storage::{QueueError, doing};
 
-const RESET_ORPHANS: &str = "-- moves: processing -> pending
-    update public.elasticsearch_sync_queue
-    set status = 'pending', started_at = null, epoch = null
-    where status = 'processing' and epoch <> $1";
+/// Jobs of earlier runs become `pending`. A row that another transaction has locked is left to a
+/// later pass (`rescue`), so that no forgotten lock keeps a run from beginning.
+pub(super) const RESET_ORPHANS: &str = include_str!("orphans_reset.sql");
 
 const COUNT_PENDING: &str = "select count(*) filter (where table_name = any ($1)) as known,
         count(*) filter (where table_name <> all ($1)) as unknown

@@ -13,6 +13,7 @@ use std::time::Duration;
 use postgres_types::{PgLsn, ToSql};
 use tokio_postgres::{Client, Row};
 
+use super::claim::RESET_ORPHANS;
 use super::retry::RetryPolicy;
 use super::settle::SESSION;
 use crate::ack::in_flight::{InFlight, InFlightSnapshot};
@@ -71,6 +72,20 @@ impl Rescuer {
         client.batch_execute(SESSION).await.map_err(doing("prepare the rescue"))?;
         let guard = LeasedTransaction::prepare(&client, lease).await?;
         Ok(Self { client, guard, attempts_max: policy.attempts() })
+    }
+
+    /// Makes `pending` again what earlier runs left `processing` with a row that was locked when this
+    /// run began. Returns how many.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`], [`QueueError::Database`].
+    pub async fn reset_orphans(&mut self) -> Result<u64, QueueError> {
+        let epoch = self.guard.lease().epoch;
+        let body = async {
+            let reset = self.client.execute(RESET_ORPHANS, &[&epoch]).await;
+            reset.map_err(doing("reset jobs of a dead run"))
+        };
+        self.guard.run(&self.client, body).await
     }
 
     /// Moves every stuck job that is not in flight.

@@ -96,14 +96,21 @@ pub async fn prepare(
     Ok(targets)
 }
 
+/// The name of the index itself, behind its aliases.
+#[must_use]
+pub fn concrete_name(spec: &IndexSpec, preparation: Preparation<'_>) -> String {
+    let Preparation { prefix, generation, .. } = preparation;
+    format!("{prefix}{}-{generation:06}", spec.name)
+}
+
 async fn prepare_one(
     client: &Client,
     spec: &IndexSpec,
     preparation: Preparation<'_>,
 ) -> Result<Target, IndexError> {
-    let Preparation { prefix, epoch, generation, .. } = preparation;
+    let Preparation { prefix, epoch, .. } = preparation;
     let name = format!("{prefix}{}", spec.name);
-    let concrete = format!("{name}-{generation:06}");
+    let concrete = concrete_name(spec, preparation);
     let readers = holders(client, &name).await?;
     if readers.contains(&name) && !preparation.replaces_original {
         return Err(IndexError::NameTaken { name });
