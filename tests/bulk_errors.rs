@@ -97,6 +97,10 @@ fn preparation(prefix: &str) -> Preparation<'_> {
         base: Lsn(64),
         system_identifier: "7301882339122",
         timeline: 1,
+        database_oid: 16384,
+        database: "app",
+        slot: "walferry",
+        insert_lsn: Lsn(u64::MAX),
         replaces_original: false,
     }
 }
@@ -526,7 +530,8 @@ async fn indices_are_made_once_and_recognised() {
     let meta = elasticsearch.mapping(concrete).await["_meta"]["walferry"].clone();
     assert_eq!(
         meta,
-        json!({ "system_identifier": "7301882339122", "timeline": 1, "base_lsn": "0/40", "generation": 1 })
+        json!({ "system_identifier": "7301882339122", "timeline": 1, "base_lsn": "0/40", "generation": 1,
+            "database_oid": 16384, "database": "app", "slot": "walferry" })
     );
     let found = elasticsearch.index_settings(concrete).await;
     assert_eq!(found["index.gc_deletes"], "1h");
@@ -548,6 +553,29 @@ async fn indices_are_made_once_and_recognised() {
     let other = Preparation { timeline: 2, ..preparation(prefix) };
     let error = prepare(&client, &specs(), other).await.unwrap_err();
     assert!(matches!(error, IndexError::OtherHistory { found_timeline: 1, .. }), "{error}");
+    let other = Preparation { database_oid: 16385, database: "shop", ..preparation(prefix) };
+    let error = prepare(&client, &specs(), other).await.unwrap_err();
+    assert!(error.to_string().contains("that of database app and slot walferry"), "{error}");
+    let other = Preparation { slot: "other", ..preparation(prefix) };
+    let error = prepare(&client, &specs(), other).await.unwrap_err();
+    assert!(matches!(error, IndexError::OtherDatabase { .. }), "{error}");
+    // An index of an earlier version is adopted.
+    let old = json!({ "_meta": { "walferry": {
+        "system_identifier": "7301882339122", "timeline": 1, "base_lsn": "0/40", "generation": 1 } } });
+    elasticsearch.request(Method::PUT, &format!("/{concrete}/_mapping"), Some(&old)).await;
+    prepare(&client, &specs(), preparation(prefix)).await.unwrap();
+    assert_eq!(elasticsearch.mapping(concrete).await["_meta"]["walferry"], meta);
+
+    // A document of a later moment than the database's.
+    let path =
+        format!("/{concrete}/_doc/a?version_type=external&version={}&refresh=true", 100 << 16);
+    elasticsearch.request(Method::PUT, &path, Some(&json!({}))).await;
+    let back = Preparation { insert_lsn: Lsn(64 + 99 * 8), ..preparation(prefix) };
+    let error = prepare(&client, &specs(), back).await.unwrap_err();
+    assert!(matches!(error, IndexError::Ahead { sent: Lsn(864), .. }), "{error}");
+    assert!(error.to_string().contains("walferry rebuild"), "{error}");
+    let now = Preparation { insert_lsn: Lsn(64 + 100 * 8), ..preparation(prefix) };
+    prepare(&client, &specs(), now).await.unwrap();
     elasticsearch.request(Method::PUT, "/foreign_listings-000001", Some(&json!({}))).await;
     let error = prepare(&client, &specs(), preparation("foreign_")).await.unwrap_err();
     assert!(matches!(error, IndexError::NotOurs { .. }), "{error}");

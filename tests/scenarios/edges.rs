@@ -79,6 +79,10 @@ async fn truncate_after_a_stall(scene: &Scene) {
     reads.run("rollback").await;
     scene.settled(RECOVERY_MAX).await;
     scene.assert_true().await;
+    let overtaken = "select count(*) from elasticsearch_sync_queue job, elasticsearch_sync_queue truncation
+        where truncation.operation = 'TRUNCATE' and job.processed_at > truncation.processed_at
+          and (job.commit_lsn, job.ordinal) < (truncation.commit_lsn, truncation.ordinal)";
+    assert_eq!(scene.number(overtaken).await, 0, "jobs before the TRUNCATE were done after it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,6 +54,20 @@ async fn a_row_deleted_and_inserted_again_in_one_transaction_is_shown() {
     walferry.stop().await;
 }
 
+/// With one prefix, two databases of a cluster would write into the same indices.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_indices_of_another_database_are_refused() {
+    let scene = Scene::new("first_app").await;
+    scene.ready().await.stop().await;
+    let other = Scene::new("second_app").await;
+    let mut walferry = other.start_with(&[("WALFERRY_INDEX_PREFIX", &scene.bed.index_prefix)]);
+    assert_eq!(walferry.wait_exit(REFUSAL_MAX).await, 3, "{}", walferry.output_end());
+    let said = format!("is that of database {} and slot {}", scene.bed.database, scene.bed.slot);
+    assert!(walferry.output().contains(&said), "{}", walferry.output_end());
+    assert!(walferry.output().contains("WALFERRY_INDEX_PREFIX"), "{}", walferry.output_end());
+    scene.ready().await.stop().await;
+}
+
 /// The key of a table is read at the start of a run; what is altered later is noticed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_altered_while_running_is_noticed() {

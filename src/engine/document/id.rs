@@ -28,6 +28,12 @@ pub fn version(position: Position, base: Lsn) -> Option<u64> {
     Some(distance << 16 | position.ordinal.min(0xffff))
 }
 
+/// The LSN that a version was made of, less than eight bytes too low.
+#[must_use]
+pub fn lsn_of(version: u64, base: Lsn) -> Lsn {
+    Lsn(base.0.saturating_add((version >> 16) << 3))
+}
+
 /// The version just below every change that commits at or after `lsn`.
 #[must_use]
 pub fn version_below(lsn: Lsn, base: Lsn) -> Option<u64> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_postgres::Client;
+use tokio_postgres::types::PgLsn;
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Fault};
@@ -168,6 +169,7 @@ async fn prepare(
     let replaces_original = replaces?;
     let mut logged = String::new();
     loop {
+        let server = server(&indexing.session).await?;
         let preparation = Preparation {
             prefix: &context.config.index_prefix,
             epoch: indexing.lease.epoch,
@@ -176,6 +178,10 @@ async fn prepare(
             base: Lsn(indexing.confirmed.0.saturating_sub(8) & !7),
             system_identifier: &stored.system_identifier,
             timeline: u32::try_from(stored.timeline).unwrap_or_default(),
+            database_oid: server.database_oid,
+            database: &server.database,
+            slot: &indexing.lease.slot,
+            insert_lsn: server.insert_lsn,
             replaces_original,
         };
         match attempt(elasticsearch, &specs, preparation, &indexing.report).await {
@@ -203,6 +209,26 @@ async fn prepare(
             }
         }
     }
+}
+
+/// What the indices are compared with.
+struct SourceServer {
+    database_oid: u32,
+    database: String,
+    insert_lsn: Lsn,
+}
+
+async fn server(session: &Client) -> Result<SourceServer, Fault> {
+    let sql = "select d.oid as database_oid, d.datname::text as database,
+            pg_catalog.pg_current_wal_insert_lsn() as insert_lsn
+        from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()";
+    let row = session.query_one(sql, &[]).await?;
+    let insert_lsn: PgLsn = row.try_get("insert_lsn")?;
+    Ok(SourceServer {
+        database_oid: row.try_get("database_oid")?,
+        database: row.try_get("database")?,
+        insert_lsn: Lsn(insert_lsn.into()),
+    })
 }
 
 async fn attempt(

@@ -16,6 +16,7 @@ pub(super) async fn create(
     alias: Option<&str>,
 ) -> Result<bool, IndexError> {
     let Preparation { generation, base, system_identifier, timeline, .. } = preparation;
+    let Preparation { database_oid, database, slot, .. } = preparation;
     let mut settings = spec.settings.as_object().cloned().unwrap_or_default();
     let nested = settings.get("index").and_then(|index| index.get("gc_deletes")).is_some();
     if !nested && !settings.contains_key("gc_deletes") {
@@ -27,6 +28,7 @@ pub(super) async fn create(
     meta["walferry"] = json!({
         "system_identifier": system_identifier, "timeline": timeline,
         "base_lsn": base.to_string(), "generation": generation,
+        "database_oid": database_oid, "database": database, "slot": slot,
     });
     let aliases: Map<_, _> = alias.map(|alias| (alias.to_owned(), json!({}))).into_iter().collect();
     let body = json!({ "settings": settings, "mappings": mappings, "aliases": aliases });

@@ -1,5 +1,6 @@
 //! Why indices cannot be prepared, and what is to be done about it.
 
+use crate::change::Lsn;
 use crate::engine::sink::client::NoResponse;
 use crate::engine::sink::verdict::ServiceFailure;
 use crate::postgres::{Disposition, Recovery};
@@ -39,6 +40,24 @@ pub enum IndexError {
         system: String,
         timeline: u32,
     },
+    #[error(
+        "index {index} is that of database {found_database} and slot {found_slot} of this cluster, \
+         not of database {database} and slot {slot}, and both would write into it; set \
+         WALFERRY_INDEX_PREFIX to another prefix here, or delete the index if it is not used there"
+    )]
+    OtherDatabase {
+        index: String,
+        found_database: String,
+        found_slot: String,
+        database: String,
+        slot: String,
+    },
+    #[error(
+        "index {index} has documents of {sent}, and the WAL of this database ends at {insert_lsn}: \
+         the database was put back to an earlier state, and changes since would be taken for old \
+         ones; run `walferry rebuild` to start over with a new slot and new indices"
+    )]
+    Ahead { index: String, sent: Lsn, insert_lsn: Lsn },
 }
 
 impl Recovery for IndexError {
@@ -55,9 +74,11 @@ impl Recovery for IndexError {
                 | ServiceFailure::Blocked
                 | ServiceFailure::Missing => Disposition::Operator,
             },
-            Self::NameTaken { .. } | Self::NotOurs { .. } | Self::OtherHistory { .. } => {
-                Disposition::Operator
-            }
+            Self::NameTaken { .. }
+            | Self::NotOurs { .. }
+            | Self::OtherHistory { .. }
+            | Self::OtherDatabase { .. }
+            | Self::Ahead { .. } => Disposition::Operator,
         }
     }
 }

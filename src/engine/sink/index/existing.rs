@@ -1,7 +1,7 @@
 //! An existing index: its aliases, its identity, and the base of its versions.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Preparation;
 use super::error::IndexError;
@@ -30,7 +30,8 @@ impl ExistingIndex {
     ///
     /// # Errors
     ///
-    /// The index is not walferry's, or belongs to another cluster or timeline.
+    /// The index is not walferry's, or belongs to another cluster, timeline, database or
+    /// slot.
     pub(super) fn base(
         &self,
         index: &str,
@@ -41,6 +42,11 @@ impl ExistingIndex {
             system_identifier: String,
             timeline: u32,
             base_lsn: String,
+            // Earlier versions stored none of these.
+            database_oid: Option<u32>,
+            #[serde(default)]
+            database: String,
+            slot: Option<String>,
         }
         let not_ours = || IndexError::NotOurs { index: index.to_owned() };
         let meta =
@@ -55,8 +61,44 @@ impl ExistingIndex {
                 timeline,
             });
         }
+        let is_of_slot = meta.slot.as_deref().is_none_or(|slot| slot == preparation.slot);
+        let is_of_database = meta.database_oid.is_none_or(|oid| oid == preparation.database_oid);
+        if !is_of_slot || !is_of_database {
+            return Err(IndexError::OtherDatabase {
+                index: index.to_owned(),
+                found_database: meta.database,
+                found_slot: meta.slot.unwrap_or_default(),
+                database: preparation.database.to_owned(),
+                slot: preparation.slot.to_owned(),
+            });
+        }
         meta.base_lsn.parse().map_err(|_| not_ours())
     }
+
+    /// `_meta` with the database and the slot; `None` if it has them. An index of a version that
+    /// did not store them is taken for this database's.
+    pub(super) fn meta_with_source(&self, preparation: Preparation<'_>) -> Option<Value> {
+        let mut meta = self.mappings["_meta"].clone();
+        let own = &mut meta["walferry"];
+        if !own["database_oid"].is_null() && !own["slot"].is_null() {
+            return None;
+        }
+        own["database_oid"] = preparation.database_oid.into();
+        own["database"] = preparation.database.into();
+        own["slot"] = preparation.slot.into();
+        Some(meta)
+    }
+}
+
+/// Replaces the `_meta` of an index.
+pub(super) async fn store_meta(
+    client: &Client,
+    concrete: &str,
+    meta: &Value,
+) -> Result<(), IndexError> {
+    let body = json!({ "_meta": meta });
+    let response = client.send(Verb::Put, &format!("/{concrete}/_mapping"), Some(&body)).await?;
+    accept(response, || format!("store the database of index {concrete}")).map(drop)
 }
 
 /// Reads an index; `None` if it does not exist.

@@ -2,8 +2,9 @@
 //!
 //! Searches use the read alias `listings`. Index actions use `listings-w-<epoch>`, which the next
 //! epoch removes, so that late requests of a dead process are refused. Deletes use the concrete
-//! index `listings-000001`. `_meta` identifies the cluster and timeline of an index's changes:
-//! versions of another one do not compare.
+//! index `listings-000001`. `_meta` identifies the cluster, timeline, database and slot of an index's
+//! changes: versions of another cluster or timeline do not compare, and two databases never share an
+//! index.
 //!
 //! Not here: the health of the cluster (`ping`).
 
@@ -13,6 +14,7 @@ mod error;
 mod existing;
 mod presence;
 mod response;
+mod sent;
 
 use serde_json::{Value, json};
 
@@ -25,7 +27,7 @@ use super::client::Client;
 use crate::change::Lsn;
 use alias::{WriteAlias, change_aliases, holders, write_aliases};
 use create::create;
-use existing::read_index;
+use existing::{read_index, store_meta};
 
 /// One index of the definition.
 #[derive(Clone, Debug)]
@@ -49,6 +51,12 @@ pub struct Preparation<'a> {
     pub base: Lsn,
     pub system_identifier: &'a str,
     pub timeline: u32,
+    /// The database's object id, which a new name does not change.
+    pub database_oid: u32,
+    pub database: &'a str,
+    pub slot: &'a str,
+    /// The end of the database's WAL.
+    pub insert_lsn: Lsn,
     /// An index with an alias's name is the original system's: it serves searches until the aliases
     /// are swapped, and is deleted then.
     pub replaces_original: bool,
@@ -118,6 +126,10 @@ async fn prepare_one(
         }
     };
     let base = index.base(&concrete, preparation)?;
+    sent::verify_not_ahead(client, &concrete, base, preparation).await?;
+    if let Some(meta) = index.meta_with_source(preparation) {
+        store_meta(client, &concrete, &meta).await?;
+    }
     let uuid = index.uuid().to_owned();
     Ok(Target { write_alias: format!("{name}-w-{epoch}"), name, concrete, base, uuid, created })
 }
