@@ -266,17 +266,19 @@ async fn jobs_are_claimed_in_the_order_of_commit_and_rebuilt() {
     let mut claimer = queue.claimer().await;
     assert_eq!(claimer.lowest_unfinished().await.unwrap(), Some(at(0x20, 0)));
     assert_eq!(claimer.count_pending().await.unwrap(), Waiting { known: 5, unknown: 1 });
-    let jobs = claimer.claim(Position::default(), Some(at(0x30, 9)), 10).await.unwrap();
-    let positions: Vec<Position> = jobs.iter().map(|job| job.change.position).collect();
+    let claimed = claimer.claim(Position::default(), Some(at(0x30, 9)), 10).await.unwrap();
+    let positions: Vec<Position> = claimed.iter().map(|job| job.position).collect();
+    let jobs = claimer.with_images(&mut claimed.into(), usize::MAX).await.unwrap();
     assert_eq!(positions, [at(0x20, 0), at(0x30, 0)], "in back-off, past the end, foreign: left");
     let update = &jobs[1];
-    assert_eq!((update.xid, update.change.xid, update.retry_count), (Some(700), 700, 0));
+    assert_eq!((update.claimed.xid, update.claimed.retry_count), (Some(700), 0));
     let title = |row: &Option<Row>| row.as_ref().unwrap().text("title");
     assert_eq!(title(&update.change.old).as_deref(), Some("lamp"));
     assert_eq!(title(&update.change.new).as_deref(), Some("lamp"));
     assert_eq!(update.change.committed_at, changes[2].committed_at);
     assert!(!update.change.incomplete);
-    let jobs = claimer.claim(at(0x30, 0), None, 10).await.unwrap();
+    let claimed = claimer.claim(at(0x30, 0), None, 10).await.unwrap();
+    let jobs = claimer.with_images(&mut claimed.into(), usize::MAX).await.unwrap();
     assert_eq!(jobs.len(), 1);
     assert_eq!(jobs[0].change.note.as_deref(), Some("a value was altered"));
     assert!(jobs[0].change.incomplete);
@@ -284,8 +286,8 @@ async fn jobs_are_claimed_in_the_order_of_commit_and_rebuilt() {
     assert!(none.is_empty());
 
     let mut settler = queue.settler().await;
-    let failure = Failure { job: JobKey::Id(jobs[0].id), error: "refused".into() };
-    let ids = pending(0, JobSet::Ids(vec![jobs[0].id]), jobs[0].created_at);
+    let failure = Failure { job: JobKey::Id(jobs[0].claimed.id), error: "refused".into() };
+    let ids = pending(0, JobSet::Ids(vec![jobs[0].claimed.id]), jobs[0].claimed.created_at);
     let counts = settler.settle(&[(ids, vec![failure])], None, &[]).await.unwrap();
     assert_eq!(counts, SettleCounts { completed: 0, failed: 0, retried: 1 });
     let message = "select error_message || '; ' || note from elasticsearch_sync_queue

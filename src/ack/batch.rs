@@ -6,6 +6,7 @@
 //!
 //! Not here: I/O. A batch is a counter with a descriptor.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -113,7 +114,8 @@ pub enum JobKey {
 pub struct PendingBatch {
     descriptor: BatchDescriptor,
     open: AtomicUsize,
-    failures: Mutex<Vec<Failure>>,
+    /// The first error of each job that failed.
+    failures: Mutex<BTreeMap<JobKey, String>>,
     commits: Commits,
     /// The trace span of the batch, which ends with it.
     batch: Span,
@@ -165,8 +167,21 @@ impl PendingBatch {
 
     /// A reference for one job of this batch, to be attached to an action.
     pub fn reference(self: &Arc<Self>, job: JobKey) -> JobAck {
+        self.refer(AckedJobs::One(job))
+    }
+
+    /// One reference for all of these jobs, which fail together. However many they are, it takes the
+    /// room of one. There is at least one.
+    pub fn group_reference(self: &Arc<Self>, jobs: &Arc<[JobKey]>) -> JobAck {
+        match **jobs {
+            [job] => self.reference(job),
+            _ => self.refer(AckedJobs::Group(Arc::clone(jobs))),
+        }
+    }
+
+    fn refer(self: &Arc<Self>, jobs: AckedJobs) -> JobAck {
         self.open.fetch_add(1, Ordering::Relaxed);
-        JobAck { pending: Arc::clone(self), job }
+        JobAck { pending: Arc::clone(self), jobs }
     }
 
     /// Returns one reference; true for the last one: the batch can be settled now.
@@ -193,11 +208,9 @@ impl PendingBatch {
     /// The jobs that failed, each once, with its first error. Empties the list.
     #[must_use]
     pub fn take_failures(&self) -> Vec<Failure> {
-        let mut failures =
+        let failures =
             std::mem::take(&mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner));
-        failures.sort_by_key(|f| f.job);
-        failures.dedup_by_key(|f| f.job);
-        failures
+        failures.into_iter().map(|(job, error)| Failure { job, error }).collect()
     }
 }
 
@@ -208,7 +221,24 @@ impl PendingBatch {
 #[must_use]
 pub struct JobAck {
     pending: Arc<PendingBatch>,
-    job: JobKey,
+    jobs: AckedJobs,
+}
+
+/// The jobs that one reference stands for.
+#[derive(Debug)]
+enum AckedJobs {
+    One(JobKey),
+    /// At least one.
+    Group(Arc<[JobKey]>),
+}
+
+impl AckedJobs {
+    fn keys(&self) -> &[JobKey] {
+        match self {
+            Self::One(job) => std::slice::from_ref(job),
+            Self::Group(jobs) => jobs,
+        }
+    }
 }
 
 impl JobAck {
@@ -219,18 +249,18 @@ impl JobAck {
 
     /// Elasticsearch refuses the document for good. The last reference returns the batch.
     pub fn failed(self, error: String) -> Option<Arc<PendingBatch>> {
-        self.pending
-            .failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Failure { job: self.job, error });
+        let mut failures = self.pending.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        for job in self.jobs.keys() {
+            failures.entry(*job).or_insert_with(|| error.clone());
+        }
+        drop(failures);
         self.done()
     }
 
-    /// The job that the reference stands for.
+    /// The job that the reference stands for, or the first of them.
     #[must_use]
     pub fn job(&self) -> JobKey {
-        self.job
+        self.jobs.keys()[0]
     }
 
     /// The trace span of the job's batch.
@@ -274,5 +304,19 @@ mod tests {
         assert!(pending.settle_one());
         let failures = pending.take_failures();
         assert_eq!(failures, [Failure { job: JobKey::Id(1), error: "first".to_owned() }]);
+    }
+
+    #[test]
+    fn the_jobs_of_a_group_fail_together_and_count_as_one_reference() {
+        let pending = pending();
+        let group: Arc<[JobKey]> = Arc::from([JobKey::Id(2), JobKey::Id(1)]);
+        let a = pending.reference(JobKey::Id(1));
+        let b = pending.group_reference(&group);
+        assert_eq!(b.job(), JobKey::Id(2));
+        assert!(a.failed("first".to_owned()).is_none());
+        assert!(!pending.settle_one());
+        assert!(b.failed("second".to_owned()).is_some());
+        let failure = |id, error: &str| Failure { job: JobKey::Id(id), error: error.to_owned() };
+        assert_eq!(pending.take_failures(), [failure(1, "first"), failure(2, "second")]);
     }
 }

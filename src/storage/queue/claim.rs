@@ -7,6 +7,7 @@
 //!
 //! Not here: when to stop, and what becomes of a job.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use postgres_types::PgLsn;
@@ -20,11 +21,18 @@ use super::row_images::Rows;
 use super::settle::SESSION;
 use super::status::Status;
 use crate::change::Micros;
-use crate::change::{Change, Columns, Operation, Position};
+use crate::change::{Change, Columns, Operation, Position, TableId};
 use crate::storage::lease::Lease;
 use crate::storage::leased_transaction::LeasedTransaction;
 use crate::storage::sql::{bigint, count, pg_lsn, position as at};
 use crate::storage::{QueueError, doing};
+
+/// Images that one query reads, at least and at most.
+const IMAGES_MIN: usize = 16;
+const IMAGES_MAX: usize = 500;
+
+/// For errors.
+const READING: &str = "read a claimed job";
 
 /// Jobs of earlier runs become `pending`. A row that another transaction has locked is left to a
 /// later pass (`rescue`), so that no forgotten lock keeps a run from beginning.
@@ -34,9 +42,9 @@ const COUNT_PENDING: &str = "select count(*) filter (where table_name = any ($1)
         count(*) filter (where table_name <> all ($1)) as unknown
     from public.elasticsearch_sync_queue where status = 'pending'";
 
-/// A job claimed from the table.
+/// A job claimed from the table, without its images.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub struct ClaimedJob {
     pub id: i64,
     /// The commit's time in microseconds since 1970-01-01 UTC; with `id` it finds the row.
     pub created_at: i64,
@@ -44,13 +52,24 @@ pub struct Job {
     pub xid: Option<u64>,
     /// Failed attempts so far.
     pub retry_count: u32,
-    /// Names the row where `change` cannot.
+    /// Names the row where the images cannot.
     pub record_id: Uuid,
+    /// Not one of the stream where the job is external.
+    pub position: Position,
+    /// It has no position of its own on the stream.
+    pub external: bool,
+    table: TableId,
+    operation: Option<Operation>,
+    note: Option<Arc<str>>,
+}
+
+/// A claimed job with its images.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub claimed: ClaimedJob,
     /// As it was recorded. Its rows may be altered or missing where `incomplete` is set: then the
     /// row must be read.
     pub change: Change,
-    /// It has no position of its own on the stream: `change.position` is not one.
-    pub external: bool,
 }
 
 /// Jobs that wait.
@@ -72,6 +91,9 @@ pub struct Claimer {
     claim: Statement,
     due: Statement,
     without_position: Statement,
+    images: Statement,
+    /// Images that are asked for at once.
+    images_at_once: usize,
     counter: Counter,
     /// The last columns seen, by table, old row and new.
     columns: Vec<[Option<Arc<Columns>>; 2]>,
@@ -93,6 +115,8 @@ impl Claimer {
             counter: Counter::prepare(&client, lease, "claim").await?,
             claim: prepare(&client, include_str!("claim_after.sql")).await?,
             due: prepare(&client, include_str!("claim_passed.sql")).await?,
+            images: prepare(&client, include_str!("claim_images.sql")).await?,
+            images_at_once: IMAGES_MIN,
             without_position: prepare(&client, include_str!("claim_without_position.sql")).await?,
             keys,
             client,
@@ -153,7 +177,7 @@ impl Claimer {
         after: Position,
         up_to: Option<Position>,
         limit: u32,
-    ) -> Result<Vec<Job>, QueueError> {
+    ) -> Result<Vec<ClaimedJob>, QueueError> {
         let after_lsn = pg_lsn(after.commit_lsn);
         let after_ordinal = bigint(after.ordinal);
         let last_lsn = up_to.map_or(PgLsn::from(u64::MAX), |last| pg_lsn(last.commit_lsn));
@@ -161,7 +185,7 @@ impl Claimer {
         let between: [&(dyn ToSql + Sync); 4] =
             [&after_lsn, &after_ordinal, &last_lsn, &last_ordinal];
         let mut jobs = self.take(&self.claim.clone(), &between, limit).await?;
-        jobs.sort_unstable_by_key(|job| job.change.position);
+        jobs.sort_unstable_by_key(|job| job.position);
         Ok(jobs)
     }
 
@@ -170,7 +194,11 @@ impl Claimer {
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`], [`QueueError::Database`].
-    pub async fn due(&mut self, behind: Position, limit: u32) -> Result<Vec<Job>, QueueError> {
+    pub async fn due(
+        &mut self,
+        behind: Position,
+        limit: u32,
+    ) -> Result<Vec<ClaimedJob>, QueueError> {
         const ANY_DUE: &str = include_str!("claim_any_due.sql");
         let failed = doing("look for jobs that are due");
         let row = self.client.query_one(ANY_DUE, &[&*self.names]).await.map_err(&failed)?;
@@ -183,7 +211,7 @@ impl Claimer {
         let lsn = pg_lsn(behind.commit_lsn);
         let ordinal = bigint(behind.ordinal);
         let mut jobs = self.take(&self.due.clone(), &[&lsn, &ordinal], limit).await?;
-        jobs.sort_unstable_by_key(|job| job.change.position);
+        jobs.sort_unstable_by_key(|job| job.position);
         Ok(jobs)
     }
 
@@ -218,7 +246,7 @@ impl Claimer {
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`], [`QueueError::Database`].
-    pub async fn without_position(&mut self, limit: u32) -> Result<Vec<Job>, QueueError> {
+    pub async fn without_position(&mut self, limit: u32) -> Result<Vec<ClaimedJob>, QueueError> {
         let mut jobs = self.take(&self.without_position.clone(), &[], limit).await?;
         jobs.iter_mut().for_each(|job| job.external = true);
         jobs.sort_unstable_by_key(|job| job.id);
@@ -231,7 +259,7 @@ impl Claimer {
         statement: &Statement,
         more: &[&(dyn ToSql + Sync)],
         limit: u32,
-    ) -> Result<Vec<Job>, QueueError> {
+    ) -> Result<Vec<ClaimedJob>, QueueError> {
         let lease = self.guard.lease();
         let limit = i64::from(limit);
         let mut parameters: Vec<&(dyn ToSql + Sync)> =
@@ -242,53 +270,82 @@ impl Claimer {
         let (rows, _) = self.guard.begin_counted(&self.client, body).await?;
         let created: Result<Vec<Micros>, _> =
             rows.iter().map(|row| row.try_get("created_at")).collect();
-        let created = created.map_err(doing("read a claimed job"))?;
+        let created = created.map_err(doing(READING))?;
         let mut delta = Delta::default();
         delta.went(created.iter().map(|at| at.0), Status::Pending, Status::Processing);
         self.counter.commit(&self.client, &delta).await?;
-        let mut jobs = Vec::with_capacity(rows.len());
-        for row in &rows {
-            jobs.push(self.job(row).map_err(doing("read a claimed job"))?);
-        }
-        Ok(jobs)
+        rows.iter().map(|row| self.claimed(row)).collect::<Result<_, _>>().map_err(doing(READING))
     }
 
-    fn job(&mut self, row: &Row) -> Result<Job, tokio_postgres::Error> {
+    fn claimed(&self, row: &Row) -> Result<ClaimedJob, tokio_postgres::Error> {
         let created_at: Micros = row.try_get("created_at")?;
-        let xid = row.try_get::<_, Option<i64>>("xid")?.map(count);
-        let table = self
-            .keys
-            .id_of(row.try_get("table_name")?)
-            .expect("only jobs of the tables in this list are claimed");
-        let operation = operation(row.try_get("operation")?);
-        let columns = &mut self.columns[usize::from(table.0)];
-        let rows = Rows::parse(operation, row.try_get("change_data")?, columns);
-        let note = row.try_get::<_, Option<&str>>("note")?.map(Arc::from);
+        let table = self.keys.id_of(row.try_get("table_name")?);
         let lsn: Option<PgLsn> = row.try_get("commit_lsn")?;
         let position = lsn.zip(row.try_get("ordinal")?).map(|(lsn, ordinal)| at(lsn, ordinal));
         let attempts: Option<i32> = row.try_get("retry_count")?;
-        let complete = rows.is_some();
-        let Rows { old, new } = rows.unwrap_or_default();
-        Ok(Job {
+        Ok(ClaimedJob {
             id: row.try_get("id")?,
             created_at: created_at.0,
-            xid,
+            xid: row.try_get::<_, Option<i64>>("xid")?.map(count),
             retry_count: attempts.and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
             record_id: row.try_get("record_id")?,
-            change: Change {
-                position: position.unwrap_or_default(),
-                // All 64 bits are in the job.
-                xid: 0,
-                committed_at: created_at.0,
-                table,
-                operation: operation.unwrap_or(Operation::Update),
-                old,
-                new,
-                incomplete: !complete || note.is_some(),
-                note,
-            },
+            position: position.unwrap_or_default(),
             external: false,
+            table: table.expect("only jobs of the tables in this list are claimed"),
+            operation: operation(row.try_get("operation")?),
+            note: row.try_get::<_, Option<&str>>("note")?.map(Arc::from),
         })
+    }
+
+    /// Takes the first of these jobs, with their images, as long as those stay within `bytes_max`;
+    /// one at least. A job that was deleted meanwhile is left out.
+    ///
+    /// # Errors
+    /// [`QueueError::Database`].
+    pub async fn with_images(
+        &mut self,
+        claimed: &mut VecDeque<ClaimedJob>,
+        bytes_max: usize,
+    ) -> Result<Vec<Job>, QueueError> {
+        let first = claimed.iter().take(self.images_at_once);
+        let ids: Vec<i64> = first.clone().map(|job| job.id).collect();
+        let times: Vec<Micros> = first.map(|job| Micros(job.created_at)).collect();
+        let limit = i64::try_from(bytes_max).unwrap_or(i64::MAX);
+        let rows = self.client.query(&self.images, &[&ids, &times, &limit]).await;
+        let rows = rows.map_err(doing(READING))?;
+        let mut jobs = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let id: i64 = row.try_get("id").map_err(doing(READING))?;
+            let images: &str = row.try_get("change_data").map_err(doing(READING))?;
+            let found = std::iter::from_fn(|| claimed.pop_front()).find(|job| job.id == id);
+            jobs.extend(found.map(|job| self.job(job, images)));
+        }
+        if rows.is_empty() {
+            claimed.drain(..ids.len());
+        }
+        // So that the server does not read many images again and again of which few fit.
+        self.images_at_once = (rows.len() * 2).clamp(IMAGES_MIN, IMAGES_MAX);
+        Ok(jobs)
+    }
+
+    fn job(&mut self, claimed: ClaimedJob, images: &str) -> Job {
+        let columns = &mut self.columns[usize::from(claimed.table.0)];
+        let rows = Rows::parse(claimed.operation, images, columns);
+        let complete = rows.is_some();
+        let Rows { old, new } = rows.unwrap_or_default();
+        let change = Change {
+            position: claimed.position,
+            // All 64 bits are in the job.
+            xid: 0,
+            committed_at: claimed.created_at,
+            table: claimed.table,
+            operation: claimed.operation.unwrap_or(Operation::Update),
+            old,
+            new,
+            incomplete: !complete || claimed.note.is_some(),
+            note: claimed.note.clone(),
+        };
+        Job { claimed, change }
     }
 }
 
