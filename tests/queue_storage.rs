@@ -477,7 +477,7 @@ async fn a_load_moves_on_with_its_tickets() {
     let expected =
         format!("listings INSERT {} {{\"id\": 7}} failed 1 too long", Uuid::from_u128(7));
     assert_eq!(queue.one(job).await, expected);
-    let counted = "select failed::text from get_elasticsearch_queue_stats()";
+    let counted = "select failed_jobs::text from get_elasticsearch_queue_stats()";
     assert_eq!(queue.one(counted).await, "1");
     let drift = "select count(*)::text from walferry.job_count_drift
         where (pending, processing, completed, failed, timed, seconds) <> (0, 0, 0, 0, 0, 0)";

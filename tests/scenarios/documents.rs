@@ -88,7 +88,7 @@ async fn a_refused_document_of_the_first_load_is_a_failed_job() {
     let named = format!("listings INSERT {one} {one} 1 {index}/{one}: document_parsing_exception");
     assert!(job.starts_with(&named), "{job}");
     assert!(!job.contains("Ankara"), "no row value in an error: {job}");
-    let figures = "select failed from get_elasticsearch_queue_stats()";
+    let figures = "select failed_jobs from get_elasticsearch_queue_stats()";
     assert_eq!(scene.number(figures).await, 1, "the counts have it");
     let jobs = scene.command(&["jobs", "--status", "failed"], 0).await;
     assert!(jobs.contains(&one), "{jobs}");

@@ -333,7 +333,7 @@ async fn an_index_of_others_that_is_red_stops_nothing() {
 async fn a_listing_that_the_user_may_not_read_closes_its_index_with_the_reason() {
     const UNREADABLE: &str = r#"{"status":403,"error":{"type":"security_exception",
         "reason":"action [indices:data/read/open_point_in_time] is unauthorized"}}"#;
-    let scene = Scene::unwitnessed("unreadable").await;
+    let scene = Scene::new("unreadable").await;
     scene.sql(ROWS).await;
     scene.sql(&listings(1, 3)).await;
     let faults = scene.faults().await;
