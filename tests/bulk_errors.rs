@@ -483,7 +483,11 @@ async fn ids_are_listed_in_pages() {
         let command = SinkCommand::Enumerate { index: IndexId(LISTINGS), filter, pages };
         rig.commands.send(command).await.unwrap();
         let mut listed = std::collections::BTreeSet::new();
-        while let Some(page) = timeout(LIMIT, ids.recv()).await.unwrap() {
+        loop {
+            let page = timeout(LIMIT, ids.recv()).await.unwrap().expect("the listing has an end");
+            if page.is_empty() {
+                break;
+            }
             listed.extend(page);
         }
         assert_eq!(listed.len(), expected);
@@ -491,7 +495,7 @@ async fn ids_are_listed_in_pages() {
     let (pages, mut ids) = mpsc::channel(1);
     let command = SinkCommand::Enumerate { index: IndexId(PROFILES), filter: None, pages };
     rig.commands.send(command).await.unwrap();
-    assert_eq!(timeout(LIMIT, ids.recv()).await.unwrap(), None);
+    assert_eq!(timeout(LIMIT, ids.recv()).await.unwrap(), Some(Vec::new()));
     rig.finish().await;
 }
 

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Client;
-use walferry::ack::batch::{BatchDescriptor, CreatedBetween, Failure, JobKey, LoadedChunk};
+use uuid::Uuid;
+use walferry::ack::batch::{
+    BatchDescriptor, CreatedBetween, Failure, JobKey, LoadedChunk, LoadedRow,
+};
 use walferry::ack::job_set::JobSet;
 use walferry::change::{Change, Lsn, Operation, Position, Row, TableId};
 use walferry::storage::QueueError;
@@ -454,8 +457,11 @@ async fn a_load_moves_on_with_its_tickets() {
     assert_eq!(load_progress::read(&queue.admin, SLOT).await.unwrap(), loads);
     let chunk = |last_key: Option<&str>, row_count| LoadedChunk {
         table: "public.listings".into(),
+        table_name: "listings".into(),
         last_key: last_key.map(str::to_owned),
         row_count,
+        rows: Arc::from([LoadedRow { record_id: Uuid::from_u128(7), key: r#"{"id":7}"#.into() }]),
+        refused: Vec::new(),
     };
     let mut settler = queue.settler().await;
     settler.settle(&[], None, &[chunk(Some("[1]"), 5), chunk(Some("[2]"), 9)]).await.unwrap();
@@ -464,7 +470,20 @@ async fn a_load_moves_on_with_its_tickets() {
         (read[0].last_key.as_deref(), read[0].row_count, read[0].done),
         (Some("[2]"), 9, false)
     );
-    settler.settle(&[], None, &[chunk(None, 9)]).await.unwrap();
+    let mut refusing = chunk(None, 9);
+    refusing.refuse(vec![Failure { job: JobKey::Loaded(0), error: "too\0 long".into() }]);
+    let counts = settler.settle(&[], None, &[refusing]).await.unwrap();
+    assert_eq!((counts.completed, counts.failed, counts.retried), (0, 1, 0));
+    let job = "select concat_ws(' ', table_name, operation, record_id, change_data, status,
+        retry_count, error_message, commit_lsn) from elasticsearch_sync_queue";
+    let expected =
+        format!("listings INSERT {} {{\"id\": 7}} failed 1 too long", Uuid::from_u128(7));
+    assert_eq!(queue.one(job).await, expected);
+    let counted = "select failed_jobs::text from get_elasticsearch_queue_stats()";
+    assert_eq!(queue.one(counted).await, "1");
+    let drift = "select count(*)::text from walferry.job_count_drift
+        where (pending, processing, completed, failed, timed, seconds) <> (0, 0, 0, 0, 0, 0)";
+    assert_eq!(queue.one(drift).await, "0");
     let read = load_progress::read(&queue.admin, SLOT).await.unwrap();
     assert_eq!((read[0].row_count, read[0].done, read[1].done), (9, true, false));
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::Span;
+use uuid::Uuid;
 
 use super::in_flight::InFlightGuard;
 use super::job_set::JobSet;
@@ -55,10 +56,44 @@ pub struct BatchDescriptor {
 pub struct LoadedChunk {
     /// `schema.name` of the table.
     pub table: String,
+    /// The word for the table in `table_name`.
+    pub table_name: String,
     /// The JSON text of the last key read (an array of the key's columns); `None` when the table
     /// is finished.
     pub last_key: Option<String>,
     pub row_count: u64,
+    /// The rows of the chunk, by the number in [`JobKey::Loaded`].
+    pub rows: Arc<[LoadedRow]>,
+    /// The rows whose documents Elasticsearch refused; known once the batch has settled.
+    pub refused: Vec<RefusedRow>,
+}
+
+/// A row of the first load, as a job of it would name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedRow {
+    pub record_id: Uuid,
+    /// A JSON object with the key's columns.
+    pub key: String,
+}
+
+/// A row of the first load whose document Elasticsearch refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRow {
+    pub row: LoadedRow,
+    /// A sentence for `error_message`.
+    pub error: String,
+}
+
+impl LoadedChunk {
+    /// Notes the rows that these failures are about, and forgets the others.
+    pub fn refuse(&mut self, failures: Vec<Failure>) {
+        let rows = std::mem::take(&mut self.rows);
+        self.refused.extend(failures.into_iter().filter_map(|failure| {
+            let JobKey::Loaded(number) = failure.job else { return None };
+            let row = rows.get(usize::from(number))?.clone();
+            Some(RefusedRow { row, error: failure.error })
+        }));
+    }
 }
 
 /// A job whose document Elasticsearch refused.
@@ -107,6 +142,8 @@ impl Commits {
 pub enum JobKey {
     At(Position),
     Id(i64),
+    /// A row of the first load, by its number in the chunk. It has no job unless it is refused.
+    Loaded(u16),
 }
 
 /// A batch whose actions have not all been answered.

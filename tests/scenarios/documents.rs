@@ -68,6 +68,50 @@ async fn one_unmappable_document_among_five_thousand_fails_alone_and_can_be_mend
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_document_of_the_first_load_is_a_failed_job() {
+    let scene = Scene::unwitnessed("load_refused").await;
+    scene.sql(ROWS).await;
+    scene.sql(&listings(1, 1200)).await;
+    let one = listing(900);
+    scene.sql(&format!("update listings set city = 'Ankara' where id = '{one}'")).await;
+    let file = refusing_cities();
+    let mut walferry = scene.start_with(&[("WALFERRY_CONFIG", file.as_str())]);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    let loaded = "select count(*) from walferry.load where done_at is not null";
+    until(RECOVERY_MAX, "all is loaded", async || scene.number(loaded).await == 3).await;
+    // What a chunk refuses is durable with its progress.
+    assert_eq!(scene.statuses().await, "failed 1");
+    let job = "select concat_ws(' ', table_name, operation, record_id, change_data ->> 'id',
+        retry_count, error_message) from elasticsearch_sync_queue";
+    let job: String = scene.bed.sql.value(job, &[]).await;
+    let index = scene.bed.index("listings");
+    let named = format!("listings INSERT {one} {one} 1 {index}/{one}: document_parsing_exception");
+    assert!(job.starts_with(&named), "{job}");
+    assert!(!job.contains("Ankara"), "no row value in an error: {job}");
+    let figures = "select failed_jobs from get_elasticsearch_queue_stats()";
+    assert_eq!(scene.number(figures).await, 1, "the counts have it");
+    let jobs = scene.command(&["jobs", "--status", "failed"], 0).await;
+    assert!(jobs.contains(&one), "{jobs}");
+    let found = scene.bed.elasticsearch.document(&index, &one).await;
+    assert_eq!(found, None, "it was refused");
+
+    let mapping = json!({ "properties": { "city": { "type": "date", "ignore_malformed": true } } });
+    let path = format!("/{}/_mapping", scene.bed.index("listings-000001"));
+    scene.bed.elasticsearch.request(Method::PUT, &path, Some(&mapping)).await;
+    let done = scene.command(&["retry", "--all"], 0).await;
+    assert!(done.contains("1 failed job"), "{done}");
+    let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
+    until(RECOVERY_MAX, "it is indexed", async || scene.number(completed).await == 1).await;
+    let found = scene.bed.elasticsearch.document(&index, &one).await;
+    assert_eq!(found.expect("the listing is there")["title"], "İlan 900");
+    assert_eq!(scene.number(figures).await, 0);
+    walferry.stop().await;
+    // The load is not done again, nor is its refusal.
+    scene.once().await;
+    assert_eq!(scene.statuses().await, "completed 1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_retry_after_a_forgotten_delete_revives_nothing() {
     let servers = Servers::private_elasticsearch(&[]).await;
     let scene = Scene::unwitnessed_on(TestBed::on("forgotten", servers).await);

@@ -39,7 +39,8 @@ impl Action {
 pub enum SinkCommand {
     Act(Action),
     /// Lists the ids of an index's documents that match a term (`None`: all), in pages, after a
-    /// refresh. No action on the index is in flight meanwhile.
+    /// refresh. No action on the index is in flight meanwhile. An empty page says that all have been
+    /// sent; without it the listing is not complete.
     Enumerate {
         index: IndexId,
         /// Field and term.

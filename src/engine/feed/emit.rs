@@ -167,7 +167,8 @@ impl Emitter {
         drop(all.expect("the feed never closes its own semaphore"));
     }
 
-    /// Lists the documents of an index, in pages. Call [`Emitter::barrier`] first.
+    /// Lists the documents of an index, in pages, the last of which is empty. Call
+    /// [`Emitter::barrier`] first.
     ///
     /// # Errors
     /// [`StageGone`].

@@ -31,7 +31,7 @@ use crate::engine::recorder::LiveRequest;
 use crate::engine::sink;
 use crate::engine::sink::index;
 use crate::engine::sink::index::{IndexSpec, Preparation};
-use crate::engine::sink::{Sink, Target, client, ping, state};
+use crate::engine::sink::{Sink, Target, client, ping, privileges, state};
 use crate::storage::lease::Lease;
 use crate::storage::load_progress;
 use crate::storage::load_progress::LoadProgress;
@@ -189,6 +189,7 @@ async fn prepare(
                 context.status.ok(Component::Elasticsearch, "answers");
                 context.metrics.sink.set_up(true);
                 context.note_ready();
+                log_lacking_privileges(elasticsearch, &targets).await;
                 return Ok(targets);
             }
             Err(fault @ Fault::Permanent(_)) if !context.was_ready() => return Err(fault),
@@ -229,6 +230,19 @@ async fn server(session: &Client) -> Result<SourceServer, Fault> {
         database: row.try_get("database")?,
         insert_lsn: Lsn(insert_lsn.into()),
     })
+}
+
+/// A user that lacks a privilege may work for days, until a TRUNCATE needs it.
+async fn log_lacking_privileges(elasticsearch: &client::Client, targets: &[Target]) {
+    let aliases: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
+    for lacking in privileges::lacking(elasticsearch, &aliases).await.unwrap_or_default() {
+        tracing::warn!(
+            event = "privilege_lacking",
+            privilege = lacking.privilege,
+            indices = lacking.names.join(", "),
+            "the user in Elasticsearch lacks a privilege; see `walferry check`"
+        );
+    }
 }
 
 async fn attempt(

@@ -2,6 +2,8 @@
 //!
 //! The listing refreshes the index, opens a point in time, and reads it in pages. This is
 //! Elasticsearch's API; OpenSearch has another one.
+//!
+//! Not here: the state of an index that the user may not list (`dispatch`).
 
 use std::time::Duration;
 
@@ -12,17 +14,36 @@ use tokio::sync::mpsc;
 use super::backoff::Backoff;
 use super::client::{Client, HttpResponse, NoResponse, Verb};
 use super::service_error::service_error;
-use super::verdict::ServiceFailure;
+use super::verdict::{ServiceError, ServiceFailure};
+use crate::engine::document::id::IndexId;
 
 /// Ids in one page.
 const PAGE_IDS_MAX: usize = 1000;
 const RETRY: Backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(10) };
+
+/// A listing that was requested.
+#[derive(Debug)]
+pub struct Listing {
+    pub index: IndexId,
+    /// Field and term; `None` for all documents.
+    pub filter: Option<(String, String)>,
+    pub pages: mpsc::Sender<Vec<String>>,
+    /// How often the user was not authorised to read the index, in a row.
+    pub refusals: u32,
+}
 
 /// Elasticsearch refuses the listing.
 #[derive(Debug, thiserror::Error)]
 pub enum ListingError {
     #[error("could not list the documents of {index}: {reason}")]
     Refused { index: String, reason: String },
+    /// The user may not read the index, or it is blocked. The listing is repeated until it may be
+    /// read.
+    #[error(
+        "the documents of {index} cannot be listed, which a TRUNCATE needs: {reason} (walferry \
+         needs the privileges manage and read on it)"
+    )]
+    NotAuthorised { index: String, reason: String },
 }
 
 /// Why a listing ended early.
@@ -31,6 +52,8 @@ enum ListingFailure {
     Transient,
     /// The receiver of the pages was dropped.
     Cancelled,
+    /// The user may not read the index.
+    NotAuthorised(String),
     /// Elasticsearch refuses the listing.
     Permanent(String),
 }
@@ -41,26 +64,33 @@ impl From<NoResponse> for ListingFailure {
     }
 }
 
-/// Sends the ids to `pages` and drops it at the end. After a failure of the service the listing
-/// starts again, so an id can be sent more than once.
+/// Sends the ids of the documents of `index` in pages, and an empty page at the end. After a failure
+/// of the service the listing starts again, so an id can be sent more than once.
 ///
 /// # Errors
 ///
 /// Elasticsearch refuses the listing.
-pub async fn list(
-    client: &Client,
-    index: &str,
-    filter: Option<(String, String)>,
-    pages: mpsc::Sender<Vec<String>>,
-) -> Result<(), ListingError> {
+pub async fn list(client: &Client, index: &str, listing: &Listing) -> Result<(), ListingError> {
+    let Listing { filter, pages, refusals, .. } = listing;
+    if *refusals > 0 {
+        tokio::time::sleep(RETRY.delay(*refusals, fastrand::f64())).await;
+    }
     let query = match filter {
         Some((field, term)) => json!({ "term": { field: term } }),
         None => json!({ "match_all": {} }),
     };
     let mut attempts = 0;
     loop {
-        match once(client, index, &query, &pages).await {
-            Ok(()) | Err(ListingFailure::Cancelled) => return Ok(()),
+        match once(client, index, &query, pages).await {
+            Ok(()) => {
+                // Without a receiver the result is of no use.
+                drop(pages.send(Vec::new()).await);
+                return Ok(());
+            }
+            Err(ListingFailure::Cancelled) => return Ok(()),
+            Err(ListingFailure::NotAuthorised(reason)) => {
+                return Err(ListingError::NotAuthorised { index: index.to_owned(), reason });
+            }
             Err(ListingFailure::Permanent(reason)) => {
                 return Err(ListingError::Refused { index: index.to_owned(), reason });
             }
@@ -161,10 +191,13 @@ fn expect(response: HttpResponse) -> Result<HttpResponse, ListingFailure> {
     if response.is_success() {
         return Ok(response);
     }
-    let error = service_error(&response);
+    let ServiceError { failure, reason } = service_error(&response);
+    if failure == ServiceFailure::NotAuthorised {
+        return Err(ListingFailure::NotAuthorised(reason));
+    }
     // The status is 404 for an expired point in time, and for an index that does not exist yet.
-    if error.failure == ServiceFailure::NotUnderstood && response.status != 404 {
-        return Err(ListingFailure::Permanent(error.reason));
+    if failure == ServiceFailure::NotUnderstood && response.status != 404 {
+        return Err(ListingFailure::Permanent(reason));
     }
     Err(ListingFailure::Transient)
 }

@@ -15,6 +15,7 @@ pub mod index;
 pub mod listing;
 pub mod pending;
 pub mod ping;
+pub mod privileges;
 pub mod refresh;
 mod service_error;
 pub mod state;
@@ -33,7 +34,7 @@ use self::bulk_request::{Bulk, BulkOutcome, BulkSender};
 use self::client::Client;
 use self::dispatch::{Dispatch, Dispatcher};
 use self::index::Presence;
-use self::listing::ListingError;
+use self::listing::{Listing, ListingError};
 use self::refresh::Refresher;
 use self::state::{BulkSize, SinkState};
 use self::verdict::ServiceError;
@@ -91,7 +92,7 @@ pub struct Sink {
     refresher: Refresher,
     state: Arc<SinkState>,
     in_flight: JoinSet<Completion>,
-    listings: JoinSet<Result<(), ListingError>>,
+    listings: JoinSet<Listed>,
 }
 
 /// The result of a request.
@@ -101,6 +102,13 @@ enum Completion {
     Check(IndexId, Result<Presence, ServiceError>),
     Ping(Result<(), ServiceError>),
     Refresh,
+}
+
+/// A listing and its result.
+#[derive(Debug)]
+struct Listed {
+    listing: Listing,
+    outcome: Result<(), ListingError>,
 }
 
 impl Sink {
@@ -157,7 +165,7 @@ pub async fn run(
                 commands.close();
             }
             Some(completion) = sink.in_flight.join_next() => sink.complete(completion?),
-            Some(listed) = sink.listings.join_next() => listed??,
+            Some(listed) = sink.listings.join_next() => sink.listed(listed?)?,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             count = commands.recv_many(&mut received, COMMANDS_MAX), if commands_open => {
                 commands_open = count > 0;
@@ -229,13 +237,33 @@ impl Sink {
         match command {
             SinkCommand::Act(action) => self.dispatcher.push(action),
             SinkCommand::Enumerate { index, filter, pages } => {
-                let sender = Arc::clone(&self.sender);
-                self.listings.spawn(async move {
-                    listing::list(sender.client(), &sender.target(index).concrete, filter, pages)
-                        .await
-                });
+                self.list(Listing { index, filter, pages, refusals: 0 });
             }
         }
+    }
+
+    fn list(&mut self, listing: Listing) {
+        let sender = Arc::clone(&self.sender);
+        self.listings.spawn(async move {
+            let concrete = &sender.target(listing.index).concrete;
+            let outcome = listing::list(sender.client(), concrete, &listing).await;
+            Listed { listing, outcome }
+        });
+    }
+
+    /// A listing that the user is not authorised for is repeated; its index is closed until then.
+    fn listed(&mut self, listed: Listed) -> Result<(), SinkError> {
+        let Listed { mut listing, outcome } = listed;
+        match outcome {
+            Ok(()) => self.dispatcher.listed(listing.index),
+            Err(error @ ListingError::NotAuthorised { .. }) => {
+                self.dispatcher.listing_refused(listing.index, error.to_string());
+                listing.refusals += 1;
+                self.list(listing);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     async fn send_settled(

@@ -5,6 +5,7 @@ use smallvec::smallvec;
 use super::fanout::FanoutCause;
 use super::plan::{Content, DocumentPlan, DocumentStep};
 use super::{BatchOutput, Renderer};
+use crate::engine::feed::emit::StageGone;
 use crate::engine::feed::{FeedError, JobChange};
 
 impl Renderer {
@@ -24,7 +25,12 @@ impl Renderer {
             let Some(version) = self.version(source, position) else { continue };
             let filter = self.definition.source(source).filter.clone();
             let mut pages = output.emitter.enumerate(source.index, filter).await?;
-            while let Some(page) = pages.recv().await {
+            loop {
+                // Without the empty page the sink has ended, and documents may be left.
+                let page = pages.recv().await.ok_or(StageGone("sink"))?;
+                if page.is_empty() {
+                    break;
+                }
                 let mut plan = DocumentPlan::default();
                 for id in page {
                     let Some(key) = self.definition.key_of(source, &id) else { continue };

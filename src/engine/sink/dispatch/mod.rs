@@ -84,10 +84,13 @@ struct IndexCircuit {
     breaker: CircuitBreaker,
     /// The index does not exist: a check of its existence is the probe.
     missing: bool,
+    /// Why the index's documents cannot be listed. Documents are sent all the same, and their
+    /// success does not open the index: only a listing does.
+    unlisted: Option<String>,
 }
 
 impl IndexCircuit {
-    const CLOSED: Self = Self { breaker: CircuitBreaker::Closed, missing: false };
+    const CLOSED: Self = Self { breaker: CircuitBreaker::Closed, missing: false, unlisted: None };
 }
 
 #[derive(Debug)]
@@ -200,7 +203,28 @@ impl Dispatcher {
     fn close_circuit(&mut self, index: IndexId) {
         let circuit = &mut self.circuits[usize::from(index.0)];
         if !circuit.breaker.is_closed() {
-            *circuit = IndexCircuit::CLOSED;
+            circuit.breaker = CircuitBreaker::Closed;
+            circuit.missing = false;
+            match circuit.unlisted.clone() {
+                Some(reason) => self.state.close(index, false, reason),
+                None => self.state.open(index),
+            }
+        }
+    }
+
+    /// The user may not list the documents of an index.
+    pub fn listing_refused(&mut self, index: IndexId, reason: String) {
+        let circuit = &mut self.circuits[usize::from(index.0)];
+        circuit.unlisted = Some(reason.clone());
+        if circuit.breaker.is_closed() {
+            self.state.close(index, false, reason);
+        }
+    }
+
+    /// The documents of an index were listed.
+    pub fn listed(&mut self, index: IndexId) {
+        let circuit = &mut self.circuits[usize::from(index.0)];
+        if circuit.unlisted.take().is_some() && circuit.breaker.is_closed() {
             self.state.open(index);
         }
     }
