@@ -15,6 +15,7 @@ use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
 use crate::change::{Lsn, TableId};
 use crate::engine::control::{Control, IndexingReport};
+use crate::engine::document::definition::{Definition, IndexDefinition};
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed;
 use crate::engine::feed::action::SinkCommand;
@@ -155,16 +156,7 @@ async fn prepare(
 ) -> Result<Vec<Target>, Fault> {
     let context = &indexing.context;
     let stored = &indexing.stored;
-    let specs: Vec<IndexSpec> = context
-        .definition
-        .indices
-        .iter()
-        .map(|index| IndexSpec {
-            name: index.name.clone(),
-            settings: index.settings.clone(),
-            mappings: index.mappings.clone(),
-        })
-        .collect();
+    let specs = specs(&context.definition);
     let replaces = take_over_state::replaces_indices(&indexing.session, &indexing.lease.slot).await;
     let replaces_original = replaces?;
     let mut logged = String::new();
@@ -210,6 +202,15 @@ async fn prepare(
             }
         }
     }
+}
+
+fn specs(definition: &Definition) -> Vec<IndexSpec> {
+    let spec = |index: &IndexDefinition| IndexSpec {
+        name: index.name.clone(),
+        settings: index.settings.clone(),
+        mappings: index.mappings.clone(),
+    };
+    definition.indices.iter().map(spec).collect()
 }
 
 /// What the indices are compared with.
