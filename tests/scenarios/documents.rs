@@ -191,7 +191,8 @@ async fn a_fan_out_with_a_refused_document_fails_its_cause_and_names_the_documen
     let mut walferry = scene.start_with(&settings);
     walferry.wait_ready(RECOVERY_MAX).await;
     scene.forget_witnessed().await;
-    // The load's own job for the document.
+    let of_load = "select count(*) from elasticsearch_sync_queue where status = 'failed'";
+    until(RECOVERY_MAX, "the load has failed it", async || scene.number(of_load).await == 1).await;
     scene.command(&["discard", "--all", "--reason", "mended below"], 0).await;
     scene.sql("update profiles set full_name = 'Ayşe Yeni'").await;
     let end = "select count(*) from elasticsearch_sync_queue
