@@ -34,10 +34,6 @@ const IMAGES_MAX: usize = 500;
 /// For errors.
 const READING: &str = "read a claimed job";
 
-/// Jobs of earlier runs become `pending`. A row that another transaction has locked is left to a
-/// later pass (`rescue`), so that no forgotten lock keeps a run from beginning.
-pub(super) const RESET_ORPHANS: &str = include_str!("orphans_reset.sql");
-
 const COUNT_PENDING: &str = "select count(*) filter (where table_name = any ($1)) as known,
         count(*) filter (where table_name <> all ($1)) as unknown
     from public.elasticsearch_sync_queue where status = 'pending'";
@@ -133,8 +129,7 @@ impl Claimer {
         let body = async {
             let moved = self.client.execute(include_str!("claim_move_notes.sql"), &[]).await;
             moved.map_err(doing("move the notes of jobs"))?;
-            let reset = self.client.execute(RESET_ORPHANS, &[&epoch]).await;
-            reset.map_err(doing("reset jobs of a dead run"))
+            reset_orphans(&self.client, epoch).await
         };
         self.guard.run(&self.client, body).await
     }
@@ -323,8 +318,11 @@ impl Claimer {
         if rows.is_empty() {
             claimed.drain(..ids.len());
         }
-        // So that the server does not read many images again and again of which few fit.
-        self.images_at_once = (rows.len() * 2).clamp(IMAGES_MIN, IMAGES_MAX);
+        // Fewer are asked for once not all fit, so that the server does not read many images again and
+        // again; the short end of a claim says nothing.
+        let next = (rows.len() * 2).clamp(IMAGES_MIN, IMAGES_MAX);
+        let all_fit = rows.len() == ids.len();
+        self.images_at_once = if all_fit { self.images_at_once.max(next) } else { next };
         Ok(jobs)
     }
 
@@ -347,6 +345,13 @@ impl Claimer {
         };
         Job { claimed, change }
     }
+}
+
+/// Jobs of earlier runs become `pending`. A row that another transaction has locked is left to a
+/// later pass (`rescue`), so that no forgotten lock keeps a run from beginning.
+pub(super) async fn reset_orphans(client: &Client, epoch: i64) -> Result<u64, QueueError> {
+    let reset = client.execute(include_str!("orphans_reset.sql"), &[&epoch]).await;
+    reset.map_err(doing("reset jobs of a dead run"))
 }
 
 async fn prepare(client: &Client, sql: &str) -> Result<Statement, QueueError> {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::execute::embed;
 use super::query::Referring;
@@ -91,42 +91,38 @@ impl Renderer {
         fanouts: Fanouts,
     ) -> Result<(), FeedError> {
         for Fanout { changed, dependent, causes } in fanouts.0 {
-            let own = causes.into_iter().map(|(key, list)| (key, CauseGroup::of(&list)));
-            let groups = if dependent.path {
-                self.below(changed, &dependent, own.collect()).await?
-            } else {
-                own.map(|(key, group)| (key, SmallVec::from([group]))).collect()
-            };
+            let group = |(key, list): (String, Vec<_>)| (key, smallvec![CauseGroup::of(&list)]);
+            let mut groups: CauseGroups = causes.into_iter().map(group).collect();
+            if dependent.path {
+                groups = self.below(changed, &dependent, groups).await?;
+            }
             self.rewrite(output, &dependent, &groups).await?;
         }
         Ok(())
     }
 
-    /// Spreads each group to all keys below its own along the table's parent column.
+    /// Spreads the groups of each key to all keys below it along the table's parent column.
     async fn below(
         &mut self,
         changed: TableId,
         dependent: &Dependent,
-        own: Vec<(String, Arc<CauseGroup>)>,
+        groups: CauseGroups,
     ) -> Result<CauseGroups, FeedError> {
         let Some(parent) = self.definition.tree(changed).map(|tree| tree.parent.clone()) else {
-            return Ok(own
-                .into_iter()
-                .map(|(key, group)| (key, SmallVec::from([group])))
-                .collect());
+            return Ok(groups);
         };
         let own_key = self.shapes.of(changed).key.first();
         let by_own_key =
             dependent.table == changed && own_key.is_some_and(|key| key.name == dependent.by);
         let mut spread = CauseGroups::default();
         let mut reads = self.reader.begin().await?;
-        for (key, group) in own {
+        for (key, list) in groups {
             for below in reads.descendants(changed, &parent, std::slice::from_ref(&key)).await? {
                 // The row itself has its own step in the plan.
                 if by_own_key && below == key {
                     continue;
                 }
-                spread.entry(below).or_default().push(Arc::clone(&group));
+                spread.entry(below).or_default().extend(list.iter().cloned());
             }
         }
         reads.commit().await?;
