@@ -36,12 +36,17 @@ async fn one_unmappable_document_among_five_thousand_fails_alone_and_can_be_mend
     let one = listing(2500);
     scene
         .sql(&format!(
-            "begin; {}; update listings set city = 'Ankara' where id = '{one}'; commit",
-            listings(1, 5000)
+            "begin; {}; {};
+             insert into listings (id, user_id, category_id, title, description, status, city)
+             values ('{one}', 'a0000000-0000-4000-8000-000000000001',
+                     'b0000000-0000-4000-8000-000000000001', 'İlan 2500', 'açıklama', 'active', 'Ankara');
+             update listings set title = 'İlan 2500, yeni' where id = '{one}'; commit",
+            listings(1, 2499),
+            listings(2501, 5000)
         ))
         .await;
     let failed = "select count(*) from elasticsearch_sync_queue where status = 'failed'";
-    // Insert and update of the one listing share its document, and so its verdict.
+    // Both changes of the one listing have a document that is refused, in one batch or in two.
     until(RECOVERY_MAX, "its attempts are used up", async || scene.number(failed).await == 2).await;
     assert_eq!(scene.statuses().await, "completed 4999, failed 2");
     let neighbours = "select count(*) from elasticsearch_sync_queue
