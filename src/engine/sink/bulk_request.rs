@@ -86,14 +86,14 @@ impl BulkSender {
         Self { client, targets, encoder, path, checked_at }
     }
 
-    #[must_use]
     /// The index and how documents are sent to it.
+    #[must_use]
     pub fn target(&self, index: IndexId) -> &Target {
         &self.targets[usize::from(index.0)]
     }
 
-    #[must_use]
     /// The client that requests are sent by.
+    #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
