@@ -28,6 +28,7 @@ use walferry::engine::sink::state::{IndexStatus, ServiceStatus, SinkState};
 use walferry::engine::sink::verdict::{DocumentOutcome, ServiceFailure};
 use walferry::engine::sink::{Sink, SinkError, Target, run};
 use walferry::postgres::{Disposition, Recovery};
+use walferry::telemetry::metrics::Metrics;
 
 use crate::support::faults::{Fault, Faults};
 use crate::support::launcher::free_port;
@@ -69,6 +70,7 @@ fn limits() -> Limits {
         bulk_bytes_max: 1 << 20,
         bulks_in_flight_max: 4,
         actions_bytes_max: 1 << 24,
+        memory_max: usize::MAX,
         retained_wal_bytes_max: None,
         shutdown_grace: Duration::from_secs(5),
     }
@@ -119,8 +121,14 @@ impl Rig {
 
     async fn on(client: Arc<Client>, targets: Vec<Target>) -> Self {
         let state = Arc::new(SinkState::new(targets.len()));
-        let sink =
-            Sink::new(client, targets.clone(), &limits(), Refresh::Adaptive, Arc::clone(&state));
+        let sink = Sink::new(
+            client,
+            targets.clone(),
+            &limits(),
+            Refresh::Adaptive,
+            Arc::clone(&state),
+            &Metrics::new(),
+        );
         let (commands, commands_rx) = mpsc::channel(1000);
         let (settled_tx, settled) = mpsc::channel(10_000);
         let (report, report_rx) = watch::channel(IndexingReport::default());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::scene::{Scene, until};
 use crate::support::launcher::note;
+use crate::support::walferry::Walferry;
 
 /// Rows of the one transaction.
 const ROWS: i64 = 1_000_000;
@@ -106,4 +107,51 @@ async fn many_changes_of_a_row_that_many_documents_show_take_no_room_for_each_pa
     note(&format!("{CHANGES} changes shown by {LISTINGS} documents: peak {peak} MiB"));
     assert!(peak <= PEAK_MEBIBYTES_MAX, "held {peak} MiB");
     walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_stays_near_the_limit_and_is_released() {
+    const LARGE_ROWS: usize = 150;
+    const LIMIT_MEBIBYTES: f64 = 32.0;
+    let scene = Scene::unwitnessed("memory_limit").await;
+    scene.sql(SELLER).await;
+    let launch = scene.bed.walferry(&["run"]).env("WALFERRY_LIMITS_MEMORY_MAX", "32MiB");
+    let mut walferry = launch.spawn();
+    walferry.wait_ready(CATCH_UP_MAX).await;
+    // Active, so that their documents wait for Elasticsearch.
+    scene
+        .sql(&format!(
+            "insert into listings (user_id, category_id, title, description, status)
+             select 'a0000000-0000-4000-8000-000000000001', 'b0000000-0000-4000-8000-000000000001',
+                    'ilan ' || n, repeat(md5(n::text), 32768), 'active'
+             from generate_series(1, {LARGE_ROWS}) n"
+        ))
+        .await;
+    let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
+    let mut highest = 0.0_f64;
+    until(CATCH_UP_MAX, "all are done", async || {
+        highest = highest.max(held(&walferry, &[]).await);
+        scene.number(completed).await >= i64::try_from(LARGE_ROWS).unwrap()
+    })
+    .await;
+    note(&format!("{LARGE_ROWS} rows of 1 MB: at most {highest:.1} MiB counted"));
+    assert!(highest > 4.0, "the rows were counted: {highest} MiB");
+    // The step that passes the limit may be a chunk of the stream and a batch of the recorder.
+    assert!(highest < LIMIT_MEBIBYTES + 8.0, "held {highest} MiB");
+    until(CATCH_UP_MAX, "all is released", async || {
+        held(&walferry, &["cache", "read_ahead", "rows"]).await == 0.0
+    })
+    .await;
+    walferry.stop().await;
+}
+
+/// The mebibytes that the pipeline holds, apart from some parts.
+async fn held(walferry: &Walferry, but: &[&str]) -> f64 {
+    let (_, text) = walferry.http_get("/metrics").await.expect("metrics are served");
+    let parts = text.lines().filter_map(|line| {
+        let (part, bytes) =
+            line.strip_prefix("walferry_memory_held_bytes{part=\"")?.split_once("\"} ")?;
+        (!but.contains(&part)).then(|| bytes.parse::<f64>().expect("a value is a number"))
+    });
+    parts.sum::<f64>() / f64::from(1 << 20)
 }

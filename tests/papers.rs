@@ -28,13 +28,14 @@ struct Section {
     text: fn() -> String,
 }
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     Section { file: "README.md", name: "keys", text: tables::keys },
     Section { file: "docs/configuration.md", name: "settings", text: tables::settings },
     Section { file: "docs/api.md", name: "routes", text: tables::routes },
     Section { file: "docs/api.md", name: "parameters", text: tables::parameters },
     Section { file: "docs/operation.md", name: "commands", text: tables::commands },
     Section { file: "docs/operation.md", name: "metrics", text: tables::metrics },
+    Section { file: "docs/operation.md", name: "waits", text: tables::waits },
     Section { file: "docs/permissions.md", name: "roles", text: tables::roles },
 ];
 

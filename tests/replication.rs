@@ -12,7 +12,8 @@ use walferry::change::Lsn;
 use walferry::config::{Database, SslMode};
 use walferry::engine::control::Control;
 use walferry::engine::wal::{
-    Captured, Ports, Replication, StreamError, StreamSettings, StreamStats, Tables, run,
+    Captured, CapturedChunk, Ports, Replication, StreamError, StreamSettings, StreamStats, Tables,
+    run,
 };
 use walferry::postgres::catalog::slot;
 use walferry::postgres::{Disposition, Recovery};
@@ -24,7 +25,7 @@ const SETTINGS: &[(&str, &str)] = &[("wal_sender_timeout", "1s")];
 const LIMIT: Duration = Duration::from_secs(30);
 
 struct Stream {
-    output: mpsc::Receiver<Vec<Captured>>,
+    output: mpsc::Receiver<CapturedChunk>,
     durable: watch::Sender<Lsn>,
     shutdown: CancellationToken,
     stats: Arc<StreamStats>,
@@ -65,6 +66,8 @@ async fn begin(publication: &str, idle_step: u64, room: usize) -> (Postgres, Sql
         shutdown: shutdown.clone(),
         stats: Arc::clone(&stats),
         metrics: walferry::telemetry::metrics::Metrics::new().source,
+        waits: walferry::telemetry::waits::Waits::default(),
+        memory: walferry::ack::memory::Memory::default(),
     };
     let tables = Tables::new(vec![("public".to_owned(), "a".to_owned())]);
     let settings = StreamSettings { idle_step, ..StreamSettings::default() };
@@ -76,7 +79,7 @@ async fn begin(publication: &str, idle_step: u64, room: usize) -> (Postgres, Sql
 async fn commit(stream: &mut Stream) -> (usize, Lsn) {
     let mut changes = 0;
     loop {
-        for captured in stream.output.recv().await.expect("the stream goes on") {
+        for captured in stream.output.recv().await.expect("the stream goes on").items {
             match captured {
                 Captured::Change(_) => changes += 1,
                 Captured::Commit { end_lsn, .. } => return (changes, end_lsn),
@@ -157,7 +160,7 @@ async fn an_idle_table_in_a_busy_database_retains_no_wal() {
     let written: Lsn = written.parse().unwrap();
     let mut marked = Lsn(0);
     while written.0 - marked.0.min(written.0) >= 1 << 20 {
-        for captured in stream.output.recv().await.expect("the stream goes on") {
+        for captured in stream.output.recv().await.expect("the stream goes on").items {
             let Captured::Idle { wal_end } = captured else { panic!("{captured:?}") };
             assert!(wal_end.0 >= marked.0 + (1 << 20));
             marked = wal_end;

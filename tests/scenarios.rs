@@ -12,6 +12,7 @@ mod operator;
 mod outages;
 mod standby;
 mod synchronous;
+mod waits;
 
 use std::time::Duration;
 

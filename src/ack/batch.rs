@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::in_flight::InFlightGuard;
 use super::job_set::JobSet;
+use super::memory::MemoryHold;
 use crate::change::Micros;
 use crate::change::{Change, Lsn, Position, TableId};
 
@@ -49,6 +50,18 @@ pub struct BatchDescriptor {
     pub end_lsn: Option<Lsn>,
     /// The chunk of the first load that settles with this batch.
     pub loaded: Option<LoadedChunk>,
+}
+
+impl BatchDescriptor {
+    /// The bytes on the heap.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let rows = self.loaded.as_ref().map_or(0, |chunk| {
+            chunk.rows.iter().map(|row| size_of::<LoadedRow>() + row.key.len()).sum()
+        });
+        // The jobs are listed here and in the list of jobs in flight.
+        2 * self.jobs.size() + rows
+    }
 }
 
 /// How far the first load of a table has come once a batch settles.
@@ -118,6 +131,12 @@ pub struct Committed {
 }
 
 impl Commits {
+    /// The bytes on the heap.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.capacity() * size_of::<Committed>()
+    }
+
     /// The commit times of these changes.
     pub fn of<'a>(changes: impl Iterator<Item = &'a Change>) -> Self {
         let mut commits: Vec<Committed> = Vec::new();
@@ -158,8 +177,16 @@ pub struct PendingBatch {
     batch: Span,
     /// When the last reference came back, in microseconds since 1970.
     settled_at: AtomicI64,
-    /// Keeps the jobs in flight while the batch exists.
-    _hold: Option<InFlightGuard>,
+    _holds: BatchHolds,
+}
+
+/// What a batch holds while it exists.
+#[derive(Debug, Default)]
+pub struct BatchHolds {
+    /// Keeps its jobs in flight.
+    pub in_flight: Option<InFlightGuard>,
+    /// Counts its bytes.
+    pub memory: Option<MemoryHold>,
 }
 
 impl PendingBatch {
@@ -167,7 +194,7 @@ impl PendingBatch {
     /// [`PendingBatch::settle_one`].
     #[must_use]
     pub fn open(descriptor: BatchDescriptor) -> Arc<Self> {
-        Self::open_held(descriptor, Commits::default(), None, Span::none())
+        Self::open_held(descriptor, Commits::default(), BatchHolds::default(), Span::none())
     }
 
     /// As [`PendingBatch::open`], for jobs that were committed at these times and are in flight until
@@ -176,7 +203,7 @@ impl PendingBatch {
     pub fn open_held(
         descriptor: BatchDescriptor,
         commits: Commits,
-        hold: Option<InFlightGuard>,
+        holds: BatchHolds,
         batch: Span,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -186,7 +213,7 @@ impl PendingBatch {
             commits,
             batch,
             settled_at: AtomicI64::new(0),
-            _hold: hold,
+            _holds: holds,
         })
     }
 

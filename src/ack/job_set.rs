@@ -12,3 +12,14 @@ pub enum JobSet {
     /// No rows: the batch only keeps its place in the order of settlement.
     None,
 }
+
+impl JobSet {
+    /// The bytes on the heap.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Ids(ids) => ids.capacity() * size_of::<i64>(),
+            Self::Range { .. } | Self::None => 0,
+        }
+    }
+}

@@ -5,8 +5,11 @@
 //! verdict hands the batch to the checkpoint. All of it is bookkeeping in memory: what a process
 //! held when it died is found again in the queue table.
 //!
+//! [`memory`] counts the bytes that are held meanwhile.
+//!
 //! Not here: I/O, the order of batches (`engine::checkpoint::watermark`), and SQL (`storage::queue::settle`).
 
 pub mod batch;
 pub mod in_flight;
 pub mod job_set;
+pub mod memory;

@@ -142,6 +142,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         bulk_bytes_max: values.size("limits.bulk_bytes_max")?,
         bulks_in_flight_max: values.count("limits.bulks_in_flight_max")?,
         actions_bytes_max: values.size("limits.actions_bytes_max")?,
+        memory_max: values.size("limits.memory_max")?,
         retained_wal_bytes_max: values.optional_size("limits.retained_wal_bytes_max")?,
         shutdown_grace: values.time("limits.shutdown_grace")?,
     };
@@ -149,6 +150,12 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         return Err(values.required("limits.actions_bytes_max")?.reject_with(
             "is less than limits.bulk_bytes_max, so no bulk request could be filled",
             "four times as much as limits.bulk_bytes_max",
+        ));
+    }
+    if limits.memory_max < 2 * limits.actions_bytes_max {
+        return Err(values.required("limits.memory_max")?.reject_with(
+            "is less than twice limits.actions_bytes_max, so documents that wait would stop everything",
+            "four times as much as limits.actions_bytes_max",
         ));
     }
     Ok(limits)

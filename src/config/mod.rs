@@ -150,6 +150,8 @@ pub struct Limits {
     pub bulks_in_flight_max: usize,
     /// The size of the actions that the sink has received and not settled, in bytes.
     pub actions_bytes_max: usize,
+    /// The size of all rows, documents and batches held at once, in bytes.
+    pub memory_max: usize,
     /// The unconfirmed WAL in bytes beyond which durable `pending` jobs count as settled; `None` for
     /// half of `max_slot_wal_keep_size`, or 4 GiB if that is unlimited.
     pub retained_wal_bytes_max: Option<u64>,

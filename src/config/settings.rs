@@ -206,6 +206,15 @@ pub const SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        key: "limits.memory_max",
+        kind: ValueKind::Size { min: 32 * MIB, max: 64 * GIB },
+        default: "128MiB",
+        purpose: "rows, documents and batches held at once, beyond what the process itself needs; at least twice \
+            `limits.actions_bytes_max`",
+        example: "128MiB",
+        ..PLAIN
+    },
+    Setting {
         key: "limits.retained_wal_bytes_max",
         kind: ValueKind::Size { min: 16 * MIB, max: 1024 * TIB },
         unset: "half of `max_slot_wal_keep_size`, or 4GiB if that is unlimited",

@@ -88,8 +88,10 @@ const CREATE: &str = "insert into walferry.lease (slot) values ($1) on conflict 
 const STATE: &str = "select epoch, holder, remaining_ms, is_held
     from walferry.lease_state where slot = $1";
 
-const STATE_FOR_UPDATE: &str = "select epoch, holder, remaining_ms, is_held
-    from walferry.lease_state where slot = $1 for update";
+/// Waits for every transaction that was begun under a lease (`leased_transaction`), and for other
+/// contenders.
+const BEGIN_RAISE: &str = "begin isolation level read committed;
+    lock table walferry.lease in exclusive mode";
 
 const TERMINATE_SESSIONS: &str = "select pid, pg_terminate_backend(pid) from pg_stat_activity
     where starts_with(application_name, $1) and pid <> pg_backend_pid()";
@@ -130,7 +132,7 @@ pub async fn acquire(client: &Client, slot: &str, holder: &str) -> Result<Lease,
     })
     .await?;
 
-    client.batch_execute("begin").await.map_err(doing("begin a transaction"))?;
+    client.batch_execute(BEGIN_RAISE).await.map_err(doing("lock the lease"))?;
     match raise(client, slot, holder, before.epoch).await {
         Ok(lease) => {
             client.batch_execute("commit").await.map_err(doing("commit the lease"))?;
@@ -151,7 +153,7 @@ async fn raise(
     holder: &str,
     epoch: i64,
 ) -> Result<Lease, AcquireError> {
-    let now = state(client, STATE_FOR_UPDATE, slot).await?;
+    let now = state(client, STATE, slot).await?;
     if now.held || now.epoch != epoch {
         return Err(held(slot, now));
     }

@@ -1,9 +1,10 @@
-//! The first statement of every transaction of a run on the queue: it locks the row of the lease, so
-//! the lease stays with this run until the transaction ends.
+//! The first statements of every transaction of a run on the queue: they lock the table of the lease
+//! and read the epoch, so the lease stays with this run until the transaction ends.
 //!
-//! The lock is `for key share`: a successor, which takes the row `for update`, waits for it, and the
-//! renewal, which changes no key, does not. So a COPY that takes longer than the lease's term does
-//! not cost the lease.
+//! The lock is `row share` on the table: a successor, which takes it in `exclusive` mode before it
+//! raises the epoch, waits for it, and the renewal does not. So a COPY that takes longer than the
+//! lease's term does not cost the lease. A lock on the row would do the same, but where two sessions
+//! share it with the renewal each transaction makes a multixact, which VACUUM must freeze later.
 //!
 //! Not here: taking and renewing the lease (`lease`).
 
@@ -16,8 +17,15 @@ use super::lease::Lease;
 use super::{QueueError, doing};
 use crate::change::Micros;
 
-const LOCK_LEASE: &str = "select clock_timestamp() as clock from walferry.lease
-    where slot = $1 and epoch = $2 for key share";
+/// The epoch is read by the statement after the lock: in `read committed` its snapshot is younger.
+const BEGIN: &str = "begin isolation level read committed;
+    lock table walferry.lease in row share mode";
+
+const BEGIN_COUNTED: &str = "begin isolation level read committed;
+    lock table walferry.lease in row share mode; set local walferry.counted = 'on'";
+
+const READ_EPOCH: &str = "select clock_timestamp() as clock from walferry.lease
+    where slot = $1 and epoch = $2";
 
 /// Begins transactions that lock a lease first, and ends them.
 #[derive(Debug)]
@@ -28,7 +36,7 @@ pub(super) struct LeasedTransaction {
 
 impl LeasedTransaction {
     pub(super) async fn prepare(client: &Client, lease: &Lease) -> Result<Self, QueueError> {
-        let lock = client.prepare(LOCK_LEASE).await.map_err(doing("prepare the lease check"))?;
+        let lock = client.prepare(READ_EPOCH).await.map_err(doing("prepare the lease check"))?;
         Ok(Self { lease: lease.clone(), lock })
     }
 
@@ -44,7 +52,7 @@ impl LeasedTransaction {
         client: &Client,
         body: impl Future<Output = Result<T, QueueError>>,
     ) -> Result<(T, Micros), QueueError> {
-        self.begin_as("begin", client, body).await
+        self.begin_as(BEGIN, client, body).await
     }
 
     /// [`LeasedTransaction::begin`] for a transaction that counts the jobs it moves (`job_counts`):
@@ -54,7 +62,7 @@ impl LeasedTransaction {
         client: &Client,
         body: impl Future<Output = Result<T, QueueError>>,
     ) -> Result<(T, Micros), QueueError> {
-        self.begin_as("begin; set local walferry.counted = 'on'", client, body).await
+        self.begin_as(BEGIN_COUNTED, client, body).await
     }
 
     async fn begin_as<T>(

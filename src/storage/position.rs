@@ -131,14 +131,19 @@ pub async fn raise_read_ahead(client: &Client, lease: &Lease, lsn: Lsn) -> Resul
     let guard = LeasedTransaction::prepare(client, lease).await?;
     guard
         .run(client, async {
-            client
-                .execute(RAISE_READ_AHEAD, &[&lease.slot, &pg_lsn(lsn)])
-                .await
-                .map(drop)
-                .map_err(doing("store the read-ahead position"))
+            let failed = doing("store the read-ahead position");
+            client.batch_execute(LOCK_SETTLEMENT).await.map_err(&failed)?;
+            let raised = client.execute(RAISE_READ_AHEAD, &[&lease.slot, &pg_lsn(lsn)]).await;
+            raised.map(drop).map_err(failed)
         })
         .await
 }
+
+/// The row is updated by its place elsewhere (record_position.sql), which is only right where no other
+/// transaction moves it meanwhile.
+const LOCK_POSITION: &str = "lock table walferry.position in exclusive mode";
+
+const LOCK_SETTLEMENT: &str = "lock table walferry.settlement in exclusive mode";
 
 const RAISE_RECORDED_END: &str = "update walferry.position
     set recorded_end_lsn = greatest(recorded_end_lsn, $2) where slot = $1";
@@ -156,6 +161,7 @@ pub async fn raise_recorded_end(
     let guard = LeasedTransaction::prepare(client, lease).await?;
     guard
         .run(client, async {
+            client.batch_execute(LOCK_POSITION).await.map_err(doing("store the recorded end"))?;
             let raised = client.execute(RAISE_RECORDED_END, &[&lease.slot, &pg_lsn(lsn)]).await;
             raised.map(drop).map_err(doing("store the recorded end"))
         })

@@ -12,3 +12,4 @@ pub mod mode;
 pub mod readiness;
 pub mod throttle;
 pub mod trace;
+pub mod waits;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use walferry::command::Arguments;
 use walferry::config::{SETTINGS, Setting};
 use walferry::telemetry::metrics::Metrics;
+use walferry::telemetry::waits::WaitName;
 
 use crate::contract::{description, openapi};
 
@@ -45,6 +46,21 @@ pub(super) fn keys() -> String {
         vec![section, settings.iter().map(key).collect::<Vec<_>>().join(", ")]
     });
     table(&["section", "keys"], rows)
+}
+
+/// What the pipeline may wait for.
+pub(super) fn waits() -> String {
+    let row = |name: WaitName| {
+        let wait = name.description();
+        let seconds = wait.bound.as_secs();
+        vec![
+            code(wait.name),
+            wait.waits_for.to_owned(),
+            format!("{seconds} s"),
+            wait.past_bound.to_owned(),
+        ]
+    };
+    table(&["wait", "waits for", "bound", "past the bound"], WaitName::ALL.map(row))
 }
 
 /// A table for each section of the settings.

@@ -92,6 +92,8 @@ impl Replica {
             shutdown: stop.clone(),
             stats: Arc::new(StreamStats::default()),
             metrics: walferry::telemetry::metrics::Metrics::new().source,
+            waits: walferry::telemetry::waits::Waits::default(),
+            memory: walferry::ack::memory::Memory::default(),
         };
         let tables = ["listings", "profiles", "categories"];
         let tables = tables.map(|table| ("public".to_owned(), table.to_owned()));
@@ -99,7 +101,7 @@ impl Replica {
         tokio::spawn(run(stream, Tables::new(tables.to_vec()), settings, ports));
         tokio::spawn(async move {
             while let Some(chunk) = received.recv().await {
-                let end = chunk.iter().filter_map(end_of).max();
+                let end = chunk.items.iter().filter_map(end_of).max();
                 durable_sender.send_modify(|known| *known = end.unwrap_or_default().max(*known));
             }
         });

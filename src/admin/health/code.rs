@@ -34,6 +34,7 @@ pub enum Code {
     SlotUnreserved,
     SlotHeadroomLow,
     NotRunning,
+    WaitOverdue,
 }
 
 impl Code {
@@ -52,6 +53,7 @@ impl Code {
             Self::NothingFinished | Self::ChangesLate => &["count", "seconds"],
             Self::StuckJobs => &["count"],
             Self::LockAwaited => &["pid", "application", "seconds"],
+            Self::WaitOverdue => &["wait", "waits_for", "seconds"],
             Self::ErrorRateHigh => &["count", "total"],
             Self::SlotHeadroomLow => &["retained_mib", "safe_mib"],
             Self::Standby

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::admin::figures::sample::{LockWait, Sample, SlotState};
 use crate::telemetry::readiness::{Component, Readiness, ReadinessReporter};
+use crate::telemetry::waits::Waiting;
 pub use code::{Code, HealthIssue};
 
 /// A component may be away this long before it is more than a hiccup.
@@ -59,6 +60,8 @@ pub struct Signals<'a> {
     pub age: fn(std::time::SystemTime) -> Duration,
     /// How long nothing has settled while there was something to settle.
     pub stalled: Duration,
+    /// The waits of the pipeline that have lasted longer than their bounds.
+    pub overdue: Vec<Waiting>,
 }
 
 /// The health of the queue. `issues`, `recommendations` and `details` belong together one by one.
@@ -108,6 +111,7 @@ pub fn judge(signals: &Signals<'_>) -> QueueHealth {
         health.lock_wait(sample.lock_wait.as_ref());
         health.slot(&sample.slot);
     }
+    health.overdue(signals);
     health
 }
 
@@ -120,7 +124,9 @@ pub fn judge_figures(sample: &Sample) -> QueueHealth {
     let readiness = status.now();
     let age = |_| Duration::ZERO;
     let stalled = Duration::ZERO;
-    let mut health = judge(&Signals { sample: Ok(sample), readiness: &readiness, age, stalled });
+    let overdue = Vec::new();
+    let signals = Signals { sample: Ok(sample), readiness: &readiness, age, stalled, overdue };
+    let mut health = judge(&signals);
     if sample.slot.known().is_some_and(|slot| !slot.active) {
         health.add(
             HealthVerdict::Unhealthy,
@@ -244,6 +250,26 @@ impl QueueHealth {
         );
     }
 
+    fn overdue(&mut self, signals: &Signals<'_>) {
+        for wait in &signals.overdue {
+            let description = wait.name.description();
+            if !signals.readiness.is_ok(description.component) {
+                continue;
+            }
+            let seconds = wait.lasted.as_secs();
+            self.add(
+                HealthVerdict::Degraded,
+                Code::WaitOverdue.with([
+                    description.name.into(),
+                    description.waits_for.into(),
+                    seconds.into(),
+                ]),
+                format!("walferry has waited {seconds} s for {}", description.waits_for),
+                description.advice,
+            );
+        }
+    }
+
     fn slot(&mut self, slot: &SlotState) {
         let slot = match slot {
             SlotState::Known(slot) => slot,
@@ -326,6 +352,7 @@ mod tests {
     use super::*;
     use crate::admin::figures::sample::{Counts, Moment, Oldest, SlotFigures};
     use crate::change::Lsn;
+    use crate::telemetry::waits::WaitName;
 
     fn sample() -> Sample {
         Sample {
@@ -366,7 +393,8 @@ mod tests {
     fn judged(sample: &Sample, readiness: &Readiness, age: u64, stalled: u64) -> QueueHealth {
         let age = if age == 0 { |_| Duration::ZERO } else { |_| Duration::from_secs(60) };
         let stalled = Duration::from_secs(stalled);
-        judge(&Signals { sample: Ok(sample), readiness, age, stalled })
+        let overdue = Vec::new();
+        judge(&Signals { sample: Ok(sample), readiness, age, stalled, overdue })
     }
 
     fn check(change: impl FnOnce(&mut Sample), stalled: u64, verdict: HealthVerdict, issue: &str) {
@@ -455,8 +483,31 @@ mod tests {
         let readiness = well();
         let sample = Err("PostgreSQL does not answer");
         let age = |_| Duration::ZERO;
-        let health = judge(&Signals { sample, readiness: &readiness, age, stalled });
+        let overdue = Vec::new();
+        let health = judge(&Signals { sample, readiness: &readiness, age, stalled, overdue });
         assert_eq!(health.verdict, HealthVerdict::Unhealthy);
+    }
+
+    #[test]
+    fn a_wait_past_its_bound_is_an_issue_while_what_it_waits_for_is_up() {
+        let wait = |name| Waiting {
+            name,
+            since: std::time::SystemTime::UNIX_EPOCH,
+            lasted: Duration::from_secs(95),
+        };
+        let overdue = vec![wait(WaitName::Settle), wait(WaitName::Bulk)];
+        let status = ReadinessReporter::new();
+        Component::ALL.iter().for_each(|component| status.ok(*component, "well"));
+        let sample = sample();
+        let issues = |readiness: &Readiness| {
+            let (age, stalled, overdue) = (|_| Duration::ZERO, Duration::ZERO, overdue.clone());
+            judge(&Signals { sample: Ok(&sample), readiness, age, stalled, overdue }).issues
+        };
+        let settle = "walferry has waited 95 s for PostgreSQL to write the fate of jobs";
+        let bulk = "walferry has waited 95 s for Elasticsearch to answer a bulk request";
+        assert_eq!(issues(&status.now()), [settle, bulk]);
+        status.fault(Component::Elasticsearch, "refused");
+        assert_eq!(issues(&status.now()), ["elasticsearch: refused", settle]);
     }
 
     #[test]

@@ -121,6 +121,8 @@ export default {
   "advice.slot_unreserved": "Let walferry catch up now, or raise max_slot_wal_keep_size.",
   "issue.slot_headroom_low": "The slot retains {retained_mib} MiB of WAL; {safe_mib} MiB are left before it is lost.",
   "advice.slot_headroom_low": "See that walferry reads the slot, or raise max_slot_wal_keep_size.",
+  "issue.wait_overdue": "walferry has waited {seconds} s for {waits_for}.",
+  "advice.wait_overdue": "See the servers’ components, and what GET /api/v1/health/detailed says of the wait.",
   "issue.not_running": "No session reads the slot: no walferry is running.",
   "advice.not_running": "Start `walferry run`.",
   "freshness": "Freshness",

@@ -124,6 +124,8 @@ export default {
   "advice.slot_unreserved": "walferry’nin şimdi yetişmesini sağlayın ya da max_slot_wal_keep_size değerini yükseltin.",
   "issue.slot_headroom_low": "Slot {retained_mib} MiB WAL tutuyor; yitirilmesine {safe_mib} MiB kaldı.",
   "advice.slot_headroom_low": "walferry slotu okuyor mu, bakın ya da max_slot_wal_keep_size değerini yükseltin.",
+  "issue.wait_overdue": "walferry {seconds} saniyedir bekliyor: {waits_for}.",
+  "advice.wait_overdue": "Bileşenlere bakın; bekleyişin ayrıntısı GET /api/v1/health/detailed yanıtındadır.",
   "issue.not_running": "Slotu kimse okumuyor: çalışan bir walferry yok.",
   "advice.not_running": "`walferry run` komutunu başlatın.",
   "freshness": "Tazelik",

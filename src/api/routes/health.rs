@@ -14,6 +14,7 @@ use serde_json::Number;
 use tokio::time::{Instant, timeout};
 
 use super::overview;
+use crate::ack::memory::{Memory, MemoryPart};
 use crate::admin::elasticsearch::ConnectionTest;
 use crate::admin::figures::stats::milliseconds;
 use crate::admin::health::advice;
@@ -22,6 +23,7 @@ use crate::api::server::time;
 use crate::api::state::ApiState;
 use crate::storage::doing;
 use crate::telemetry::readiness::{Component, ComponentReadiness};
+use crate::telemetry::waits::Waiting;
 
 /// PostgreSQL counts as down when it does not answer within this time.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
@@ -39,6 +41,39 @@ pub(in crate::api) struct DetailedHealth {
     memory: ProcessMemory,
     components: BTreeMap<&'static str, ComponentHealth>,
     pipeline: PipelineFigures,
+    /// What the pipeline waits for now.
+    waits: Vec<WaitView>,
+}
+
+/// A wait that has begun and not ended; of several for the same, the longest.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Wait")]
+struct WaitView {
+    name: &'static str,
+    /// What is awaited.
+    waits_for: &'static str,
+    since: String,
+    seconds: f64,
+    /// A longer wait is overdue.
+    bound_seconds: u64,
+    overdue: bool,
+    /// What happens past the bound, apart from the report.
+    past_bound: &'static str,
+}
+
+impl From<&Waiting> for WaitView {
+    fn from(wait: &Waiting) -> Self {
+        let description = wait.name.description();
+        Self {
+            name: description.name,
+            waits_for: description.waits_for,
+            since: time::iso8601(wait.since),
+            seconds: (wait.lasted.as_secs_f64() * 1e3).round() / 1e3,
+            bound_seconds: description.bound.as_secs(),
+            overdue: wait.is_overdue(),
+            past_bound: description.past_bound,
+        }
+    }
 }
 
 /// Of this process.
@@ -47,6 +82,10 @@ pub(in crate::api) struct DetailedHealth {
 struct ProcessMemory {
     rss_bytes: Option<u64>,
     peak_rss_bytes: Option<u64>,
+    /// Rows, documents and batches that the pipeline holds.
+    held_bytes: u64,
+    /// Held bytes at which nothing more is taken in.
+    limit_bytes: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -106,7 +145,7 @@ pub(in crate::api) async fn detailed(
         version: env!("CARGO_PKG_VERSION"),
         uptime: state.started.elapsed().as_secs(),
         started_at: time::iso8601(state.started_at),
-        memory: memory(),
+        memory: memory(&state.metrics.memory),
         components: components.collect(),
         pipeline: PipelineFigures {
             mode: overview::mode(&readiness, stopped),
@@ -119,6 +158,7 @@ pub(in crate::api) async fn detailed(
                 .map(|moment| moment.at.clone()),
             rate_per_second: figures.as_ref().map_or(0.0, |figures| figures.rate),
         },
+        waits: state.metrics.waits.now().iter().map(WaitView::from).collect(),
     })
 }
 
@@ -194,14 +234,20 @@ async fn database_latency(state: &ApiState) -> Result<Duration, String> {
 }
 
 /// The memory of this process, from `/proc/self/status`.
-fn memory() -> ProcessMemory {
+fn memory(held: &Memory) -> ProcessMemory {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let of = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kib * 1024)
     };
-    ProcessMemory { rss_bytes: of("VmRSS:"), peak_rss_bytes: of("VmHWM:") }
+    let bytes = |bytes| u64::try_from(bytes).unwrap_or(u64::MAX);
+    ProcessMemory {
+        rss_bytes: of("VmRSS:"),
+        peak_rss_bytes: of("VmHWM:"),
+        held_bytes: bytes(held.held_from(MemoryPart::Stream)),
+        limit_bytes: bytes(held.limit()),
+    }
 }
 
 #[cfg(test)]
@@ -210,6 +256,6 @@ mod tests {
 
     #[test]
     fn the_kernel_knows_the_memory_of_this_process() {
-        assert!(memory().rss_bytes.is_some_and(|bytes| bytes > 1 << 20));
+        assert!(memory(&Memory::default()).rss_bytes.is_some_and(|bytes| bytes > 1 << 20));
     }
 }

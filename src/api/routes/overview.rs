@@ -68,7 +68,7 @@ pub(in crate::api) async fn health(
     extract::State(state): extract::State<ApiState>,
 ) -> Json<QueueHealth> {
     let figures = state.sampler.now().await;
-    Json(judge(&figures, &state.status.now()))
+    Json(judge(&state, &figures, &state.status.now()))
 }
 
 /// `GET overview`.
@@ -84,7 +84,7 @@ pub(in crate::api) fn overview(state: &ApiState, figures: &FiguresResult) -> Ove
     let slot = known.and_then(|figures| figures.sample.slot.known());
     Overview {
         stats: known.map(|figures| Stats::from(&figures.sample.counts)),
-        health: judge(figures, &readiness),
+        health: judge(state, figures, &readiness),
         slot: slot.map(|slot| SlotView::new(&state.slot, slot)),
         mode: mode(&readiness, known.is_some_and(|figures| !figures.sample.indexing)),
         components: readiness.iter().map(|(name, state)| (name.as_str(), state.into())).collect(),
@@ -95,7 +95,7 @@ pub(in crate::api) fn overview(state: &ApiState, figures: &FiguresResult) -> Ove
     }
 }
 
-fn judge(figures: &FiguresResult, readiness: &Readiness) -> QueueHealth {
+fn judge(state: &ApiState, figures: &FiguresResult, readiness: &Readiness) -> QueueHealth {
     let reason = figures.as_ref().map_err(|error| Problem::from(&**error).sentence().to_owned());
     let sample = match &reason {
         Ok(figures) => Ok(&*figures.sample),
@@ -103,7 +103,8 @@ fn judge(figures: &FiguresResult, readiness: &Readiness) -> QueueHealth {
     };
     let stalled = figures.as_ref().map(|figures| figures.stalled).unwrap_or_default();
     let age = |since: SystemTime| since.elapsed().unwrap_or_default();
-    health::judge(&Signals { sample, readiness, age, stalled })
+    let overdue = state.metrics.waits.overdue();
+    health::judge(&Signals { sample, readiness, age, stalled, overdue })
 }
 
 /// What feeds Elasticsearch.

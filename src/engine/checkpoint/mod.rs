@@ -25,6 +25,7 @@ use crate::engine::wal::StreamStats;
 use crate::storage::QueueError;
 use crate::storage::queue::settle::Settler;
 use crate::telemetry::trace;
+use crate::telemetry::waits::WaitName;
 use acknowledge::{StreamPositions, acknowledge};
 use watermark::Watermark;
 
@@ -126,7 +127,8 @@ impl Checkpoint {
         self.metrics.latencies(&batches);
         let began = Instant::now();
         let span = trace::settle(batches.iter().map(|pending| pending.batch()), position);
-        let counts = self.settler.settle(&settled, position, &loaded).await?;
+        let settle = self.settler.settle(&settled, position, &loaded);
+        let counts = self.metrics.waits().during(WaitName::Settle, settle).await?;
         trace::settled(&span, counts.completed, counts.failed);
         drop(span);
         self.metrics.settled(counts, &loaded, began.elapsed());

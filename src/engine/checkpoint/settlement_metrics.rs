@@ -10,6 +10,7 @@ use crate::storage::queue::settle::SettleCounts;
 use crate::telemetry::metrics::pipeline::Latencies;
 use crate::telemetry::metrics::{Metrics, Stage};
 use crate::telemetry::throttle::LogThrottle;
+use crate::telemetry::waits::Waits;
 
 /// Counts settlements, and how long jobs took to be indexed.
 #[derive(Debug)]
@@ -28,6 +29,11 @@ impl SettlementMetrics {
             latencies: metrics.pipeline.latencies(tables),
             failures: LogThrottle::default(),
         }
+    }
+
+    /// What the checkpoint waits for.
+    pub(super) fn waits(&self) -> &Waits {
+        &self.metrics.waits
     }
 
     /// Before the settlement: Elasticsearch has answered, which is what is measured.

@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc;
 
 use crate::ack::batch::JobAck;
+use crate::ack::memory::MemoryHold;
 use crate::engine::document::id::{DocumentId, IndexId};
 
 /// One document's next state. Later actions on a document are never older than earlier ones; the
@@ -23,14 +24,38 @@ pub struct Action {
     pub jobs: SmallVec<[JobAck; 1]>,
     /// The share of the memory limit that this action uses until its verdict; dropping the action
     /// releases it.
-    pub room: Option<OwnedSemaphorePermit>,
+    pub room: Option<ActionRoom>,
+}
+
+/// What an action takes of the limits.
+#[derive(Debug)]
+pub struct ActionRoom {
+    permit: OwnedSemaphorePermit,
+    memory: MemoryHold,
+}
+
+impl ActionRoom {
+    /// The shares of one action.
+    #[must_use]
+    pub fn new(permit: OwnedSemaphorePermit, memory: MemoryHold) -> Self {
+        Self { permit, memory }
+    }
+
+    /// Takes over the shares of another action on the same document.
+    pub fn merge(&mut self, other: Self) {
+        self.permit.merge(other.permit);
+        self.memory.merge(other.memory);
+    }
 }
 
 impl Action {
     /// Bytes held, as limits count them.
     #[must_use]
     pub fn size(&self) -> usize {
-        size_of::<Self>() + self.document.id.len() + self.body.as_ref().map_or(0, Bytes::len)
+        let references =
+            if self.jobs.spilled() { self.jobs.len() * size_of::<JobAck>() } else { 0 };
+        let body = self.body.as_ref().map_or(0, Bytes::len);
+        size_of::<Self>() + self.document.id.len() + body + references
     }
 }
 

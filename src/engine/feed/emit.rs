@@ -11,14 +11,16 @@ use tokio::sync::{Semaphore, mpsc};
 use tracing::Span;
 
 use crate::ack::batch::{
-    BatchDescriptor, Commits, CreatedBetween, JobAck, LoadedChunk, PendingBatch,
+    BatchDescriptor, BatchHolds, Commits, CreatedBetween, JobAck, LoadedChunk, PendingBatch,
 };
 use crate::ack::in_flight::InFlightGuard;
 use crate::ack::job_set::JobSet;
+use crate::ack::memory::{Memory, MemoryPart};
 use crate::change::{Change, Lsn};
 use crate::engine::document::id::{DocumentId, IndexId};
-use crate::engine::feed::action::{Action, SinkCommand};
+use crate::engine::feed::action::{Action, ActionRoom, SinkCommand};
 use crate::postgres::{Disposition, Recovery};
+use crate::telemetry::waits::{WaitName, Waits};
 
 /// Actions are weighed in units of this many bytes.
 const UNIT_BYTES: usize = 256;
@@ -42,6 +44,8 @@ pub struct Emitter {
     room: Arc<Semaphore>,
     units: u32,
     sequence: u64,
+    waits: Waits,
+    memory: Memory,
 }
 
 /// What a new batch consists of; [`Emitter::open`] gives it its number.
@@ -95,10 +99,32 @@ impl Emitter {
         commands: mpsc::Sender<SinkCommand>,
         settled: mpsc::Sender<Arc<PendingBatch>>,
         bytes_max: usize,
+        waits: Waits,
+        memory: Memory,
     ) -> Self {
         let units = u32::try_from(bytes_max / UNIT_BYTES).unwrap_or(u32::MAX >> 4).max(1);
         let room = Arc::new(Semaphore::new(units as usize));
-        Self { commands, settled, room, units, sequence: 0 }
+        Self { commands, settled, room, units, sequence: 0, waits, memory }
+    }
+
+    /// Waits until the feed may take in more. The caller holds nothing.
+    pub async fn memory_room(&self) {
+        if !self.memory.has_room(MemoryPart::Claims) {
+            let room = self.memory.room(MemoryPart::Claims);
+            self.waits.during(WaitName::MemoryRoom, room).await;
+        }
+    }
+
+    /// What the feed holds.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// What the feed waits for.
+    #[must_use]
+    pub fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// Opens the next batch. Batches settle in the order in which they are opened here.
@@ -107,7 +133,14 @@ impl Emitter {
         self.sequence += 1;
         let NewBatch { jobs, created, end_lsn, loaded, commits, hold, span } = new;
         let descriptor = BatchDescriptor { sequence, jobs, created, end_lsn, loaded };
-        PendingBatch::open_held(descriptor, commits, hold, span)
+        let bytes = size_of::<PendingBatch>() + descriptor.size() + commits.size();
+        let memory = self.memory.hold(MemoryPart::Batches, bytes);
+        PendingBatch::open_held(
+            descriptor,
+            commits,
+            BatchHolds { in_flight: hold, memory: Some(memory) },
+            span,
+        )
     }
 
     /// Returns the feed's own reference to a batch: all its actions have been sent.
@@ -154,16 +187,26 @@ impl Emitter {
         jobs: SmallVec<[JobAck; 1]>,
     ) -> Result<(), StageGone> {
         let mut action = Action { document, body, version, jobs, room: None };
-        let units = u32::try_from(action.size().div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let bytes = action.size();
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let units = units.clamp(1, self.units);
-        let room = Arc::clone(&self.room).acquire_many_owned(units).await;
-        action.room = Some(room.expect("the feed never closes its own semaphore"));
+        let room = match Arc::clone(&self.room).try_acquire_many_owned(units) {
+            Ok(room) => Ok(room),
+            Err(_) => {
+                let room = Arc::clone(&self.room).acquire_many_owned(units);
+                self.waits.during(WaitName::ActionRoom, room).await
+            }
+        };
+        let permit = room.expect("the feed never closes its own semaphore");
+        let memory = self.memory.hold(MemoryPart::Actions, bytes);
+        action.room = Some(ActionRoom::new(permit, memory));
         self.commands.send(SinkCommand::Act(action)).await.map_err(|_| StageGone("sink"))
     }
 
     /// Waits until every action sent so far has its verdict.
     pub async fn barrier(&self) {
-        let all = self.room.acquire_many(self.units).await;
+        let all = self.room.acquire_many(self.units);
+        let all = self.waits.during(WaitName::Barrier, all).await;
         drop(all.expect("the feed never closes its own semaphore"));
     }
 

@@ -57,6 +57,12 @@ impl BatchAssembler {
         self.waiting.is_empty()
     }
 
+    /// The bytes of the changes that wait.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether the next batch has room for more than what waits.
     #[must_use]
     pub fn wants_more(&self) -> bool {
@@ -66,8 +72,13 @@ impl BatchAssembler {
     /// Cuts the next batch. One change may exceed the limit of bytes by itself.
     #[must_use]
     pub fn take(&mut self) -> Recorded {
-        let mut batch =
-            Recorded { hold: None, changes: Vec::new(), end_lsn: None, span: Span::none() };
+        let mut batch = Recorded {
+            hold: None,
+            changes: Vec::new(),
+            end_lsn: None,
+            span: Span::none(),
+            memory: None,
+        };
         let mut bytes = 0;
         while let Some(next) = self.waiting.front() {
             if let Captured::Change(change) = next {

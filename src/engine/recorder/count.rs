@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
+use crate::ack::memory::Memory;
 use crate::change::{Change, Operation};
 use crate::telemetry::metrics::source::ChangeCounters;
 use crate::telemetry::metrics::{Metrics, PipelineMetrics, Stage};
+use crate::telemetry::waits::Waits;
 
 /// A counter for each table of the definition and each operation, and the stage's duration.
 #[derive(Debug)]
 pub struct RecorderMetrics {
     pipeline: PipelineMetrics,
+    /// What the recorder waits for.
+    pub(super) waits: Waits,
+    /// What the recorder holds.
+    pub(super) memory: Memory,
     tables: Vec<ChangeCounters>,
     /// Of the batch at hand.
     sums: Vec<[u64; 4]>,
@@ -22,7 +28,9 @@ impl RecorderMetrics {
         let counters: Vec<ChangeCounters> =
             tables.iter().map(|table| metrics.source.changes(table)).collect();
         let sums = vec![[0; 4]; counters.len()];
-        Self { pipeline: metrics.pipeline.clone(), tables: counters, sums }
+        let waits = metrics.waits.clone();
+        let memory = metrics.memory.clone();
+        Self { pipeline: metrics.pipeline.clone(), waits, memory, tables: counters, sums }
     }
 
     /// One batch was written, which took this long.

@@ -25,15 +25,17 @@ pub use count::RecorderMetrics;
 use super::control::SettlementProgress;
 use crate::ack::in_flight::{InFlight, InFlightGuard};
 use crate::ack::job_set::JobSet;
+use crate::ack::memory::{MemoryHold, MemoryPart};
 use crate::change::{Change, Lsn, Position};
 use crate::config::Limits;
 use crate::engine::control::{Control, IndexingReport};
-use crate::engine::wal::Captured;
+use crate::engine::wal::CapturedChunk;
 use crate::storage::QueueError;
 use crate::storage::queue::record::Recorder as Storage;
 use crate::storage::queue::status::Status;
 use crate::telemetry::metrics::Stage;
 use crate::telemetry::trace;
+use crate::telemetry::waits::{WaitGuard, WaitName};
 use recording::{BatchRoom, CaptureReason, Inputs, Next, Recording};
 
 /// Batches on their way to the feed.
@@ -54,6 +56,8 @@ pub struct Recorded {
     pub end_lsn: Option<Lsn>,
     /// The trace span of the batch; none for an empty batch.
     pub span: Span,
+    /// Counts the changes while they wait for the feed and are rendered.
+    pub memory: Option<MemoryHold>,
 }
 
 /// The recorder's answer to a feed that has finished the table.
@@ -72,7 +76,7 @@ pub type LiveRequest = oneshot::Sender<GoneLive>;
 
 /// The recorder's ends of the channels of the run.
 pub struct RecorderChannels {
-    pub changes: mpsc::Receiver<Vec<Captured>>,
+    pub changes: mpsc::Receiver<CapturedChunk>,
     pub requests: mpsc::Receiver<LiveRequest>,
     /// Up to here the table holds every change.
     pub recorded_end: watch::Sender<Lsn>,
@@ -98,6 +102,10 @@ pub struct Recorder {
     channels: RecorderChannels,
     in_flight: InFlight,
     metrics: RecorderMetrics,
+    /// Counts what is not written.
+    memory: MemoryHold,
+    /// Held while changes are held back.
+    holding: Option<WaitGuard>,
 }
 
 impl Recorder {
@@ -121,7 +129,9 @@ impl Recorder {
             start_deadline: Instant::now() + START_PATIENCE,
             channels,
             in_flight,
+            memory: metrics.memory.hold(MemoryPart::Recorder, 0),
             metrics,
+            holding: None,
         }
     }
 }
@@ -135,11 +145,13 @@ pub async fn run(mut recorder: Recorder, stop: CancellationToken) -> Result<(), 
         // Before the decision: if the deadline passes between the two, the timer fires at once.
         let start_expired = recorder.start_expired();
         recorder.decide();
+        recorder.note_holding();
         recorder.fill_batch();
         let holding = recorder.recording.is_holding();
         let stalled = recorder.stalled;
         let has_batch = !recorder.assembler.is_empty();
         let deadline = recorder.start_deadline;
+        let waits = recorder.metrics.waits.clone();
         let Recorder { channels, recording, request, .. } = &mut recorder;
         tokio::select! {
             biased; // stop, obey, answer the feed, write, and only then take more
@@ -153,9 +165,9 @@ pub async fn run(mut recorder: Recorder, stop: CancellationToken) -> Result<(), 
                 SettlementEvent::Resumed => recorder.stalled = false,
             },
             () = sleep_until(deadline), if holding && !start_expired => {}
-            room = recording.room(), if has_batch => recorder.write(room).await?,
+            room = waits.during(WaitName::LiveRoom, recording.room()), if has_batch && !holding => recorder.write(room).await?,
             chunk = channels.changes.recv(), if !holding && !has_batch => match chunk {
-                Some(chunk) => recorder.assembler.push(chunk),
+                Some(chunk) => recorder.take_in(chunk),
                 None => return Ok(()),
             },
         }
@@ -186,6 +198,15 @@ impl Recorder {
                 },
             };
             return;
+        }
+    }
+
+    /// Says since when changes are held back.
+    fn note_holding(&mut self) {
+        if !self.recording.is_holding() {
+            self.holding = None;
+        } else if self.holding.is_none() {
+            self.holding = Some(self.metrics.waits.begin(WaitName::TableEnd));
         }
     }
 
@@ -232,6 +253,11 @@ impl Recorder {
         self.recording = Recording::Holding;
     }
 
+    fn take_in(&mut self, chunk: CapturedChunk) {
+        self.assembler.push(chunk.items);
+        self.memory.set(self.assembler.bytes());
+    }
+
     /// Adds to a batch that is begun what has arrived meanwhile, up to its limits.
     fn fill_batch(&mut self) {
         if self.recording.is_holding() || self.assembler.is_empty() {
@@ -239,7 +265,7 @@ impl Recorder {
         }
         while self.assembler.wants_more() {
             match self.channels.changes.try_recv() {
-                Ok(chunk) => self.assembler.push(chunk),
+                Ok(chunk) => self.take_in(chunk),
                 Err(_) => return,
             }
         }
@@ -255,7 +281,9 @@ impl Recorder {
                 return Ok(());
             }
         };
+        let waiting = self.assembler.bytes();
         let mut batch = self.assembler.take();
+        let left = self.assembler.bytes();
         if let Some((first, last)) = batch.changes.first().zip(batch.changes.last()) {
             let jobs = JobSet::Range { first: first.position, last: last.position };
             let recorded = last.position;
@@ -266,7 +294,8 @@ impl Recorder {
             batch.span = trace::batch(feed, batch.changes.len());
             let began = Instant::now();
             let span = trace::stage(Stage::Record, &batch.span);
-            self.storage.write(&batch.changes, status, batch.end_lsn).await?;
+            let write = self.storage.write(&batch.changes, status, batch.end_lsn);
+            self.metrics.waits.during(WaitName::Record, write).await?;
             drop(span);
             self.metrics.recorded(&batch.changes, began.elapsed());
             self.recorded = recorded;
@@ -278,7 +307,10 @@ impl Recorder {
                 ahead
             });
         }
+        self.memory.set(left);
         if let Some(permit) = permit {
+            let bytes = waiting - left;
+            batch.memory = Some(self.metrics.memory.hold(MemoryPart::Live, bytes));
             permit.send(batch);
         }
         Ok(())

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::PgLsn;
 use tokio_util::sync::CancellationToken;
 
+use super::alias_swap::AliasSwap;
 use super::{Context, Fault};
 use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
@@ -40,12 +41,11 @@ use crate::storage::position::{Settlement, StoredPosition};
 use crate::storage::queue::claim::Claimer;
 use crate::storage::schema::take_over_state;
 use crate::telemetry::mode::FeedMode;
-use crate::telemetry::readiness::{Component, ReadinessReporter};
+use crate::telemetry::readiness::Component;
+use crate::telemetry::waits::WaitName;
 
 /// Actions on their way to the sink. The emitter bounds their bytes.
 const COMMANDS_MAX: usize = 4096;
-/// Between two queries for the end of the first load.
-const QUERY_AGAIN: Duration = Duration::from_millis(100);
 /// Between two attempts to prepare Elasticsearch.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -83,13 +83,21 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let refresh = config.elasticsearch.refresh;
     let state = Arc::clone(&indexing.state);
-    let sink =
-        Sink::new(Arc::clone(&elasticsearch), targets.clone(), &config.limits, refresh, state);
+    let metrics = &indexing.context.metrics;
+    let client = Arc::clone(&elasticsearch);
+    let sink = Sink::new(client, targets.clone(), &config.limits, refresh, state, metrics);
     let report = indexing.report.subscribe();
     let give_up = CancellationToken::new();
     let sink = sink::run(sink, received, indexing.settled.clone(), report, give_up.clone());
     let sink = async { sink.await.map_err(Fault::from) };
-    let swap = Swap::new(&indexing, &elasticsearch, &targets);
+    let swap = AliasSwap {
+        elasticsearch: Arc::clone(&elasticsearch),
+        targets: targets.clone(),
+        session: Arc::clone(&indexing.session),
+        slot: indexing.lease.slot.clone(),
+        status: indexing.context.status.clone(),
+        report: indexing.report.clone(),
+    };
     let stop = indexing.stop.clone();
     let swap = async {
         tokio::select! {
@@ -120,18 +128,28 @@ impl Indexing {
         commands: mpsc::Sender<SinkCommand>,
     ) -> Feed {
         let Context { config, definition, metrics, operator_requests, .. } = self.context;
+        let mut reader = RowReader::new(self.reader, self.shapes.clone());
+        reader.report_waits(metrics.waits.clone());
+        reader.report_memory(&metrics.memory);
         let renderer = Renderer::new(
             definition,
-            self.shapes.clone(),
+            self.shapes,
             targets.iter().map(|target| target.base).collect(),
-            RowReader::new(self.reader, self.shapes),
+            reader,
             StoredReadAhead::new(
                 Arc::clone(&self.session),
                 self.lease,
                 self.settlement.read_ahead_lsn,
             ),
+            &metrics.memory,
         );
-        let emitter = Emitter::new(commands, self.settled, config.limits.actions_bytes_max);
+        let emitter = Emitter::new(
+            commands,
+            self.settled,
+            config.limits.actions_bytes_max,
+            metrics.waits.clone(),
+            metrics.memory.clone(),
+        );
         let control = FeedControl::new(
             self.report,
             self.control,
@@ -140,7 +158,8 @@ impl Indexing {
             self.stop,
         );
         let recorded = self.stored.recorded;
-        let external = ExternalPosition::new(Arc::clone(&self.session), recorded);
+        let waits = metrics.waits.clone();
+        let external = ExternalPosition::new(Arc::clone(&self.session), recorded, waits);
         Feed::new(
             FeedCore::new(renderer, emitter, control, metrics.pipeline),
             FirstLoad::new(loads, self.session),
@@ -160,6 +179,7 @@ async fn prepare(
     let replaces = take_over_state::replaces_indices(&indexing.session, &indexing.lease.slot).await;
     let replaces_original = replaces?;
     let mut logged = String::new();
+    let _wait = context.metrics.waits.begin(WaitName::Elasticsearch);
     loop {
         let server = server(&indexing.session).await?;
         let preparation = Preparation {
@@ -318,60 +338,4 @@ async fn estimate(client: &Client, table: &str) -> Result<i64, Fault> {
         where c.oid = pg_catalog.to_regclass($1)";
     let row = client.query_opt(sql, &[&table]).await?;
     Ok(row.map_or(0, |row| row.get("rows")))
-}
-
-/// Swaps the read aliases after the first load.
-struct Swap {
-    elasticsearch: Arc<client::Client>,
-    targets: Vec<Target>,
-    session: Arc<Client>,
-    slot: String,
-    status: ReadinessReporter,
-    report: watch::Sender<IndexingReport>,
-}
-
-impl Swap {
-    fn new(indexing: &Indexing, elasticsearch: &Arc<client::Client>, targets: &[Target]) -> Self {
-        Self {
-            elasticsearch: Arc::clone(elasticsearch),
-            targets: targets.to_vec(),
-            session: Arc::clone(&indexing.session),
-            slot: indexing.lease.slot.clone(),
-            status: indexing.context.status.clone(),
-            report: indexing.report.clone(),
-        }
-    }
-
-    /// Waits for the end of the first load, then points the read aliases to the loaded indices.
-    async fn when_loaded(self) -> Result<(), Fault> {
-        let Self { elasticsearch, targets, session, slot, status, report } = self;
-        status.ok(Component::Load, "loading");
-        let is_past_load =
-            |report: &IndexingReport| matches!(report.mode, FeedMode::Table | FeedMode::Live);
-        if report.subscribe().wait_for(is_past_load).await.is_err() {
-            return Ok(());
-        }
-        // The last chunks have been sent; they must settle before searches use the index.
-        loop {
-            let loads = load_progress::read(&session, &slot).await?;
-            let ours = |uuid: &String| targets.iter().any(|target| target.uuid == *uuid);
-            if loads.iter().all(|load| load.done || !load.index_uuids.iter().all(ours)) {
-                break;
-            }
-            tokio::time::sleep(QUERY_AGAIN).await;
-        }
-        while let Err(error) = index::swap_read_aliases(&elasticsearch, &targets).await {
-            status.fault(Component::Load, format!("loaded, but searches do not see it: {error}"));
-            tracing::warn!(
-                event = "aliases_not_swapped", error = %error,
-                "could not point the aliases to the new indices yet"
-            );
-            tokio::time::sleep(PREPARE_AGAIN).await;
-        }
-        let noted = take_over_state::note_replaced(&session, &slot).await;
-        noted?;
-        status.ok(Component::Load, "done");
-        report.send_modify(|report| report.load_searchable = true);
-        Ok(())
-    }
 }

@@ -3,6 +3,7 @@
 //! A run is one life of the pipeline between two faults. The next run starts from what is durable,
 //! by the same path that a process takes after `kill -9`.
 
+mod alias_swap;
 mod channels;
 mod fault;
 mod indexing;
@@ -85,6 +86,7 @@ impl Context {
             parts;
         let (tables, indices) = labels(&definition, &config.index_prefix);
         metrics.declare(&tables, &indices);
+        metrics.memory.set_limit(config.limits.memory_max);
         metrics.run_ended(); // none has begun
         let was_ready = Arc::default();
         Self {

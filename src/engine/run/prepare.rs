@@ -98,7 +98,7 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let name = lease.application_name("control");
     control.execute(rename, &[&name]).await?;
     let mut beside = JoinSet::new();
-    let renewal = upkeep::renew(Arc::clone(&control), lease.clone());
+    let renewal = upkeep::renew(Arc::clone(&control), lease.clone(), context.metrics.waits.clone());
     beside.spawn(async move { renewal.await.map_err(Fault::from) });
 
     let replication = Replication::connect(&config.database, &lease.application_name(STREAM)).await;

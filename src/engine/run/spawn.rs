@@ -26,9 +26,9 @@ use crate::engine::supervisor::reporter::Reporter;
 use crate::engine::supervisor::retention_guard::{RetentionGuard, default_limit};
 use crate::engine::supervisor::sink_watch::SinkWatch;
 use crate::engine::supervisor::slot_watch::SlotWatch;
-use crate::engine::supervisor::{Supervisor, SupervisorChannels, rescue, upkeep};
+use crate::engine::supervisor::{Supervisor, SupervisorChannels, rescue, upkeep, wait_watch};
 use crate::engine::wal;
-use crate::engine::wal::{Captured, StreamSettings, StreamStats, Tables};
+use crate::engine::wal::{CapturedChunk, StreamSettings, StreamStats, Tables};
 use crate::storage::queue::record;
 use crate::storage::queue::rescue::Rescuer;
 use crate::storage::queue::settle::Settler;
@@ -113,7 +113,7 @@ impl Wiring<'_> {
     fn spawn_recorder(
         &mut self,
         storage: record::Recorder,
-        changes: mpsc::Receiver<Vec<Captured>>,
+        changes: mpsc::Receiver<CapturedChunk>,
         requests: mpsc::Receiver<LiveRequest>,
     ) {
         let channels = RecorderChannels {
@@ -155,7 +155,7 @@ impl Wiring<'_> {
         &mut self,
         catalog: Arc<tokio_postgres::Client>,
         watch: Arc<tokio_postgres::Client>,
-        output: mpsc::Sender<Vec<Captured>>,
+        output: mpsc::Sender<CapturedChunk>,
     ) -> Result<(), Fault> {
         let tables = self.context.definition.tables.iter();
         let tables = Tables::new(tables.map(|t| (t.schema.clone(), t.name.clone())).collect());
@@ -172,6 +172,8 @@ impl Wiring<'_> {
             shutdown: self.tokens.close.clone(),
             stats: Arc::clone(&self.stats),
             metrics: self.context.metrics.source.clone(),
+            waits: self.context.metrics.waits.clone(),
+            memory: self.context.metrics.memory.clone(),
         };
         let stream = self.prepared.stream.take();
         let stream = stream.ok_or_else(|| Fault::Passing("no stream".to_owned()))?;
@@ -220,6 +222,11 @@ impl Wiring<'_> {
         });
         let retention = self.context.config.queue.completed_retention;
         let database = self.context.config.database.clone();
+        let waits = self.context.metrics.waits.clone();
+        self.tasks.beside.spawn(async move {
+            wait_watch::run(waits).await;
+            Ok(())
+        });
         let maintain = upkeep::maintain(database, retention, self.prepared.lease.clone());
         self.tasks.beside.spawn(async move {
             maintain.await;

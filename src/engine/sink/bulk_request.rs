@@ -16,6 +16,7 @@ use super::client::{Client, HttpResponse, NoResponse, Verb};
 use super::index::{Presence, presence};
 use super::service_error::service_error;
 use super::verdict::{ErrorCause, ServiceError, ServiceFailure};
+use crate::ack::memory::{Memory, MemoryPart};
 use crate::engine::document::id::IndexId;
 use crate::engine::feed::action::Action;
 
@@ -71,11 +72,12 @@ pub struct BulkSender {
     path: String,
     /// By index: when it was last known to exist.
     checked_at: Vec<Mutex<Option<Instant>>>,
+    memory: Memory,
 }
 
 impl BulkSender {
     #[must_use]
-    pub fn new(client: Arc<Client>, targets: Vec<Target>) -> Self {
+    pub fn new(client: Arc<Client>, targets: Vec<Target>, memory: Memory) -> Self {
         // Elasticsearch responds for its missing shards before the request times out here.
         let shard_timeout = (client.timeout().as_millis() / 2).max(1);
         let path = format!(
@@ -83,7 +85,7 @@ impl BulkSender {
         );
         let encoder = BulkEncoder::new(&targets);
         let checked_at = targets.iter().map(|_| Mutex::default()).collect();
-        Self { client, targets, encoder, path, checked_at }
+        Self { client, targets, encoder, path, checked_at, memory }
     }
 
     /// The index and how documents are sent to it.
@@ -115,6 +117,7 @@ impl BulkSender {
         }
         let body = self.encoder.encode(actions);
         let bytes = body.len();
+        let _memory = self.memory.hold(MemoryPart::Requests, bytes);
         match self.client.send_bulk(&self.path, body).await {
             Ok(response) => (classify(actions, &response), bytes),
             Err(error) => (BulkOutcome::Failed(error.into()), bytes),

@@ -45,7 +45,9 @@ use crate::engine::control::IndexingReport;
 use crate::engine::document::id::IndexId;
 use crate::engine::feed::action::SinkCommand;
 use crate::postgres::{Disposition, Recovery};
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace;
+use crate::telemetry::waits::{WaitName, Waits};
 
 /// Commands received at once.
 const COMMANDS_MAX: usize = 512;
@@ -93,6 +95,7 @@ pub struct Sink {
     state: Arc<SinkState>,
     in_flight: JoinSet<Completion>,
     listings: JoinSet<Listed>,
+    waits: Waits,
 }
 
 /// The result of a request.
@@ -120,15 +123,17 @@ impl Sink {
         limits: &Limits,
         refresh: Refresh,
         state: Arc<SinkState>,
+        metrics: &Metrics,
     ) -> Self {
         let names = targets.iter().map(|target| target.name.clone()).collect();
         Self {
-            sender: Arc::new(BulkSender::new(client, targets)),
+            sender: Arc::new(BulkSender::new(client, targets, metrics.memory.clone())),
             dispatcher: Dispatcher::new(names, limits, Arc::clone(&state)),
             refresher: Refresher::new(refresh),
             state,
             in_flight: JoinSet::new(),
             listings: JoinSet::new(),
+            waits: metrics.waits.clone(),
         }
     }
 }
@@ -200,7 +205,11 @@ impl Sink {
         let sender = Arc::clone(&self.sender);
         match dispatch {
             Dispatch::Send(bulk) => {
-                self.in_flight.spawn(async move { send_bulk(&sender, bulk).await });
+                let wait = self.waits.begin(WaitName::Bulk);
+                self.in_flight.spawn(async move {
+                    let _wait = wait;
+                    send_bulk(&sender, bulk).await
+                });
             }
             Dispatch::Check(index) => {
                 self.in_flight
@@ -271,7 +280,8 @@ impl Sink {
         settled: &mpsc::Sender<Arc<PendingBatch>>,
     ) -> Result<(), SinkError> {
         for pending in self.dispatcher.take_settled() {
-            settled.send(pending).await.map_err(|_| SinkError::CheckpointGone)?;
+            let sent = self.waits.during(WaitName::CheckpointRoom, settled.send(pending)).await;
+            sent.map_err(|_| SinkError::CheckpointGone)?;
         }
         Ok(())
     }

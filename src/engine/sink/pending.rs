@@ -8,7 +8,6 @@
 
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 
 use foldhash::HashMap;
 
@@ -173,18 +172,20 @@ fn collapse(action: &mut Action, later: Action) {
     action.version = action.version.max(later.version);
     action.jobs.extend(later.jobs);
     match (&mut action.room, later.room) {
-        (Some(room), Some(more)) if Arc::ptr_eq(room.semaphore(), more.semaphore()) => {
-            room.merge(more);
-        }
+        (Some(room), Some(more)) => room.merge(more),
         (room, more) => *room = more.or(room.take()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::ack::memory::{Memory, MemoryPart};
+    use crate::engine::feed::action::ActionRoom;
     use crate::engine::sink::testing::action;
 
     const ALL: BulkCapacity = BulkCapacity { actions: usize::MAX, bytes: usize::MAX };
@@ -271,14 +272,18 @@ mod tests {
     #[test]
     fn permits_are_held_until_the_verdict() {
         let permits = Arc::new(Semaphore::new(10));
+        let memory = Memory::default();
         let mut batch = PendingActions::new(1);
         for version in 1..=3 {
-            let room = Arc::clone(&permits).try_acquire_many_owned(2).unwrap();
+            let permit = Arc::clone(&permits).try_acquire_many_owned(2).unwrap();
+            let room = ActionRoom::new(permit, memory.hold(MemoryPart::Actions, 50));
             batch.push(Action { room: Some(room), ..action(0, "a", version, None) });
         }
         let sent = take(&mut batch, ALL);
         assert_eq!(permits.available_permits(), 4);
+        assert_eq!(memory.held(MemoryPart::Actions), 150);
         drop(sent);
         assert_eq!(permits.available_permits(), 10);
+        assert_eq!(memory.held(MemoryPart::Actions), 0);
     }
 }

@@ -14,6 +14,7 @@ pub mod retention_guard;
 pub mod sink_watch;
 pub mod slot_watch;
 pub mod upkeep;
+pub mod wait_watch;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::postgres::catalog::standby::SynchronousStandby;
 use crate::postgres::{Disposition, Recovery};
 use crate::storage::QueueError;
 use crate::storage::source_identity::SourceError;
+use crate::telemetry::waits::WaitName;
 use operator_halt::OperatorHalt;
 use reporter::Reporter;
 use retention_guard::RetentionGuard;
@@ -107,7 +109,9 @@ pub async fn run(
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             _ = tick.tick() => {
-                supervisor.sample(&channels.progress).await?;
+                let waits = supervisor.reporter.waits().clone();
+                let sample = supervisor.sample(&channels.progress);
+                waits.during(WaitName::Supervise, sample).await?;
             }
             () = supervisor.halt.may_have_changed() => supervisor.halt.read().await?,
             Ok(()) = channels.progress.changed() => {}

@@ -15,6 +15,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::lag::{StageProgress, WalEndSample, seconds};
 use crate::telemetry::mode::{Activity, FeedMode};
 use crate::telemetry::readiness::{Component, ReadinessReporter};
+use crate::telemetry::waits::Waits;
 
 /// Where the supervisor reports to, and the figures of the stages that it reports.
 pub struct Reporter {
@@ -34,6 +35,11 @@ impl Reporter {
         sink: Arc<SinkState>,
     ) -> Self {
         Self { metrics, status, stream, sink }
+    }
+
+    /// What the supervisor waits for.
+    pub(super) fn waits(&self) -> &Waits {
+        &self.metrics.waits
     }
 
     /// The source that the feed works on.

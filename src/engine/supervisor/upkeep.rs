@@ -12,6 +12,7 @@ use crate::storage::QueueError;
 use crate::storage::lease;
 use crate::storage::lease::Lease;
 use crate::storage::queue::maintain::{MaintainError, Maintained, Maintainer};
+use crate::telemetry::waits::{WaitName, Waits};
 
 const MAINTAIN_EVERY: Duration = Duration::from_secs(3600);
 const MAINTAIN_AGAIN: Duration = Duration::from_secs(60);
@@ -20,9 +21,9 @@ const MAINTAIN_AGAIN: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// [`QueueError`]: another instance holds the lease, or the session is gone.
-pub async fn renew(client: Arc<Client>, lease: Lease) -> Result<(), QueueError> {
+pub async fn renew(client: Arc<Client>, lease: Lease, waits: Waits) -> Result<(), QueueError> {
     loop {
-        lease::renew(&client, &lease).await?;
+        waits.during(WaitName::Lease, lease::renew(&client, &lease)).await?;
         sleep(lease::RENEWAL_PERIOD).await;
     }
 }

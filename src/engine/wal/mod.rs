@@ -31,6 +31,7 @@ pub use relation::Tables;
 pub use stats::StreamStats;
 pub use stream::{Ports, StreamSettings, run};
 
+use crate::ack::memory::MemoryHold;
 use crate::change::{Change, Lsn};
 
 /// An item of the stream, in the order of commit.
@@ -50,6 +51,14 @@ pub enum Captured {
     /// The WAL below contains no further change of a configured table, and no transaction is in
     /// progress here.
     Idle { wal_end: Lsn },
+}
+
+/// Items that the stream hands over together.
+#[derive(Debug)]
+pub struct CapturedChunk {
+    pub items: Vec<Captured>,
+    /// Counts them until the recorder does.
+    pub(in crate::engine::wal) _hold: MemoryHold,
 }
 
 impl Captured {

@@ -1,10 +1,8 @@
--- Merges counts: into one row a day what is past, of any writer, and into one row a day what
--- sessions other than walferry's own have counted since. Rows that a transaction holds keep their
+-- Merges the counts of all writers into one row a day. Rows that a transaction holds keep their
 -- place: any subset has its own sum.
 with chosen as (
     select writer, day from walferry.job_count
     where writer <> 'merged'
-      and (writer like 'sql/%' or day < (clock_timestamp() at time zone 'UTC')::date - 1)
     for update skip locked
 ), gone as (
     delete from walferry.job_count c using chosen

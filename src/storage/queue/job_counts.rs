@@ -9,6 +9,8 @@
 //!
 //! [`LeasedTransaction::begin_counted`]: crate::storage::leased_transaction::LeasedTransaction::begin_counted
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use futures_util::future::join;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -129,10 +131,16 @@ impl Default for Times {
     }
 }
 
+/// After so many additions a session goes on in new rows: under a long snapshot no version of a row
+/// can be removed, and each addition would go through all of them.
+const ADDITIONS_MAX: u64 = 1000;
+
 /// Adds to one session's rows.
 #[derive(Debug)]
 pub(in crate::storage) struct Counter {
+    /// `<purpose>/<slot>/<epoch>`, which the number of the rows follows.
     writer: String,
+    additions: AtomicU64,
     add: Statement,
 }
 
@@ -147,7 +155,8 @@ impl Counter {
             .prepare(include_str!("count_add.sql"))
             .await
             .map_err(doing("prepare the count"))?;
-        Ok(Self { writer: format!("{purpose}/{}", lease.slot), add })
+        let writer = format!("{purpose}/{}/{}", lease.slot, lease.epoch);
+        Ok(Self { writer, additions: AtomicU64::new(0), add })
     }
 
     /// Adds, in a transaction begun with `begin_counted`.
@@ -159,8 +168,10 @@ impl Counter {
         if delta.days.is_empty() {
             return Ok(());
         }
+        let number = self.additions.fetch_add(1, Ordering::Relaxed) / ADDITIONS_MAX;
+        let writer = format!("{}.{number}", self.writer);
         let parameters: [&(dyn ToSql + Sync); 6] =
-            [&self.writer, &delta.days, &delta.statuses, &delta.jobs, &delta.timed, &delta.seconds];
+            [&writer, &delta.days, &delta.statuses, &delta.jobs, &delta.timed, &delta.seconds];
         client.execute(&self.add, &parameters).await.map(drop).map_err(doing("count jobs"))
     }
 

@@ -50,6 +50,8 @@ pub struct Recorder {
     counter: Counter,
     rows: BytesMut,
     recorded: Position,
+    /// Where the row of the position was written last.
+    place: Option<String>,
     /// A 64-bit transaction id near those of the stream.
     xid_reference: u64,
     /// The database's clock less this machine's, as of the last transaction.
@@ -88,6 +90,7 @@ impl Recorder {
             counter,
             rows: BytesMut::new(),
             recorded,
+            place: None,
             xid_reference,
             clock_offset: clock.0 - Micros::now().0,
         })
@@ -223,11 +226,11 @@ impl Recorder {
         let lsn = pg_lsn(last.commit_lsn);
         let ordinal = bigint(last.ordinal);
         let end = end_lsn.map(pg_lsn);
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [slot, &lsn, &ordinal, &end];
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+            [slot, &lsn, &ordinal, &end, &self.place];
         let (copied, advanced, counted, committed) = join4(
             copied,
-            self.client.execute(&self.advance, &parameters),
+            self.client.query_opt(&self.advance, &parameters),
             self.counter.add(&self.client, delta),
             self.client.batch_execute("commit"),
         )
@@ -236,12 +239,12 @@ impl Recorder {
         let advanced = advanced.map_err(doing("advance the stored position"))?;
         counted?;
         committed.map_err(doing("commit recorded changes"))?;
-        if advanced == 1 {
-            Ok(())
-        } else {
-            // The lease was held, so no other instance can have moved it: the table was edited.
-            Err(QueueError::NotAdvancing { next: last, stored: self.recorded })
-        }
+        // The lease was held, so no other instance can have moved it: else the table was edited.
+        let stored = self.recorded;
+        let advanced = advanced.ok_or(QueueError::NotAdvancing { next: last, stored })?;
+        let place = advanced.try_get("place").map_err(doing("advance the stored position"))?;
+        self.place = Some(place);
+        Ok(())
     }
 }
 

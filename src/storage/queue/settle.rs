@@ -28,9 +28,7 @@ use crate::storage::{QueueError, doing, position};
 pub(in crate::storage) const SESSION: &str = "set plan_cache_mode = force_custom_plan;
     set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off";
 
-const SETTLED: &str = "insert into walferry.settlement (slot, settled_lsn) values ($1, $2)
-    on conflict (slot) do update
-        set settled_lsn = greatest(walferry.settlement.settled_lsn, excluded.settled_lsn)";
+const SETTLED: &str = include_str!("settle_position.sql");
 
 /// For errors.
 const PREPARING: &str = "prepare the settlement";
@@ -60,6 +58,8 @@ pub struct Settler {
     refuse: Statement,
     progress: Statement,
     settled: Statement,
+    /// Where the row of the settled position was written last.
+    place: Option<String>,
 }
 
 impl Settler {
@@ -83,6 +83,7 @@ impl Settler {
             refuse: prepare(&client, include_str!("settle_refused.sql")).await?,
             progress: prepare(&client, include_str!("settle_load.sql")).await?,
             settled: prepare(&client, SETTLED).await?,
+            place: None,
             client,
         })
     }
@@ -120,19 +121,21 @@ impl Settler {
             )
             .await;
             let begun = progressed?;
-            settled?;
+            let place = settled?;
             let mut moved = failed?;
             for rows in completed {
                 moved.extend(rows?);
             }
-            Ok((moved, begun))
+            Ok((moved, begun, place))
         };
-        let ((moved, begun), _) = Box::pin(self.guard.begin_counted(&self.client, body)).await?;
+        let ((moved, begun, place), _) =
+            Box::pin(self.guard.begin_counted(&self.client, body)).await?;
         let mut delta = Delta::default();
         let counted = doing("settle jobs");
         let mut moved = delta.arrived(&moved, Some(Status::Processing)).map_err(&counted)?;
         moved.extend(delta.arrived(&begun, None).map_err(&counted)?);
         self.counter.commit(&self.client, &delta).await?;
+        self.place = place.or(self.place.take());
         let of = |status| moved.iter().filter(|(to, _)| *to == status).map(|(_, jobs)| jobs).sum();
         Ok(SettleCounts {
             completed: of(Status::Completed),
@@ -227,9 +230,17 @@ impl Settler {
         self.moved(&self.refuse, &parameters).await
     }
 
-    async fn raise(&self, settled_lsn: Option<Lsn>) -> Result<(), QueueError> {
-        let Some(lsn) = settled_lsn else { return Ok(()) };
-        self.execute(&self.settled, &[&self.guard.lease().slot, &pg_lsn(lsn)]).await
+    /// Returns where the row of the settled position is written.
+    async fn raise(&self, settled_lsn: Option<Lsn>) -> Result<Option<String>, QueueError> {
+        let Some(lsn) = settled_lsn else { return Ok(None) };
+        let lsn = pg_lsn(lsn);
+        let slot = &self.guard.lease().slot;
+        let parameters: [&(dyn ToSql + Sync); 3] = [slot, &lsn, &self.place];
+        let row = self.client.query_opt(&self.settled, &parameters).await;
+        let row = row.map_err(doing("store the settled position"))?;
+        // `position::store` wrote the row with the slot's first position.
+        let row = row.ok_or_else(|| QueueError::NoPosition { slot: slot.clone() })?;
+        row.try_get("place").map(Some).map_err(doing("store the settled position"))
     }
 
     async fn execute(

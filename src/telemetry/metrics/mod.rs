@@ -9,6 +9,7 @@
 pub mod http;
 pub mod lag;
 pub mod log;
+mod memory;
 pub mod pipeline;
 mod process;
 pub mod queue;
@@ -16,6 +17,7 @@ mod registration;
 pub mod sink;
 pub mod slot;
 pub mod source;
+mod wait;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -30,8 +32,12 @@ pub use sink::SinkMetrics;
 pub use slot::SlotMetrics;
 pub use source::SourceMetrics;
 
+use crate::ack::memory::Memory;
 use crate::telemetry::mode::{Activity, FeedMode};
+use crate::telemetry::waits::Waits;
+use memory::MemoryMetrics;
 use registration::Registration;
+use wait::WaitMetrics;
 
 /// All metrics of one instance. Clones share them.
 #[derive(Clone, Debug)]
@@ -50,6 +56,12 @@ pub struct Metrics {
     pub queue: QueueMetrics,
     /// The HTTP server.
     pub http: HttpMetrics,
+    /// The waits of the pipeline, which the metrics show.
+    pub waits: Waits,
+    wait: WaitMetrics,
+    /// The bytes that the pipeline holds, which the metrics show.
+    pub memory: Memory,
+    held: MemoryMetrics,
 }
 
 impl Metrics {
@@ -68,6 +80,10 @@ impl Metrics {
             sink: SinkMetrics::new(&add),
             queue: QueueMetrics::new(&add),
             http: HttpMetrics::new(&add),
+            wait: WaitMetrics::new(&add),
+            waits: Waits::default(),
+            held: MemoryMetrics::new(&add),
+            memory: Memory::default(),
             descriptions: add.into_descriptions().into(),
             registry,
         }
@@ -122,6 +138,8 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         self.pipeline.refresh(lag::seconds(SystemTime::now()));
+        self.wait.refresh(&self.waits);
+        self.held.refresh(&self.memory);
         let mut families = self.registry.gather();
         // The metrics of the process have standard names without a prefix.
         families.extend(process::gather());

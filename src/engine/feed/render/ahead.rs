@@ -58,6 +58,13 @@ impl ReadAhead {
         }
     }
 
+    /// The bytes of what is remembered one by one.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        // An id has 36 bytes mostly.
+        self.documents.capacity() * (size_of::<(DocumentId, Lsn)>() + 36)
+    }
+
     /// Whether a change of this document at this position must be rendered by a read.
     #[must_use]
     pub fn covers(&self, document: &DocumentId, commit_lsn: Lsn) -> bool {

@@ -71,6 +71,12 @@ impl RowCache {
         }
     }
 
+    /// The bytes of rows and keys that were added since it was empty.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Forgets every row.
     pub fn clear(&mut self) {
         self.tables.clear();

@@ -20,6 +20,7 @@ pub mod visible;
 use std::sync::Arc;
 
 use crate::ack::batch::PendingBatch;
+use crate::ack::memory::{Memory, MemoryHold, MemoryPart};
 use crate::change::{Lsn, Position};
 use crate::engine::document::build::Builder;
 use crate::engine::document::definition::{Definition, SourceId};
@@ -73,6 +74,13 @@ pub struct Renderer {
     cache: RowCache,
     ahead: ReadAhead,
     stored: StoredReadAhead,
+    holds: RendererHolds,
+}
+
+/// Counts what the renderer keeps between batches.
+struct RendererHolds {
+    cache: MemoryHold,
+    ahead: MemoryHold,
 }
 
 impl Renderer {
@@ -84,6 +92,7 @@ impl Renderer {
         bases: Vec<Lsn>,
         reader: RowReader,
         stored: StoredReadAhead,
+        memory: &Memory,
     ) -> Self {
         Self {
             definition,
@@ -94,6 +103,10 @@ impl Renderer {
             cache: RowCache::default(),
             ahead: ReadAhead::starting_at(stored.lsn()),
             stored,
+            holds: RendererHolds {
+                cache: memory.hold(MemoryPart::Cache, 0),
+                ahead: memory.hold(MemoryPart::ReadAhead, 0),
+            },
         }
     }
 
@@ -114,12 +127,19 @@ impl Renderer {
         self.cache.clear();
     }
 
+    /// Counts what is kept now.
+    fn count_kept(&mut self) {
+        self.holds.cache.set(self.cache.bytes());
+        self.holds.ahead.set(self.ahead.bytes());
+    }
+
     /// Bounds what is remembered between two batches of the stream.
     ///
     /// # Errors
     /// [`ReadError`].
     pub async fn trim(&mut self) -> Result<(), ReadError> {
         self.cache.trim();
+        self.count_kept();
         if self.reader.delivered_count() > DELIVERED_MAX {
             self.reader.prune().await?;
         }
@@ -149,6 +169,7 @@ impl Renderer {
         for document in documents {
             self.ahead.note(document, snapshot_lsn);
         }
+        self.count_kept();
         Ok(())
     }
 }

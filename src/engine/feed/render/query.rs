@@ -146,6 +146,8 @@ impl ReadTransaction<'_> {
             let row = self.reader.object(&shared, &columns, texts);
             rows.push(KeyedRow { key: shape.key_text(&row), row });
         }
+        let bytes = rows.iter().map(|found| found.key.len() + found.row.size()).sum();
+        self.reader.rows.add(bytes);
         Ok(rows)
     }
 

@@ -14,10 +14,12 @@ use std::time::Duration;
 use tokio_postgres::{Client, Statement};
 
 use super::visible::{Delivered, DeliveredXid, Snapshot};
+use crate::ack::memory::{Memory, MemoryHold, MemoryPart};
 use crate::change::{Columns, Lsn, Row, TableId};
 use crate::engine::document::shape::{Shapes, TableShape};
 use crate::postgres::lock::{LIMIT_WAITS, LockError, LockMode, TableLocks};
 use crate::postgres::{Disposition, Recovery};
+use crate::telemetry::waits::{WaitName, Waits};
 use crate::value::TypeCache;
 
 /// The wait between two attempts at a snapshot that shows all; doubles up to `RETRY_MAX`.
@@ -75,6 +77,9 @@ pub struct RowReader {
     begin: String,
     locks: TableLocks,
     delivered: Delivered,
+    waits: Waits,
+    /// Counts the rows of the last transaction.
+    pub(super) rows: MemoryHold,
 }
 
 impl RowReader {
@@ -95,7 +100,19 @@ impl RowReader {
             columns: HashMap::new(),
             statements: HashMap::new(),
             delivered: Delivered::default(),
+            waits: Waits::default(),
+            rows: Memory::default().hold(MemoryPart::Rows, 0),
         }
+    }
+
+    /// Reports there what it waits for.
+    pub fn report_waits(&mut self, waits: Waits) {
+        self.waits = waits;
+    }
+
+    /// Counts there the rows that it reads.
+    pub fn report_memory(&mut self, memory: &Memory) {
+        self.rows = memory.hold(MemoryPart::Rows, 0);
     }
 
     /// Waits for locks no longer than this.
@@ -108,6 +125,8 @@ impl RowReader {
     /// # Errors
     /// [`ReadError`] where the session is broken, or a table stays locked.
     pub async fn begin(&mut self) -> Result<ReadTransaction<'_>, ReadError> {
+        let waiting = self.waits.begin(WaitName::Snapshot);
+        self.rows.set(0);
         let mut wait = RETRY_MIN;
         let mut foreign_forgotten = false;
         loop {
@@ -128,6 +147,7 @@ impl RowReader {
             let snapshot_lsn: Lsn =
                 snapshot_lsn.parse().map_err(|_| ReadError::Unreadable(snapshot_lsn))?;
             if self.delivered.all_in(&snapshot) {
+                drop(waiting);
                 return Ok(ReadTransaction { reader: self, snapshot, snapshot_lsn });
             }
             self.execute("rollback").await?;

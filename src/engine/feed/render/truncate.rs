@@ -7,6 +7,7 @@ use super::plan::{Content, DocumentPlan, DocumentStep};
 use super::{BatchOutput, Renderer};
 use crate::engine::feed::emit::StageGone;
 use crate::engine::feed::{FeedError, JobChange};
+use crate::telemetry::waits::WaitName;
 
 impl Renderer {
     /// Waits for all that precedes it, lists the table's documents, and renders each by a read:
@@ -27,7 +28,8 @@ impl Renderer {
             let mut pages = output.emitter.enumerate(source.index, filter).await?;
             loop {
                 // Without the empty page the sink has ended, and documents may be left.
-                let page = pages.recv().await.ok_or(StageGone("sink"))?;
+                let page = output.emitter.waits().during(WaitName::Listing, pages.recv()).await;
+                let page = page.ok_or(StageGone("sink"))?;
                 if page.is_empty() {
                     break;
                 }

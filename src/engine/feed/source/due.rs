@@ -7,12 +7,38 @@
 //!
 //! Not here: finding them (`storage::queue::claim`).
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::table::{CLAIM_MAX, JobSource};
 use crate::change::Position;
 use crate::engine::feed::{FeedCore, FeedError};
+use crate::telemetry::waits::WaitName;
 
 /// Batches of one pass, so that the stream does not wait long; the next pass has the rest.
 const BATCHES_MAX: usize = 4;
+
+/// A look that finds nothing may take a twentieth of the time. It takes long where the index has many
+/// entries of jobs that are done, which a long snapshot of another session keeps.
+const PAUSE_PER_LOOK: u32 = 19;
+
+/// When the next look for due jobs may begin. Pure.
+#[derive(Debug, Default)]
+pub(super) struct LookBudget {
+    not_before: Option<Instant>,
+}
+
+impl LookBudget {
+    fn allows(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|moment| now >= moment)
+    }
+
+    /// A look that ended now has found nothing.
+    fn found_nothing(&mut self, now: Instant, took: Duration) {
+        self.not_before = Some(now + took * PAUSE_PER_LOOK);
+    }
+}
 
 impl JobSource {
     /// Works on the jobs that are due, beside the stream. A job after the last change that the
@@ -22,6 +48,14 @@ impl JobSource {
         &mut self,
         core: &mut FeedCore,
     ) -> Result<(), FeedError> {
+        if !self.looks.allows(Instant::now()) {
+            return Ok(());
+        }
+        self.take_due(core, self.last_fed_position).await
+    }
+
+    /// As [`JobSource::take_due_while_live`], at the request of another task, which knows of some.
+    pub(super) async fn take_due_at_once(&mut self, core: &mut FeedCore) -> Result<(), FeedError> {
         self.take_due(core, self.last_fed_position).await
     }
 
@@ -35,11 +69,14 @@ impl JobSource {
             if !core.control.may_begin() {
                 return Ok(());
             }
-            let mut jobs = self.claims.due(behind, CLAIM_MAX).await?;
+            let began = Instant::now();
+            let due = self.claims.due(behind, CLAIM_MAX);
+            let mut jobs = core.emitter.waits().during(WaitName::Claim, due).await?;
             if jobs.is_empty() && self.can_assign_position().await? {
                 jobs = self.claims.without_position(CLAIM_MAX).await?;
             }
             if jobs.is_empty() {
+                self.looks.found_nothing(Instant::now(), began.elapsed());
                 return Ok(());
             }
             self.render_jobs(core, jobs).await?;
@@ -56,5 +93,21 @@ impl JobSource {
             return Ok(false);
         }
         Ok(self.external.assign(self.last_fed_position).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_that_find_nothing_take_a_twentieth_of_the_time() {
+        let start = Instant::now();
+        let mut looks = LookBudget::default();
+        assert!(looks.allows(start));
+        let took = Duration::from_millis(800);
+        looks.found_nothing(start + took, took);
+        assert!(!looks.allows(start + took * 20 - Duration::from_millis(1)));
+        assert!(looks.allows(start + took * 20));
     }
 }

@@ -18,6 +18,7 @@ use tokio_postgres::Client;
 
 use crate::change::{Lsn, Position};
 use crate::engine::feed::render::read::ReadError;
+use crate::telemetry::waits::{WaitGuard, WaitName, Waits};
 
 /// Attempts to see the end of all transactions from before a moment; while a long one is running
 /// there is none to be seen.
@@ -47,14 +48,21 @@ pub struct ExternalPosition {
     session: Arc<Client>,
     assigned_position: Position,
     /// Since when no position could be assigned.
-    waiting_since: Option<Instant>,
+    waiting: Option<Waiting>,
+    waits: Waits,
+}
+
+/// Jobs wait for a position.
+struct Waiting {
+    since: Instant,
+    _wait: WaitGuard,
 }
 
 impl ExternalPosition {
     /// `recorded` is the position of the last change that earlier runs recorded.
     #[must_use]
-    pub fn new(session: Arc<Client>, recorded: Position) -> Self {
-        Self { session, assigned_position: recorded, waiting_since: None }
+    pub fn new(session: Arc<Client>, recorded: Position, waits: Waits) -> Self {
+        Self { session, assigned_position: recorded, waiting: None, waits }
     }
 
     /// The position that was assigned last.
@@ -65,7 +73,7 @@ impl ExternalPosition {
 
     /// No job waits for a position.
     pub fn none_waits(&mut self) {
-        self.waiting_since = None;
+        self.waiting = None;
     }
 
     /// Assigns the position for the jobs that wait now; false if they must go on waiting.
@@ -75,17 +83,18 @@ impl ExternalPosition {
     pub async fn assign(&mut self, last_fed_position: Position) -> Result<bool, ReadError> {
         if let Some(position) = self.current_position().await? {
             self.assigned_position = self.assigned_position.max(position);
-            self.waiting_since = None;
+            self.waiting = None;
             return Ok(true);
         }
-        let since = *self.waiting_since.get_or_insert_with(|| {
+        let waiting = self.waiting.get_or_insert_with(|| {
             tracing::debug!(
                 event = "unplaced_jobs_wait",
                 "jobs without a position in the stream wait for the end of an older transaction"
             );
-            Instant::now()
+            let wait = self.waits.begin(WaitName::ExternalPosition);
+            Waiting { since: Instant::now(), _wait: wait }
         });
-        if since.elapsed() < WAIT_MAX {
+        if waiting.since.elapsed() < WAIT_MAX {
             return Ok(false);
         }
         let whole_transaction = Position { ordinal: u64::from(u16::MAX), ..last_fed_position };

@@ -38,7 +38,7 @@ pub(in crate::engine::feed) async fn follow(
                 core.renderer.trim().await?;
             }
             _ = tick.tick() => jobs.take_due_while_live(core).await?,
-            () = wake.notified() => jobs.take_due_while_live(core).await?,
+            () = wake.notified() => jobs.take_due_at_once(core).await?,
         }
     }
 }
@@ -49,6 +49,7 @@ async fn render_recorded(core: &mut FeedCore, batch: Recorded) -> Result<(), Fee
         first: first.position,
         last: last.position,
     });
+    let _memory = batch.memory;
     let pending = core.emitter.open(NewBatch {
         end_lsn: batch.end_lsn,
         hold: batch.hold,

@@ -19,6 +19,7 @@ use crate::engine::feed::render::{BatchOutput, Escaping};
 use crate::engine::feed::{FeedCore, FeedError};
 use crate::storage::load_progress::LoadProgress;
 use crate::telemetry::trace;
+use crate::telemetry::waits::WaitName;
 
 /// Between two queries for the end of the transactions that ran at W.
 const QUERY_AGAIN: Duration = Duration::from_millis(20);
@@ -72,6 +73,7 @@ async fn settled_moment(core: &mut FeedCore, session: &Client) -> Result<Option<
     let row = session.query_one(sql, &[]).await.map_err(ReadError::Open)?;
     let text: String = row.get(0);
     let xid: u64 = text.parse().map_err(|_| ReadError::Unreadable(text))?;
+    let _wait = core.emitter.waits().begin(WaitName::LoadBegin);
     let mut is_logged = false;
     while !core.control.is_stopped() {
         if core.renderer.all_ended_up_to(xid).await? {
@@ -96,6 +98,7 @@ async fn load_table(
     let mut after: Option<Vec<String>> =
         progress.last_key.as_deref().and_then(|key| serde_json::from_str(key).ok());
     while core.control.wait_to_begin().await {
+        core.emitter.memory_room().await;
         let rows = core.renderer.read_chunk(table, after.as_deref()).await?;
         let shape = core.renderer.shapes().of(table);
         after = rows.last().map(|last| shape.key_parts(&last.row));

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use super::due::LookBudget;
 use super::external::ExternalPosition;
 use crate::ack::batch::JobKey;
 use crate::ack::in_flight::InFlight;
 use crate::ack::job_set::JobSet;
+use crate::ack::memory::MemoryPart;
 use crate::change::{Change, Columns, Lsn, Operation, Position, Row};
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed::emit::NewBatch;
@@ -19,6 +21,7 @@ use crate::engine::feed::{FeedCore, FeedError, JobChange};
 use crate::engine::recorder::GoneLive;
 use crate::storage::queue::claim::{ClaimedJob, Claimer, Job};
 use crate::telemetry::trace;
+use crate::telemetry::waits::WaitName;
 
 /// Jobs claimed from the table at once.
 pub(super) const CLAIM_MAX: u32 = 500;
@@ -41,6 +44,7 @@ pub struct JobSource {
     recorded_end: watch::Receiver<Lsn>,
     /// The last end LSN that was given to a batch of the table.
     settled_end: Lsn,
+    pub(super) looks: LookBudget,
 }
 
 impl JobSource {
@@ -60,6 +64,7 @@ impl JobSource {
             last_fed_position: recorded,
             recorded_end,
             settled_end: Lsn(0),
+            looks: LookBudget::default(),
         }
     }
 
@@ -139,7 +144,9 @@ impl JobSource {
         up_to: Option<Position>,
     ) -> Result<Position, FeedError> {
         while core.control.wait_to_begin().await {
-            let jobs = self.claims.claim(cursor, up_to, CLAIM_MAX).await?;
+            core.emitter.memory_room().await;
+            let claim = self.claims.claim(cursor, up_to, CLAIM_MAX);
+            let jobs = core.emitter.waits().during(WaitName::Claim, claim).await?;
             let Some(last) = jobs.last() else { return Ok(cursor) };
             cursor = last.position;
             self.note_fed(cursor);
@@ -158,7 +165,8 @@ impl JobSource {
         let _all = self.in_flight.hold(JobSet::Ids(jobs.iter().map(|job| job.id).collect()));
         let mut rest = VecDeque::from(jobs);
         while !rest.is_empty() {
-            let batch = self.claims.with_images(&mut rest, BATCH_BYTES_MAX).await?;
+            let images = self.claims.with_images(&mut rest, BATCH_BYTES_MAX);
+            let batch = core.emitter.waits().during(WaitName::Claim, images).await?;
             self.render_batch(core, batch).await?;
         }
         Ok(())
@@ -185,6 +193,8 @@ impl JobSource {
                 core.emitter.close_settled(pending).await?;
             }
         }
+        let bytes = changes.iter().map(|job| job.change.size()).sum();
+        let _memory = core.emitter.memory().hold(MemoryPart::Claims, bytes);
         core.renderer.forget_rows();
         core.render(&pending, &changes, RowsFrom::Tables, Escaping::ForParser).await?;
         Ok(core.emitter.close(pending).await?)

@@ -28,6 +28,7 @@ fn bench(actions_max: usize, in_flight_max: usize) -> Bench {
         bulk_bytes_max: 1 << 20,
         bulks_in_flight_max: in_flight_max,
         actions_bytes_max: 1,
+        memory_max: usize::MAX,
         retained_wal_bytes_max: None,
         shutdown_grace: MS,
     };

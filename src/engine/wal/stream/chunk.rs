@@ -2,8 +2,9 @@
 
 use tokio::sync::mpsc;
 
+use crate::ack::memory::{Memory, MemoryHold, MemoryPart};
 use crate::engine::control::AcknowledgeAt;
-use crate::engine::wal::Captured;
+use crate::engine::wal::{Captured, CapturedChunk};
 
 /// The limits of the loop.
 #[derive(Clone, Copy, Debug)]
@@ -36,26 +37,40 @@ impl StreamSettings {
 }
 
 /// The items to send next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) items: Vec<Captured>,
-    pub(super) bytes: usize,
+    bytes: usize,
+    memory: Memory,
+    hold: MemoryHold,
 }
 
 impl Chunk {
+    pub(super) fn new(memory: Memory) -> Self {
+        let hold = memory.hold(MemoryPart::Stream, 0);
+        Self { items: Vec::new(), bytes: 0, memory, hold }
+    }
+
+    /// Counts items that were added.
+    pub(super) fn note_added(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.hold.set(self.bytes);
+    }
+
     pub(super) fn is_full(&self, settings: &StreamSettings) -> bool {
         self.items.len() >= settings.chunk_items_max || self.bytes >= settings.chunk_bytes_max
     }
 
     /// Sends the items once the channel has capacity; false if the channel is closed. Cancel safe.
-    pub(super) async fn send(&mut self, output: &mpsc::Sender<Vec<Captured>>) -> bool {
+    pub(super) async fn send(&mut self, output: &mpsc::Sender<CapturedChunk>) -> bool {
         if self.items.is_empty() {
             output.closed().await;
             return false;
         }
         let Ok(permit) = output.reserve().await else { return false };
         self.bytes = 0;
-        permit.send(std::mem::take(&mut self.items));
+        let hold = std::mem::replace(&mut self.hold, self.memory.hold(MemoryPart::Stream, 0));
+        permit.send(CapturedChunk { items: std::mem::take(&mut self.items), _hold: hold });
         true
     }
 }

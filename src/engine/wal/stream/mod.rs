@@ -26,9 +26,9 @@ use self::chunk::Chunk;
 pub use self::chunk::StreamSettings;
 use self::feedback_connection::FeedbackConnection;
 use super::error::TransactionError;
+use crate::ack::memory::{Memory, MemoryPart};
 use crate::change::Lsn;
 use crate::engine::control::Control;
-use crate::engine::wal::Captured;
 use crate::engine::wal::connection::ReplicationStream;
 use crate::engine::wal::error::StreamError;
 use crate::engine::wal::feedback::{StatusTimer, StreamProgress};
@@ -38,9 +38,11 @@ use crate::engine::wal::relation::Tables;
 use crate::engine::wal::silence::Silence;
 use crate::engine::wal::stats::StreamStats;
 use crate::engine::wal::transaction::{MessageEffect, TransactionDecoder};
+use crate::engine::wal::{Captured, CapturedChunk};
 use crate::postgres::catalog::sender;
 use crate::postgres::error;
 use crate::telemetry::metrics;
+use crate::telemetry::waits::{WaitGuard, WaitName, Waits};
 use crate::value::TypeCache;
 
 /// The longest delay of a requested reply, within which further requests need no reply of their own.
@@ -61,10 +63,12 @@ pub struct Ports {
     pub control: watch::Receiver<Control>,
     /// Chunks, in order. After its receiver is dropped nothing more is read, but feedback continues
     /// until `shutdown`, so that changes in flight can settle and be acknowledged.
-    pub output: mpsc::Sender<Vec<Captured>>,
+    pub output: mpsc::Sender<CapturedChunk>,
     pub shutdown: CancellationToken,
     pub stats: Arc<StreamStats>,
     pub metrics: metrics::SourceMetrics,
+    pub waits: Waits,
+    pub memory: Memory,
 }
 
 /// Streams until shutdown, which closes the connection properly.
@@ -91,21 +95,33 @@ pub async fn run(
     };
     connection.progress.advance_durable(*ports.durable.borrow());
     let metrics = ports.metrics.clone();
+    let memory = ports.memory.clone();
     let reader = StreamLoop {
         connection,
         settings,
         ports,
         decoder: TransactionDecoder::new(tables),
         types: TypeCache::new(),
-        chunk: Chunk::default(),
+        chunk: Chunk::new(memory),
         emitted: start,
         silence,
-        blocked_since: None,
+        blocked: None,
         durable_open: true,
         output_open: true,
         skipped: HashSet::new(),
     };
     reader.run().await.inspect_err(|error| metrics.failed(error.failure()))
+}
+
+/// Waits until more may be read.
+async fn memory_room(memory: &Memory, waits: &Waits) {
+    waits.during(WaitName::MemoryRoom, memory.room(MemoryPart::Stream)).await;
+}
+
+/// Reading is blocked.
+struct Blocked {
+    since: Instant,
+    _wait: WaitGuard,
 }
 
 struct StreamLoop {
@@ -120,8 +136,8 @@ struct StreamLoop {
     silence: Silence,
     durable_open: bool,
     output_open: bool,
-    /// Since when reading is blocked because the channel is full.
-    blocked_since: Option<Instant>,
+    /// Reading is blocked because the channel is full.
+    blocked: Option<Blocked>,
     /// Published tables that are not configured, for one warning each.
     skipped: HashSet<String>,
 }
@@ -130,9 +146,13 @@ impl StreamLoop {
     async fn run(mut self) -> Result<(), StreamError> {
         loop {
             self.decode_buffered().await?;
-            let reading = self.output_open && !self.chunk.is_full(&self.settings);
-            if !reading && self.output_open {
-                self.blocked_since.get_or_insert_with(Instant::now);
+            let wants_more = self.output_open && !self.chunk.is_full(&self.settings);
+            let reading = wants_more && self.ports.memory.has_room(MemoryPart::Stream);
+            if !wants_more && self.output_open {
+                self.blocked.get_or_insert_with(|| Blocked {
+                    since: Instant::now(),
+                    _wait: self.ports.waits.begin(WaitName::RecorderRoom),
+                });
             }
             tokio::select! {
                 biased; // stop, acknowledge, send on, and only then receive
@@ -146,10 +166,13 @@ impl StreamLoop {
                 }
                 sent = self.chunk.send(&self.ports.output), if self.output_open => {
                     self.output_open = sent;
-                    if let Some(since) = self.blocked_since.take() {
-                        self.connection.received.held += since.elapsed();
+                    if let Some(blocked) = self.blocked.take() {
+                        self.connection.received.held += blocked.since.elapsed();
                         self.silence.ended(Instant::now()); // nothing was read until now
                     }
+                }
+                () = memory_room(&self.ports.memory, &self.ports.waits), if wants_more && !reading => {
+                    self.silence.ended(Instant::now());
                 }
                 read = self.connection.stream.fill(), if reading => {
                     read?;
@@ -164,7 +187,10 @@ impl StreamLoop {
 
     /// Decodes the messages that are complete in the buffer, until the chunk is full.
     async fn decode_buffered(&mut self) -> Result<(), StreamError> {
-        while self.output_open && !self.chunk.is_full(&self.settings) {
+        while self.output_open
+            && !self.chunk.is_full(&self.settings)
+            && self.ports.memory.has_room(MemoryPart::Stream)
+        {
             let Some(bytes) = self.connection.stream.buffered()? else { break };
             self.copy_data(&bytes).await?;
         }
@@ -211,9 +237,11 @@ impl StreamLoop {
         let before = self.chunk.items.len();
         let effect = self.decoder.apply(&message, &self.types, &mut self.chunk.items)?;
         let new = self.chunk.items.get(before..).unwrap_or_default();
-        self.chunk.bytes += new.iter().map(Captured::size).sum::<usize>();
+        let new_count = new.len();
+        let bytes = new.iter().map(Captured::size).sum();
+        self.chunk.note_added(bytes);
         match effect {
-            MessageEffect::None => self.connection.received.captured(new.len()),
+            MessageEffect::None => self.connection.received.captured(new_count),
             MessageEffect::Committed(end) => {
                 self.ports.stats.committed_lsn.store(end.0, Ordering::Release);
                 self.connection.received.committed();

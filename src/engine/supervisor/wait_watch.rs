@@ -1,0 +1,79 @@
+//! Reports each wait of the pipeline that lasts longer than its bound.
+//!
+//! It waits for the clock alone, so that it reports also while everything else waits.
+//!
+//! Not here: the bounds, and what follows apart from the report (`telemetry::waits`).
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::telemetry::waits::{WaitName, Waiting, Waits};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Logs every wait past its bound once, and its end. Never returns.
+pub async fn run(waits: Waits) {
+    let mut tick = interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reported = Reported::default();
+    loop {
+        tick.tick().await;
+        reported.report(&waits.overdue());
+    }
+}
+
+/// The waits that were reported and have not ended, with their beginnings.
+#[derive(Debug, Default)]
+struct Reported(Vec<(WaitName, SystemTime)>);
+
+impl Reported {
+    /// Logs what is new in this list of all overdue waits. Returns the names of those.
+    fn report(&mut self, overdue: &[Waiting]) -> Vec<WaitName> {
+        let is_overdue = |(name, since): &(WaitName, SystemTime)| {
+            overdue.iter().any(|wait| wait.name == *name && wait.since == *since)
+        };
+        for (name, _) in self.0.extract_if(.., |known| !is_overdue(known)) {
+            let wait = name.description();
+            tracing::info!(event = "wait_ended", wait = wait.name, "the wait is over");
+        }
+        let mut new = Vec::new();
+        for wait in overdue {
+            if self.0.contains(&(wait.name, wait.since)) {
+                continue;
+            }
+            self.0.push((wait.name, wait.since));
+            new.push(wait.name);
+            let description = wait.name.description();
+            tracing::warn!(
+                event = "wait_overdue",
+                wait = description.name,
+                seconds = wait.lasted.as_secs(),
+                past_bound = description.past_bound,
+                "walferry waits for {}",
+                description.waits_for
+            );
+        }
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_reported_once_and_a_later_one_again() {
+        let at = |name, seconds| Waiting {
+            name,
+            since: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            lasted: Duration::from_secs(60),
+        };
+        let (settle, record) = (at(WaitName::Settle, 1), at(WaitName::Record, 2));
+        let mut reported = Reported::default();
+        assert_eq!(reported.report(&[settle]), [WaitName::Settle]);
+        assert_eq!(reported.report(&[settle, record]), [WaitName::Record]);
+        assert_eq!(reported.report(&[record]), []);
+        assert_eq!(reported.report(&[at(WaitName::Settle, 3), record]), [WaitName::Settle]);
+    }
+}

@@ -1,0 +1,144 @@
+//! What the pipeline waits for has a name, and a wait that is too long is reported. Under a long
+//! snapshot of another session nothing that walferry reads every batch grows.
+
+use serde_json::Value;
+
+use super::{RECOVERY_MAX, ROWS, listings};
+use crate::scene::{Scene, until};
+use crate::support::walferry::Walferry;
+
+/// A wait as `health/detailed` shows it.
+async fn wait(walferry: &Walferry, name: &str) -> Option<Value> {
+    let (_, health) = walferry.get_json("/api/v1/health/detailed").await;
+    let waits = health["waits"].as_array().expect("it lists the waits").clone();
+    waits.into_iter().find(|wait| wait["name"] == name)
+}
+
+/// The value of a series.
+async fn metric(walferry: &Walferry, series: &str) -> f64 {
+    let (_, text) = walferry.http_get("/metrics").await.expect("metrics are served");
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    let value = line.unwrap_or_else(|| panic!("{series} is missing"));
+    value.trim().parse().expect("a value is a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_for_postgresql_is_named_while_it_lasts() {
+    let scene = Scene::new("waits").await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.ready().await;
+    for (table, name, first) in
+        [("walferry.position", "record", 1), ("walferry.settlement", "settle", 11)]
+    {
+        let blocker = scene.bed.connect().await;
+        blocker.run(&format!("begin; lock table {table} in share mode")).await;
+        scene.sql(&listings(first, first + 3)).await;
+        until(RECOVERY_MAX, "the wait is named", async || {
+            wait(&walferry, name).await.is_some_and(|wait| wait["seconds"].as_f64() > Some(0.5))
+        })
+        .await;
+        let series = format!("walferry_wait_seconds{{wait=\"{name}\"}}");
+        assert!(metric(&walferry, &series).await > 0.5);
+        blocker.run("commit").await;
+        scene.settled(RECOVERY_MAX).await;
+        assert_eq!(wait(&walferry, name).await, None);
+    }
+    scene.assert_true().await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_past_its_bound_is_an_issue_and_in_the_log() {
+    let scene = Scene::new("wait_overdue").await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.ready().await;
+    let blocker = scene.bed.connect().await;
+    // The renewal of the lease has the lowest bound: its term of 4 s.
+    blocker.run("begin; lock table walferry.lease in share mode").await;
+    let mut issue = Value::Null;
+    until(RECOVERY_MAX, "the wait is an issue", async || {
+        let (_, health) = walferry.get_json("/api/v1/queue/health").await;
+        let details = health["details"].as_array().expect("it lists its issues").clone();
+        let found = details.into_iter().find(|detail| detail["code"] == "wait_overdue");
+        issue = found.unwrap_or_default();
+        !issue.is_null()
+    })
+    .await;
+    assert_eq!(issue["values"]["wait"], "lease", "{issue}");
+    assert_eq!(issue["values"]["waits_for"], "PostgreSQL to renew the lease");
+    let detailed = wait(&walferry, "lease").await.expect("the wait is shown");
+    assert_eq!(detailed["overdue"], true, "{detailed}");
+    assert_eq!(detailed["bound_seconds"], 4);
+    walferry.wait_output("wait_overdue", RECOVERY_MAX).await;
+    blocker.run("commit").await;
+    walferry.wait_output("wait_ended", RECOVERY_MAX).await;
+    scene.sql(&listings(1, 3)).await;
+    scene.settled(RECOVERY_MAX).await;
+    scene.assert_true().await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_of_a_run_make_no_multixacts() {
+    let scene = Scene::with_own_postgres("multixacts", &[]).await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.ready().await;
+    let next = async || {
+        scene.sql("checkpoint").await;
+        scene.number("select next_multixact_id::text::bigint from pg_control_checkpoint()").await
+    };
+    // The application's foreign keys may make some of their own: profiles and categories have none.
+    let before = next().await;
+    let renewals =
+        "select n_tup_upd from pg_stat_all_tables where relid = 'walferry.lease'::regclass";
+    let renewed = scene.number(renewals).await;
+    let mut number = 0;
+    until(RECOVERY_MAX, "the lease is renewed beside changes", async || {
+        number += 1;
+        scene.sql(&format!("update categories set name = 'Ev {number}'")).await;
+        scene.number(renewals).await >= renewed + 5
+    })
+    .await;
+    scene.settled(RECOVERY_MAX).await;
+    assert_eq!(next().await - before, 0);
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_long_snapshot_the_positions_are_found_by_their_place() {
+    const CHANGES: i64 = 300;
+    let scene = Scene::with_own_postgres("long_snapshot", &[]).await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.ready().await;
+    let snapshot = scene.bed.connect().await;
+    snapshot.run("begin isolation level repeatable read; select").await;
+    let counts = async |table: &str| {
+        let of = |columns: &str| {
+            format!("select {columns} from pg_stat_all_tables where relid = '{table}'::regclass")
+        };
+        (
+            scene.number(&of("n_tup_upd")).await,
+            scene.number(&of("(seq_scan + coalesce(idx_scan, 0))::bigint")).await,
+        )
+    };
+    let tables = ["walferry.position", "walferry.settlement"];
+    let before = [counts(tables[0]).await, counts(tables[1]).await];
+    for number in 1..=CHANGES {
+        scene.sql(&format!("update profiles set rating = {number}.5 / 100")).await;
+    }
+    scene.settled(RECOVERY_MAX).await;
+    for (table, (updates, scans)) in tables.into_iter().zip(before) {
+        let mut moved = (0, 0);
+        until(RECOVERY_MAX, "the statistics are flushed", async || {
+            let (now, scanned) = counts(table).await;
+            moved = (now - updates, scanned - scans);
+            moved.0 >= 30
+        })
+        .await;
+        assert!(moved.1 * 4 < moved.0, "{table}: {} updates, {} scans", moved.0, moved.1);
+    }
+    let writers = "select count(*) from walferry.job_count where writer like 'record/%'";
+    assert!(scene.number(writers).await >= 1);
+    snapshot.run("commit").await;
+    walferry.stop().await;
+}
