@@ -27,6 +27,7 @@ async fn a_wait_for_postgresql_is_named_while_it_lasts() {
     let scene = Scene::new("waits").await;
     scene.sql(ROWS).await;
     let mut walferry = scene.ready().await;
+    scene.forget_witnessed().await;
     for (table, name, first) in
         [("walferry.position", "record", 1), ("walferry.settlement", "settle", 11)]
     {
@@ -52,6 +53,7 @@ async fn a_wait_past_its_bound_is_an_issue_and_in_the_log() {
     let scene = Scene::new("wait_overdue").await;
     scene.sql(ROWS).await;
     let mut walferry = scene.ready().await;
+    scene.forget_witnessed().await;
     let blocker = scene.bed.connect().await;
     // The renewal of the lease has the lowest bound: its term of 4 s.
     blocker.run("begin; lock table walferry.lease in share mode").await;
@@ -83,6 +85,7 @@ async fn transactions_of_a_run_make_no_multixacts() {
     let scene = Scene::with_own_postgres("multixacts", &[]).await;
     scene.sql(ROWS).await;
     let mut walferry = scene.ready().await;
+    scene.forget_witnessed().await;
     let next = async || {
         scene.sql("checkpoint").await;
         scene.number("select next_multixact_id::text::bigint from pg_control_checkpoint()").await
@@ -110,6 +113,7 @@ async fn under_a_long_snapshot_the_positions_are_found_by_their_place() {
     let scene = Scene::with_own_postgres("long_snapshot", &[]).await;
     scene.sql(ROWS).await;
     let mut walferry = scene.ready().await;
+    scene.forget_witnessed().await;
     let snapshot = scene.bed.connect().await;
     snapshot.run("begin isolation level repeatable read; select").await;
     let counts = async |table: &str| {
