@@ -15,14 +15,12 @@ use crate::engine::feed::{FeedCore, FeedError};
 const BATCHES_MAX: usize = 4;
 
 impl JobSource {
-    /// Works on the jobs that are due, beside the stream. A job after the last change that the
-    /// stream has delivered to the feed was captured since the recorder left live mode. It is left
-    /// to the table: batches from before it may still wait in the live channel.
+    /// Works on the jobs that are due, beside the stream.
     pub(super) async fn take_due_while_live(
         &mut self,
         core: &mut FeedCore,
     ) -> Result<(), FeedError> {
-        self.take_due(core, self.last_fed_position).await
+        self.take_due(core, self.fed.due_while_live()).await
     }
 
     /// Works on the jobs that are due at positions up to `behind`, and on those without one.
@@ -55,6 +53,6 @@ impl JobSource {
             self.external.none_waits();
             return Ok(false);
         }
-        Ok(self.external.assign(self.last_fed_position).await?)
+        Ok(self.external.assign(self.fed.last()).await?)
     }
 }

@@ -45,27 +45,25 @@ const ENDED: &str = "select not exists (
 /// that it assigned before.
 pub struct ExternalPosition {
     session: Arc<Client>,
-    assigned_position: Position,
-    /// Since when no position could be assigned.
-    waiting_since: Option<Instant>,
+    assigned: AssignedPosition,
 }
 
 impl ExternalPosition {
     /// `recorded` is the position of the last change that earlier runs recorded.
     #[must_use]
     pub fn new(session: Arc<Client>, recorded: Position) -> Self {
-        Self { session, assigned_position: recorded, waiting_since: None }
+        Self { session, assigned: AssignedPosition::new(recorded) }
     }
 
     /// The position that was assigned last.
     #[must_use]
     pub fn assigned(&self) -> Position {
-        self.assigned_position
+        self.assigned.position()
     }
 
     /// No job waits for a position.
     pub fn none_waits(&mut self) {
-        self.waiting_since = None;
+        self.assigned.none_waits();
     }
 
     /// Assigns the position for the jobs that wait now; false if they must go on waiting.
@@ -73,24 +71,8 @@ impl ExternalPosition {
     /// # Errors
     /// [`ReadError`].
     pub async fn assign(&mut self, last_fed_position: Position) -> Result<bool, ReadError> {
-        if let Some(position) = self.current_position().await? {
-            self.assigned_position = self.assigned_position.max(position);
-            self.waiting_since = None;
-            return Ok(true);
-        }
-        let since = *self.waiting_since.get_or_insert_with(|| {
-            tracing::debug!(
-                event = "unplaced_jobs_wait",
-                "jobs without a position in the stream wait for the end of an older transaction"
-            );
-            Instant::now()
-        });
-        if since.elapsed() < WAIT_MAX {
-            return Ok(false);
-        }
-        let whole_transaction = Position { ordinal: u64::from(u16::MAX), ..last_fed_position };
-        self.assigned_position = self.assigned_position.max(whole_transaction);
-        Ok(true)
+        let current = self.current_position().await?;
+        Ok(self.assigned.assign(current, last_fed_position, Instant::now()))
     }
 
     /// The insert LSN of now, if every transaction that may have committed before it has ended.
@@ -107,5 +89,60 @@ impl ExternalPosition {
             tokio::time::sleep(ATTEMPT_AGAIN).await;
         }
         Ok(None)
+    }
+}
+
+/// The position that was assigned last. Pure; the caller supplies the time.
+#[derive(Clone, Copy, Debug)]
+pub struct AssignedPosition {
+    position: Position,
+    /// Since when no position could be assigned.
+    waiting_since: Option<Instant>,
+}
+
+impl AssignedPosition {
+    /// `recorded` is the position of the last change that earlier runs recorded.
+    #[must_use]
+    pub fn new(recorded: Position) -> Self {
+        Self { position: recorded, waiting_since: None }
+    }
+
+    /// The position that was assigned last.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// No job waits for a position.
+    pub fn none_waits(&mut self) {
+        self.waiting_since = None;
+    }
+
+    /// Assigns the current position, or without one after a minute that of the last change fed;
+    /// false if jobs must go on waiting.
+    pub fn assign(
+        &mut self,
+        current: Option<Position>,
+        last_fed_position: Position,
+        now: Instant,
+    ) -> bool {
+        if let Some(position) = current {
+            self.position = self.position.max(position);
+            self.waiting_since = None;
+            return true;
+        }
+        let since = *self.waiting_since.get_or_insert_with(|| {
+            tracing::debug!(
+                event = "unplaced_jobs_wait",
+                "jobs without a position in the stream wait for the end of an older transaction"
+            );
+            now
+        });
+        if now.saturating_duration_since(since) < WAIT_MAX {
+            return false;
+        }
+        let whole_transaction = Position { ordinal: u64::from(u16::MAX), ..last_fed_position };
+        self.position = self.position.max(whole_transaction);
+        true
     }
 }
