@@ -56,7 +56,8 @@ impl FedPositions {
 /// The next step of the feed at the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableStep {
-    /// Read how far the recorder has come, before the table: [`TableCourse::pass_begun`].
+    /// Read how far the recorder has come, before the table, and then see whether it has answered:
+    /// [`TableCourse::pass_begun`], [`TableCourse::answered`].
     BeginPass,
     /// Claim and render the next jobs: [`TableCourse::claimed`].
     Claim { after: Position, up_to: Option<Position> },
@@ -65,7 +66,7 @@ pub enum TableStep {
     /// Settle everything up to this LSN: [`TableCourse::end_settled`].
     SettleEnd(Lsn),
     /// Ask the recorder to go live, if it has not been asked, and wait for its answer for a while:
-    /// [`TableCourse::answered`].
+    /// [`TableCourse::answered`], [`TableCourse::unanswered`].
     AskLive,
     /// Follow the stream from this position on. Everything up to it has been claimed.
     Follow(Position),
@@ -124,7 +125,7 @@ impl TableCourse {
         }
     }
 
-    /// The recorder had come to this end LSN.
+    /// The recorder had come to this end LSN, and had not gone live.
     pub fn pass_begun(&mut self, recorded_end: Lsn) {
         self.recorded_end = recorded_end;
         self.stage = Stage::Claim;
@@ -150,10 +151,15 @@ impl TableCourse {
         self.stage = if self.live.is_some() { Stage::Follow } else { Stage::Ask };
     }
 
-    /// The recorder's answer. Without one the next pass begins.
-    pub fn answered(&mut self, live: Option<LiveStart>) {
-        self.live = live;
-        self.stage = if live.is_some() { Stage::Claim } else { Stage::Begin };
+    /// The recorder has gone live.
+    pub fn answered(&mut self, live: LiveStart) {
+        self.live = Some(live);
+        self.stage = Stage::Claim;
+    }
+
+    /// The recorder has not answered yet: the next pass begins.
+    pub fn unanswered(&mut self) {
+        self.stage = Stage::Begin;
     }
 }
 
@@ -179,13 +185,13 @@ mod tests {
         assert_eq!(course.next(), TableStep::SettleEnd(Lsn(50)));
         course.end_settled();
         assert_eq!(course.next(), TableStep::AskLive);
-        course.answered(None);
+        course.unanswered();
         assert_eq!(course.next(), TableStep::BeginPass);
         course.pass_begun(Lsn(60));
         course.claimed(None);
         course.due_taken();
         course.end_settled();
-        course.answered(Some(LiveStart { recorded: at(72), end_lsn: Lsn(80) }));
+        course.answered(LiveStart { recorded: at(72), end_lsn: Lsn(80) });
         assert_eq!(course.next(), TableStep::Claim { after: at(16), up_to: Some(at(72)) });
         course.claimed(Some(at(72)));
         assert_eq!(course.next(), TableStep::Claim { after: at(72), up_to: Some(at(72)) });

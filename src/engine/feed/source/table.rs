@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
 
 use super::course::{FedPositions, LiveStart, TableCourse, TableStep};
@@ -66,7 +67,14 @@ impl JobSource {
         loop {
             match course.next() {
                 TableStep::BeginPass if core.control.wait_to_begin().await => {
-                    course.pass_begun(*self.recorded_end.borrow());
+                    // Before the answer is asked for: a recorder that has gone live has recorded
+                    // jobs that no claim meets.
+                    let recorded_end = *self.recorded_end.borrow();
+                    match requested.as_mut().map(oneshot::Receiver::try_recv) {
+                        Some(Ok(live)) => gone_live = Some(answered(&mut course, live)),
+                        Some(Err(TryRecvError::Closed)) => return Ok(None),
+                        Some(Err(TryRecvError::Empty)) | None => course.pass_begun(recorded_end),
+                    }
                 }
                 TableStep::Claim { after, up_to } if core.control.wait_to_begin().await => {
                     course.claimed(self.claim(core, after, up_to).await?);
@@ -89,13 +97,9 @@ impl JobSource {
                         },
                     };
                     match tokio::time::timeout(QUERY_AGAIN, answer).await {
-                        Err(_) => course.answered(None),
+                        Err(_) => course.unanswered(),
                         Ok(Err(_)) => return Ok(None),
-                        Ok(Ok(live)) => {
-                            let GoneLive { recorded, end_lsn, .. } = live;
-                            course.answered(Some(LiveStart { recorded, end_lsn }));
-                            gone_live = Some(live);
-                        }
+                        Ok(Ok(live)) => gone_live = Some(answered(&mut course, live)),
                     }
                 }
                 TableStep::Follow(position) => {
@@ -188,6 +192,13 @@ impl JobSource {
         core.render(&pending, &changes, RowsFrom::Tables, Escaping::ForParser).await?;
         Ok(core.emitter.close(pending).await?)
     }
+}
+
+/// The recorder has gone live.
+fn answered(course: &mut TableCourse, live: GoneLive) -> GoneLive {
+    let GoneLive { recorded, end_lsn, .. } = live;
+    course.answered(LiveStart { recorded, end_lsn });
+    live
 }
 
 /// A job's change with a position and with a key: that of `record_id` where `change_data` has
