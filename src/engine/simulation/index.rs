@@ -54,7 +54,9 @@ pub(super) struct Index {
     pub(super) is_up: bool,
     /// How long a tombstone is kept, in milliseconds.
     pub(super) tombstones_for: u64,
-    /// The epoch of the write alias: index actions of another are refused.
+    /// The epoch of the write alias: actions of another are refused. (A delete names the index
+    /// itself. One of a dead process that arrives later may hide a document until the change that
+    /// made its row again is indexed; no schedule has that.)
     pub(super) epoch: u64,
 }
 
@@ -71,13 +73,12 @@ impl Index {
         if document.content.is_none() && document.forgotten_at <= now {
             document.version = None;
         }
-        match content {
-            Some(_) if epoch != self.epoch => return 400,
-            Some(_) if document.refusals > 0 => {
-                document.refusals -= 1;
-                return 400;
-            }
-            _ => {}
+        if epoch != self.epoch {
+            return 400;
+        }
+        if content.is_some() && document.refusals > 0 {
+            document.refusals -= 1;
+            return 400;
         }
         if document.version.is_some_and(|present| version < present) {
             return 409;
