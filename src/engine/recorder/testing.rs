@@ -7,22 +7,22 @@ use super::Recorder;
 use super::recording::{BatchRoom, Recording};
 
 impl Recorder<()> {
-    pub(in crate::engine) fn recording(&self) -> &Recording {
+    pub(crate) fn recording(&self) -> &Recording {
         &self.recording
     }
 
     /// When settlement counts as stalled.
-    pub(in crate::engine) fn stall_limit(&self) -> Option<Instant> {
+    pub(crate) fn stall_limit(&self) -> Option<Instant> {
         self.stall.limit()
     }
 
     /// Room for the next batch, if there is any now.
-    pub(in crate::engine) fn room(&self) -> Option<BatchRoom> {
+    pub(crate) fn room(&self) -> Option<BatchRoom> {
         self.recording.room().now_or_never()
     }
 
     /// Notes the settlements since the last call; false if there were none.
-    pub(in crate::engine) fn note_settlement(&mut self, now: Instant) -> bool {
+    pub(crate) fn note_settlement(&mut self, now: Instant) -> bool {
         let changed = self.channels.progress.has_changed().unwrap_or(false);
         if changed {
             self.channels.progress.mark_unchanged();
@@ -32,7 +32,7 @@ impl Recorder<()> {
     }
 
     /// Receives one chunk of changes; false if there is none now.
-    pub(in crate::engine) fn receive(&mut self) -> bool {
+    pub(crate) fn receive(&mut self) -> bool {
         let chunk = self.channels.changes.try_recv().ok();
         let received = chunk.is_some();
         self.assembler.push(chunk.unwrap_or_default());

@@ -1,36 +1,30 @@
 //! The feed of one run, step by step.
 //!
-//! Which source is next, how far it has come, and which jobs may be taken beside the stream is
-//! decided by the product's `TableCourse`, `FedPositions`, `AssignedPosition` and `FeedControl`.
-//! The claims, and the order of a pass over due jobs, are a model of `feed::source`.
+//! Which source is next, and when it may begin, is decided by the product's `TableCourse` and
+//! `FeedControl`. Following the stream is a model of `feed::source::live`.
+//!
+//! Not here: claimed jobs (`claims`), and rendering (`render`).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
-use tracing::Span;
 
+use super::claims::{ClaimedBatch, Claims, new_batch, state};
 use super::outside::Outside;
-use super::queue::QueuedJob;
 use super::render::{Batch, BatchChange, Rendering};
-use crate::ack::batch::{CreatedBetween, JobKey, PendingBatch};
-use crate::ack::in_flight::{InFlight, InFlightGuard};
+use crate::ack::batch::{JobKey, PendingBatch};
+use crate::ack::in_flight::InFlight;
 use crate::ack::job_set::JobSet;
 use crate::change::{Lsn, Operation, Position};
 use crate::engine::feed::control::FeedControl;
 use crate::engine::feed::emit::{Emitter, NewBatch};
 use crate::engine::feed::render::RowsFrom;
-use crate::engine::feed::source::course::{FedPositions, LiveStart, TableCourse, TableStep};
-use crate::engine::feed::source::external::AssignedPosition;
+use crate::engine::feed::source::course::{LiveStart, TableCourse, TableStep};
 use crate::engine::recorder::{GoneLive, Recorded};
 use crate::telemetry::mode::FeedMode;
 
-/// Jobs claimed at once.
-const CLAIM_MAX: usize = 3;
-/// Batches of one pass over the jobs that are due.
-const DUE_BATCHES_MAX: u32 = 2;
 /// The feed waits this long for the recorder's answer, in milliseconds.
 const ANSWER_WITHIN: u64 = 1000;
 /// Between two queries for jobs that are due, in milliseconds.
@@ -46,26 +40,14 @@ enum Stage {
     Ended,
 }
 
-/// A pass over the jobs that are due.
-#[derive(Clone, Copy, Debug)]
-struct DuePass {
-    behind: Position,
-    batches_left: u32,
-}
-
 /// The feed of one run.
 pub(super) struct Feed {
     control: FeedControl,
     emitter: Option<Emitter>,
-    in_flight: InFlight,
     recorded_end: watch::Receiver<Lsn>,
-    fed: FedPositions,
-    assigned: AssignedPosition,
+    claims: Claims,
     rendering: Rendering,
     stage: Stage,
-    due: Option<DuePass>,
-    claimed: VecDeque<QueuedJob>,
-    claim_hold: Option<InFlightGuard>,
     batch: Option<Batch>,
     answer: Option<oneshot::Receiver<GoneLive>>,
     /// The answer, until the jobs up to its position have been claimed.
@@ -82,19 +64,13 @@ impl Feed {
         recorded_end: watch::Receiver<Lsn>,
         outside: &Outside,
     ) -> Self {
-        let recorded = outside.queue.recorded;
         Self {
             control,
             emitter: Some(emitter),
-            in_flight,
             recorded_end,
-            fed: FedPositions::new(recorded),
-            assigned: AssignedPosition::new(recorded),
+            claims: Claims::new(in_flight, outside.queue.recorded),
             rendering: Rendering::new(outside.queue.read_ahead),
             stage: Stage::Preparing,
-            due: None,
-            claimed: VecDeque::new(),
-            claim_hold: None,
             batch: None,
             answer: None,
             gone_live: None,
@@ -116,13 +92,13 @@ impl Feed {
         if self.batch.is_some() {
             return self.rendering.advance(&mut self.batch, emitter, has_room, outside);
         }
-        if !self.claimed.is_empty() {
-            self.open_claimed(outside);
+        if let Some(ClaimedBatch { new, changes }) = self.claims.next_batch(outside) {
+            self.rendering.forget_rows();
+            let pending = emitter.open(new);
+            self.batch = Some(Batch::new(pending, changes, RowsFrom::Tables));
             return true;
         }
-        self.claim_hold = None;
-        if let Some(pass) = self.due {
-            self.take_due(pass, outside);
+        if self.claims.take_due(&self.control, outside) {
             return true;
         }
         match &self.stage {
@@ -193,19 +169,11 @@ impl Feed {
                 }
             }
             TableStep::Claim { after, up_to } => {
-                let is_wanted = |at: Option<Position>| {
-                    at.is_some_and(|at| at > after && up_to.is_none_or(|last| at <= last))
-                };
-                let jobs = outside.queue.claim(outside.now, CLAIM_MAX, is_wanted);
-                let last = jobs.last().and_then(|job| job.position);
-                if let Some(last) = last {
-                    self.fed.note(last);
-                }
-                self.take_up(jobs, outside);
+                let last = self.claims.claim(after, up_to, outside);
                 course.claimed(last);
             }
             TableStep::TakeDue { behind } => {
-                self.due = Some(DuePass { behind, batches_left: DUE_BATCHES_MAX });
+                self.claims.begin_due(behind);
                 course.due_taken();
             }
             TableStep::SettleEnd(end_lsn) => {
@@ -214,7 +182,7 @@ impl Feed {
             }
             TableStep::AskLive => return self.ask_live(course, outside),
             TableStep::Follow(position) => {
-                self.fed.note(position);
+                self.claims.fed.note(position);
                 match self.gone_live.take().filter(|_| !self.control.is_stopped()) {
                     Some(live) => self.begin_live(live, outside),
                     None => self.end(),
@@ -227,7 +195,7 @@ impl Feed {
     }
 
     fn settle_end(&mut self, end_lsn: Lsn, outside: &mut Outside) {
-        if self.control.is_stopped() || !self.fed.settle_end(end_lsn) {
+        if self.control.is_stopped() || !self.claims.fed.settle_end(end_lsn) {
             return;
         }
         outside.note(|| format!("feed: settle the end {end_lsn}"));
@@ -316,78 +284,8 @@ impl Feed {
 
     fn begin_due(&mut self, outside: &Outside) {
         self.wakes_at = outside.now + DUE_EVERY;
-        let behind = self.fed.due_while_live();
-        self.due = Some(DuePass { behind, batches_left: DUE_BATCHES_MAX });
-    }
-
-    fn take_due(&mut self, pass: DuePass, outside: &mut Outside) {
-        self.due = None;
-        if !self.control.may_begin() {
-            return;
-        }
-        if pass.batches_left == 0 {
-            self.control.wake_again();
-            return;
-        }
-        let now = outside.now;
-        let is_behind = |at: Option<Position>| at.is_some_and(|at| at <= pass.behind);
-        let mut jobs = outside.queue.claim(now, CLAIM_MAX, is_behind);
-        if jobs.is_empty() && self.can_assign_position(outside) {
-            jobs = outside.queue.claim(now, CLAIM_MAX, |at| at.is_none());
-        }
-        if !jobs.is_empty() {
-            self.due = Some(DuePass { batches_left: pass.batches_left - 1, ..pass });
-            self.take_up(jobs, outside);
-        }
-    }
-
-    fn can_assign_position(&mut self, outside: &mut Outside) -> bool {
-        if !outside.queue.any_without_position(outside.now) {
-            self.assigned.none_waits();
-            return false;
-        }
-        // Sometimes a transaction from before is still open.
-        let position = Position { commit_lsn: outside.source.insert_lsn, ordinal: 0 };
-        let current = outside.rng.bool().then_some(position);
-        self.assigned.assign(current, self.fed.last(), outside.instant())
-    }
-
-    fn take_up(&mut self, jobs: Vec<QueuedJob>, outside: &mut Outside) {
-        if jobs.is_empty() {
-            return;
-        }
-        let ids: Vec<i64> = jobs.iter().map(|job| job.id).collect();
-        outside.note(|| format!("feed: claimed {ids:?}"));
-        self.claim_hold = Some(self.in_flight.hold(JobSet::Ids(ids)));
-        self.claimed = VecDeque::from(jobs);
-    }
-
-    /// Opens a batch of the first claimed jobs.
-    fn open_claimed(&mut self, outside: &mut Outside) {
-        let count = outside.rng.usize(1..=self.claimed.len());
-        let assigned = self.assigned.position();
-        let changes: Vec<BatchChange> = self
-            .claimed
-            .drain(..count)
-            .map(|job| {
-                let known = job.position.and_then(|at| outside.source.index_of(at));
-                BatchChange {
-                    state: known.map_or(0, state),
-                    position: job.position.unwrap_or(assigned),
-                    subject: job.subject,
-                    is_delete: false,
-                    job: JobKey::Id(job.id),
-                }
-            })
-            .collect();
-        let ids = changes.iter().map(|change| match change.job {
-            JobKey::Id(id) => id,
-            JobKey::At(_) | JobKey::Loaded(_) => unreachable!("claimed jobs have ids"),
-        });
-        let jobs = JobSet::Ids(ids.collect());
-        let hold = self.in_flight.hold(jobs.clone());
-        self.rendering.forget_rows();
-        self.open(NewBatch { jobs, hold: Some(hold), ..new_batch() }, changes, RowsFrom::Tables);
+        let behind = self.claims.fed.due_while_live();
+        self.claims.begin_due(behind);
     }
 
     fn open_recorded(&mut self, batch: Recorded, outside: &mut Outside) {
@@ -399,7 +297,7 @@ impl Feed {
             last: last.position,
         });
         if let Some(last) = changes.last() {
-            self.fed.note(last.position);
+            self.claims.fed.note(last.position);
         }
         let change_of = |position: Position| {
             let at = outside.source.index_of(position).expect("it is on the stream");
@@ -420,13 +318,4 @@ impl Feed {
         let pending: Arc<PendingBatch> = emitter.open(new);
         self.batch = Some(Batch::new(pending, changes, from));
     }
-}
-
-fn new_batch() -> NewBatch {
-    NewBatch { span: Span::none(), created: CreatedBetween::default(), ..NewBatch::without_jobs() }
-}
-
-/// The number of the change at this place.
-fn state(at: usize) -> u32 {
-    u32::try_from(at + 1).expect("few changes")
 }

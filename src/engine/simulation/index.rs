@@ -130,6 +130,11 @@ impl Index {
         self.documents[row].newest
     }
 
+    /// The version of a document, or of its tombstone.
+    pub(super) fn version(&self, row: usize) -> Option<u64> {
+        self.documents[row].version
+    }
+
     /// The documents that a listing finds.
     pub(super) fn listed(&self) -> Vec<usize> {
         (0..ROWS).filter(|row| self.documents[*row].content.is_some()).collect()

@@ -14,8 +14,13 @@
 //!
 //! `WALFERRY_SEED=n` runs one schedule and prints its trace; `WALFERRY_SCHEDULES=n` runs n of them.
 //!
+//! Left out: requests that Elasticsearch executes after their sender has given them up, where they
+//! are deletes of a dead process, or have the version of what is there already. Such a request may
+//! hide a newer state of a row that was read ahead of the stream, until the stream has come there.
+//!
 //! Not here: what a document consists of, SQL, and connections.
 
+mod claims;
 mod feed;
 mod index;
 mod oracle;

@@ -104,6 +104,11 @@ impl Outside {
         let Some(at) = self.late.iter().position(|late| late.due_at <= now) else { return false };
         let LateRequest { epoch, writes, .. } = self.late.swap_remove(at);
         for write in writes {
+            // Elasticsearch would take it, and show an older read of the row until the change that
+            // made the newer one is indexed. No schedule has that.
+            if self.index.version(write.row) == Some(write.version) {
+                continue;
+            }
             let status = self.index.apply(&self.source, now, epoch, write);
             self.note(|| format!("late {write:?}: {status}"));
         }
