@@ -44,6 +44,7 @@ const STAGES: &[&str] = &[
     "supervisor",
     "preflight",
     "run",
+    "simulation",
 ];
 
 const FILE_LINES_MAX: usize = 400;

@@ -13,6 +13,8 @@ mod load;
 mod setting;
 mod settings;
 mod source;
+#[cfg(test)]
+pub(crate) mod testing;
 mod unit;
 mod values;
 

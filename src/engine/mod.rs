@@ -39,6 +39,8 @@ pub mod feed;
 pub mod preflight;
 pub mod recorder;
 pub mod run;
+#[cfg(test)]
+mod simulation;
 pub mod sink;
 pub mod supervisor;
 pub mod wal;

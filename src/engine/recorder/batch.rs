@@ -51,6 +51,12 @@ impl BatchAssembler {
         }
     }
 
+    /// The position of the last change that was taken, or recorded before.
+    #[must_use]
+    pub fn recorded(&self) -> Position {
+        self.recorded
+    }
+
     /// Whether nothing waits to be written.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -11,11 +11,15 @@
 mod batch;
 mod count;
 pub mod recording;
+pub mod stall;
+#[cfg(test)]
+mod testing;
 
 use std::time::Duration;
 
+use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -37,13 +41,12 @@ use crate::telemetry::metrics::Stage;
 use crate::telemetry::trace;
 use crate::telemetry::waits::{WaitGuard, WaitName};
 use recording::{BatchRoom, CaptureReason, Inputs, Next, Recording};
+use stall::StallWatch;
 
 /// Batches on their way to the feed.
 const LIVE_BATCHES_MAX: usize = 2;
 /// Elasticsearch may take this long to answer before changes are captured without it.
 const START_PATIENCE: Duration = Duration::from_secs(2);
-/// After this time without a settlement the recorder stops waiting for the feed.
-const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// A batch that was written.
 #[derive(Debug)]
@@ -86,17 +89,16 @@ pub struct RecorderChannels {
     pub progress: watch::Receiver<SettlementProgress>,
 }
 
-/// Writes the jobs of one run.
-pub struct Recorder {
-    storage: Storage,
+/// Writes the jobs of one run into the storage `S`.
+pub struct Recorder<S = Storage> {
+    storage: S,
     assembler: BatchAssembler,
     /// The position of the last change in the table.
     recorded: Position,
     recording: Recording,
     /// A request of the feed that is not answered yet.
     request: Option<LiveRequest>,
-    /// Settlement has stalled, and nothing has settled since.
-    stalled: bool,
+    stall: StallWatch,
     /// Until then a run waits for Elasticsearch's first answer.
     start_deadline: Instant,
     channels: RecorderChannels,
@@ -118,22 +120,22 @@ impl Recorder {
         in_flight: InFlight,
         metrics: RecorderMetrics,
     ) -> Self {
-        let recorded = storage.recorded();
-        Self {
-            storage,
-            assembler: BatchAssembler::new(recorded, limits),
-            recorded,
-            recording: Recording::Holding,
-            request: None,
-            stalled: false,
-            start_deadline: Instant::now() + START_PATIENCE,
-            channels,
-            in_flight,
-            memory: metrics.memory.hold(MemoryPart::Recorder, 0),
-            metrics,
-            holding: None,
-        }
+        let assembler = BatchAssembler::new(storage.recorded(), limits);
+        Self::begun(storage, assembler, channels, in_flight, metrics, Instant::now())
     }
+}
+
+/// What a recorder waits for, besides an order, a request and its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TurnWaits {
+    /// Nothing is written: a report of the feed may end that.
+    pub(super) holding: bool,
+    /// A batch waits for room.
+    pub(super) has_batch: bool,
+    /// A settlement matters.
+    pub(super) settlement: bool,
+    /// When Elasticsearch has had its time.
+    pub(super) start_deadline: Option<Instant>,
 }
 
 /// Runs until `stop`. The server sends again what is not written by then.
@@ -142,30 +144,25 @@ impl Recorder {
 /// [`QueueError`], which ends the run: only the next run can know what was committed.
 pub async fn run(mut recorder: Recorder, stop: CancellationToken) -> Result<(), QueueError> {
     loop {
-        // Before the decision: if the deadline passes between the two, the timer fires at once.
-        let start_expired = recorder.start_expired();
-        recorder.decide();
+        let turn = recorder.turn(Instant::now());
         recorder.note_holding();
-        recorder.fill_batch();
-        let holding = recorder.recording.is_holding();
-        let stalled = recorder.stalled;
-        let has_batch = !recorder.assembler.is_empty();
-        let deadline = recorder.start_deadline;
+        let TurnWaits { holding, has_batch, start_deadline, .. } = turn;
         let waits = recorder.metrics.waits.clone();
-        let Recorder { channels, recording, request, .. } = &mut recorder;
+        let Recorder { channels, recording, request, stall, .. } = &mut recorder;
         tokio::select! {
             biased; // stop, obey, answer the feed, write, and only then take more
             () = stop.cancelled() => return Ok(()),
             changed = channels.control.changed() => if changed.is_err() { return Ok(()) },
             Some(asked) = channels.requests.recv(), if request.is_none() => *request = Some(asked),
             _ = channels.indexing.changed(), if holding => {}
-            event = settlement(&mut channels.progress, stalled),
-                if stalled || holding || (recording.is_live() && has_batch) => match event {
+            event = settlement(&mut channels.progress, stall), if turn.settlement => match event {
                 SettlementEvent::Stalled => recorder.settlement_stalled(),
-                SettlementEvent::Resumed => recorder.stalled = false,
+                SettlementEvent::Resumed => {}
             },
-            () = sleep_until(deadline), if holding && !start_expired => {}
-            room = waits.during(WaitName::LiveRoom, recording.room()), if has_batch && !holding => recorder.write(room).await?,
+            () = sleep_until(start_deadline.unwrap_or_else(Instant::now)),
+                if start_deadline.is_some() => {}
+            room = waits.during(WaitName::LiveRoom, recording.room()), if has_batch && !holding =>
+                recorder.write(room).await?,
             chunk = channels.changes.recv(), if !holding && !has_batch => match chunk {
                 Some(chunk) => recorder.take_in(chunk),
                 None => return Ok(()),
@@ -174,14 +171,52 @@ pub async fn run(mut recorder: Recorder, stop: CancellationToken) -> Result<(), 
     }
 }
 
-impl Recorder {
+impl<S> Recorder<S> {
+    pub(super) fn begun(
+        storage: S,
+        assembler: BatchAssembler,
+        channels: RecorderChannels,
+        in_flight: InFlight,
+        metrics: RecorderMetrics,
+        now: Instant,
+    ) -> Self {
+        Self {
+            storage,
+            recorded: assembler.recorded(),
+            assembler,
+            recording: Recording::Holding,
+            request: None,
+            stall: StallWatch::default(),
+            start_deadline: now + START_PATIENCE,
+            channels,
+            in_flight,
+            memory: metrics.memory.hold(MemoryPart::Recorder, 0),
+            metrics,
+            holding: None,
+        }
+    }
+
+    /// Enters the state that follows from what is known now, and returns what ends it.
+    pub(super) fn turn(&mut self, now: Instant) -> TurnWaits {
+        self.decide(now);
+        self.fill_batch();
+        let holding = self.recording.is_holding();
+        let has_batch = !self.assembler.is_empty();
+        let settlement =
+            self.stall.is_stalled() || holding || (self.recording.is_live() && has_batch);
+        self.stall.waits(settlement, now);
+        let start_deadline =
+            Some(self.start_deadline).filter(|_| holding && !self.start_expired(now));
+        TurnWaits { holding, has_batch, settlement, start_deadline }
+    }
+
     /// Enters the state that follows from what is known now.
-    fn decide(&mut self) {
+    fn decide(&mut self, now: Instant) {
         if self.request.is_none() {
             self.request = self.channels.requests.try_recv().ok();
         }
         loop {
-            self.recording = match recording::next(self.inputs()) {
+            self.recording = match recording::next(self.inputs(now)) {
                 Next::StayLive => return,
                 Next::Hold => Recording::Holding,
                 Next::Capture(reason) => {
@@ -216,24 +251,24 @@ impl Recorder {
         }
     }
 
-    fn inputs(&self) -> Inputs {
+    fn inputs(&self, now: Instant) -> Inputs {
         Inputs {
             ordered: self.channels.control.borrow().capture,
             requested: self.request.is_some(),
             live: self.recording.is_live(),
-            stalled: self.stalled,
+            stalled: self.stall.is_stalled(),
             mode: self.channels.indexing.borrow().mode,
-            start_expired: self.start_expired(),
+            start_expired: self.start_expired(now),
         }
     }
 
-    fn start_expired(&self) -> bool {
-        Instant::now() >= self.start_deadline
+    fn start_expired(&self, now: Instant) -> bool {
+        now >= self.start_deadline
     }
 
     /// Answers the feed's request; `None` if the feed no longer waits for it.
     fn go_live(&mut self) -> Option<mpsc::Sender<Recorded>> {
-        self.stalled = false;
+        self.stall.went_live();
         let request = self.request.take()?;
         let (feed, batches) = mpsc::channel(LIVE_BATCHES_MAX);
         let end_lsn = *self.channels.recorded_end.borrow();
@@ -241,15 +276,15 @@ impl Recorder {
         request.send(answer).is_ok().then_some(feed)
     }
 
-    /// Nothing has settled for [`STALL_MAX`]: the recorder waits no longer for the feed.
-    fn settlement_stalled(&mut self) {
+    /// Nothing has settled for [`stall::STALL_MAX`]: the recorder waits no longer for the feed.
+    pub(super) fn settlement_stalled(&mut self) {
         if self.recording.is_live() {
             tracing::warn!(
                 event = "settling_stalled",
                 "nothing settles; capturing changes meanwhile"
             );
         }
-        self.stalled = true;
+        self.stall.stall();
         self.recording = Recording::Holding;
     }
 
@@ -271,14 +306,14 @@ impl Recorder {
         }
     }
 
-    /// Writes one batch, for which there is room.
-    async fn write(&mut self, room: BatchRoom) -> Result<(), QueueError> {
+    /// Takes the next batch, for which there is room; `None` if the feed has gone.
+    pub(super) fn take_batch(&mut self, room: BatchRoom) -> Option<BatchToWrite> {
         let permit = match room {
             BatchRoom::Table => None,
             BatchRoom::Feed(permit) => Some(permit),
             BatchRoom::FeedGone => {
                 self.recording = Recording::Holding;
-                return Ok(());
+                return None;
             }
         };
         let waiting = self.assembler.bytes();
@@ -286,19 +321,21 @@ impl Recorder {
         let left = self.assembler.bytes();
         if let Some((first, last)) = batch.changes.first().zip(batch.changes.last()) {
             let jobs = JobSet::Range { first: first.position, last: last.position };
-            let recorded = last.position;
             let is_live = permit.is_some();
             batch.hold = is_live.then(|| self.in_flight.hold(jobs));
-            let status = if is_live { Status::Processing } else { Status::Pending };
             let feed = if is_live { "live" } else { "none" };
             batch.span = trace::batch(feed, batch.changes.len());
-            let began = Instant::now();
-            let span = trace::stage(Stage::Record, &batch.span);
-            let write = self.storage.write(&batch.changes, status, batch.end_lsn);
-            self.metrics.waits.during(WaitName::Record, write).await?;
-            drop(span);
-            self.metrics.recorded(&batch.changes, began.elapsed());
-            self.recorded = recorded;
+        }
+        self.memory.set(left);
+        batch.memory = Some(self.metrics.memory.hold(MemoryPart::Live, waiting - left));
+        Some(BatchToWrite { batch, permit })
+    }
+
+    /// The batch is durable: publishes its end and hands it over.
+    pub(super) fn batch_written(&mut self, written: BatchToWrite) {
+        let BatchToWrite { batch, permit } = written;
+        if let Some(last) = batch.changes.last() {
+            self.recorded = last.position;
         }
         if let Some(end_lsn) = batch.end_lsn {
             self.channels.recorded_end.send_if_modified(|known| {
@@ -307,37 +344,71 @@ impl Recorder {
                 ahead
             });
         }
-        self.memory.set(left);
         if let Some(permit) = permit {
-            let bytes = waiting - left;
-            batch.memory = Some(self.metrics.memory.hold(MemoryPart::Live, bytes));
             permit.send(batch);
         }
+    }
+}
+
+impl Recorder {
+    /// Writes one batch, for which there is room.
+    async fn write(&mut self, room: BatchRoom) -> Result<(), QueueError> {
+        let Some(to_write) = self.take_batch(room) else { return Ok(()) };
+        let batch = &to_write.batch;
+        if !batch.changes.is_empty() {
+            let began = Instant::now();
+            let span = trace::stage(Stage::Record, &batch.span);
+            let write = self.storage.write(&batch.changes, to_write.status(), batch.end_lsn);
+            self.metrics.waits.during(WaitName::Record, write).await?;
+            drop(span);
+            self.metrics.recorded(&batch.changes, began.elapsed());
+        }
+        self.batch_written(to_write);
         Ok(())
+    }
+}
+
+/// A batch that is about to be written.
+#[derive(Debug)]
+pub(super) struct BatchToWrite {
+    pub(super) batch: Recorded,
+    /// Its place in the live channel, if the feed gets it.
+    permit: Option<OwnedPermit<Recorded>>,
+}
+
+impl BatchToWrite {
+    /// The status of its jobs.
+    pub(super) fn status(&self) -> Status {
+        if self.permit.is_some() { Status::Processing } else { Status::Pending }
     }
 }
 
 /// What the recorder learns from the settlements.
 enum SettlementEvent {
-    /// Nothing has settled for [`STALL_MAX`].
+    /// Nothing has settled for [`stall::STALL_MAX`].
     Stalled,
     /// Something has settled after a stall.
     Resumed,
 }
 
-/// Returns once nothing has settled for [`STALL_MAX`]; after a stall, once something settles.
+/// Returns once nothing has settled until the limit; after a stall, once something settles.
 async fn settlement(
     progress: &mut watch::Receiver<SettlementProgress>,
-    stalled: bool,
+    stall: &mut StallWatch,
 ) -> SettlementEvent {
     loop {
-        let limit = if stalled { Duration::MAX } else { STALL_MAX };
-        match timeout(limit, progress.changed()).await {
-            Err(_) => return SettlementEvent::Stalled,
+        let changed = match stall.limit() {
+            Some(limit) => match timeout_at(limit, progress.changed()).await {
+                Err(_) => return SettlementEvent::Stalled,
+                Ok(changed) => changed,
+            },
+            None => progress.changed().await,
+        };
+        match changed {
             // The checkpoint has ended, so the run ends.
-            Ok(Err(_)) => std::future::pending().await,
-            Ok(Ok(())) if stalled => return SettlementEvent::Resumed,
-            Ok(Ok(())) => {}
+            Err(_) => std::future::pending().await,
+            Ok(()) if stall.settled(Instant::now()) => return SettlementEvent::Resumed,
+            Ok(()) => {}
         }
     }
 }

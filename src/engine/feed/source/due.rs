@@ -41,9 +41,7 @@ impl LookBudget {
 }
 
 impl JobSource {
-    /// Works on the jobs that are due, beside the stream. A job after the last change that the
-    /// stream has delivered to the feed was captured since the recorder left live mode. It is left
-    /// to the table: batches from before it may still wait in the live channel.
+    /// Works on the jobs that are due, beside the stream.
     pub(super) async fn take_due_while_live(
         &mut self,
         core: &mut FeedCore,
@@ -51,12 +49,12 @@ impl JobSource {
         if !self.looks.allows(Instant::now()) {
             return Ok(());
         }
-        self.take_due(core, self.last_fed_position).await
+        self.take_due_at_once(core).await
     }
 
     /// As [`JobSource::take_due_while_live`], at the request of another task, which knows of some.
     pub(super) async fn take_due_at_once(&mut self, core: &mut FeedCore) -> Result<(), FeedError> {
-        self.take_due(core, self.last_fed_position).await
+        self.take_due(core, self.fed.due_while_live()).await
     }
 
     /// Works on the jobs that are due at positions up to `behind`, and on those without one.
@@ -92,7 +90,7 @@ impl JobSource {
             self.external.none_waits();
             return Ok(false);
         }
-        Ok(self.external.assign(self.last_fed_position).await?)
+        Ok(self.external.assign(self.fed.last()).await?)
     }
 }
 

@@ -46,33 +46,28 @@ const ENDED: &str = "select not exists (
 /// that it assigned before.
 pub struct ExternalPosition {
     session: Arc<Client>,
-    assigned_position: Position,
-    /// Since when no position could be assigned.
-    waiting: Option<Waiting>,
+    assigned: AssignedPosition,
     waits: Waits,
-}
-
-/// Jobs wait for a position.
-struct Waiting {
-    since: Instant,
-    _wait: WaitGuard,
+    /// Held while jobs wait for a position.
+    waiting: Option<WaitGuard>,
 }
 
 impl ExternalPosition {
     /// `recorded` is the position of the last change that earlier runs recorded.
     #[must_use]
     pub fn new(session: Arc<Client>, recorded: Position, waits: Waits) -> Self {
-        Self { session, assigned_position: recorded, waiting: None, waits }
+        Self { session, assigned: AssignedPosition::new(recorded), waits, waiting: None }
     }
 
     /// The position that was assigned last.
     #[must_use]
     pub fn assigned(&self) -> Position {
-        self.assigned_position
+        self.assigned.position()
     }
 
     /// No job waits for a position.
     pub fn none_waits(&mut self) {
+        self.assigned.none_waits();
         self.waiting = None;
     }
 
@@ -81,25 +76,14 @@ impl ExternalPosition {
     /// # Errors
     /// [`ReadError`].
     pub async fn assign(&mut self, last_fed_position: Position) -> Result<bool, ReadError> {
-        if let Some(position) = self.current_position().await? {
-            self.assigned_position = self.assigned_position.max(position);
+        let current = self.current_position().await?;
+        let is_assigned = self.assigned.assign(current, last_fed_position, Instant::now());
+        if is_assigned {
             self.waiting = None;
-            return Ok(true);
+        } else if self.waiting.is_none() {
+            self.waiting = Some(self.waits.begin(WaitName::ExternalPosition));
         }
-        let waiting = self.waiting.get_or_insert_with(|| {
-            tracing::debug!(
-                event = "unplaced_jobs_wait",
-                "jobs without a position in the stream wait for the end of an older transaction"
-            );
-            let wait = self.waits.begin(WaitName::ExternalPosition);
-            Waiting { since: Instant::now(), _wait: wait }
-        });
-        if waiting.since.elapsed() < WAIT_MAX {
-            return Ok(false);
-        }
-        let whole_transaction = Position { ordinal: u64::from(u16::MAX), ..last_fed_position };
-        self.assigned_position = self.assigned_position.max(whole_transaction);
-        Ok(true)
+        Ok(is_assigned)
     }
 
     /// The insert LSN of now, if every transaction that may have committed before it has ended.
@@ -116,5 +100,60 @@ impl ExternalPosition {
             tokio::time::sleep(ATTEMPT_AGAIN).await;
         }
         Ok(None)
+    }
+}
+
+/// The position that was assigned last. Pure; the caller supplies the time.
+#[derive(Clone, Copy, Debug)]
+pub struct AssignedPosition {
+    position: Position,
+    /// Since when no position could be assigned.
+    waiting_since: Option<Instant>,
+}
+
+impl AssignedPosition {
+    /// `recorded` is the position of the last change that earlier runs recorded.
+    #[must_use]
+    pub fn new(recorded: Position) -> Self {
+        Self { position: recorded, waiting_since: None }
+    }
+
+    /// The position that was assigned last.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// No job waits for a position.
+    pub fn none_waits(&mut self) {
+        self.waiting_since = None;
+    }
+
+    /// Assigns the current position, or without one after a minute that of the last change fed;
+    /// false if jobs must go on waiting.
+    pub fn assign(
+        &mut self,
+        current: Option<Position>,
+        last_fed_position: Position,
+        now: Instant,
+    ) -> bool {
+        if let Some(position) = current {
+            self.position = self.position.max(position);
+            self.waiting_since = None;
+            return true;
+        }
+        let since = *self.waiting_since.get_or_insert_with(|| {
+            tracing::debug!(
+                event = "unplaced_jobs_wait",
+                "jobs without a position in the stream wait for the end of an older transaction"
+            );
+            now
+        });
+        if now.saturating_duration_since(since) < WAIT_MAX {
+            return false;
+        }
+        let whole_transaction = Position { ordinal: u64::from(u16::MAX), ..last_fed_position };
+        self.position = self.position.max(whole_transaction);
+        true
     }
 }

@@ -32,7 +32,7 @@ pub(in crate::engine::feed) async fn follow(
                 let Some(batch) = batch else { return Ok(()) };
                 core.control.set_caught_up(live.batches.is_empty());
                 if let Some(last) = batch.changes.last() {
-                    jobs.note_fed(last.position);
+                    jobs.fed.note(last.position);
                 }
                 render_recorded(core, batch).await?;
                 core.renderer.trim().await?;

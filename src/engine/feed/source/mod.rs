@@ -2,6 +2,7 @@
 //!
 //! The feed works on one source at a time; each renders its changes by `feed::render`.
 
+pub mod course;
 pub mod due;
 pub mod external;
 pub mod live;

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
 
+use super::course::{FedPositions, LiveStart, TableCourse, TableStep};
 use super::due::LookBudget;
 use super::external::ExternalPosition;
 use crate::ack::batch::JobKey;
@@ -38,12 +40,9 @@ pub struct JobSource {
     pub(super) claims: Claimer,
     in_flight: InFlight,
     pub(super) external: ExternalPosition,
-    /// The last change that any source of this run has worked on, or that was recorded before it.
-    pub(super) last_fed_position: Position,
+    pub(super) fed: FedPositions,
     /// Up to here the table holds every change.
     recorded_end: watch::Receiver<Lsn>,
-    /// The last end LSN that was given to a batch of the table.
-    settled_end: Lsn,
     pub(super) looks: LookBudget,
 }
 
@@ -57,20 +56,8 @@ impl JobSource {
         recorded: Position,
         recorded_end: watch::Receiver<Lsn>,
     ) -> Self {
-        Self {
-            claims,
-            in_flight,
-            external,
-            last_fed_position: recorded,
-            recorded_end,
-            settled_end: Lsn(0),
-            looks: LookBudget::default(),
-        }
-    }
-
-    /// A source works on the change at this position.
-    pub(super) fn note_fed(&mut self, position: Position) {
-        self.last_fed_position = self.last_fed_position.max(position);
+        let (fed, looks) = (FedPositions::new(recorded), LookBudget::default());
+        Self { claims, in_flight, external, fed, recorded_end, looks }
     }
 
     /// Works through the table until no job is left and the recorder goes live. `None` when the
@@ -79,46 +66,63 @@ impl JobSource {
         &mut self,
         core: &mut FeedCore,
     ) -> Result<Option<GoneLive>, FeedError> {
-        let mut cursor = self.before_unfinished().await?;
+        let mut course = TableCourse::new(self.before_unfinished().await?);
         let mut requested: Option<oneshot::Receiver<GoneLive>> = None;
-        while core.control.wait_to_begin().await {
-            // Read before the table: every job below it is there to be claimed.
-            let recorded_end = *self.recorded_end.borrow();
-            cursor = self.drain(core, cursor, None).await?;
-            self.take_due(core, cursor).await?;
-            self.settle_end(core, recorded_end).await?;
-            let answer = match &mut requested {
-                Some(answer) => answer,
-                None => match core.control.request_live().await {
-                    Some(answer) => requested.insert(answer),
-                    None => return Ok(None),
-                },
-            };
-            match tokio::time::timeout(QUERY_AGAIN, answer).await {
-                Err(_) => {}
-                Ok(Err(_)) => return Ok(None),
-                Ok(Ok(live)) => {
-                    self.drain(core, cursor, Some(live.recorded)).await?;
-                    self.note_fed(live.recorded);
-                    if core.control.is_stopped() {
-                        return Ok(None); // jobs may remain
+        let mut gone_live = None;
+        loop {
+            match course.next() {
+                TableStep::BeginPass if core.control.wait_to_begin().await => {
+                    // Before the answer is asked for: a recorder that has gone live has recorded
+                    // jobs that no claim meets.
+                    let recorded_end = *self.recorded_end.borrow();
+                    match requested.as_mut().map(oneshot::Receiver::try_recv) {
+                        Some(Ok(live)) => gone_live = Some(answered(&mut course, live)),
+                        Some(Err(TryRecvError::Closed)) => return Ok(None),
+                        Some(Err(TryRecvError::Empty)) | None => course.pass_begun(recorded_end),
                     }
-                    self.settle_end(core, live.end_lsn).await?;
-                    return Ok(Some(live));
+                }
+                TableStep::Claim { after, up_to } if core.control.wait_to_begin().await => {
+                    course.claimed(self.claim(core, after, up_to).await?);
+                }
+                TableStep::BeginPass | TableStep::Claim { .. } => return Ok(None),
+                TableStep::TakeDue { behind } => {
+                    self.take_due(core, behind).await?;
+                    course.due_taken();
+                }
+                TableStep::SettleEnd(end_lsn) => {
+                    self.settle_end(core, end_lsn).await?;
+                    course.end_settled();
+                }
+                TableStep::AskLive => {
+                    let answer = match &mut requested {
+                        Some(answer) => answer,
+                        None => match core.control.request_live().await {
+                            Some(answer) => requested.insert(answer),
+                            None => return Ok(None),
+                        },
+                    };
+                    match tokio::time::timeout(QUERY_AGAIN, answer).await {
+                        Err(_) => course.unanswered(),
+                        Ok(Err(_)) => return Ok(None),
+                        Ok(Ok(live)) => gone_live = Some(answered(&mut course, live)),
+                    }
+                }
+                TableStep::Follow(position) => {
+                    self.fed.note(position);
+                    // After a stop jobs may remain.
+                    return Ok(gone_live.filter(|_| !core.control.is_stopped()));
                 }
             }
         }
-        Ok(None)
     }
 
     /// Opens and closes an empty batch that settles after every job up to `end_lsn`, all of which
     /// have been claimed. Thus the settled position follows the recorder also while the feed may
     /// not go live.
     async fn settle_end(&mut self, core: &mut FeedCore, end_lsn: Lsn) -> Result<(), FeedError> {
-        if end_lsn <= self.settled_end || core.control.is_stopped() {
+        if core.control.is_stopped() || !self.fed.settle_end(end_lsn) {
             return Ok(()); // jobs may remain
         }
-        self.settled_end = end_lsn;
         let new = NewBatch { end_lsn: Some(end_lsn), ..NewBatch::without_jobs() };
         let pending = core.emitter.open(new);
         Ok(core.emitter.close(pending).await?)
@@ -136,23 +140,22 @@ impl JobSource {
         }))
     }
 
-    /// Claims and renders the jobs after the cursor until there are none; returns the new cursor.
-    async fn drain(
+    /// Claims and renders the next jobs after a position; returns the position of the last one.
+    async fn claim(
         &mut self,
         core: &mut FeedCore,
-        mut cursor: Position,
+        after: Position,
         up_to: Option<Position>,
-    ) -> Result<Position, FeedError> {
-        while core.control.wait_to_begin().await {
-            core.emitter.memory_room().await;
-            let claim = self.claims.claim(cursor, up_to, CLAIM_MAX);
-            let jobs = core.emitter.waits().during(WaitName::Claim, claim).await?;
-            let Some(last) = jobs.last() else { return Ok(cursor) };
-            cursor = last.position;
-            self.note_fed(cursor);
+    ) -> Result<Option<Position>, FeedError> {
+        core.emitter.memory_room().await;
+        let claim = self.claims.claim(after, up_to, CLAIM_MAX);
+        let jobs = core.emitter.waits().during(WaitName::Claim, claim).await?;
+        let last = jobs.last().map(|job| job.position);
+        if let Some(last) = last {
+            self.fed.note(last);
             self.render_jobs(core, jobs).await?;
         }
-        Ok(cursor)
+        Ok(last)
     }
 
     /// Works on claimed jobs, each rendered by a read, in batches that stay within
@@ -199,6 +202,13 @@ impl JobSource {
         core.render(&pending, &changes, RowsFrom::Tables, Escaping::ForParser).await?;
         Ok(core.emitter.close(pending).await?)
     }
+}
+
+/// The recorder has gone live.
+fn answered(course: &mut TableCourse, live: GoneLive) -> GoneLive {
+    let GoneLive { recorded, end_lsn, .. } = live;
+    course.answered(LiveStart { recorded, end_lsn });
+    live
 }
 
 /// A job's change with a position and with a key: that of `record_id` where `change_data` has
