@@ -20,6 +20,7 @@ use walferry::engine::control::IndexingReport;
 use walferry::engine::document::id::{DocumentId, IndexId};
 use walferry::engine::feed::action::{Action, SinkCommand};
 use walferry::engine::sink::client::Client;
+use walferry::engine::sink::dispatch::Parking;
 use walferry::engine::sink::index::{
     IndexError, IndexSpec, Preparation, prepare, swap_read_aliases,
 };
@@ -119,8 +120,14 @@ impl Rig {
 
     async fn on(client: Arc<Client>, targets: Vec<Target>) -> Self {
         let state = Arc::new(SinkState::new(targets.len()));
-        let sink =
-            Sink::new(client, targets.clone(), &limits(), Refresh::Adaptive, Arc::clone(&state));
+        let sink = Sink::new(
+            client,
+            targets.clone(),
+            &limits(),
+            Refresh::Adaptive,
+            Parking::Never,
+            Arc::clone(&state),
+        );
         let (commands, commands_rx) = mpsc::channel(1000);
         let (settled_tx, settled) = mpsc::channel(10_000);
         let (report, report_rx) = watch::channel(IndexingReport::default());

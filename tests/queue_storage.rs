@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 use walferry::ack::batch::{BatchDescriptor, CreatedBetween, Failure, JobKey, LoadedChunk};
+use walferry::ack::batch::{ParkedJob, Unfinished};
 use walferry::ack::job_set::JobSet;
 use walferry::change::{Change, Lsn, Operation, Position, Row, TableId};
 use walferry::storage::QueueError;
@@ -144,7 +145,8 @@ pub(crate) async fn records_settles_and_claims(database: &TestDatabase, role: &s
     let jobs = claimer.claim(Position::default(), None, 10).await.unwrap();
     let mut settler = Settler::new(database.connect_as(role).await, lease, POLICY).await.unwrap();
     let ids = pending(0, JobSet::Ids(vec![jobs[0].id]), jobs[0].created_at);
-    let counts = settler.settle(&[(ids, Vec::new())], Some(Lsn(0x28)), &[]).await.unwrap();
+    let counts =
+        settler.settle(&[(ids, Unfinished::default())], Some(Lsn(0x28)), &[]).await.unwrap();
     assert_eq!(counts.completed, 1);
 }
 
@@ -212,7 +214,8 @@ async fn a_batch_settles_with_its_failures_and_position() {
     let mut first = pending(0, range(at(0x20, 0), at(0x20, 2)), now());
     first.end_lsn = Some(Lsn(0x40));
     let failure = Failure { job: JobKey::At(at(0x20, 1)), error: "too\0 long".into() };
-    let counts = settler.settle(&[(first, vec![failure])], Some(Lsn(0x40)), &[]).await.unwrap();
+    let counts =
+        settler.settle(&[(first, vec![failure].into())], Some(Lsn(0x40)), &[]).await.unwrap();
     assert_eq!(counts, SettleCounts { completed: 2, failed: 0, retried: 1 });
     let expected = ["0/20#0=completed", "0/20#1=pending", "0/20#2=completed", "0/20#3=processing"];
     assert_eq!(queue.statuses().await, expected);
@@ -222,10 +225,57 @@ async fn a_batch_settles_with_its_failures_and_position() {
 
     // The position never goes back, and what is not processing is not touched.
     let again = pending(1, range(at(0x20, 0), at(0x20, 2)), now());
-    let counts = settler.settle(&[(again, Vec::new())], Some(Lsn(0x30)), &[]).await.unwrap();
+    let counts =
+        settler.settle(&[(again, Unfinished::default())], Some(Lsn(0x30)), &[]).await.unwrap();
     assert_eq!(counts, SettleCounts::default());
     let settlement = position::load_settlement(&queue.admin, SLOT).await.unwrap();
     assert_eq!(settlement.settled_lsn, Lsn(0x40));
+}
+
+#[tokio::test]
+async fn a_parked_job_is_pending_again_without_an_attempt() {
+    let queue = Queue::new().await;
+    let (mut recorder, mut settler) = (queue.recorder().await, queue.settler().await);
+    let mut claimer = queue.claimer().await;
+    let changes: Vec<Change> = (0..4).map(|n| listing(at(0x20, n))).collect();
+    recorder.write(&changes, Status::Processing, None).await.unwrap();
+    let parked = |job, seconds| ParkedJob {
+        job,
+        reason: "waits for index a: read-only".into(),
+        wait: Duration::from_secs(seconds),
+    };
+    let refused = |job| Failure { job, error: "refused".into() };
+    let unfinished = Unfinished {
+        failures: vec![refused(JobKey::At(at(0x20, 2)))],
+        parked: vec![
+            parked(JobKey::At(at(0x20, 1)), 0),
+            parked(JobKey::At(at(0x20, 2)), 0),
+            parked(JobKey::At(at(0x20, 3)), 3600),
+        ],
+    };
+    let all = pending(0, range(at(0x20, 0), at(0x20, 3)), now());
+    let counts = settler.settle(&[(all, unfinished)], None, &[]).await.unwrap();
+    assert_eq!(counts, SettleCounts { completed: 1, failed: 0, retried: 3 });
+    let query = "select string_agg(concat_ws(' ', ordinal, status, retry_count, error_message),
+            ', ' order by ordinal)
+        from elasticsearch_sync_queue where ordinal > 0";
+    let expected = "1 pending 0 waits for index a: read-only, 2 pending 1 refused, \
+        3 pending 0 waits for index a: read-only";
+    assert_eq!(queue.one(query).await, expected);
+
+    // The first is due again; by its id it is parked once more, and completed in the end.
+    let jobs = claimer.due(at(0x30, 0), 10).await.unwrap();
+    assert_eq!(jobs.iter().map(|job| job.change.position).collect::<Vec<_>>(), [at(0x20, 1)]);
+    let id = jobs[0].id;
+    let again = Unfinished { failures: Vec::new(), parked: vec![parked(JobKey::Id(id), 0)] };
+    for unfinished in [again, Unfinished::default()] {
+        let ids = pending(1, JobSet::Ids(vec![id]), now());
+        settler.settle(&[(ids, unfinished)], None, &[]).await.unwrap();
+        claimer.due(at(0x30, 0), 10).await.unwrap();
+    }
+    let query = "select concat_ws(' ', status, retry_count, error_message is null)
+        from elasticsearch_sync_queue where ordinal = 1";
+    assert_eq!(queue.one(query).await, "completed 0 t");
 }
 
 #[tokio::test]
@@ -234,11 +284,11 @@ async fn many_tickets_settle_at_once() {
     let (mut recorder, mut settler) = (queue.recorder().await, queue.settler().await);
     let changes: Vec<Change> = (1..=100).map(|lsn| listing(at(lsn, 0))).collect();
     recorder.write(&changes, Status::Processing, None).await.unwrap();
-    let pending_batches: Vec<(BatchDescriptor, Vec<Failure>)> = (1..=100)
+    let pending_batches: Vec<(BatchDescriptor, Unfinished)> = (1..=100)
         .map(|n| {
             let failure = Failure { job: JobKey::At(at(n, 0)), error: "refused".into() };
             let failures = if n % 10 == 0 { vec![failure] } else { Vec::new() };
-            (pending(n, range(at(n, 0), at(n, 0)), now()), failures)
+            (pending(n, range(at(n, 0), at(n, 0)), now()), failures.into())
         })
         .collect();
     let counts = settler.settle(&pending_batches, None, &[]).await.unwrap();
@@ -286,7 +336,7 @@ async fn jobs_are_claimed_in_the_order_of_commit_and_rebuilt() {
     let mut settler = queue.settler().await;
     let failure = Failure { job: JobKey::Id(jobs[0].id), error: "refused".into() };
     let ids = pending(0, JobSet::Ids(vec![jobs[0].id]), jobs[0].created_at);
-    let counts = settler.settle(&[(ids, vec![failure])], None, &[]).await.unwrap();
+    let counts = settler.settle(&[(ids, vec![failure].into())], None, &[]).await.unwrap();
     assert_eq!(counts, SettleCounts { completed: 0, failed: 0, retried: 1 });
     let message = "select error_message || '; ' || note from elasticsearch_sync_queue
         where retry_count = 1";
@@ -310,7 +360,7 @@ async fn a_new_epoch_takes_over_what_the_old_one_left() {
     assert!(matches!(lost, Err(QueueError::LeaseLost { .. })), "{lost:?}");
     let mut settler = queue.settler().await;
     let descriptor = pending(0, range(at(0x20, 0), at(0x20, 0)), now());
-    let lost = settler.settle(&[(descriptor, Vec::new())], Some(Lsn(0x50)), &[]).await;
+    let lost = settler.settle(&[(descriptor, Unfinished::default())], Some(Lsn(0x50)), &[]).await;
     assert!(matches!(lost, Err(QueueError::LeaseLost { .. })), "{lost:?}");
     let lost = lease::renew(&queue.holder, &queue.lease).await;
     assert!(matches!(lost, Err(QueueError::LeaseLost { .. })), "{lost:?}");
@@ -412,8 +462,12 @@ async fn a_poison_row_is_recorded_altered_among_its_neighbours() {
     assert_eq!(queue.one(query).await, expected.join("\n"));
     // The note outlives the completion.
     let descriptor = pending(0, range(at(0x20, 0), at(0x20, 19)), now());
-    let counts =
-        queue.settler().await.settle(&[(descriptor, Vec::new())], None, &[]).await.unwrap();
+    let counts = queue
+        .settler()
+        .await
+        .settle(&[(descriptor, Unfinished::default())], None, &[])
+        .await
+        .unwrap();
     assert_eq!(counts.completed, 20);
     let notes = "select count(*)::text from elasticsearch_sync_queue
         where note like 'change_data is not%' and error_message is null and status = 'completed'";
@@ -534,7 +588,7 @@ async fn settling_a_part_of_a_large_transaction_reads_that_part_only() {
     for (name, first, last, jobs) in ranges {
         let before = counters().await;
         let mut settler = queue.settler().await;
-        let batch = (pending(1, range(first, last), time), Vec::new());
+        let batch = (pending(1, range(first, last), time), Unfinished::default());
         let counts = settler.settle(&[batch], None, &[]).await.unwrap();
         assert_eq!(counts.completed, jobs, "{name}");
         drop(settler);

@@ -7,7 +7,7 @@
 //! Not here: I/O. A batch is a counter with a descriptor.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::Span;
@@ -68,6 +68,30 @@ pub struct Failure {
     pub error: String,
 }
 
+/// A job whose action waits for an index that takes no documents. It is `pending` again, and has
+/// used up no attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedJob {
+    pub job: JobKey,
+    /// A sentence for `error_message`: the index, and why it takes no documents.
+    pub reason: Arc<str>,
+    /// The time until the job is due.
+    pub wait: Duration,
+}
+
+/// The jobs of a batch that are not completed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    pub failures: Vec<Failure>,
+    pub parked: Vec<ParkedJob>,
+}
+
+impl From<Vec<Failure>> for Unfinished {
+    fn from(failures: Vec<Failure>) -> Self {
+        Self { failures, parked: Vec::new() }
+    }
+}
+
 /// When the changes of a batch were committed, run-length encoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commits(Vec<Committed>);
@@ -113,7 +137,7 @@ pub enum JobKey {
 pub struct PendingBatch {
     descriptor: BatchDescriptor,
     open: AtomicUsize,
-    failures: Mutex<Vec<Failure>>,
+    unfinished: Mutex<Unfinished>,
     commits: Commits,
     /// The trace span of the batch, which ends with it.
     batch: Span,
@@ -143,7 +167,7 @@ impl PendingBatch {
         Arc::new(Self {
             descriptor,
             open: AtomicUsize::new(1),
-            failures: Mutex::default(),
+            unfinished: Mutex::default(),
             commits,
             batch,
             settled_at: AtomicI64::new(0),
@@ -193,16 +217,28 @@ impl PendingBatch {
     /// The jobs that failed, each once, with its first error. Empties the list.
     #[must_use]
     pub fn take_failures(&self) -> Vec<Failure> {
-        let mut failures =
-            std::mem::take(&mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut failures = std::mem::take(&mut self.unfinished().failures);
         failures.sort_by_key(|f| f.job);
         failures.dedup_by_key(|f| f.job);
         failures
     }
+
+    /// The jobs that are not completed, each once in its list. Empties the lists.
+    #[must_use]
+    pub fn take_unfinished(&self) -> Unfinished {
+        let mut parked = std::mem::take(&mut self.unfinished().parked);
+        parked.sort_by_key(|p| p.job);
+        parked.dedup_by_key(|p| p.job);
+        Unfinished { failures: self.take_failures(), parked }
+    }
+
+    fn unfinished(&self) -> MutexGuard<'_, Unfinished> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One job's reference, attached to an action. Every reference must be returned by
-/// [`JobAck::done`] or [`JobAck::failed`]. A dropped reference leaves its batch open for ever, so
+/// [`JobAck::done`], [`JobAck::failed`] or [`JobAck::parked`]. A dropped reference leaves its batch open for ever, so
 /// nothing settles by accident when a run is torn down.
 #[derive(Debug)]
 #[must_use]
@@ -219,12 +255,26 @@ impl JobAck {
 
     /// Elasticsearch refuses the document for good. The last reference returns the batch.
     pub fn failed(self, error: String) -> Option<Arc<PendingBatch>> {
-        self.pending
-            .failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Failure { job: self.job, error });
+        self.pending.unfinished().failures.push(Failure { job: self.job, error });
         self.done()
+    }
+
+    /// The action was dropped, as its index takes no documents: the job is due again after `wait`.
+    /// The last reference returns the batch.
+    pub fn parked(self, reason: Arc<str>, wait: Duration) -> Option<Arc<PendingBatch>> {
+        let mut unfinished = self.pending.unfinished();
+        // A fan-out has many actions of one job.
+        if unfinished.parked.last().is_none_or(|last| last.job != self.job) {
+            unfinished.parked.push(ParkedJob { job: self.job, reason, wait });
+        }
+        drop(unfinished);
+        self.done()
+    }
+
+    /// Whether the job stands in the queue. Rows of the first load have none.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.pending.descriptor.jobs != JobSet::None
     }
 
     /// The job that the reference stands for.
@@ -274,5 +324,18 @@ mod tests {
         assert!(pending.settle_one());
         let failures = pending.take_failures();
         assert_eq!(failures, [Failure { job: JobKey::Id(1), error: "first".to_owned() }]);
+    }
+
+    #[test]
+    fn a_job_is_parked_once() {
+        let pending = pending();
+        let wait = Duration::from_secs(1);
+        for id in [1, 1, 2, 1] {
+            let job = pending.reference(JobKey::Id(id));
+            assert!(job.parked("closed".into(), wait).is_none());
+        }
+        assert!(pending.settle_one());
+        let parked = |id| ParkedJob { job: JobKey::Id(id), reason: "closed".into(), wait };
+        assert_eq!(pending.take_unfinished().parked, [parked(1), parked(2)]);
     }
 }

@@ -32,12 +32,21 @@ impl Action {
     pub fn size(&self) -> usize {
         size_of::<Self>() + self.document.id.len() + self.body.as_ref().map_or(0, Bytes::len)
     }
+
+    /// Whether the action may be dropped for its jobs, which render it again later.
+    #[must_use]
+    pub fn may_be_parked(&self) -> bool {
+        !self.jobs.is_empty() && self.jobs.iter().all(JobAck::is_recorded)
+    }
 }
 
 /// A request of the feed to the sink.
 #[derive(Debug)]
 pub enum SinkCommand {
     Act(Action),
+    /// The feed waits for room: actions of a closed index are not to keep it. Ends with the next
+    /// command.
+    MakeRoom,
     /// Lists the ids of an index's documents that match a term (`None`: all), in pages, after a
     /// refresh. No action on the index is in flight meanwhile.
     Enumerate {

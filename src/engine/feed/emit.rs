@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::Span;
 
 use crate::ack::batch::{
@@ -156,15 +156,26 @@ impl Emitter {
         let mut action = Action { document, body, version, jobs, room: None };
         let units = u32::try_from(action.size().div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let units = units.clamp(1, self.units);
-        let room = Arc::clone(&self.room).acquire_many_owned(units).await;
-        action.room = Some(room.expect("the feed never closes its own semaphore"));
+        action.room = Some(self.take_room(units).await?);
         self.commands.send(SinkCommand::Act(action)).await.map_err(|_| StageGone("sink"))
     }
 
-    /// Waits until every action sent so far has its verdict.
-    pub async fn barrier(&self) {
-        let all = self.room.acquire_many(self.units).await;
-        drop(all.expect("the feed never closes its own semaphore"));
+    /// Waits until every action sent so far has its verdict, or is parked.
+    ///
+    /// # Errors
+    /// [`StageGone`].
+    pub async fn barrier(&self) -> Result<(), StageGone> {
+        self.take_room(self.units).await.map(drop)
+    }
+
+    /// Takes room, once there is enough. The sink learns that the feed waits for it.
+    async fn take_room(&self, units: u32) -> Result<OwnedSemaphorePermit, StageGone> {
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(units) {
+            return Ok(room);
+        }
+        self.commands.send(SinkCommand::MakeRoom).await.map_err(|_| StageGone("sink"))?;
+        let room = Arc::clone(&self.room).acquire_many_owned(units).await;
+        Ok(room.expect("the feed never closes its own semaphore"))
     }
 
     /// Lists the documents of an index, in pages. Call [`Emitter::barrier`] first.

@@ -29,6 +29,7 @@ use crate::engine::feed::source::table::JobSource;
 use crate::engine::feed::{Feed, FeedCore};
 use crate::engine::recorder::LiveRequest;
 use crate::engine::sink;
+use crate::engine::sink::dispatch::Parking;
 use crate::engine::sink::index;
 use crate::engine::sink::index::{IndexSpec, Preparation};
 use crate::engine::sink::{Sink, Target, client, ping, state};
@@ -82,8 +83,10 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let refresh = config.elasticsearch.refresh;
     let state = Arc::clone(&indexing.state);
+    let parking = if indexing.context.options.once { Parking::Never } else { Parking::Allowed };
+    let limits = &config.limits;
     let sink =
-        Sink::new(Arc::clone(&elasticsearch), targets.clone(), &config.limits, refresh, state);
+        Sink::new(Arc::clone(&elasticsearch), targets.clone(), limits, refresh, parking, state);
     let report = indexing.report.subscribe();
     let give_up = CancellationToken::new();
     let sink = sink::run(sink, received, indexing.settled.clone(), report, give_up.clone());

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::bulk_request::{Bulk, BulkOutcome, BulkSender};
 use self::client::Client;
-use self::dispatch::{Dispatch, Dispatcher};
+use self::dispatch::{Dispatch, Dispatcher, Parking};
 use self::index::Presence;
 use self::listing::ListingError;
 use self::refresh::Refresher;
@@ -111,12 +111,13 @@ impl Sink {
         targets: Vec<Target>,
         limits: &Limits,
         refresh: Refresh,
+        parking: Parking,
         state: Arc<SinkState>,
     ) -> Self {
         let names = targets.iter().map(|target| target.name.clone()).collect();
         Self {
             sender: Arc::new(BulkSender::new(client, targets)),
-            dispatcher: Dispatcher::new(names, limits, Arc::clone(&state)),
+            dispatcher: Dispatcher::new(names, limits, parking, Arc::clone(&state)),
             refresher: Refresher::new(refresh),
             state,
             in_flight: JoinSet::new(),
@@ -175,6 +176,7 @@ impl Sink {
         while let Some(dispatch) = self.dispatcher.next(now) {
             self.send(dispatch);
         }
+        self.dispatcher.park(now);
         self.refresher.written(self.dispatcher.take_written());
         if let Some(indices) = self.refresher.start(now, caught_up) {
             let sender = Arc::clone(&self.sender);
@@ -226,8 +228,11 @@ impl Sink {
     }
 
     fn execute(&mut self, command: SinkCommand) {
+        // The feed sends nothing else before it has its room.
+        self.dispatcher.set_room_wanted(matches!(command, SinkCommand::MakeRoom));
         match command {
             SinkCommand::Act(action) => self.dispatcher.push(action),
+            SinkCommand::MakeRoom => {}
             SinkCommand::Enumerate { index, filter, pages } => {
                 let sender = Arc::clone(&self.sender);
                 self.listings.spawn(async move {

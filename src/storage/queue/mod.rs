@@ -8,6 +8,7 @@ pub mod copy;
 pub mod job_counts;
 pub mod lossy;
 pub mod maintain;
+mod park;
 pub mod partitions;
 pub mod record;
 pub mod record_id;

@@ -19,7 +19,7 @@ impl Renderer {
         let position = truncate.change.position;
         self.cache.forget_table(table);
         let shape = self.shapes.of(table).clone();
-        output.emitter.barrier().await;
+        output.emitter.barrier().await?;
         for source in self.definition.sources_of(table) {
             let Some(version) = self.version(source, position) else { continue };
             let filter = self.definition.source(source).filter.clone();

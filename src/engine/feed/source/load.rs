@@ -118,7 +118,7 @@ async fn load_table(
             return Ok(());
         }
         if rows.is_empty() {
-            core.emitter.barrier().await;
+            core.emitter.barrier().await?;
             return Ok(());
         }
     }

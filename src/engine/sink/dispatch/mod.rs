@@ -4,12 +4,13 @@
 //! probe at a time, a failure of an index its documents, a failure of a document this document. A
 //! request that failed is sent again unchanged, and after repeated failures in halves. A failure of
 //! the service fails no document, except one that fails alone twelve times while its index accepts
-//! others.
+//! others. The actions of an index that stays closed are parked.
 //!
 //! Pure, except for the counters in [`SinkState`] and the jitter of the waits; the caller supplies
 //! the time and sends the requests.
 
 mod outcome;
+mod park;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,8 @@ use super::bulk::screen;
 use super::bulk_request::Bulk;
 use super::index::Presence;
 use super::pending::PendingActions;
+pub use park::Parking;
+
 use super::state::{Circuit, SinkState};
 use super::verdict::{DocumentOutcome, ServiceError, ServiceFailure};
 use crate::ack::batch::PendingBatch;
@@ -75,6 +78,10 @@ pub struct Dispatcher {
     /// By index: whether documents have been written since the last call of
     /// [`Dispatcher::take_written`].
     written: Vec<bool>,
+    /// Whether actions may be parked.
+    parking: Parking,
+    /// The feed waits for room.
+    room_wanted: bool,
     state: Arc<SinkState>,
 }
 
@@ -84,10 +91,19 @@ struct IndexCircuit {
     breaker: CircuitBreaker,
     /// The index does not exist: a check of its existence is the probe.
     missing: bool,
+    /// The breaker is not closed.
+    failing: Option<FailingIndex>,
+}
+
+/// An index that takes no documents.
+#[derive(Debug)]
+struct FailingIndex {
+    since: Instant,
+    reason: String,
 }
 
 impl IndexCircuit {
-    const CLOSED: Self = Self { breaker: CircuitBreaker::Closed, missing: false };
+    const CLOSED: Self = Self { breaker: CircuitBreaker::Closed, missing: false, failing: None };
 }
 
 #[derive(Debug)]
@@ -99,7 +115,12 @@ struct RetryBatch {
 
 impl Dispatcher {
     #[must_use]
-    pub fn new(names: Vec<String>, limits: &Limits, state: Arc<SinkState>) -> Self {
+    pub fn new(
+        names: Vec<String>,
+        limits: &Limits,
+        parking: Parking,
+        state: Arc<SinkState>,
+    ) -> Self {
         let index_count = names.len();
         Self {
             names,
@@ -118,6 +139,8 @@ impl Dispatcher {
             last_request_at: None,
             settled: Vec::new(),
             written: vec![false; index_count],
+            parking,
+            room_wanted: false,
             state,
         }
     }
@@ -209,6 +232,8 @@ impl Dispatcher {
         let circuit = &mut self.circuits[usize::from(index.0)];
         circuit.missing = error.failure == ServiceFailure::Missing;
         circuit.breaker.trip(now, index_wait);
+        let since = circuit.failing.as_ref().map_or(now, |failing| failing.since);
+        circuit.failing = Some(FailingIndex { since, reason: error.reason.clone() });
         self.state.close(index, circuit.missing, error.reason);
     }
 

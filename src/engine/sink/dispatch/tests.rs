@@ -5,7 +5,7 @@ use crate::config::Limits;
 use crate::engine::sink::bulk::BulkItem;
 use crate::engine::sink::bulk_request::BulkOutcome;
 use crate::engine::sink::state::{IndexStatus, ServiceStatus};
-use crate::engine::sink::testing::action;
+use crate::engine::sink::testing::{action, recorded_action};
 use crate::engine::sink::verdict::ErrorCause;
 
 const MS: Duration = Duration::from_millis(1);
@@ -33,7 +33,7 @@ fn bench(actions_max: usize, in_flight_max: usize) -> Bench {
     };
     let state = Arc::new(SinkState::new(2));
     let names = vec!["a".to_owned(), "b".to_owned()];
-    let dispatcher = Dispatcher::new(names, &limits, Arc::clone(&state));
+    let dispatcher = Dispatcher::new(names, &limits, Parking::Allowed, Arc::clone(&state));
     Bench { dispatcher, state, now: Instant::now() }
 }
 
@@ -315,4 +315,81 @@ fn what_cannot_be_sent_fails_at_once() {
     bench.dispatcher.push(action(0, "", 1, None));
     bench.nothing();
     assert_eq!(bench.settled(), (1, vec!["a/: the document's id is empty".to_owned()]));
+}
+
+const BLOCKED: (u16, &str) = (403, "cluster_block_exception");
+
+impl Bench {
+    /// Pushes an action of a recorded job and one of the first load to the closed index 0.
+    fn close_first(&mut self) {
+        self.dispatcher.push(recorded_action(0, "job", 1));
+        self.push(0, "load");
+        let bulk = self.send();
+        self.answer(bulk, &[BLOCKED, BLOCKED]);
+    }
+
+    /// Parks at `after` this time; the parked jobs.
+    fn parked(&mut self, after: Duration) -> Vec<(String, Duration)> {
+        self.dispatcher.park(self.now + after);
+        let settled = self.dispatcher.take_settled();
+        let parked = settled.iter().flat_map(|pending| pending.take_unfinished().parked);
+        parked.map(|parked| (parked.reason.to_string(), parked.wait)).collect()
+    }
+}
+
+#[test]
+fn actions_of_an_index_that_stays_closed_are_parked() {
+    let mut bench = bench(8, 2);
+    bench.close_first();
+    let second = Duration::from_secs(1);
+    assert_eq!(bench.parked(9 * second), []);
+    let reason = "waits for index a: cluster_block_exception".to_owned();
+    assert_eq!(bench.parked(12 * second), [(reason, 12 * second)]);
+    // What the first load has sent is the next probe.
+    bench.wait();
+    assert_eq!(ids(&bench.send()), "load");
+    assert_eq!(bench.dispatcher.pending.len(), 1);
+}
+
+#[test]
+fn want_of_room_parks_sooner() {
+    let mut bench = bench(8, 2);
+    bench.close_first();
+    let second = Duration::from_secs(1);
+    bench.dispatcher.set_room_wanted(true);
+    assert_eq!(bench.parked(second), []);
+    let waits: Vec<_> = bench.parked(3 * second).into_iter().map(|(_, wait)| wait).collect();
+    assert_eq!(waits, [5 * second]);
+}
+
+#[test]
+fn nothing_is_parked_while_the_service_is_down_or_after_the_index_has_opened() {
+    let mut bench = bench(8, 2);
+    bench.close_first();
+    bench.push(1, "other");
+    let other = bench.send();
+    bench.fail(other, ServiceFailure::Connection);
+    let minute = Duration::from_secs(60);
+    assert_eq!(bench.parked(minute), []);
+    while !bench.dispatcher.is_empty() {
+        bench.wait();
+        while let Some(dispatch) = bench.dispatcher.next(bench.now) {
+            let Dispatch::Send(bulk) = dispatch else {
+                bench.dispatcher.pinged(bench.now, Ok(()));
+                continue;
+            };
+            let count = bulk.actions.len();
+            bench.answer(bulk, &vec![(201, ""); count]);
+        }
+    }
+    bench.dispatcher.push(recorded_action(0, "later", 2));
+    assert_eq!(bench.parked(minute), []);
+}
+
+#[test]
+fn a_run_that_ends_once_it_has_caught_up_parks_nothing() {
+    let mut bench = bench(8, 2);
+    bench.dispatcher.parking = Parking::Never;
+    bench.close_first();
+    assert_eq!(bench.parked(Duration::from_secs(60)), []);
 }
