@@ -20,7 +20,6 @@ use walferry::engine::control::IndexingReport;
 use walferry::engine::document::id::{DocumentId, IndexId};
 use walferry::engine::feed::action::{Action, SinkCommand};
 use walferry::engine::sink::client::Client;
-use walferry::engine::sink::dispatch::Parking;
 use walferry::engine::sink::index::{
     IndexError, IndexSpec, Preparation, prepare, swap_read_aliases,
 };
@@ -120,14 +119,8 @@ impl Rig {
 
     async fn on(client: Arc<Client>, targets: Vec<Target>) -> Self {
         let state = Arc::new(SinkState::new(targets.len()));
-        let sink = Sink::new(
-            client,
-            targets.clone(),
-            &limits(),
-            Refresh::Adaptive,
-            Parking::Never,
-            Arc::clone(&state),
-        );
+        let sink =
+            Sink::new(client, targets.clone(), &limits(), Refresh::Adaptive, Arc::clone(&state));
         let (commands, commands_rx) = mpsc::channel(1000);
         let (settled_tx, settled) = mpsc::channel(10_000);
         let (report, report_rx) = watch::channel(IndexingReport::default());
@@ -175,7 +168,7 @@ impl Rig {
         while settled.len() < count {
             let pending = timeout(LIMIT, self.settled.recv()).await;
             let pending = pending.unwrap_or_else(|_| panic!("only {settled:?}")).expect("it runs");
-            let error = pending.take_failures().pop().map(|failure| failure.error);
+            let error = pending.take_unfinished().failures.pop().map(|failure| failure.error);
             assert!(
                 settled.insert(pending.descriptor().sequence, error).is_none(),
                 "settled twice"
@@ -490,7 +483,12 @@ async fn ids_are_listed_in_pages() {
         let command = SinkCommand::Enumerate { index: IndexId(LISTINGS), filter, pages };
         rig.commands.send(command).await.unwrap();
         let mut listed = std::collections::BTreeSet::new();
-        while let Some(page) = timeout(LIMIT, ids.recv()).await.unwrap() {
+        loop {
+            let page = timeout(LIMIT, ids.recv()).await.unwrap().expect("the listing has an end");
+            let page = page.expect("the index is open");
+            if page.is_empty() {
+                break;
+            }
             listed.extend(page);
         }
         assert_eq!(listed.len(), expected);
@@ -498,7 +496,7 @@ async fn ids_are_listed_in_pages() {
     let (pages, mut ids) = mpsc::channel(1);
     let command = SinkCommand::Enumerate { index: IndexId(PROFILES), filter: None, pages };
     rig.commands.send(command).await.unwrap();
-    assert_eq!(timeout(LIMIT, ids.recv()).await.unwrap(), None);
+    assert_eq!(timeout(LIMIT, ids.recv()).await.unwrap(), Some(Ok(Vec::new())));
     rig.finish().await;
 }
 

@@ -100,7 +100,7 @@ async fn what_a_cursor_has_passed_and_what_is_not_on_the_stream_is_due() {
     let mut claimer = queue.claimer().await;
     let jobs = claimer.due(at(8, 0), 10).await.unwrap();
     let found: Vec<(bool, Position)> =
-        jobs.iter().map(|job| (job.external, job.change.position)).collect();
+        jobs.iter().map(|job| (job.external, job.position)).collect();
     assert_eq!(found, [(false, at(8, 0))]);
     assert!(claimer.any_without_position().await.unwrap());
     let jobs = claimer.without_position(10).await.unwrap();
@@ -116,7 +116,7 @@ async fn what_a_cursor_has_passed_and_what_is_not_on_the_stream_is_due() {
     );
     // The cursor's own way is left to it, and a strange row is none of its business.
     let jobs = claimer.claim(at(8, 0), None, 10).await.unwrap();
-    let positions: Vec<Position> = jobs.iter().map(|job| job.change.position).collect();
+    let positions: Vec<Position> = jobs.iter().map(|job| job.position).collect();
     assert_eq!(positions, [at(16, 0), at(24, 0)]);
 }
 

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Client;
-use walferry::ack::batch::{BatchDescriptor, CreatedBetween, Failure, JobKey, LoadedChunk};
-use walferry::ack::batch::{ParkedJob, Unfinished};
+use uuid::Uuid;
+use walferry::ack::batch::{
+    BatchDescriptor, CreatedBetween, Failure, IndexWait, JobKey, LoadedChunk, LoadedRow, ParkedJob,
+    Unfinished,
+};
 use walferry::ack::job_set::JobSet;
 use walferry::change::{Change, Lsn, Operation, Position, Row, TableId};
 use walferry::storage::QueueError;
@@ -232,26 +235,22 @@ async fn a_batch_settles_with_its_failures_and_position() {
     assert_eq!(settlement.settled_lsn, Lsn(0x40));
 }
 
+fn parked(job: JobKey, index: &str) -> ParkedJob {
+    let reason = format!("waits for index {index}: read-only");
+    ParkedJob { job, wait: Arc::new(IndexWait { index: index.to_owned(), reason }) }
+}
+
 #[tokio::test]
-async fn a_parked_job_is_pending_again_without_an_attempt() {
+async fn a_parked_job_is_pending_without_an_attempt_and_due_once_it_is_released() {
     let queue = Queue::new().await;
     let (mut recorder, mut settler) = (queue.recorder().await, queue.settler().await);
     let mut claimer = queue.claimer().await;
     let changes: Vec<Change> = (0..4).map(|n| listing(at(0x20, n))).collect();
     recorder.write(&changes, Status::Processing, None).await.unwrap();
-    let parked = |job, seconds| ParkedJob {
-        job,
-        reason: "waits for index a: read-only".into(),
-        wait: Duration::from_secs(seconds),
-    };
-    let refused = |job| Failure { job, error: "refused".into() };
+    let failure = Failure { job: JobKey::At(at(0x20, 3)), error: "refused".into() };
     let unfinished = Unfinished {
-        failures: vec![refused(JobKey::At(at(0x20, 2)))],
-        parked: vec![
-            parked(JobKey::At(at(0x20, 1)), 0),
-            parked(JobKey::At(at(0x20, 2)), 0),
-            parked(JobKey::At(at(0x20, 3)), 3600),
-        ],
+        failures: vec![failure],
+        parked: vec![parked(JobKey::At(at(0x20, 1)), "a"), parked(JobKey::At(at(0x20, 2)), "b")],
     };
     let all = pending(0, range(at(0x20, 0), at(0x20, 3)), now());
     let counts = settler.settle(&[(all, unfinished)], None, &[]).await.unwrap();
@@ -259,19 +258,31 @@ async fn a_parked_job_is_pending_again_without_an_attempt() {
     let query = "select string_agg(concat_ws(' ', ordinal, status, retry_count, error_message),
             ', ' order by ordinal)
         from elasticsearch_sync_queue where ordinal > 0";
-    let expected = "1 pending 0 waits for index a: read-only, 2 pending 1 refused, \
-        3 pending 0 waits for index a: read-only";
+    let expected = "1 pending 0 waits for index a: read-only, \
+        2 pending 0 waits for index b: read-only, 3 pending 1 refused";
     assert_eq!(queue.one(query).await, expected);
+    queue.admin.batch_execute("update elasticsearch_sync_queue set next_attempt_at = null").await.unwrap();
 
-    // The first is due again; by its id it is parked once more, and completed in the end.
-    let jobs = claimer.due(at(0x30, 0), 10).await.unwrap();
-    assert_eq!(jobs.iter().map(|job| job.change.position).collect::<Vec<_>>(), [at(0x20, 1)]);
-    let id = jobs[0].id;
-    let again = Unfinished { failures: Vec::new(), parked: vec![parked(JobKey::Id(id), 0)] };
+    // No claim meets a parked job, and none begins before it.
+    let end = at(0x30, 0);
+    assert_eq!(claimer.lowest_unfinished().await.unwrap(), Some(at(0x20, 3)));
+    assert_eq!(claimer.awaited_indices().await.unwrap(), ["a", "b"]);
+    let due = claimer.due(end, 10).await.unwrap();
+    assert_eq!(due.iter().map(|job| job.position).collect::<Vec<_>>(), [at(0x20, 3)]);
+    assert!(claimer.claim(Position::default(), None, 10).await.unwrap().is_empty());
+
+    // Released, it is due, by its id it is parked once more, and it is completed in the end.
+    assert_eq!(claimer.release("a", 10).await.unwrap(), 1);
+    assert_eq!(claimer.awaited_indices().await.unwrap(), ["b"]);
+    let due = claimer.due(end, 10).await.unwrap();
+    assert_eq!(due.iter().map(|job| job.position).collect::<Vec<_>>(), [at(0x20, 1)]);
+    let id = due[0].id;
+    let again = Unfinished { failures: Vec::new(), parked: vec![parked(JobKey::Id(id), "a")] };
     for unfinished in [again, Unfinished::default()] {
         let ids = pending(1, JobSet::Ids(vec![id]), now());
         settler.settle(&[(ids, unfinished)], None, &[]).await.unwrap();
-        claimer.due(at(0x30, 0), 10).await.unwrap();
+        claimer.release("a", 10).await.unwrap();
+        claimer.claim(Position::default(), None, 10).await.unwrap();
     }
     let query = "select concat_ws(' ', status, retry_count, error_message is null)
         from elasticsearch_sync_queue where ordinal = 1";
@@ -316,17 +327,19 @@ async fn jobs_are_claimed_in_the_order_of_commit_and_rebuilt() {
     let mut claimer = queue.claimer().await;
     assert_eq!(claimer.lowest_unfinished().await.unwrap(), Some(at(0x20, 0)));
     assert_eq!(claimer.count_pending().await.unwrap(), Waiting { known: 5, unknown: 1 });
-    let jobs = claimer.claim(Position::default(), Some(at(0x30, 9)), 10).await.unwrap();
-    let positions: Vec<Position> = jobs.iter().map(|job| job.change.position).collect();
+    let claimed = claimer.claim(Position::default(), Some(at(0x30, 9)), 10).await.unwrap();
+    let positions: Vec<Position> = claimed.iter().map(|job| job.position).collect();
+    let jobs = claimer.with_images(&mut claimed.into(), usize::MAX).await.unwrap();
     assert_eq!(positions, [at(0x20, 0), at(0x30, 0)], "in back-off, past the end, foreign: left");
     let update = &jobs[1];
-    assert_eq!((update.xid, update.change.xid, update.retry_count), (Some(700), 700, 0));
+    assert_eq!((update.claimed.xid, update.claimed.retry_count), (Some(700), 0));
     let title = |row: &Option<Row>| row.as_ref().unwrap().text("title");
     assert_eq!(title(&update.change.old).as_deref(), Some("lamp"));
     assert_eq!(title(&update.change.new).as_deref(), Some("lamp"));
     assert_eq!(update.change.committed_at, changes[2].committed_at);
     assert!(!update.change.incomplete);
-    let jobs = claimer.claim(at(0x30, 0), None, 10).await.unwrap();
+    let claimed = claimer.claim(at(0x30, 0), None, 10).await.unwrap();
+    let jobs = claimer.with_images(&mut claimed.into(), usize::MAX).await.unwrap();
     assert_eq!(jobs.len(), 1);
     assert_eq!(jobs[0].change.note.as_deref(), Some("a value was altered"));
     assert!(jobs[0].change.incomplete);
@@ -334,8 +347,8 @@ async fn jobs_are_claimed_in_the_order_of_commit_and_rebuilt() {
     assert!(none.is_empty());
 
     let mut settler = queue.settler().await;
-    let failure = Failure { job: JobKey::Id(jobs[0].id), error: "refused".into() };
-    let ids = pending(0, JobSet::Ids(vec![jobs[0].id]), jobs[0].created_at);
+    let failure = Failure { job: JobKey::Id(jobs[0].claimed.id), error: "refused".into() };
+    let ids = pending(0, JobSet::Ids(vec![jobs[0].claimed.id]), jobs[0].claimed.created_at);
     let counts = settler.settle(&[(ids, vec![failure].into())], None, &[]).await.unwrap();
     assert_eq!(counts, SettleCounts { completed: 0, failed: 0, retried: 1 });
     let message = "select error_message || '; ' || note from elasticsearch_sync_queue
@@ -506,8 +519,11 @@ async fn a_load_moves_on_with_its_tickets() {
     assert_eq!(load_progress::read(&queue.admin, SLOT).await.unwrap(), loads);
     let chunk = |last_key: Option<&str>, row_count| LoadedChunk {
         table: "public.listings".into(),
+        table_name: "listings".into(),
         last_key: last_key.map(str::to_owned),
         row_count,
+        rows: Arc::from([LoadedRow { record_id: Uuid::from_u128(7), key: r#"{"id":7}"#.into() }]),
+        refused: Vec::new(),
     };
     let mut settler = queue.settler().await;
     settler.settle(&[], None, &[chunk(Some("[1]"), 5), chunk(Some("[2]"), 9)]).await.unwrap();
@@ -516,7 +532,20 @@ async fn a_load_moves_on_with_its_tickets() {
         (read[0].last_key.as_deref(), read[0].row_count, read[0].done),
         (Some("[2]"), 9, false)
     );
-    settler.settle(&[], None, &[chunk(None, 9)]).await.unwrap();
+    let mut refusing = chunk(None, 9);
+    refusing.refuse(vec![Failure { job: JobKey::Loaded(0), error: "too\0 long".into() }]);
+    let counts = settler.settle(&[], None, &[refusing]).await.unwrap();
+    assert_eq!((counts.completed, counts.failed, counts.retried), (0, 1, 0));
+    let job = "select concat_ws(' ', table_name, operation, record_id, change_data, status,
+        retry_count, error_message, commit_lsn) from elasticsearch_sync_queue";
+    let expected =
+        format!("listings INSERT {} {{\"id\": 7}} failed 1 too long", Uuid::from_u128(7));
+    assert_eq!(queue.one(job).await, expected);
+    let counted = "select failed_jobs::text from get_elasticsearch_queue_stats()";
+    assert_eq!(queue.one(counted).await, "1");
+    let drift = "select count(*)::text from walferry.job_count_drift
+        where (pending, processing, completed, failed, timed, seconds) <> (0, 0, 0, 0, 0, 0)";
+    assert_eq!(queue.one(drift).await, "0");
     let read = load_progress::read(&queue.admin, SLOT).await.unwrap();
     assert_eq!((read[0].row_count, read[0].done, read[1].done), (9, true, false));
 }
@@ -555,6 +584,51 @@ const READ_AND_UPDATED: &str = "
         (select coalesce(sum(n_tup_upd), 0) from pg_stat_user_tables
          where relid in (select relid from pg_partition_tree('public.elasticsearch_sync_queue')))::bigint";
 
+struct Counters {
+    read: i64,
+    updated: i64,
+}
+
+async fn counters(queue: &Queue) -> Counters {
+    let row = queue.admin.query_one(READ_AND_UPDATED, &[]).await.unwrap();
+    Counters { read: row.get(0), updated: row.get(1) }
+}
+
+/// A session reports its counters at the latest when it ends.
+async fn updates_are_known(queue: &Queue, updates: i64) {
+    eventually(Duration::from_secs(30), "the session's counters are known", async || {
+        let updated = counters(queue).await.updated;
+        if updated >= updates { Ok(()) } else { Err(format!("{updated} of {updates} updates")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_queries_of_an_idle_feed_do_not_read_parked_jobs() {
+    let queue = Queue::new().await;
+    let fill = "set session_replication_role = replica;
+        insert into elasticsearch_sync_queue
+            (table_name, operation, record_id, change_data, status, commit_lsn, ordinal, waits_for)
+        select 'listings', 'INSERT', gen_random_uuid(), '{}', 'pending', '0/20', n, 'a'
+        from generate_series(1, 50000) n;
+        update walferry.position set recorded_lsn = '0/30';
+        analyze elasticsearch_sync_queue";
+    queue.admin.batch_execute(fill).await.unwrap();
+    let before = counters(&queue).await;
+    let mut claimer = queue.claimer().await;
+    assert!(claimer.due(at(0x30, 0), 500).await.unwrap().is_empty());
+    assert!(!claimer.any_without_position().await.unwrap());
+    assert!(claimer.without_position(500).await.unwrap().is_empty());
+    assert!(claimer.claim(Position::default(), None, 500).await.unwrap().is_empty());
+    assert_eq!(claimer.lowest_unfinished().await.unwrap(), None);
+    assert_eq!(claimer.awaited_indices().await.unwrap(), ["a"]);
+    assert_eq!(claimer.release("a", 1).await.unwrap(), 1);
+    drop(claimer);
+    updates_are_known(&queue, before.updated + 1).await;
+    let read = counters(&queue).await.read - before.read;
+    assert!(read <= 1_000, "{read} index entries were read for one job");
+}
+
 #[tokio::test]
 async fn settling_a_part_of_a_large_transaction_reads_that_part_only() {
     const ROWS: u64 = 300_000;
@@ -575,10 +649,6 @@ async fn settling_a_part_of_a_large_transaction_reads_that_part_only() {
         analyze elasticsearch_sync_queue"
     );
     queue.admin.batch_execute(&fill).await.unwrap();
-    let counters = async || {
-        let row = queue.admin.query_one(READ_AND_UPDATED, &[]).await.unwrap();
-        (row.get::<_, i64>(0), row.get::<_, i64>(1))
-    };
     let ranges = [
         ("within it", at(LARGE, 10_000), at(LARGE, 11_999), 2_000),
         ("up to it", at(LARGE - 50, 0), at(LARGE, 1_499), 1_550),
@@ -586,23 +656,14 @@ async fn settling_a_part_of_a_large_transaction_reads_that_part_only() {
         ("after it", at(LARGE + 41, 0), at(LARGE + 90, 0), 50),
     ];
     for (name, first, last, jobs) in ranges {
-        let before = counters().await;
+        let before = counters(&queue).await;
         let mut settler = queue.settler().await;
         let batch = (pending(1, range(first, last), time), Unfinished::default());
         let counts = settler.settle(&[batch], None, &[]).await.unwrap();
         assert_eq!(counts.completed, jobs, "{name}");
         drop(settler);
-        // A session reports its counters at the latest when it ends.
-        eventually(Duration::from_secs(30), "the session's counters are known", async || {
-            let updated = counters().await.1 - before.1;
-            if updated >= i64::try_from(jobs).unwrap() {
-                Ok(())
-            } else {
-                Err(format!("{updated} updates"))
-            }
-        })
-        .await;
-        let read = counters().await.0 - before.0;
+        updates_are_known(&queue, before.updated + i64::try_from(jobs).unwrap()).await;
+        let read = counters(&queue).await.read - before.read;
         assert!(read <= 4_000, "{name}: {read} index entries were read for {jobs} jobs");
     }
 }

@@ -95,7 +95,7 @@ impl Scene {
     }
 
     /// Runs `walferry ARGUMENTS`, which must end with `code`; its output.
-    async fn command(&self, arguments: &[&str], code: i32) -> String {
+    pub(crate) async fn command(&self, arguments: &[&str], code: i32) -> String {
         let (found, output) = self.bed.walferry_once(arguments, Duration::from_secs(30)).await;
         assert_eq!(found, code, "walferry {arguments:?}: {output}");
         output

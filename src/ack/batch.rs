@@ -6,11 +6,13 @@
 //!
 //! Not here: I/O. A batch is a counter with a descriptor.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::Span;
+use uuid::Uuid;
 
 use super::in_flight::InFlightGuard;
 use super::job_set::JobSet;
@@ -54,10 +56,44 @@ pub struct BatchDescriptor {
 pub struct LoadedChunk {
     /// `schema.name` of the table.
     pub table: String,
+    /// The word for the table in `table_name`.
+    pub table_name: String,
     /// The JSON text of the last key read (an array of the key's columns); `None` when the table
     /// is finished.
     pub last_key: Option<String>,
     pub row_count: u64,
+    /// The rows of the chunk, by the number in [`JobKey::Loaded`].
+    pub rows: Arc<[LoadedRow]>,
+    /// The rows whose documents Elasticsearch refused; known once the batch has settled.
+    pub refused: Vec<RefusedRow>,
+}
+
+/// A row of the first load, as a job of it would name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedRow {
+    pub record_id: Uuid,
+    /// A JSON object with the key's columns.
+    pub key: String,
+}
+
+/// A row of the first load whose document Elasticsearch refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRow {
+    pub row: LoadedRow,
+    /// A sentence for `error_message`.
+    pub error: String,
+}
+
+impl LoadedChunk {
+    /// Notes the rows that these failures are about, and forgets the others.
+    pub fn refuse(&mut self, failures: Vec<Failure>) {
+        let rows = std::mem::take(&mut self.rows);
+        self.refused.extend(failures.into_iter().filter_map(|failure| {
+            let JobKey::Loaded(number) = failure.job else { return None };
+            let row = rows.get(usize::from(number))?.clone();
+            Some(RefusedRow { row, error: failure.error })
+        }));
+    }
 }
 
 /// A job whose document Elasticsearch refused.
@@ -68,15 +104,21 @@ pub struct Failure {
     pub error: String,
 }
 
-/// A job whose action waits for an index that takes no documents. It is `pending` again, and has
-/// used up no attempt.
+/// What a parked job waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexWait {
+    /// The index's alias, for `waits_for`.
+    pub index: String,
+    /// A sentence for `error_message`: the index, and why it takes no documents.
+    pub reason: String,
+}
+
+/// A job of which an action waits for an index that takes no documents. It is `pending` again, and
+/// has used up no attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedJob {
     pub job: JobKey,
-    /// A sentence for `error_message`: the index, and why it takes no documents.
-    pub reason: Arc<str>,
-    /// The time until the job is due.
-    pub wait: Duration,
+    pub wait: Arc<IndexWait>,
 }
 
 /// The jobs of a batch that are not completed.
@@ -90,6 +132,15 @@ impl From<Vec<Failure>> for Unfinished {
     fn from(failures: Vec<Failure>) -> Self {
         Self { failures, parked: Vec::new() }
     }
+}
+
+/// The jobs that are not completed so far. A parked job is rendered again as a whole, so a refusal
+/// of one of its documents is left to that time.
+#[derive(Debug, Default)]
+struct OpenJobs {
+    /// The first error of each.
+    failures: BTreeMap<JobKey, String>,
+    parked: BTreeMap<JobKey, Arc<IndexWait>>,
 }
 
 /// When the changes of a batch were committed, run-length encoded.
@@ -130,6 +181,8 @@ impl Commits {
 pub enum JobKey {
     At(Position),
     Id(i64),
+    /// A row of the first load, by its number in the chunk. It has no job unless it is refused.
+    Loaded(u16),
 }
 
 /// A batch whose actions have not all been answered.
@@ -137,7 +190,7 @@ pub enum JobKey {
 pub struct PendingBatch {
     descriptor: BatchDescriptor,
     open: AtomicUsize,
-    unfinished: Mutex<Unfinished>,
+    open_jobs: Mutex<OpenJobs>,
     commits: Commits,
     /// The trace span of the batch, which ends with it.
     batch: Span,
@@ -167,7 +220,7 @@ impl PendingBatch {
         Arc::new(Self {
             descriptor,
             open: AtomicUsize::new(1),
-            unfinished: Mutex::default(),
+            open_jobs: Mutex::default(),
             commits,
             batch,
             settled_at: AtomicI64::new(0),
@@ -189,8 +242,21 @@ impl PendingBatch {
 
     /// A reference for one job of this batch, to be attached to an action.
     pub fn reference(self: &Arc<Self>, job: JobKey) -> JobAck {
+        self.refer(AckedJobs::One(job))
+    }
+
+    /// One reference for all of these jobs, which fail together. However many they are, it takes the
+    /// room of one. There is at least one.
+    pub fn group_reference(self: &Arc<Self>, jobs: &Arc<[JobKey]>) -> JobAck {
+        match **jobs {
+            [job] => self.reference(job),
+            _ => self.refer(AckedJobs::Group(Arc::clone(jobs))),
+        }
+    }
+
+    fn refer(self: &Arc<Self>, jobs: AckedJobs) -> JobAck {
         self.open.fetch_add(1, Ordering::Relaxed);
-        JobAck { pending: Arc::clone(self), job }
+        JobAck { pending: Arc::clone(self), jobs }
     }
 
     /// Returns one reference; true for the last one: the batch can be settled now.
@@ -214,37 +280,44 @@ impl PendingBatch {
         })
     }
 
-    /// The jobs that failed, each once, with its first error. Empties the list.
-    #[must_use]
-    pub fn take_failures(&self) -> Vec<Failure> {
-        let mut failures = std::mem::take(&mut self.unfinished().failures);
-        failures.sort_by_key(|f| f.job);
-        failures.dedup_by_key(|f| f.job);
-        failures
-    }
-
-    /// The jobs that are not completed, each once in its list. Empties the lists.
+    /// The jobs that are not completed, each once. Empties the lists.
     #[must_use]
     pub fn take_unfinished(&self) -> Unfinished {
-        let mut parked = std::mem::take(&mut self.unfinished().parked);
-        parked.sort_by_key(|p| p.job);
-        parked.dedup_by_key(|p| p.job);
-        Unfinished { failures: self.take_failures(), parked }
-    }
-
-    fn unfinished(&self) -> MutexGuard<'_, Unfinished> {
-        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut jobs = self.open_jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let OpenJobs { mut failures, parked } = std::mem::take(&mut *jobs);
+        failures.retain(|job, _| !parked.contains_key(job));
+        Unfinished {
+            failures: failures.into_iter().map(|(job, error)| Failure { job, error }).collect(),
+            parked: parked.into_iter().map(|(job, wait)| ParkedJob { job, wait }).collect(),
+        }
     }
 }
 
 /// One job's reference, attached to an action. Every reference must be returned by
-/// [`JobAck::done`], [`JobAck::failed`] or [`JobAck::parked`]. A dropped reference leaves its batch open for ever, so
-/// nothing settles by accident when a run is torn down.
+/// [`JobAck::done`], [`JobAck::failed`] or [`JobAck::parked`]. A dropped reference leaves its batch
+/// open for ever, so nothing settles by accident when a run is torn down.
 #[derive(Debug)]
 #[must_use]
 pub struct JobAck {
     pending: Arc<PendingBatch>,
-    job: JobKey,
+    jobs: AckedJobs,
+}
+
+/// The jobs that one reference stands for.
+#[derive(Debug)]
+enum AckedJobs {
+    One(JobKey),
+    /// At least one.
+    Group(Arc<[JobKey]>),
+}
+
+impl AckedJobs {
+    fn keys(&self) -> &[JobKey] {
+        match self {
+            Self::One(job) => std::slice::from_ref(job),
+            Self::Group(jobs) => jobs,
+        }
+    }
 }
 
 impl JobAck {
@@ -255,32 +328,36 @@ impl JobAck {
 
     /// Elasticsearch refuses the document for good. The last reference returns the batch.
     pub fn failed(self, error: String) -> Option<Arc<PendingBatch>> {
-        self.pending.unfinished().failures.push(Failure { job: self.job, error });
+        self.note(|jobs, job| {
+            jobs.failures.entry(job).or_insert_with(|| error.clone());
+        });
         self.done()
     }
 
-    /// The action was dropped, as its index takes no documents: the job is due again after `wait`.
-    /// The last reference returns the batch.
-    pub fn parked(self, reason: Arc<str>, wait: Duration) -> Option<Arc<PendingBatch>> {
-        let mut unfinished = self.pending.unfinished();
-        // A fan-out has many actions of one job.
-        if unfinished.parked.last().is_none_or(|last| last.job != self.job) {
-            unfinished.parked.push(ParkedJob { job: self.job, reason, wait });
-        }
-        drop(unfinished);
+    /// The action was dropped, as its index takes no documents. The last reference returns the
+    /// batch.
+    pub fn parked(self, wait: &Arc<IndexWait>) -> Option<Arc<PendingBatch>> {
+        self.note(|jobs, job| {
+            jobs.parked.entry(job).or_insert_with(|| Arc::clone(wait));
+        });
         self.done()
     }
 
-    /// Whether the job stands in the queue. Rows of the first load have none.
+    /// Whether the jobs stand in the queue. Rows of the first load have none.
     #[must_use]
     pub fn is_recorded(&self) -> bool {
         self.pending.descriptor.jobs != JobSet::None
     }
 
-    /// The job that the reference stands for.
+    fn note(&self, mut add: impl FnMut(&mut OpenJobs, JobKey)) {
+        let mut jobs = self.pending.open_jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        self.jobs.keys().iter().for_each(|job| add(&mut jobs, *job));
+    }
+
+    /// The job that the reference stands for, or the first of them.
     #[must_use]
     pub fn job(&self) -> JobKey {
-        self.job
+        self.jobs.keys()[0]
     }
 
     /// The trace span of the job's batch.
@@ -322,20 +399,38 @@ mod tests {
         assert!(a.failed("first".to_owned()).is_none());
         assert!(b.failed("second".to_owned()).is_none());
         assert!(pending.settle_one());
-        let failures = pending.take_failures();
+        let failures = pending.take_unfinished().failures;
         assert_eq!(failures, [Failure { job: JobKey::Id(1), error: "first".to_owned() }]);
     }
 
     #[test]
-    fn a_job_is_parked_once() {
+    fn a_job_is_parked_once_and_not_failed() {
         let pending = pending();
-        let wait = Duration::from_secs(1);
-        for id in [1, 1, 2, 1] {
-            let job = pending.reference(JobKey::Id(id));
-            assert!(job.parked("closed".into(), wait).is_none());
-        }
+        let wait = |index: &str| {
+            Arc::new(IndexWait { index: index.to_owned(), reason: "closed".to_owned() })
+        };
+        assert!(pending.reference(JobKey::Id(2)).failed("refused".to_owned()).is_none());
+        let group: Arc<[JobKey]> = Arc::from([JobKey::Id(2), JobKey::Id(1)]);
+        assert!(pending.group_reference(&group).parked(&wait("a")).is_none());
+        assert!(pending.reference(JobKey::Id(1)).parked(&wait("b")).is_none());
         assert!(pending.settle_one());
-        let parked = |id| ParkedJob { job: JobKey::Id(id), reason: "closed".into(), wait };
-        assert_eq!(pending.take_unfinished().parked, [parked(1), parked(2)]);
+        let parked = |id| ParkedJob { job: JobKey::Id(id), wait: wait("a") };
+        let unfinished = pending.take_unfinished();
+        assert_eq!(unfinished.parked, [parked(1), parked(2)]);
+        assert_eq!(unfinished.failures, []);
+    }
+
+    #[test]
+    fn the_jobs_of_a_group_fail_together_and_count_as_one_reference() {
+        let pending = pending();
+        let group: Arc<[JobKey]> = Arc::from([JobKey::Id(2), JobKey::Id(1)]);
+        let a = pending.reference(JobKey::Id(1));
+        let b = pending.group_reference(&group);
+        assert_eq!(b.job(), JobKey::Id(2));
+        assert!(a.failed("first".to_owned()).is_none());
+        assert!(!pending.settle_one());
+        assert!(b.failed("second".to_owned()).is_some());
+        let failure = |id, error: &str| Failure { job: JobKey::Id(id), error: error.to_owned() };
+        assert_eq!(pending.take_unfinished().failures, [failure(1, "first"), failure(2, "second")]);
     }
 }

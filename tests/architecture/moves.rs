@@ -280,7 +280,7 @@ fn an_undeclared_move_is_found() {
     let insert = "insert into public.elasticsearch_sync_queue (id, status) values (1, $1)";
     check(insert, &["no `-- begins: `"]);
     check(&format!("-- begins: pending, processing\n{insert}"), &[]);
-    check(&format!("-- begins: failed\n{insert}"), &["may not begin as failed"]);
+    check(&format!("-- begins: completed\n{insert}"), &["may not begin as completed"]);
     check(&format!("-- keeps status\n{insert}"), &[]);
     check("insert into public.elasticsearch_sync_queue (id) values (1)", &[]);
 }

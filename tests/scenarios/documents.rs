@@ -29,16 +29,24 @@ async fn one_unmappable_document_among_five_thousand_fails_alone_and_can_be_mend
         [("WALFERRY_CONFIG", file.as_str()), ("WALFERRY_QUEUE_RETRY_DELAY_MIN", "200ms")];
     let mut walferry = scene.start_with(&settings);
     walferry.wait_ready(RECOVERY_MAX).await;
+    // A row that the load reads too has a failed job of the load.
+    let loaded = "select count(*) from walferry.load where done_at is not null";
+    until(RECOVERY_MAX, "the load is done", async || scene.number(loaded).await == 3).await;
     scene.forget_witnessed().await;
     let one = listing(2500);
     scene
         .sql(&format!(
-            "begin; {}; update listings set city = 'Ankara' where id = '{one}'; commit",
-            listings(1, 5000)
+            "begin; {}; {};
+             insert into listings (id, user_id, category_id, title, description, status, city)
+             values ('{one}', 'a0000000-0000-4000-8000-000000000001',
+                     'b0000000-0000-4000-8000-000000000001', 'İlan 2500', 'açıklama', 'active', 'Ankara');
+             update listings set title = 'İlan 2500, yeni' where id = '{one}'; commit",
+            listings(1, 2499),
+            listings(2501, 5000)
         ))
         .await;
     let failed = "select count(*) from elasticsearch_sync_queue where status = 'failed'";
-    // Insert and update of the one listing share its document, and so its verdict.
+    // Both changes of the one listing have a document that is refused, in one batch or in two.
     until(RECOVERY_MAX, "its attempts are used up", async || scene.number(failed).await == 2).await;
     assert_eq!(scene.statuses().await, "completed 4999, failed 2");
     let neighbours = "select count(*) from elasticsearch_sync_queue
@@ -65,6 +73,50 @@ async fn one_unmappable_document_among_five_thousand_fails_alone_and_can_be_mend
     scene.settled(RECOVERY_MAX).await;
     scene.assert_true().await;
     walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_document_of_the_first_load_is_a_failed_job() {
+    let scene = Scene::unwitnessed("load_refused").await;
+    scene.sql(ROWS).await;
+    scene.sql(&listings(1, 1200)).await;
+    let one = listing(900);
+    scene.sql(&format!("update listings set city = 'Ankara' where id = '{one}'")).await;
+    let file = refusing_cities();
+    let mut walferry = scene.start_with(&[("WALFERRY_CONFIG", file.as_str())]);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    let loaded = "select count(*) from walferry.load where done_at is not null";
+    until(RECOVERY_MAX, "all is loaded", async || scene.number(loaded).await == 3).await;
+    // What a chunk refuses is durable with its progress.
+    assert_eq!(scene.statuses().await, "failed 1");
+    let job = "select concat_ws(' ', table_name, operation, record_id, change_data ->> 'id',
+        retry_count, error_message) from elasticsearch_sync_queue";
+    let job: String = scene.bed.sql.value(job, &[]).await;
+    let index = scene.bed.index("listings");
+    let named = format!("listings INSERT {one} {one} 1 {index}/{one}: document_parsing_exception");
+    assert!(job.starts_with(&named), "{job}");
+    assert!(!job.contains("Ankara"), "no row value in an error: {job}");
+    let figures = "select failed_jobs from get_elasticsearch_queue_stats()";
+    assert_eq!(scene.number(figures).await, 1, "the counts have it");
+    let jobs = scene.command(&["jobs", "--status", "failed"], 0).await;
+    assert!(jobs.contains(&one), "{jobs}");
+    let found = scene.bed.elasticsearch.document(&index, &one).await;
+    assert_eq!(found, None, "it was refused");
+
+    let mapping = json!({ "properties": { "city": { "type": "date", "ignore_malformed": true } } });
+    let path = format!("/{}/_mapping", scene.bed.index("listings-000001"));
+    scene.bed.elasticsearch.request(Method::PUT, &path, Some(&mapping)).await;
+    let done = scene.command(&["retry", "--all"], 0).await;
+    assert!(done.contains("1 failed job"), "{done}");
+    let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
+    until(RECOVERY_MAX, "it is indexed", async || scene.number(completed).await == 1).await;
+    let found = scene.bed.elasticsearch.document(&index, &one).await;
+    assert_eq!(found.expect("the listing is there")["title"], "İlan 900");
+    assert_eq!(scene.number(figures).await, 0);
+    walferry.stop().await;
+    // The load is not done again, nor is its refusal.
+    scene.once().await;
+    assert_eq!(scene.statuses().await, "completed 1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,6 +196,9 @@ async fn a_fan_out_with_a_refused_document_fails_its_cause_and_names_the_documen
     let mut walferry = scene.start_with(&settings);
     walferry.wait_ready(RECOVERY_MAX).await;
     scene.forget_witnessed().await;
+    let of_load = "select count(*) from elasticsearch_sync_queue where status = 'failed'";
+    until(RECOVERY_MAX, "the load has failed it", async || scene.number(of_load).await == 1).await;
+    scene.command(&["discard", "--all", "--reason", "mended below"], 0).await;
     scene.sql("update profiles set full_name = 'Ayşe Yeni'").await;
     let end = "select count(*) from elasticsearch_sync_queue
         where status = 'failed' and retry_count = 3";

@@ -380,3 +380,63 @@ async fn an_index_of_others_that_is_red_stops_nothing() {
     .await;
     walferry.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_the_user_may_not_read_closes_its_index_with_the_reason() {
+    const UNREADABLE: &str = r#"{"status":403,"error":{"type":"security_exception",
+        "reason":"action [indices:data/read/open_point_in_time] is unauthorized"}}"#;
+    let scene = Scene::new("unreadable").await;
+    scene.sql(ROWS).await;
+    scene.sql(&listings(1, 3)).await;
+    let faults = scene.faults().await;
+    let mut walferry = scene.start_through(&faults, &[]);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    scene.documents_become_true(RECOVERY_MAX).await;
+    let index = scene.bed.index("ai_suggestions");
+    let path: &'static str = format!("/{index}-000001/_pit").leak();
+    faults.always(path, Some(Fault::Answer(403, UNREADABLE)));
+    scene.sql("truncate listings cascade").await;
+    until(RECOVERY_MAX, "it is unready", async || status(&walferry, "/readyz").await == Some(503))
+        .await;
+    let (_, body) = walferry.http_get("/readyz").await.expect("it answers");
+    assert!(body.contains(&index) && body.contains("privileges"), "{body}");
+    assert!(body.contains("security_exception"), "{body}");
+    // To stop meanwhile is not to have listed: the TRUNCATE is unfinished.
+    walferry.stop().await;
+    let completed = "select count(*) from elasticsearch_sync_queue
+        where status = 'completed' and operation = 'TRUNCATE'";
+    assert_eq!(scene.number(completed).await, 0, "its documents are still there");
+    let mut walferry = scene.start_through(&faults, &[]);
+    let unfinished = "select count(*) from elasticsearch_sync_queue where status <> 'completed'";
+    walferry.wait_output("index_closed", RECOVERY_MAX).await;
+    faults.always(path, None);
+    until(RECOVERY_MAX, "it is done", async || scene.number(unfinished).await == 0).await;
+    until(RECOVERY_MAX, "it is ready", async || status(&walferry, "/readyz").await == Some(200))
+        .await;
+    scene.documents_become_true(RECOVERY_MAX).await;
+    scene.assert_no_attempt_lost("a privilege that was missing").await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_privilege_that_the_user_lacks_is_named_before_it_is_needed() {
+    let scene = Scene::unwitnessed("lacking").await;
+    scene.once().await;
+    let faults = scene.faults().await;
+    let index = scene.bed.index("listings");
+    let answer = json!({
+        "has_all_requested": false,
+        "index": { format!("{index}-*"): { "manage": true, "write": true, "read": false } },
+    });
+    let fault = Fault::Answer(200, answer.to_string().leak());
+    faults.always("/_security/user/_has_privileges", Some(fault));
+    let check = scene.bed.walferry(&["check"]).env("ELASTICSEARCH_URL", &faults.url);
+    let mut check = check.spawn();
+    assert_eq!(check.wait_exit(RECOVERY_MAX).await, 3, "{}", check.output());
+    let lacking = format!("the user in Elasticsearch lacks read on {index}-*");
+    assert!(check.output().contains(&lacking), "{}", check.output());
+    let mut walferry = scene.start_through(&faults, &[]);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    walferry.wait_output("privilege_lacking", RECOVERY_MAX).await;
+    walferry.stop().await;
+}

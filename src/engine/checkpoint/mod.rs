@@ -110,13 +110,14 @@ pub async fn run(mut checkpoint: Checkpoint) -> Result<(), QueueError> {
 impl Checkpoint {
     /// Writes the fate of these batches and publishes the progress.
     async fn settle(&mut self, batches: Vec<Arc<PendingBatch>>) -> Result<(), QueueError> {
-        let settled: Vec<(BatchDescriptor, Unfinished)> = batches
+        let mut settled: Vec<(BatchDescriptor, Unfinished)> = batches
             .iter()
             .map(|pending| (pending.descriptor().clone(), pending.take_unfinished()))
             .collect();
-        for (descriptor, unfinished) in &settled {
-            if descriptor.loaded.is_some() {
+        for (descriptor, unfinished) in &mut settled {
+            if let Some(chunk) = &mut descriptor.loaded {
                 log_refused_rows(&unfinished.failures);
+                chunk.refuse(std::mem::take(&mut unfinished.failures));
             }
             self.watermark.settle(descriptor);
         }
@@ -159,7 +160,7 @@ impl Checkpoint {
     }
 }
 
-/// Rows of the first load have no job that could record the refusal.
+/// Refused rows of the first load become failed jobs when the progress of their chunk is written.
 fn log_refused_rows(failures: &[Failure]) {
     for failure in failures {
         tracing::error!(

@@ -51,6 +51,8 @@ impl Watermark {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::ack::batch::CreatedBetween;
     use crate::ack::job_set::JobSet;
@@ -63,8 +65,11 @@ mod tests {
             end_lsn: end_lsn.map(Lsn),
             loaded: loaded.map(|row_count| LoadedChunk {
                 table: "t".to_owned(),
+                table_name: "t".to_owned(),
                 last_key: None,
                 row_count,
+                rows: Arc::default(),
+                refused: Vec::new(),
             }),
         }
     }

@@ -174,8 +174,8 @@ impl Definition {
         !self.dependents_of(table).is_empty()
     }
 
-    #[must_use]
     /// What documents of other tables a row of `table` is part of; none without such documents.
+    #[must_use]
     pub fn tree(&self, table: TableId) -> Option<&Tree> {
         self.tables.get(usize::from(table.0))?.tree.as_ref()
     }

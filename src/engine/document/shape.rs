@@ -6,6 +6,7 @@ use crate::change::{Row, TableId};
 use crate::engine::document::route::RowKeys;
 use crate::postgres::{quote_identifier, quote_qualified};
 use crate::storage::queue::record_id;
+use crate::storage::queue::record_id::TableKey;
 
 /// A column of a key, or one that refers to other rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,30 @@ impl TableShape {
     pub fn key_parts(&self, row: &Row) -> Vec<String> {
         let parts: Option<Vec<String>> = self.key.iter().map(|c| row.text(&c.name)).collect();
         parts.unwrap_or_default()
+    }
+
+    /// How the table's jobs are named.
+    #[must_use]
+    pub fn table_key(&self) -> TableKey {
+        TableKey {
+            name: self.name.clone(),
+            columns: self.key.iter().map(|column| column.name.clone()).collect(),
+            uuid: self.has_uuid_key(),
+        }
+    }
+
+    /// A JSON object with the columns of a row's key; `None` if the row lacks one of them.
+    #[must_use]
+    pub fn key_object(&self, row: &Row) -> Option<String> {
+        let members: Option<Vec<String>> = self
+            .key
+            .iter()
+            .map(|column| {
+                let value = std::str::from_utf8(row.get(&column.name)?).ok()?;
+                Some(format!("{}:{value}", serde_json::Value::from(column.name.as_str())))
+            })
+            .collect();
+        Some(format!("{{{}}}", members?.join(",")))
     }
 
     /// The key is one column of type `uuid`, so that `record_id` is the key.

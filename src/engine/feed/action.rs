@@ -2,12 +2,14 @@
 //!
 //! Not here: how a document is identified and versioned (`engine::document::id`).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc;
 
-use crate::ack::batch::JobAck;
+use crate::ack::batch::{IndexWait, JobAck};
 use crate::engine::document::id::{DocumentId, IndexId};
 
 /// One document's next state. Later actions on a document are never older than earlier ones; the
@@ -40,19 +42,20 @@ impl Action {
     }
 }
 
+/// A page of a listing, or what the listing waits for: then it has ended, and its job is parked.
+pub type ListedPage = Result<Vec<String>, Arc<IndexWait>>;
+
 /// A request of the feed to the sink.
 #[derive(Debug)]
 pub enum SinkCommand {
     Act(Action),
-    /// The feed waits for room: actions of a closed index are not to keep it. Ends with the next
-    /// command.
-    MakeRoom,
     /// Lists the ids of an index's documents that match a term (`None`: all), in pages, after a
-    /// refresh. No action on the index is in flight meanwhile.
+    /// refresh. No action on the index is in flight meanwhile. An empty page says that all have been
+    /// sent; without it the listing is not complete.
     Enumerate {
         index: IndexId,
         /// Field and term.
         filter: Option<(String, String)>,
-        pages: mpsc::Sender<Vec<String>>,
+        pages: mpsc::Sender<ListedPage>,
     },
 }

@@ -17,7 +17,7 @@ use crate::ack::in_flight::InFlightGuard;
 use crate::ack::job_set::JobSet;
 use crate::change::{Change, Lsn};
 use crate::engine::document::id::{DocumentId, IndexId};
-use crate::engine::feed::action::{Action, SinkCommand};
+use crate::engine::feed::action::{Action, ListedPage, SinkCommand};
 use crate::postgres::{Disposition, Recovery};
 
 /// Actions are weighed in units of this many bytes.
@@ -156,29 +156,22 @@ impl Emitter {
         let mut action = Action { document, body, version, jobs, room: None };
         let units = u32::try_from(action.size().div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let units = units.clamp(1, self.units);
-        action.room = Some(self.take_room(units).await?);
+        action.room = Some(self.take_room(units).await);
         self.commands.send(SinkCommand::Act(action)).await.map_err(|_| StageGone("sink"))
     }
 
     /// Waits until every action sent so far has its verdict, or is parked.
-    ///
-    /// # Errors
-    /// [`StageGone`].
-    pub async fn barrier(&self) -> Result<(), StageGone> {
-        self.take_room(self.units).await.map(drop)
+    pub async fn barrier(&self) {
+        drop(self.take_room(self.units).await);
     }
 
-    /// Takes room, once there is enough. The sink learns that the feed waits for it.
-    async fn take_room(&self, units: u32) -> Result<OwnedSemaphorePermit, StageGone> {
-        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(units) {
-            return Ok(room);
-        }
-        self.commands.send(SinkCommand::MakeRoom).await.map_err(|_| StageGone("sink"))?;
+    async fn take_room(&self, units: u32) -> OwnedSemaphorePermit {
         let room = Arc::clone(&self.room).acquire_many_owned(units).await;
-        Ok(room.expect("the feed never closes its own semaphore"))
+        room.expect("the feed never closes its own semaphore")
     }
 
-    /// Lists the documents of an index, in pages. Call [`Emitter::barrier`] first.
+    /// Lists the documents of an index, in pages, the last of which is empty. Call
+    /// [`Emitter::barrier`] first.
     ///
     /// # Errors
     /// [`StageGone`].
@@ -186,7 +179,7 @@ impl Emitter {
         &self,
         index: IndexId,
         filter: Option<(String, String)>,
-    ) -> Result<mpsc::Receiver<Vec<String>>, StageGone> {
+    ) -> Result<mpsc::Receiver<ListedPage>, StageGone> {
         let (pages, receiver) = mpsc::channel(1);
         let command = SinkCommand::Enumerate { index, filter, pages };
         self.commands.send(command).await.map_err(|_| StageGone("sink"))?;

@@ -8,7 +8,7 @@ use crate::engine::document::definition::{Definition, FieldValue};
 use crate::engine::document::shape::{ColumnType, Shapes, TableShape};
 use crate::postgres::catalog::table;
 use crate::postgres::{Disposition, Recovery};
-use crate::storage::queue::record_id::{TableKey, TableKeys};
+use crate::storage::queue::record_id::TableKeys;
 
 /// The tables are not as the definition declares them.
 #[derive(Debug, thiserror::Error)]
@@ -49,18 +49,15 @@ pub async fn shapes(
             .iter()
             .map(|k| ColumnType { name: k.name.clone(), type_name: k.type_name.clone() })
             .collect();
-        keys.push(TableKey {
-            name: declared.name.clone(),
-            columns: key.iter().map(|k| k.name.clone()).collect(),
-            uuid: key.len() == 1 && key[0].type_name == "uuid",
-        });
-        shapes.push(TableShape {
+        let shape = TableShape {
             schema: declared.schema.clone(),
             name: declared.name.clone(),
             key,
             references: Vec::new(),
             key_deferrable: found.is_key_deferrable,
-        });
+        };
+        keys.push(shape.table_key());
+        shapes.push(shape);
     }
     add_references(client, definition, &mut shapes).await?;
     Ok((Shapes::new(shapes), TableKeys(keys)))

@@ -1,4 +1,4 @@
-//! Gathers the facts about Elasticsearch, by two requests and one for each alias.
+//! Gathers the facts about Elasticsearch, by three requests and one for each alias.
 //!
 //! Not here: connecting to a node (`engine::sink::client`).
 
@@ -7,11 +7,13 @@ use serde_json::Value;
 use super::facts::ElasticsearchFacts;
 use crate::config::Elasticsearch;
 use crate::engine::sink::client::{Client, Verb};
+use crate::engine::sink::privileges;
 
 const SETTINGS_PATH: &str =
     "/_cluster/settings?include_defaults=true&filter_path=*.action.auto_create_index";
 
-/// The version, `action.auto_create_index`, and which of `names` are indices instead of aliases.
+/// The version, `action.auto_create_index`, which of `names` are indices instead of aliases, and the
+/// privileges that the user lacks on them.
 ///
 /// # Errors
 ///
@@ -29,6 +31,8 @@ pub async fn gather(
     {
         facts.auto_create_index = setting(&answer.body);
     }
+    facts.lacking_privileges =
+        privileges::lacking(&client, names).await.map_err(|error| error.to_string())?;
     for name in names {
         if let Ok(answer) = client.send(Verb::Get, &format!("/{name}/_alias"), None).await
             && answer.is_success()
@@ -62,6 +66,7 @@ fn root(status: u16, body: &[u8]) -> Result<ElasticsearchFacts, String> {
         version: version.to_owned(),
         auto_create_index: None,
         names_taken: Vec::new(),
+        lacking_privileges: Vec::new(),
     })
 }
 

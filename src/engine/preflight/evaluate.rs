@@ -1,8 +1,11 @@
 //! Evaluates the gathered facts. Pure.
 
+use serde_json::json;
+
 use super::database;
 use super::facts::{ElasticsearchFacts, Facts};
 use super::finding::Finding;
+use crate::engine::sink::privileges::{INDEX_PRIVILEGES, LackingPrivilege};
 use crate::postgres::catalog::standby::StandbyRole;
 
 /// The findings about PostgreSQL, the most basic first.
@@ -51,6 +54,7 @@ pub fn evaluate_elasticsearch(
     match found {
         Ok(found) => {
             elasticsearch(found, &mut findings);
+            lacking_privileges(&found.lacking_privileges, &mut findings);
             if !replaces_indices {
                 names_taken(&found.names_taken, &mut findings);
             }
@@ -102,10 +106,27 @@ fn names_taken(names: &[String], findings: &mut Vec<Finding>) {
     }
 }
 
+fn lacking_privileges(lacking: &[LackingPrivilege], findings: &mut Vec<Finding>) {
+    for LackingPrivilege { privilege, names } in lacking {
+        let why = match privilege.as_str() {
+            "read" => "a TRUNCATE lists the documents that it deletes, and waits until it can",
+            "write" => "no document can be written",
+            _ => "indices cannot be made and refreshed, nor aliases changed",
+        };
+        let role = json!({ "indices": [{ "names": names, "privileges": INDEX_PRIVILEGES }] });
+        findings.push(Finding::fault(
+            format!("the user in Elasticsearch lacks {privilege} on {}", names.join(", ")),
+            why,
+            format!("grant it by a role of the user, such as put _security/role/walferry {role}"),
+        ));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::evaluate_elasticsearch;
     use crate::engine::preflight::{ElasticsearchFacts, Severity};
+    use crate::engine::sink::privileges::LackingPrivilege;
 
     fn check(distribution: &str, version: &str, auto: Option<&str>, expected: &[&str]) {
         let found: Vec<_> = evaluate_elasticsearch(
@@ -113,7 +134,7 @@ mod tests {
                 distribution: distribution.to_owned(),
                 version: version.to_owned(),
                 auto_create_index: auto.map(str::to_owned),
-                names_taken: Vec::new(),
+                ..ElasticsearchFacts::default()
             }),
             false,
         )
@@ -148,6 +169,25 @@ mod tests {
         let findings = evaluate_elasticsearch(&found, false);
         assert_eq!(findings.len(), 1);
         assert!(findings[0].remedy.contains("walferry migrate"), "{}", findings[0]);
+    }
+
+    #[test]
+    fn a_privilege_that_is_lacking_is_a_fault_with_a_role_that_has_it() {
+        let lacking = LackingPrivilege {
+            privilege: "read".to_owned(),
+            names: vec!["listings".to_owned(), "listings-*".to_owned()],
+        };
+        let found = Ok(ElasticsearchFacts {
+            distribution: "elasticsearch".to_owned(),
+            version: "9.5.3".to_owned(),
+            lacking_privileges: vec![lacking],
+            ..ElasticsearchFacts::default()
+        });
+        let findings = evaluate_elasticsearch(&found, false);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].severity, Severity::Fault);
+        assert!(findings[0].what.contains("lacks read on listings, listings-*"), "{}", findings[0]);
+        assert!(findings[0].remedy.contains(r#"["manage","write","read"]"#), "{}", findings[0]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The facts that are evaluated, as plain values.
 
 use super::TableName;
+use crate::engine::sink::privileges::LackingPrivilege;
 use crate::postgres::catalog::standby::SynchronousReplication;
 
 /// The facts about PostgreSQL.
@@ -131,4 +132,6 @@ pub struct ElasticsearchFacts {
     pub auto_create_index: Option<String>,
     /// Names of aliases that are indices.
     pub names_taken: Vec<String>,
+    /// Privileges that the user lacks; none where the cluster has no security.
+    pub lacking_privileges: Vec<LackingPrivilege>,
 }

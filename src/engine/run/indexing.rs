@@ -15,6 +15,7 @@ use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
 use crate::change::{Lsn, TableId};
 use crate::engine::control::{Control, IndexingReport};
+use crate::engine::document::definition::{Definition, IndexDefinition};
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed;
 use crate::engine::feed::action::SinkCommand;
@@ -29,10 +30,9 @@ use crate::engine::feed::source::table::JobSource;
 use crate::engine::feed::{Feed, FeedCore};
 use crate::engine::recorder::LiveRequest;
 use crate::engine::sink;
-use crate::engine::sink::dispatch::Parking;
 use crate::engine::sink::index;
 use crate::engine::sink::index::{IndexSpec, Preparation};
-use crate::engine::sink::{Sink, Target, client, ping, state};
+use crate::engine::sink::{Sink, Target, client, ping, privileges, state};
 use crate::storage::lease::Lease;
 use crate::storage::load_progress;
 use crate::storage::load_progress::LoadProgress;
@@ -83,10 +83,8 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let refresh = config.elasticsearch.refresh;
     let state = Arc::clone(&indexing.state);
-    let parking = if indexing.context.options.once { Parking::Never } else { Parking::Allowed };
-    let limits = &config.limits;
     let sink =
-        Sink::new(Arc::clone(&elasticsearch), targets.clone(), limits, refresh, parking, state);
+        Sink::new(Arc::clone(&elasticsearch), targets.clone(), &config.limits, refresh, state);
     let report = indexing.report.subscribe();
     let give_up = CancellationToken::new();
     let sink = sink::run(sink, received, indexing.settled.clone(), report, give_up.clone());
@@ -139,6 +137,7 @@ impl Indexing {
             self.control,
             self.requests,
             operator_requests.feed,
+            self.state.closed(),
             self.stop,
         );
         let recorded = self.stored.recorded;
@@ -158,16 +157,7 @@ async fn prepare(
 ) -> Result<Vec<Target>, Fault> {
     let context = &indexing.context;
     let stored = &indexing.stored;
-    let specs: Vec<IndexSpec> = context
-        .definition
-        .indices
-        .iter()
-        .map(|index| IndexSpec {
-            name: index.name.clone(),
-            settings: index.settings.clone(),
-            mappings: index.mappings.clone(),
-        })
-        .collect();
+    let specs = specs(&context.definition);
     let replaces = take_over_state::replaces_indices(&indexing.session, &indexing.lease.slot).await;
     let replaces_original = replaces?;
     let mut logged = String::new();
@@ -192,6 +182,7 @@ async fn prepare(
                 context.status.ok(Component::Elasticsearch, "answers");
                 context.metrics.sink.set_up(true);
                 context.note_ready();
+                log_lacking_privileges(elasticsearch, &targets).await;
                 return Ok(targets);
             }
             Err(fault @ Fault::Permanent(_)) if !context.was_ready() => return Err(fault),
@@ -214,6 +205,15 @@ async fn prepare(
     }
 }
 
+fn specs(definition: &Definition) -> Vec<IndexSpec> {
+    let spec = |index: &IndexDefinition| IndexSpec {
+        name: index.name.clone(),
+        settings: index.settings.clone(),
+        mappings: index.mappings.clone(),
+    };
+    definition.indices.iter().map(spec).collect()
+}
+
 /// What the indices are compared with.
 struct SourceServer {
     database_oid: u32,
@@ -232,6 +232,19 @@ async fn server(session: &Client) -> Result<SourceServer, Fault> {
         database: row.try_get("database")?,
         insert_lsn: Lsn(insert_lsn.into()),
     })
+}
+
+/// A user that lacks a privilege may work for days, until a TRUNCATE needs it.
+async fn log_lacking_privileges(elasticsearch: &client::Client, targets: &[Target]) {
+    let aliases: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
+    for lacking in privileges::lacking(elasticsearch, &aliases).await.unwrap_or_default() {
+        tracing::warn!(
+            event = "privilege_lacking",
+            privilege = lacking.privilege,
+            indices = lacking.names.join(", "),
+            "the user in Elasticsearch lacks a privilege; see `walferry check`"
+        );
+    }
 }
 
 async fn attempt(

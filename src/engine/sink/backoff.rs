@@ -34,8 +34,8 @@ pub enum CircuitBreaker {
 }
 
 impl CircuitBreaker {
-    #[must_use]
     /// Whether requests are sent without a restriction.
+    #[must_use]
     pub fn is_closed(self) -> bool {
         self == Self::Closed
     }

@@ -2,6 +2,8 @@
 //!
 //! The listing refreshes the index, opens a point in time, and reads it in pages. This is
 //! Elasticsearch's API; OpenSearch has another one.
+//!
+//! Not here: the state of an index that the user may not list (`dispatch`).
 
 use std::time::Duration;
 
@@ -10,27 +12,66 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::backoff::Backoff;
+use super::bulk::parse_error;
 use super::client::{Client, HttpResponse, NoResponse, Verb};
 use super::service_error::service_error;
-use super::verdict::ServiceFailure;
+use super::verdict::{ServiceError, ServiceFailure};
+use crate::engine::document::id::IndexId;
+use crate::engine::feed::action::ListedPage;
 
 /// Ids in one page.
 const PAGE_IDS_MAX: usize = 1000;
 const RETRY: Backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(10) };
 
-/// Elasticsearch refuses the listing.
+/// A listing that was requested.
+#[derive(Debug)]
+pub struct Listing {
+    pub index: IndexId,
+    /// Field and term; `None` for all documents.
+    pub filter: Option<(String, String)>,
+    pub pages: mpsc::Sender<ListedPage>,
+    /// How often it has failed, in a row.
+    pub attempts: u32,
+}
+
+impl Listing {
+    /// No stage reads the pages any more.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.pages.is_closed()
+    }
+}
+
+/// The documents were not listed, or not all of them.
 #[derive(Debug, thiserror::Error)]
 pub enum ListingError {
+    /// Elasticsearch refuses the listing.
     #[error("could not list the documents of {index}: {reason}")]
     Refused { index: String, reason: String },
+    /// The user may not read the index, or it is blocked.
+    #[error(
+        "the documents of {index} cannot be listed, which a TRUNCATE needs: {reason} (walferry \
+         needs the privileges manage and read on it)"
+    )]
+    NotAuthorised { index: String, reason: String },
+    /// The index does not exist.
+    #[error("{0}")]
+    Missing(String),
+    /// The service failed.
+    #[error("Elasticsearch did not answer as expected")]
+    Unavailable,
 }
 
 /// Why a listing ended early.
 enum ListingFailure {
-    /// The service failed; the listing is repeated.
+    /// The service failed.
     Transient,
+    /// The index does not exist.
+    Missing(String),
     /// The receiver of the pages was dropped.
     Cancelled,
+    /// The user may not read the index.
+    NotAuthorised(String),
     /// Elasticsearch refuses the listing.
     Permanent(String),
 }
@@ -41,34 +82,36 @@ impl From<NoResponse> for ListingFailure {
     }
 }
 
-/// Sends the ids to `pages` and drops it at the end. After a failure of the service the listing
-/// starts again, so an id can be sent more than once.
+/// Sends the ids of the documents of `index` in pages, and an empty page at the end, after a wait if
+/// it has failed before. A listing that is repeated starts again, so an id can be sent more than
+/// once.
 ///
 /// # Errors
 ///
-/// Elasticsearch refuses the listing.
-pub async fn list(
-    client: &Client,
-    index: &str,
-    filter: Option<(String, String)>,
-    pages: mpsc::Sender<Vec<String>>,
-) -> Result<(), ListingError> {
+/// [`ListingError`].
+pub async fn list(client: &Client, index: &str, listing: &Listing) -> Result<(), ListingError> {
+    let Listing { filter, pages, attempts, .. } = listing;
+    if *attempts > 0 {
+        tokio::time::sleep(RETRY.delay(*attempts, fastrand::f64())).await;
+    }
     let query = match filter {
         Some((field, term)) => json!({ "term": { field: term } }),
         None => json!({ "match_all": {} }),
     };
-    let mut attempts = 0;
-    loop {
-        match once(client, index, &query, &pages).await {
-            Ok(()) | Err(ListingFailure::Cancelled) => return Ok(()),
-            Err(ListingFailure::Permanent(reason)) => {
-                return Err(ListingError::Refused { index: index.to_owned(), reason });
-            }
-            Err(ListingFailure::Transient) => {
-                attempts += 1;
-                tokio::time::sleep(RETRY.delay(attempts, fastrand::f64())).await;
-            }
+    let index = index.to_owned();
+    match once(client, &index, &query, pages).await {
+        Ok(()) => {
+            // Without a receiver the result is of no use.
+            drop(pages.send(Ok(Vec::new())).await);
+            Ok(())
         }
+        Err(ListingFailure::Cancelled) => Ok(()),
+        Err(ListingFailure::NotAuthorised(reason)) => {
+            Err(ListingError::NotAuthorised { index, reason })
+        }
+        Err(ListingFailure::Permanent(reason)) => Err(ListingError::Refused { index, reason }),
+        Err(ListingFailure::Missing(reason)) => Err(ListingError::Missing(reason)),
+        Err(ListingFailure::Transient) => Err(ListingError::Unavailable),
     }
 }
 
@@ -76,7 +119,7 @@ async fn once(
     client: &Client,
     index: &str,
     query: &Value,
-    pages: &mpsc::Sender<Vec<String>>,
+    pages: &mpsc::Sender<ListedPage>,
 ) -> Result<(), ListingFailure> {
     #[derive(Deserialize)]
     struct PointInTime {
@@ -96,7 +139,7 @@ async fn walk(
     client: &Client,
     point: &mut String,
     query: &Value,
-    pages: &mpsc::Sender<Vec<String>>,
+    pages: &mpsc::Sender<ListedPage>,
 ) -> Result<(), ListingFailure> {
     const PATH: &str =
         "/_search?filter_path=pit_id,timed_out,_shards.failed,hits.hits._id,hits.hits.sort";
@@ -121,7 +164,7 @@ async fn walk(
         let whole = found.hits.hits.len() == PAGE_IDS_MAX;
         after = Some(last.sort.clone());
         let ids = found.hits.hits.into_iter().map(|hit| hit.id).collect();
-        pages.send(ids).await.map_err(|_| ListingFailure::Cancelled)?;
+        pages.send(Ok(ids)).await.map_err(|_| ListingFailure::Cancelled)?;
         if !whole {
             return Ok(());
         }
@@ -161,10 +204,21 @@ fn expect(response: HttpResponse) -> Result<HttpResponse, ListingFailure> {
     if response.is_success() {
         return Ok(response);
     }
-    let error = service_error(&response);
-    // The status is 404 for an expired point in time, and for an index that does not exist yet.
-    if error.failure == ServiceFailure::NotUnderstood && response.status != 404 {
-        return Err(ListingFailure::Permanent(error.reason));
+    let cause = parse_error(&response.body);
+    let ServiceError { failure, reason } = service_error(&response);
+    match cause.as_ref().map_or("", |cause| cause.kind.as_str()) {
+        "index_not_found_exception" => return Err(ListingFailure::Missing(reason)),
+        "cluster_block_exception" | "index_closed_exception" => {
+            return Err(ListingFailure::NotAuthorised(reason));
+        }
+        _ => {}
+    }
+    if failure == ServiceFailure::NotAuthorised {
+        return Err(ListingFailure::NotAuthorised(reason));
+    }
+    // The status is 404 for an expired point in time.
+    if failure == ServiceFailure::NotUnderstood && response.status != 404 {
+        return Err(ListingFailure::Permanent(reason));
     }
     Err(ListingFailure::Transient)
 }

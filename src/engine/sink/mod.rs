@@ -15,6 +15,8 @@ pub mod index;
 pub mod listing;
 pub mod pending;
 pub mod ping;
+pub mod privileges;
+mod probe;
 pub mod refresh;
 mod service_error;
 pub mod state;
@@ -31,9 +33,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::bulk_request::{Bulk, BulkOutcome, BulkSender};
 use self::client::Client;
-use self::dispatch::{Dispatch, Dispatcher, Parking};
+use self::dispatch::{Dispatch, Dispatcher};
 use self::index::Presence;
-use self::listing::ListingError;
+use self::listing::{Listing, ListingError};
 use self::refresh::Refresher;
 use self::state::{BulkSize, SinkState};
 use self::verdict::ServiceError;
@@ -91,7 +93,9 @@ pub struct Sink {
     refresher: Refresher,
     state: Arc<SinkState>,
     in_flight: JoinSet<Completion>,
-    listings: JoinSet<Result<(), ListingError>>,
+    listings: JoinSet<Listed>,
+    /// Listings that have ended, and go on to find out when their indices can be listed.
+    probes: JoinSet<Listed>,
 }
 
 /// The result of a request.
@@ -103,6 +107,13 @@ enum Completion {
     Refresh,
 }
 
+/// A listing and its result.
+#[derive(Debug)]
+struct Listed {
+    listing: Listing,
+    outcome: Result<(), ListingError>,
+}
+
 impl Sink {
     /// An idle sink. `targets` and the indices of `state` are in the order of [`IndexId`].
     #[must_use]
@@ -111,17 +122,17 @@ impl Sink {
         targets: Vec<Target>,
         limits: &Limits,
         refresh: Refresh,
-        parking: Parking,
         state: Arc<SinkState>,
     ) -> Self {
         let names = targets.iter().map(|target| target.name.clone()).collect();
         Self {
             sender: Arc::new(BulkSender::new(client, targets)),
-            dispatcher: Dispatcher::new(names, limits, parking, Arc::clone(&state)),
+            dispatcher: Dispatcher::new(names, limits, Arc::clone(&state)),
             refresher: Refresher::new(refresh),
             state,
             in_flight: JoinSet::new(),
             listings: JoinSet::new(),
+            probes: JoinSet::new(),
         }
     }
 }
@@ -158,7 +169,8 @@ pub async fn run(
                 commands.close();
             }
             Some(completion) = sink.in_flight.join_next() => sink.complete(completion?),
-            Some(listed) = sink.listings.join_next() => listed??,
+            Some(listed) = sink.listings.join_next() => sink.listed(listed?)?,
+            Some(listed) = sink.probes.join_next() => sink.listed(listed?)?,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             count = commands.recv_many(&mut received, COMMANDS_MAX), if commands_open => {
                 commands_open = count > 0;
@@ -198,7 +210,7 @@ impl Sink {
             }
             Dispatch::Check(index) => {
                 self.in_flight
-                    .spawn(async move { Completion::Check(index, sender.check(index).await) });
+                    .spawn(async move { Completion::Check(index, sender.probe(index).await) });
             }
             Dispatch::Ping => {
                 self.in_flight.spawn(async move {
@@ -228,19 +240,58 @@ impl Sink {
     }
 
     fn execute(&mut self, command: SinkCommand) {
-        // The feed sends nothing else before it has its room.
-        self.dispatcher.set_room_wanted(matches!(command, SinkCommand::MakeRoom));
         match command {
             SinkCommand::Act(action) => self.dispatcher.push(action),
-            SinkCommand::MakeRoom => {}
             SinkCommand::Enumerate { index, filter, pages } => {
-                let sender = Arc::clone(&self.sender);
-                self.listings.spawn(async move {
-                    listing::list(sender.client(), &sender.target(index).concrete, filter, pages)
-                        .await
-                });
+                let listing = Listing { index, filter, pages, attempts: 0 };
+                if !self.park_listing(&listing) {
+                    self.list(listing);
+                }
             }
         }
+    }
+
+    fn list(&mut self, listing: Listing) {
+        let sender = Arc::clone(&self.sender);
+        let tasks = if listing.is_probe() { &mut self.probes } else { &mut self.listings };
+        tasks.spawn(async move {
+            let concrete = &sender.target(listing.index).concrete;
+            let outcome = listing::list(sender.client(), concrete, &listing).await;
+            Listed { listing, outcome }
+        });
+    }
+
+    /// A listing that fails is repeated, unless its index stays closed: then its job is parked. An
+    /// index that the user may not list is open once a listing succeeds, so this one goes on.
+    fn listed(&mut self, listed: Listed) -> Result<(), SinkError> {
+        let Listed { mut listing, outcome } = listed;
+        let index = listing.index;
+        match outcome {
+            Ok(()) => {
+                self.dispatcher.listed(index);
+                return Ok(());
+            }
+            Err(error @ ListingError::Refused { .. }) => return Err(error.into()),
+            Err(error @ ListingError::NotAuthorised { .. }) => {
+                self.dispatcher.listing_refused(index, error.to_string());
+            }
+            Err(ListingError::Missing(reason)) => {
+                self.dispatcher.index_missing(Instant::now(), index, reason);
+            }
+            Err(ListingError::Unavailable) => {}
+        }
+        listing.attempts += 1;
+        let is_parked = listing.is_probe() || self.park_listing(&listing);
+        if !is_parked || self.dispatcher.is_unlisted(index) {
+            self.list(listing);
+        }
+        Ok(())
+    }
+
+    /// Ends a listing whose index stays closed; false if the index may be listed.
+    fn park_listing(&self, listing: &Listing) -> bool {
+        let wait = self.dispatcher.listing_wait(Instant::now(), listing.index);
+        wait.is_some_and(|wait| listing.pages.try_send(Err(wait)).is_ok())
     }
 
     async fn send_settled(

@@ -53,8 +53,8 @@ impl PendingActions {
         self.documents.len()
     }
 
-    #[must_use]
     /// Whether no action waits.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.documents.is_empty()
     }

@@ -86,8 +86,8 @@ impl OpenTransaction {
 }
 
 impl TransactionDecoder {
-    #[must_use]
     /// An assembler of the changes of these tables.
+    #[must_use]
     pub fn new(tables: Tables) -> Self {
         Self { tables, relations: HashMap::default(), open: None, scratch: Vec::new() }
     }

@@ -3,10 +3,12 @@
 //! A run begins with [`Claimer::reset_orphans`]: what a dead epoch left `processing` is
 //! `pending` again. What comes again later (a retry that is due, a job that an operator made
 //! `pending`) is found by [`Claimer::due`], rows that something else inserted by
-//! [`Claimer::without_position`].
+//! [`Claimer::without_position`]. Jobs that wait for an index are found by none of these before
+//! [`Claimer::release`].
 //!
 //! Not here: when to stop, and what becomes of a job.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use postgres_types::PgLsn;
@@ -20,23 +22,30 @@ use super::row_images::Rows;
 use super::settle::SESSION;
 use super::status::Status;
 use crate::change::Micros;
-use crate::change::{Change, Columns, Operation, Position};
+use crate::change::{Change, Columns, Operation, Position, TableId};
 use crate::storage::lease::Lease;
 use crate::storage::leased_transaction::LeasedTransaction;
 use crate::storage::sql::{bigint, count, pg_lsn, position as at};
 use crate::storage::{QueueError, doing};
 
-/// Jobs of earlier runs become `pending`. A row that another transaction has locked is left to a
-/// later pass (`rescue`), so that no forgotten lock keeps a run from beginning.
-pub(super) const RESET_ORPHANS: &str = include_str!("orphans_reset.sql");
+/// Images that one query reads, at least and at most.
+const IMAGES_MIN: usize = 16;
+const IMAGES_MAX: usize = 500;
+
+/// For errors.
+const READING: &str = "read a claimed job";
+const AWAITING: &str = "look for jobs that wait for an index";
 
 const COUNT_PENDING: &str = "select count(*) filter (where table_name = any ($1)) as known,
         count(*) filter (where table_name <> all ($1)) as unknown
     from public.elasticsearch_sync_queue where status = 'pending'";
 
-/// A job claimed from the table.
+/// Prepared, so that an idle queue costs one index probe.
+const AWAITED: &str = "select name from walferry.awaited_index(0)";
+
+/// A job claimed from the table, without its images.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub struct ClaimedJob {
     pub id: i64,
     /// The commit's time in microseconds since 1970-01-01 UTC; with `id` it finds the row.
     pub created_at: i64,
@@ -44,13 +53,24 @@ pub struct Job {
     pub xid: Option<u64>,
     /// Failed attempts so far.
     pub retry_count: u32,
-    /// Names the row where `change` cannot.
+    /// Names the row where the images cannot.
     pub record_id: Uuid,
+    /// Not one of the stream where the job is external.
+    pub position: Position,
+    /// It has no position of its own on the stream.
+    pub external: bool,
+    table: TableId,
+    operation: Option<Operation>,
+    note: Option<Arc<str>>,
+}
+
+/// A claimed job with its images.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub claimed: ClaimedJob,
     /// As it was recorded. Its rows may be altered or missing where `incomplete` is set: then the
     /// row must be read.
     pub change: Change,
-    /// It has no position of its own on the stream: `change.position` is not one.
-    pub external: bool,
 }
 
 /// Jobs that wait.
@@ -72,6 +92,11 @@ pub struct Claimer {
     claim: Statement,
     due: Statement,
     without_position: Statement,
+    awaited: Statement,
+    release: Statement,
+    images: Statement,
+    /// Images that are asked for at once.
+    images_at_once: usize,
     counter: Counter,
     /// The last columns seen, by table, old row and new.
     columns: Vec<[Option<Arc<Columns>>; 2]>,
@@ -93,7 +118,11 @@ impl Claimer {
             counter: Counter::prepare(&client, lease, "claim").await?,
             claim: prepare(&client, include_str!("claim_after.sql")).await?,
             due: prepare(&client, include_str!("claim_passed.sql")).await?,
+            images: prepare(&client, include_str!("claim_images.sql")).await?,
+            images_at_once: IMAGES_MIN,
             without_position: prepare(&client, include_str!("claim_without_position.sql")).await?,
+            awaited: prepare(&client, AWAITED).await?,
+            release: prepare(&client, include_str!("claim_release.sql")).await?,
             keys,
             client,
         })
@@ -109,8 +138,7 @@ impl Claimer {
         let body = async {
             let moved = self.client.execute(include_str!("claim_move_notes.sql"), &[]).await;
             moved.map_err(doing("move the notes of jobs"))?;
-            let reset = self.client.execute(RESET_ORPHANS, &[&epoch]).await;
-            reset.map_err(doing("reset jobs of a dead run"))
+            reset_orphans(&self.client, epoch).await
         };
         self.guard.run(&self.client, body).await
     }
@@ -153,7 +181,7 @@ impl Claimer {
         after: Position,
         up_to: Option<Position>,
         limit: u32,
-    ) -> Result<Vec<Job>, QueueError> {
+    ) -> Result<Vec<ClaimedJob>, QueueError> {
         let after_lsn = pg_lsn(after.commit_lsn);
         let after_ordinal = bigint(after.ordinal);
         let last_lsn = up_to.map_or(PgLsn::from(u64::MAX), |last| pg_lsn(last.commit_lsn));
@@ -161,7 +189,7 @@ impl Claimer {
         let between: [&(dyn ToSql + Sync); 4] =
             [&after_lsn, &after_ordinal, &last_lsn, &last_ordinal];
         let mut jobs = self.take(&self.claim.clone(), &between, limit).await?;
-        jobs.sort_unstable_by_key(|job| job.change.position);
+        jobs.sort_unstable_by_key(|job| job.position);
         Ok(jobs)
     }
 
@@ -170,7 +198,11 @@ impl Claimer {
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`], [`QueueError::Database`].
-    pub async fn due(&mut self, behind: Position, limit: u32) -> Result<Vec<Job>, QueueError> {
+    pub async fn due(
+        &mut self,
+        behind: Position,
+        limit: u32,
+    ) -> Result<Vec<ClaimedJob>, QueueError> {
         const ANY_DUE: &str = include_str!("claim_any_due.sql");
         let failed = doing("look for jobs that are due");
         let row = self.client.query_one(ANY_DUE, &[&*self.names]).await.map_err(&failed)?;
@@ -183,7 +215,7 @@ impl Claimer {
         let lsn = pg_lsn(behind.commit_lsn);
         let ordinal = bigint(behind.ordinal);
         let mut jobs = self.take(&self.due.clone(), &[&lsn, &ordinal], limit).await?;
-        jobs.sort_unstable_by_key(|job| job.change.position);
+        jobs.sort_unstable_by_key(|job| job.position);
         Ok(jobs)
     }
 
@@ -218,11 +250,32 @@ impl Claimer {
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`], [`QueueError::Database`].
-    pub async fn without_position(&mut self, limit: u32) -> Result<Vec<Job>, QueueError> {
+    pub async fn without_position(&mut self, limit: u32) -> Result<Vec<ClaimedJob>, QueueError> {
         let mut jobs = self.take(&self.without_position.clone(), &[], limit).await?;
         jobs.iter_mut().for_each(|job| job.external = true);
         jobs.sort_unstable_by_key(|job| job.id);
         Ok(jobs)
+    }
+
+    /// The aliases of the indices that jobs wait for.
+    ///
+    /// # Errors
+    /// [`QueueError::Database`].
+    pub async fn awaited_indices(&self) -> Result<Vec<String>, QueueError> {
+        let rows = self.client.query(&self.awaited, &[]).await.map_err(doing(AWAITING))?;
+        rows.iter().map(|row| row.try_get("name").map_err(doing(AWAITING))).collect()
+    }
+
+    /// Ends the wait of `limit` jobs for an index: they are due. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`], [`QueueError::Database`].
+    pub async fn release(&self, index: &str, limit: u32) -> Result<u64, QueueError> {
+        let body = async {
+            let released = self.client.execute(&self.release, &[&index, &i64::from(limit)]).await;
+            released.map_err(doing(AWAITING))
+        };
+        self.guard.run(&self.client, body).await
     }
 
     /// Claims by a statement, under the lease. `more` is what it takes from `$5` on.
@@ -231,7 +284,7 @@ impl Claimer {
         statement: &Statement,
         more: &[&(dyn ToSql + Sync)],
         limit: u32,
-    ) -> Result<Vec<Job>, QueueError> {
+    ) -> Result<Vec<ClaimedJob>, QueueError> {
         let lease = self.guard.lease();
         let limit = i64::from(limit);
         let mut parameters: Vec<&(dyn ToSql + Sync)> =
@@ -242,54 +295,93 @@ impl Claimer {
         let (rows, _) = self.guard.begin_counted(&self.client, body).await?;
         let created: Result<Vec<Micros>, _> =
             rows.iter().map(|row| row.try_get("created_at")).collect();
-        let created = created.map_err(doing("read a claimed job"))?;
+        let created = created.map_err(doing(READING))?;
         let mut delta = Delta::default();
         delta.went(created.iter().map(|at| at.0), Status::Pending, Status::Processing);
         self.counter.commit(&self.client, &delta).await?;
-        let mut jobs = Vec::with_capacity(rows.len());
-        for row in &rows {
-            jobs.push(self.job(row).map_err(doing("read a claimed job"))?);
-        }
-        Ok(jobs)
+        rows.iter().map(|row| self.claimed(row)).collect::<Result<_, _>>().map_err(doing(READING))
     }
 
-    fn job(&mut self, row: &Row) -> Result<Job, tokio_postgres::Error> {
+    fn claimed(&self, row: &Row) -> Result<ClaimedJob, tokio_postgres::Error> {
         let created_at: Micros = row.try_get("created_at")?;
-        let xid = row.try_get::<_, Option<i64>>("xid")?.map(count);
-        let table = self
-            .keys
-            .id_of(row.try_get("table_name")?)
-            .expect("only jobs of the tables in this list are claimed");
-        let operation = operation(row.try_get("operation")?);
-        let columns = &mut self.columns[usize::from(table.0)];
-        let rows = Rows::parse(operation, row.try_get("change_data")?, columns);
-        let note = row.try_get::<_, Option<&str>>("note")?.map(Arc::from);
+        let table = self.keys.id_of(row.try_get("table_name")?);
         let lsn: Option<PgLsn> = row.try_get("commit_lsn")?;
         let position = lsn.zip(row.try_get("ordinal")?).map(|(lsn, ordinal)| at(lsn, ordinal));
         let attempts: Option<i32> = row.try_get("retry_count")?;
-        let complete = rows.is_some();
-        let Rows { old, new } = rows.unwrap_or_default();
-        Ok(Job {
+        Ok(ClaimedJob {
             id: row.try_get("id")?,
             created_at: created_at.0,
-            xid,
+            xid: row.try_get::<_, Option<i64>>("xid")?.map(count),
             retry_count: attempts.and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
             record_id: row.try_get("record_id")?,
-            change: Change {
-                position: position.unwrap_or_default(),
-                // All 64 bits are in the job.
-                xid: 0,
-                committed_at: created_at.0,
-                table,
-                operation: operation.unwrap_or(Operation::Update),
-                old,
-                new,
-                incomplete: !complete || note.is_some(),
-                note,
-            },
+            position: position.unwrap_or_default(),
             external: false,
+            table: table.expect("only jobs of the tables in this list are claimed"),
+            operation: operation(row.try_get("operation")?),
+            note: row.try_get::<_, Option<&str>>("note")?.map(Arc::from),
         })
     }
+
+    /// Takes the first of these jobs, with their images, as long as those stay within `bytes_max`;
+    /// one at least. A job that was deleted meanwhile is left out.
+    ///
+    /// # Errors
+    /// [`QueueError::Database`].
+    pub async fn with_images(
+        &mut self,
+        claimed: &mut VecDeque<ClaimedJob>,
+        bytes_max: usize,
+    ) -> Result<Vec<Job>, QueueError> {
+        let first = claimed.iter().take(self.images_at_once);
+        let ids: Vec<i64> = first.clone().map(|job| job.id).collect();
+        let times: Vec<Micros> = first.map(|job| Micros(job.created_at)).collect();
+        let limit = i64::try_from(bytes_max).unwrap_or(i64::MAX);
+        let rows = self.client.query(&self.images, &[&ids, &times, &limit]).await;
+        let rows = rows.map_err(doing(READING))?;
+        let mut jobs = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let id: i64 = row.try_get("id").map_err(doing(READING))?;
+            let images: &str = row.try_get("change_data").map_err(doing(READING))?;
+            let found = std::iter::from_fn(|| claimed.pop_front()).find(|job| job.id == id);
+            jobs.extend(found.map(|job| self.job(job, images)));
+        }
+        if rows.is_empty() {
+            claimed.drain(..ids.len());
+        }
+        // Fewer are asked for once not all fit, so that the server does not read many images again and
+        // again; the short end of a claim says nothing.
+        let next = (rows.len() * 2).clamp(IMAGES_MIN, IMAGES_MAX);
+        let all_fit = rows.len() == ids.len();
+        self.images_at_once = if all_fit { self.images_at_once.max(next) } else { next };
+        Ok(jobs)
+    }
+
+    fn job(&mut self, claimed: ClaimedJob, images: &str) -> Job {
+        let columns = &mut self.columns[usize::from(claimed.table.0)];
+        let rows = Rows::parse(claimed.operation, images, columns);
+        let complete = rows.is_some();
+        let Rows { old, new } = rows.unwrap_or_default();
+        let change = Change {
+            position: claimed.position,
+            // All 64 bits are in the job.
+            xid: 0,
+            committed_at: claimed.created_at,
+            table: claimed.table,
+            operation: claimed.operation.unwrap_or(Operation::Update),
+            old,
+            new,
+            incomplete: !complete || claimed.note.is_some(),
+            note: claimed.note.clone(),
+        };
+        Job { claimed, change }
+    }
+}
+
+/// Jobs of earlier runs become `pending`. A row that another transaction has locked is left to a
+/// later pass (`rescue`), so that no forgotten lock keeps a run from beginning.
+pub(super) async fn reset_orphans(client: &Client, epoch: i64) -> Result<u64, QueueError> {
+    let reset = client.execute(include_str!("orphans_reset.sql"), &[&epoch]).await;
+    reset.map_err(doing("reset jobs of a dead run"))
 }
 
 async fn prepare(client: &Client, sql: &str) -> Result<Statement, QueueError> {

@@ -18,4 +18,4 @@ set status = 'processing', started_at = clock_timestamp(), epoch = $4
 from due
 where q.id = due.id and q.created_at = due.created_at and q.status || '' = 'pending'
 returning q.id, q.created_at, q.xid, q.commit_lsn, q.ordinal, q.table_name, q.operation,
-    q.change_data::text as change_data, q.note, q.retry_count, q.record_id
+    q.note, q.retry_count, q.record_id

@@ -85,12 +85,12 @@ impl Delta {
         }
     }
 
-    /// Reads what a statement returned that moved jobs from `from` and counted them: rows of `day`,
-    /// `status`, `jobs`, `timed` and `seconds`. Returns how many are now in which status.
+    /// Reads what a statement returned that moved jobs from `from` (`None`: that wrote them) and
+    /// counted them: rows of `day`, `status`, `jobs`, `timed` and `seconds`. Returns how many are now in which status.
     pub(in crate::storage) fn arrived(
         &mut self,
         rows: &[Row],
-        from: Status,
+        from: Option<Status>,
     ) -> Result<Vec<(Status, u64)>, tokio_postgres::Error> {
         let mut moved = Vec::with_capacity(rows.len());
         for row in rows {
@@ -98,7 +98,9 @@ impl Delta {
             let jobs: i64 = row.try_get("jobs")?;
             let to = Status::from_word(row.try_get("status")?)
                 .expect("the table's check allows only words of this list");
-            self.push(day, from, -jobs, Times::default());
+            if let Some(from) = from {
+                self.push(day, from, -jobs, Times::default());
+            }
             let times = Times { timed: row.try_get("timed")?, seconds: row.try_get("seconds")? };
             self.push(day, to, jobs, times);
             moved.push((to, count(jobs)));

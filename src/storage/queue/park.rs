@@ -1,14 +1,17 @@
 //! Job → `pending` again without an attempt: its index takes no documents.
 //!
-//! Not here: which jobs these are (`engine::sink::dispatch`), and when they are claimed again
-//! (`claim`).
+//! No claim meets a parked job (`walferry.due_job`) until its wait for the index is ended
+//! (`Claimer::release`).
+//!
+//! Not here: which jobs these are (`engine::sink::dispatch`), and when their index takes documents
+//! again.
 
 use futures_util::future::join;
 use postgres_types::PgLsn;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
-use crate::ack::batch::{BatchDescriptor, JobKey, Unfinished};
+use crate::ack::batch::{BatchDescriptor, JobKey, ParkedJob, Unfinished};
 use crate::change::Micros;
 use crate::storage::sql::{bigint, pg_lsn};
 use crate::storage::{QueueError, doing};
@@ -29,17 +32,17 @@ pub(super) struct ParkedJobs<'a> {
     ids: Vec<i64>,
     lsns: Vec<PgLsn>,
     ordinals: Vec<i64>,
-    of_ids: Reasons<'a>,
-    of_positions: Reasons<'a>,
+    of_ids: Waits<'a>,
+    of_positions: Waits<'a>,
     min: Micros,
     max: Micros,
 }
 
-/// By job: why it waits, and for how many seconds.
+/// By job: the index that it waits for, and why.
 #[derive(Default)]
-struct Reasons<'a> {
-    sentences: Vec<&'a str>,
-    waits: Vec<f64>,
+struct Waits<'a> {
+    indices: Vec<&'a str>,
+    reasons: Vec<&'a str>,
 }
 
 impl<'a> ParkedJobs<'a> {
@@ -48,8 +51,8 @@ impl<'a> ParkedJobs<'a> {
             ids: Vec::new(),
             lsns: Vec::new(),
             ordinals: Vec::new(),
-            of_ids: Reasons::default(),
-            of_positions: Reasons::default(),
+            of_ids: Waits::default(),
+            of_positions: Waits::default(),
             min: Micros(i64::MAX),
             max: Micros(i64::MIN),
         };
@@ -58,8 +61,8 @@ impl<'a> ParkedJobs<'a> {
         {
             all.min = all.min.min(Micros(descriptor.created.min));
             all.max = all.max.max(Micros(descriptor.created.max));
-            for parked in parked {
-                let reasons = match parked.job {
+            for ParkedJob { job, wait } in parked {
+                let waits = match *job {
                     JobKey::At(position) => {
                         all.lsns.push(pg_lsn(position.commit_lsn));
                         all.ordinals.push(bigint(position.ordinal));
@@ -69,9 +72,11 @@ impl<'a> ParkedJobs<'a> {
                         all.ids.push(id);
                         &mut all.of_ids
                     }
+                    // It has no job that could be parked.
+                    JobKey::Loaded(_) => continue,
                 };
-                reasons.sentences.push(&parked.reason);
-                reasons.waits.push(parked.wait.as_secs_f64());
+                waits.indices.push(&wait.index);
+                waits.reasons.push(&wait.reason);
             }
         }
         all
@@ -95,12 +100,13 @@ impl Parker {
         let ParkedJobs { ids, lsns, ordinals, of_ids, of_positions, min, max } = parked;
         let by_id = async {
             let parameters: [&(dyn ToSql + Sync); 5] =
-                [ids, &of_ids.sentences, &of_ids.waits, min, max];
+                [ids, &of_ids.indices, &of_ids.reasons, min, max];
             if ids.is_empty() { Ok(Vec::new()) } else { client.query(&self.ids, &parameters).await }
         };
         let by_position = async {
-            let Reasons { sentences, waits } = of_positions;
-            let parameters: [&(dyn ToSql + Sync); 6] = [lsns, ordinals, sentences, waits, min, max];
+            let Waits { indices, reasons } = of_positions;
+            let parameters: [&(dyn ToSql + Sync); 6] =
+                [lsns, ordinals, indices, reasons, min, max];
             if lsns.is_empty() {
                 return Ok(Vec::new());
             }

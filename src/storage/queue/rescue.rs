@@ -13,7 +13,7 @@ use std::time::Duration;
 use postgres_types::{PgLsn, ToSql};
 use tokio_postgres::{Client, Row};
 
-use super::claim::RESET_ORPHANS;
+use super::claim::reset_orphans;
 use super::retry::RetryPolicy;
 use super::settle::SESSION;
 use crate::ack::in_flight::{InFlight, InFlightSnapshot};
@@ -81,11 +81,7 @@ impl Rescuer {
     /// [`QueueError::LeaseLost`], [`QueueError::Database`].
     pub async fn reset_orphans(&mut self) -> Result<u64, QueueError> {
         let epoch = self.guard.lease().epoch;
-        let body = async {
-            let reset = self.client.execute(RESET_ORPHANS, &[&epoch]).await;
-            reset.map_err(doing("reset jobs of a dead run"))
-        };
-        self.guard.run(&self.client, body).await
+        self.guard.run(&self.client, reset_orphans(&self.client, epoch)).await
     }
 
     /// Moves every stuck job that is not in flight.

@@ -10,6 +10,7 @@ use futures_util::future::{join, join_all, join5};
 use postgres_types::PgLsn;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
+use uuid::Uuid;
 
 use super::job_counts::{Counter, Delta};
 use super::park::{ParkedJobs, Parker};
@@ -58,6 +59,7 @@ pub struct Settler {
     fail_positions: Statement,
     fail_ids: Statement,
     parker: Parker,
+    refuse: Statement,
     progress: Statement,
     settled: Statement,
 }
@@ -81,6 +83,7 @@ impl Settler {
             fail_positions: prepare(&client, include_str!("fail_positions.sql")).await?,
             fail_ids: prepare(&client, include_str!("fail_ids.sql")).await?,
             parker: Parker::prepare(&client).await?,
+            refuse: prepare(&client, include_str!("settle_refused.sql")).await?,
             progress: prepare(&client, include_str!("settle_load.sql")).await?,
             settled: prepare(&client, SETTLED).await?,
             client,
@@ -96,7 +99,8 @@ impl Settler {
     }
 
     /// Gives every job of these batches its fate, moves the first load's progress on by the
-    /// `loaded` chunks (in order, nothing before them open), and raises the settled position to
+    /// `loaded` chunks (in order, nothing before them open), writes a failed job for each row of
+    /// them that was refused, and raises the settled position to
     /// `settled_lsn` (it never goes back).
     ///
     /// # Errors
@@ -120,18 +124,20 @@ impl Settler {
                 self.raise(settled_lsn),
             )
             .await;
-            progressed?;
+            let begun = progressed?;
             settled?;
             let mut moved = failed?;
             moved.extend(parked?);
             for rows in completed {
                 moved.extend(rows?);
             }
-            Ok(moved)
+            Ok((moved, begun))
         };
-        let (moved, _) = Box::pin(self.guard.begin_counted(&self.client, body)).await?;
+        let ((moved, begun), _) = Box::pin(self.guard.begin_counted(&self.client, body)).await?;
         let mut delta = Delta::default();
-        let moved = delta.arrived(&moved, Status::Processing).map_err(doing("settle jobs"))?;
+        let counted = doing("settle jobs");
+        let mut moved = delta.arrived(&moved, Some(Status::Processing)).map_err(&counted)?;
+        moved.extend(delta.arrived(&begun, None).map_err(&counted)?);
         self.counter.commit(&self.client, &delta).await?;
         let of = |status| moved.iter().filter(|(to, _)| *to == status).map(|(_, jobs)| jobs).sum();
         Ok(SettleCounts {
@@ -203,14 +209,28 @@ impl Settler {
         self.moved(&self.complete_commits, &parameters).await
     }
 
-    async fn progress(&self, loaded: &[LoadedChunk]) -> Result<(), QueueError> {
+    /// Returns the counts of the failed jobs that it wrote.
+    async fn progress(&self, loaded: &[LoadedChunk]) -> Result<Vec<Row>, QueueError> {
+        let mut begun = Vec::new();
         for chunk in loaded {
+            if !chunk.refused.is_empty() {
+                begun.extend(self.refuse(chunk).await?);
+            }
             let rows = bigint(chunk.row_count);
             let parameters: [&(dyn ToSql + Sync); 4] =
                 [&self.guard.lease().slot, &chunk.table, &chunk.last_key, &rows];
             self.execute(&self.progress, &parameters).await?;
         }
-        Ok(())
+        Ok(begun)
+    }
+
+    async fn refuse(&self, chunk: &LoadedChunk) -> Result<Vec<Row>, QueueError> {
+        let refused = chunk.refused.iter();
+        let record_ids: Vec<Uuid> = refused.clone().map(|found| found.row.record_id).collect();
+        let keys: Vec<&str> = refused.clone().map(|found| found.row.key.as_str()).collect();
+        let errors: Vec<String> = refused.map(|found| without_nul(&found.error)).collect();
+        let parameters: [&(dyn ToSql + Sync); 4] = [&chunk.table_name, &record_ids, &keys, &errors];
+        self.moved(&self.refuse, &parameters).await
     }
 
     async fn raise(&self, settled_lsn: Option<Lsn>) -> Result<(), QueueError> {
@@ -238,6 +258,11 @@ impl Settler {
 
 async fn prepare(client: &Client, sql: &str) -> Result<Statement, QueueError> {
     client.prepare(sql).await.map_err(doing(PREPARING))
+}
+
+/// A `text` takes no NUL, and the sentence quotes what Elasticsearch answered.
+fn without_nul(error: &str) -> String {
+    error.replace('\0', "")
 }
 
 /// All failures of a settlement as the arrays that the statements take.
@@ -268,8 +293,7 @@ impl Failures {
             all.min = all.min.min(Micros(descriptor.created.min));
             all.max = all.max.max(Micros(descriptor.created.max));
             for failure in failures {
-                // A `text` takes no NUL, and the sentence quotes what Elasticsearch answered.
-                let error = failure.error.replace('\0', "");
+                let error = without_nul(&failure.error);
                 match failure.job {
                     JobKey::At(position) => {
                         all.lsns.push(pg_lsn(position.commit_lsn));
@@ -280,6 +304,8 @@ impl Failures {
                         all.ids.push(id);
                         all.id_errors.push(error);
                     }
+                    // It is in its chunk (`LoadedChunk::refuse`).
+                    JobKey::Loaded(_) => {}
                 }
             }
         }

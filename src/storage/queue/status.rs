@@ -15,7 +15,8 @@
 //! | pending → failed | a claim, where the definition does not have the job's table |
 //! | pending, processing → completed | a rebuild: the new load does the work of unfinished jobs |
 //!
-//! A job that is handed over at once is recorded as `processing`.
+//! A job that is handed over at once is recorded as `processing`. A row of the first load has a job
+//! only where its document was refused: it is recorded as `failed`.
 //!
 //! Not here: the statements that make the moves. Each names its own in a comment.
 
@@ -67,7 +68,7 @@ impl Status {
     /// Whether a job may have this status from the beginning.
     #[must_use]
     pub const fn may_begin(self) -> bool {
-        matches!(self, Self::Pending | Self::Processing)
+        matches!(self, Self::Pending | Self::Processing | Self::Failed)
     }
 }
 

@@ -51,11 +51,11 @@ impl Renderer {
         moment: Lsn,
     ) -> Result<(), FeedError> {
         let sources = self.definition.sources_of(table);
-        for row in rows {
+        for (number, row) in (0_u16..).zip(rows) {
             for &source in &sources {
                 let Some(version) = version_below(moment, self.base(source)) else { continue };
                 if build::included(self.definition.source(source), &row.row) {
-                    let jobs = smallvec![output.pending.reference(JobKey::Id(0))];
+                    let jobs = smallvec![output.pending.reference(JobKey::Loaded(number))];
                     self.send_row(output, source, row, version, jobs).await?;
                 }
             }

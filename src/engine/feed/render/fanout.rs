@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::execute::embed;
 use super::query::Referring;
@@ -31,8 +31,26 @@ pub(super) struct FanoutCause {
     pub job: JobKey,
 }
 
-/// The values that dependent rows refer to, each with the changes that caused it.
+/// The values that dependent rows refer to, each with the changes of the row that has it.
 type Causes = HashMap<String, Vec<FanoutCause>>;
+
+/// The changes of one row. A document that shows the row has one reference for all of them, so that
+/// many changes of a row that many documents show take no room for each pair.
+#[derive(Debug)]
+pub(super) struct CauseGroup {
+    highest: Position,
+    jobs: Arc<[JobKey]>,
+}
+
+impl CauseGroup {
+    fn of(causes: &[FanoutCause]) -> Arc<Self> {
+        let highest = causes.iter().map(|cause| cause.position).max().unwrap_or_default();
+        Arc::new(Self { highest, jobs: causes.iter().map(|cause| cause.job).collect() })
+    }
+}
+
+/// The values that dependent rows refer to, each with the rows whose changes rewrite them.
+type CauseGroups = HashMap<String, SmallVec<[Arc<CauseGroup>; 1]>>;
 
 /// Changes of one table whose dependents are rewritten together.
 #[derive(Debug)]
@@ -73,38 +91,38 @@ impl Renderer {
         fanouts: Fanouts,
     ) -> Result<(), FeedError> {
         for Fanout { changed, dependent, causes } in fanouts.0 {
-            let causes = if dependent.path {
-                self.below(changed, &dependent, causes).await?
-            } else {
-                causes
-            };
-            self.rewrite(output, &dependent, &causes).await?;
+            let group = |(key, list): (String, Vec<_>)| (key, smallvec![CauseGroup::of(&list)]);
+            let mut groups: CauseGroups = causes.into_iter().map(group).collect();
+            if dependent.path {
+                groups = self.below(changed, &dependent, groups).await?;
+            }
+            self.rewrite(output, &dependent, &groups).await?;
         }
         Ok(())
     }
 
-    /// Spreads each cause to all keys below its own along the table's parent column.
+    /// Spreads the groups of each key to all keys below it along the table's parent column.
     async fn below(
         &mut self,
         changed: TableId,
         dependent: &Dependent,
-        causes: Causes,
-    ) -> Result<Causes, FeedError> {
+        groups: CauseGroups,
+    ) -> Result<CauseGroups, FeedError> {
         let Some(parent) = self.definition.tree(changed).map(|tree| tree.parent.clone()) else {
-            return Ok(causes);
+            return Ok(groups);
         };
         let own_key = self.shapes.of(changed).key.first();
         let by_own_key =
             dependent.table == changed && own_key.is_some_and(|key| key.name == dependent.by);
-        let mut spread = Causes::default();
+        let mut spread = CauseGroups::default();
         let mut reads = self.reader.begin().await?;
-        for (key, list) in causes {
+        for (key, list) in groups {
             for below in reads.descendants(changed, &parent, std::slice::from_ref(&key)).await? {
                 // The row itself has its own step in the plan.
                 if by_own_key && below == key {
                     continue;
                 }
-                spread.entry(below).or_default().extend(list.iter().copied());
+                spread.entry(below).or_default().extend(list.iter().cloned());
             }
         }
         reads.commit().await?;
@@ -115,17 +133,17 @@ impl Renderer {
         &mut self,
         output: BatchOutput<'_>,
         dependent: &Dependent,
-        causes: &Causes,
+        groups: &CauseGroups,
     ) -> Result<(), FeedError> {
-        let values: Vec<String> = causes.keys().cloned().collect();
+        let values: Vec<String> = groups.keys().cloned().collect();
         let mut after: Option<Vec<String>> = None;
         while !values.is_empty() {
             let chunk = self.rows_that_show(dependent, Some(&values), after.as_deref()).await?;
             for found in &chunk {
                 let value = found.row.text(&dependent.by).unwrap_or_default();
-                let Some(list) = causes.get(&value) else { continue };
+                let Some(causes) = groups.get(&value) else { continue };
                 for source in &dependent.sources {
-                    self.rewrite_one(output, *source, found, list).await?;
+                    self.rewrite_one(output, *source, found, causes).await?;
                 }
             }
             let Some(last) = chunk.last() else { return Ok(()) };
@@ -142,13 +160,15 @@ impl Renderer {
         cause: FanoutCause,
     ) -> Result<(), FeedError> {
         let definition = Arc::clone(&self.definition);
+        let cause = CauseGroup::of(&[cause]);
         for dependent in definition.dependents_of(truncated) {
             let mut after: Option<Vec<String>> = None;
             loop {
                 let chunk = self.rows_that_show(dependent, None, after.as_deref()).await?;
                 for found in &chunk {
                     for source in &dependent.sources {
-                        self.rewrite_one(output, *source, found, &[cause]).await?;
+                        self.rewrite_one(output, *source, found, std::slice::from_ref(&cause))
+                            .await?;
                     }
                 }
                 let Some(last) = chunk.last() else { break };
@@ -199,14 +219,14 @@ impl Renderer {
         output: BatchOutput<'_>,
         source: SourceId,
         found: &KeyedRow,
-        causes: &[FanoutCause],
+        causes: &[Arc<CauseGroup>],
     ) -> Result<(), FeedError> {
         if !build::included(self.definition.source(source), &found.row) {
             return Ok(());
         }
         let jobs: SmallVec<_> =
-            causes.iter().map(|cause| output.pending.reference(cause.job)).collect();
-        let highest = causes.iter().map(|cause| cause.position).max().unwrap_or_default();
+            causes.iter().map(|group| output.pending.group_reference(&group.jobs)).collect();
+        let highest = causes.iter().map(|group| group.highest).max().unwrap_or_default();
         match self.version(source, highest) {
             Some(version) => self.send_row(output, source, found, version, jobs).await,
             None => Ok(output.emitter.done(jobs).await?),

@@ -5,6 +5,7 @@ use smallvec::smallvec;
 use super::fanout::FanoutCause;
 use super::plan::{Content, DocumentPlan, DocumentStep};
 use super::{BatchOutput, Renderer};
+use crate::engine::feed::emit::StageGone;
 use crate::engine::feed::{FeedError, JobChange};
 
 impl Renderer {
@@ -19,12 +20,22 @@ impl Renderer {
         let position = truncate.change.position;
         self.cache.forget_table(table);
         let shape = self.shapes.of(table).clone();
-        output.emitter.barrier().await?;
+        output.emitter.barrier().await;
         for source in self.definition.sources_of(table) {
             let Some(version) = self.version(source, position) else { continue };
             let filter = self.definition.source(source).filter.clone();
             let mut pages = output.emitter.enumerate(source.index, filter).await?;
-            while let Some(page) = pages.recv().await {
+            loop {
+                // Without the empty page the sink has ended, and documents may be left.
+                let page = match pages.recv().await.ok_or(StageGone("sink"))? {
+                    Ok(page) if page.is_empty() => break,
+                    Ok(page) => page,
+                    Err(wait) => {
+                        let settled = output.pending.reference(truncate.job).parked(&wait);
+                        assert!(settled.is_none(), "the feed has a reference until it closes");
+                        break;
+                    }
+                };
                 let mut plan = DocumentPlan::default();
                 for id in page {
                     let Some(key) = self.definition.key_of(source, &id) else { continue };

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use crate::ack::batch::LoadedChunk;
+use crate::ack::batch::{LoadedChunk, LoadedRow};
 use crate::change::{Lsn, TableId};
+use crate::engine::document::shape::TableShape;
 use crate::engine::feed::emit::NewBatch;
-use crate::engine::feed::render::read::ReadError;
+use crate::engine::feed::render::read::{KeyedRow, ReadError};
 use crate::engine::feed::render::{BatchOutput, Escaping};
 use crate::engine::feed::{FeedCore, FeedError};
 use crate::storage::load_progress::LoadProgress;
@@ -103,6 +104,9 @@ async fn load_table(
             table: shape.label(),
             last_key: after.as_ref().and_then(|key| serde_json::to_string(key).ok()),
             row_count,
+            table_name: shape.name.clone(),
+            rows: loaded_rows(shape, &rows),
+            refused: Vec::new(),
         };
         let span = trace::batch("load", rows.len());
         let pending =
@@ -118,9 +122,20 @@ async fn load_table(
             return Ok(());
         }
         if rows.is_empty() {
-            core.emitter.barrier().await?;
+            core.emitter.barrier().await;
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// The rows of a chunk as jobs name them: a refused one becomes a failed job.
+fn loaded_rows(shape: &TableShape, rows: &[KeyedRow]) -> Arc<[LoadedRow]> {
+    let key = shape.table_key();
+    rows.iter()
+        .map(|found| LoadedRow {
+            record_id: key.record_id(&found.row).unwrap_or_default(),
+            key: shape.key_object(&found.row).unwrap_or_else(|| "{}".to_owned()),
+        })
+        .collect()
 }

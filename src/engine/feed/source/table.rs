@@ -1,5 +1,6 @@
 //! The queue table as source: unfinished jobs, in the order of commit, each rendered by a read.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,13 @@ use crate::engine::feed::render::visible::DeliveredXid;
 use crate::engine::feed::render::{Escaping, RowsFrom};
 use crate::engine::feed::{FeedCore, FeedError, JobChange};
 use crate::engine::recorder::GoneLive;
-use crate::storage::queue::claim::{Claimer, Job};
+use crate::storage::queue::claim::{ClaimedJob, Claimer, Job};
 use crate::telemetry::trace;
 
 /// Jobs claimed from the table at once.
 pub(super) const CLAIM_MAX: u32 = 500;
+/// Text of the row images that one batch holds; the rows that it reads are about as large.
+const BATCH_BYTES_MAX: usize = 4 << 20;
 /// While the recorder may only capture, the table is queried this often.
 const QUERY_AGAIN: Duration = Duration::from_millis(200);
 /// Why a job cannot be done.
@@ -138,20 +141,31 @@ impl JobSource {
         while core.control.wait_to_begin().await {
             let jobs = self.claims.claim(cursor, up_to, CLAIM_MAX).await?;
             let Some(last) = jobs.last() else { return Ok(cursor) };
-            cursor = last.change.position;
+            cursor = last.position;
             self.note_fed(cursor);
             self.render_jobs(core, jobs).await?;
         }
         Ok(cursor)
     }
 
-    /// Works on claimed jobs, each rendered by a read.
+    /// Works on claimed jobs, each rendered by a read, in batches that stay within
+    /// [`BATCH_BYTES_MAX`].
     pub(super) async fn render_jobs(
         &mut self,
         core: &mut FeedCore,
-        jobs: Vec<Job>,
+        jobs: Vec<ClaimedJob>,
     ) -> Result<(), FeedError> {
-        let job_set = JobSet::Ids(jobs.iter().map(|job| job.id).collect());
+        let _all = self.in_flight.hold(JobSet::Ids(jobs.iter().map(|job| job.id).collect()));
+        let mut rest = VecDeque::from(jobs);
+        while !rest.is_empty() {
+            let batch = self.claims.with_images(&mut rest, BATCH_BYTES_MAX).await?;
+            self.render_batch(core, batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn render_batch(&mut self, core: &mut FeedCore, jobs: Vec<Job>) -> Result<(), FeedError> {
+        let job_set = JobSet::Ids(jobs.iter().map(|job| job.claimed.id).collect());
         let hold = Some(self.in_flight.hold(job_set.clone()));
         let span = trace::batch("table", jobs.len());
         let recorded = jobs.iter().map(|job| &job.change);
@@ -159,8 +173,8 @@ impl JobSource {
         let pending = core.emitter.open(new);
         let mut changes = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let key = JobKey::Id(job.id);
-            if let Some(xid) = job.xid {
+            let key = JobKey::Id(job.claimed.id);
+            if let Some(xid) = job.claimed.xid {
                 core.renderer.note_delivered(DeliveredXid::Recorded(xid));
             }
             let shapes = core.renderer.shapes();
@@ -181,7 +195,7 @@ impl JobSource {
 /// none, as after an edit by hand.
 fn change_of(job: Job, assigned_position: Position, shapes: &Shapes) -> Change {
     let mut change = job.change;
-    if job.external {
+    if job.claimed.external {
         change.position = assigned_position;
     }
     let shape = shapes.of(change.table);
@@ -189,7 +203,8 @@ fn change_of(job: Job, assigned_position: Position, shapes: &Shapes) -> Change {
         return change;
     }
     let key = Arc::new(Columns::new(vec![shape.key[0].name.clone()]));
-    let text = serde_json::json!({ &shape.key[0].name: job.record_id.to_string() }).to_string();
+    let text =
+        serde_json::json!({ &shape.key[0].name: job.claimed.record_id.to_string() }).to_string();
     change.old = Row::parse(&text, Some(&key)).ok();
     change.new = None;
     change.operation = Operation::Update;

@@ -20,13 +20,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::park::FailingIndex;
+use self::select::index_id;
 use super::backoff::{AdaptiveConcurrency, Backoff, CircuitBreaker};
 use super::bulk::screen;
 use super::bulk_request::Bulk;
 use super::index::Presence;
 use super::pending::PendingActions;
-pub use park::Parking;
-
 use super::state::{Circuit, SinkState};
 use super::verdict::{DocumentOutcome, ServiceError, ServiceFailure};
 use crate::ack::batch::PendingBatch;
@@ -49,7 +49,8 @@ const ID_SHOWN_BYTES_MAX: usize = 128;
 #[derive(Debug)]
 pub enum Dispatch {
     Send(Bulk),
-    /// Checks whether a missing index exists again.
+    /// Checks whether an index takes documents again, for which there is no action to send, or which
+    /// did not exist.
     Check(IndexId),
     /// Checks the service, as there is no action to send.
     Ping,
@@ -78,10 +79,8 @@ pub struct Dispatcher {
     /// By index: whether documents have been written since the last call of
     /// [`Dispatcher::take_written`].
     written: Vec<bool>,
-    /// Whether actions may be parked.
-    parking: Parking,
-    /// The feed waits for room.
-    room_wanted: bool,
+    /// When actions of a closed index are to be parked next.
+    park_at: Option<Instant>,
     state: Arc<SinkState>,
 }
 
@@ -91,19 +90,20 @@ struct IndexCircuit {
     breaker: CircuitBreaker,
     /// The index does not exist: a check of its existence is the probe.
     missing: bool,
-    /// The breaker is not closed.
+    /// While the breaker is not closed.
     failing: Option<FailingIndex>,
-}
-
-/// An index that takes no documents.
-#[derive(Debug)]
-struct FailingIndex {
-    since: Instant,
-    reason: String,
+    /// Why the index's documents cannot be listed. Documents are sent all the same, and their
+    /// success does not open the index: only a listing does.
+    unlisted: Option<String>,
 }
 
 impl IndexCircuit {
-    const CLOSED: Self = Self { breaker: CircuitBreaker::Closed, missing: false, failing: None };
+    const CLOSED: Self = Self {
+        breaker: CircuitBreaker::Closed,
+        missing: false,
+        failing: None,
+        unlisted: None,
+    };
 }
 
 #[derive(Debug)]
@@ -115,12 +115,7 @@ struct RetryBatch {
 
 impl Dispatcher {
     #[must_use]
-    pub fn new(
-        names: Vec<String>,
-        limits: &Limits,
-        parking: Parking,
-        state: Arc<SinkState>,
-    ) -> Self {
+    pub fn new(names: Vec<String>, limits: &Limits, state: Arc<SinkState>) -> Self {
         let index_count = names.len();
         Self {
             names,
@@ -139,8 +134,7 @@ impl Dispatcher {
             last_request_at: None,
             settled: Vec::new(),
             written: vec![false; index_count],
-            parking,
-            room_wanted: false,
+            park_at: None,
             state,
         }
     }
@@ -178,7 +172,7 @@ impl Dispatcher {
         self.publish_load();
     }
 
-    /// Applies the result of a check of a missing index.
+    /// Applies the result of a check of a closed index.
     pub fn checked(
         &mut self,
         now: Instant,
@@ -187,9 +181,11 @@ impl Dispatcher {
     ) {
         match result {
             Ok(Presence::Present) => self.close_circuit(index),
-            Ok(Presence::Missing(reason)) => {
-                let failure = ServiceFailure::Missing;
-                self.open_circuit(now, index, ServiceError { failure, reason });
+            Ok(Presence::Missing(reason)) => self.index_missing(now, index, reason),
+            Err(error)
+                if matches!(error.failure, ServiceFailure::Blocked | ServiceFailure::Missing) =>
+            {
+                self.open_circuit(now, index, error);
             }
             Err(_) => self.circuits[usize::from(index.0)].breaker.trip(now, index_wait),
         }
@@ -223,18 +219,56 @@ impl Dispatcher {
     fn close_circuit(&mut self, index: IndexId) {
         let circuit = &mut self.circuits[usize::from(index.0)];
         if !circuit.breaker.is_closed() {
-            *circuit = IndexCircuit::CLOSED;
+            circuit.breaker = CircuitBreaker::Closed;
+            circuit.missing = false;
+            circuit.failing = None;
+            match circuit.unlisted.clone() {
+                Some(reason) => self.state.close(index, false, reason),
+                None => self.state.open(index),
+            }
+            self.publish_closed();
+        }
+    }
+
+    /// The user may not list the documents of an index.
+    pub fn listing_refused(&mut self, index: IndexId, reason: String) {
+        let circuit = &mut self.circuits[usize::from(index.0)];
+        circuit.unlisted = Some(reason.clone());
+        if circuit.breaker.is_closed() {
+            self.state.close(index, false, reason);
+        }
+        self.publish_closed();
+    }
+
+    /// Whether the user may not list the documents of an index.
+    #[must_use]
+    pub fn is_unlisted(&self, index: IndexId) -> bool {
+        self.circuits[usize::from(index.0)].unlisted.is_some()
+    }
+
+    /// The documents of an index were listed.
+    pub fn listed(&mut self, index: IndexId) {
+        let circuit = &mut self.circuits[usize::from(index.0)];
+        if circuit.unlisted.take().is_some() && circuit.breaker.is_closed() {
             self.state.open(index);
         }
+        self.publish_closed();
+    }
+
+    /// The index does not exist.
+    pub fn index_missing(&mut self, now: Instant, index: IndexId, reason: String) {
+        self.open_circuit(now, index, ServiceError { failure: ServiceFailure::Missing, reason });
     }
 
     fn open_circuit(&mut self, now: Instant, index: IndexId, error: ServiceError) {
         let circuit = &mut self.circuits[usize::from(index.0)];
         circuit.missing = error.failure == ServiceFailure::Missing;
         circuit.breaker.trip(now, index_wait);
-        let since = circuit.failing.as_ref().map_or(now, |failing| failing.since);
-        circuit.failing = Some(FailingIndex { since, reason: error.reason.clone() });
+        let name = &self.names[usize::from(index.0)];
+        let failing = FailingIndex::after(circuit.failing.as_ref(), now, name, &error);
+        circuit.failing = Some(failing);
         self.state.close(index, circuit.missing, error.reason);
+        self.publish_closed();
     }
 
     fn requeue(&mut self, actions: Vec<Action>) {

@@ -1,63 +1,127 @@
 //! Parks the actions of an index that stays closed, so that they hold up nothing else.
 //!
-//! A parked action is dropped and its jobs are `pending` again: they come back as jobs that are
-//! due, and are rendered by reads under their own versions. Actions of the first load have no job
-//! and go on waiting.
+//! A parked action is dropped and its jobs are `pending` again. They wait for the index, and are
+//! rendered by reads under their own versions once it takes documents. While no index takes
+//! documents nothing is parked: then the service has failed, whatever its answers are. Actions of
+//! the first load have no job and go on waiting.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Dispatcher;
+use super::{Dispatcher, IndexCircuit, RetryBatch};
+use crate::ack::batch::IndexWait;
 use crate::engine::document::id::IndexId;
+use crate::engine::sink::verdict::{ServiceError, ServiceFailure};
 
-/// An index is closed this long before its actions are parked for want of room.
-const SHORT_PATIENCE: Duration = Duration::from_secs(2);
-/// An index is closed this long before its actions are parked in any case, so that the other jobs
-/// of their batches settle.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Jobs are due after as long as their index has been closed, between these.
-const WAIT_MIN: Duration = Duration::from_secs(5);
-const WAIT_MAX: Duration = Duration::from_secs(60);
+/// An index refuses all documents this long before its actions are parked.
+const REFUSAL_MAX: Duration = Duration::from_secs(2);
+/// The same for other failures, which may concern a few documents, or end by themselves.
+const FAILURE_MAX: Duration = Duration::from_secs(8);
 
-/// Whether the actions of a closed index are parked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parking {
-    Allowed,
-    /// The run ends once everything is indexed, so everything waits.
-    Never,
+/// An index that takes no documents.
+#[derive(Debug)]
+pub(super) struct FailingIndex {
+    since: Instant,
+    /// From here on its actions are parked.
+    park_from: Instant,
+    wait: Arc<IndexWait>,
+}
+
+impl FailingIndex {
+    /// `before` is its state until this error.
+    pub(super) fn after(
+        before: Option<&Self>,
+        now: Instant,
+        name: &str,
+        error: &ServiceError,
+    ) -> Self {
+        let since = before.map_or(now, |before| before.since);
+        let patience = match error.failure {
+            ServiceFailure::Blocked | ServiceFailure::Missing => REFUSAL_MAX,
+            _ => FAILURE_MAX,
+        };
+        Self { since, park_from: since + patience, wait: wait_for(name, &error.reason) }
+    }
+}
+
+/// What jobs wait for that need this index.
+pub(super) fn wait_for(name: &str, reason: &str) -> Arc<IndexWait> {
+    // A `text` takes no NUL, and the sentence quotes what Elasticsearch answered.
+    let reason = format!("waits for index {name}: {}", reason.replace('\0', ""));
+    Arc::new(IndexWait { index: name.to_owned(), reason })
+}
+
+impl IndexCircuit {
+    /// Jobs that need the index stay parked.
+    pub(super) fn is_closed(&self) -> bool {
+        !self.breaker.is_closed() || self.unlisted.is_some()
+    }
 }
 
 impl Dispatcher {
-    /// Whether the feed waits for room.
-    pub fn set_room_wanted(&mut self, wanted: bool) {
-        self.room_wanted = wanted;
-    }
-
     /// Parks what waits for indices that have been closed for too long. Call it once
     /// [`Dispatcher::next`] has returned `None`: a probe that is due has its actions then.
     pub fn park(&mut self, now: Instant) {
-        if self.parking == Parking::Never || !self.service.is_closed() {
+        self.park_at = None;
+        if !self.takes_documents() {
             return;
         }
-        let patience = if self.room_wanted { SHORT_PATIENCE } else { PATIENCE };
-        for (index, circuit) in (0..).map(IndexId).zip(&self.circuits) {
-            let Some(failing) = &circuit.failing else { continue };
-            let closed_for = now.saturating_duration_since(failing.since);
-            if closed_for < patience {
+        for at in 0..self.circuits.len() {
+            let index = super::index_id(at);
+            let Some(failing) = &self.circuits[at].failing else { continue };
+            if now < failing.park_from {
+                let earliest = self.park_at.map_or(failing.park_from, |t| t.min(failing.park_from));
+                self.park_at = Some(earliest);
                 continue;
             }
-            let name = &self.names[usize::from(index.0)];
-            // A `text` takes no NUL, and the sentence quotes what Elasticsearch answered.
-            let sentence = format!("waits for index {name}: {}", failing.reason.replace('\0', ""));
-            let reason: Arc<str> = sentence.into();
-            let wait = closed_for.clamp(WAIT_MIN, WAIT_MAX);
+            let wait = Arc::clone(&failing.wait);
+            self.recall_retries(index);
             for action in self.pending.park(index) {
                 let jobs = action.jobs.into_iter();
-                self.settled.extend(jobs.filter_map(|job| job.parked(Arc::clone(&reason), wait)));
+                self.settled.extend(jobs.filter_map(|job| job.parked(&wait)));
             }
         }
         self.publish_load();
+    }
+
+    /// What a listing of the index waits for; none if it may be repeated soon.
+    #[must_use]
+    pub fn listing_wait(&self, now: Instant, index: IndexId) -> Option<Arc<IndexWait>> {
+        let circuit = &self.circuits[usize::from(index.0)];
+        if !self.takes_documents() {
+            return None;
+        }
+        if let Some(reason) = &circuit.unlisted {
+            return Some(wait_for(&self.names[usize::from(index.0)], reason));
+        }
+        let failing = circuit.failing.as_ref().filter(|failing| now >= failing.park_from)?;
+        Some(Arc::clone(&failing.wait))
+    }
+
+    /// Whether the service works, and one index at least.
+    fn takes_documents(&self) -> bool {
+        self.service.is_closed() && self.circuits.iter().any(|circuit| circuit.breaker.is_closed())
+    }
+
+    /// Actions of the index that are to be sent again are ready, as the others are.
+    fn recall_retries(&mut self, index: IndexId) {
+        for retry in std::mem::take(&mut self.retries) {
+            let RetryBatch { actions, attempts, not_before } = retry;
+            let (of_index, actions): (Vec<_>, Vec<_>) =
+                actions.into_iter().partition(|action| action.document.index == index);
+            self.requeue(of_index);
+            if !actions.is_empty() {
+                self.retries.push(RetryBatch { actions, attempts, not_before });
+            }
+        }
+    }
+
+    /// Publishes which indices are closed.
+    pub(super) fn publish_closed(&self) {
+        let closed = self.names.iter().zip(&self.circuits);
+        let closed = closed.filter(|(_, circuit)| circuit.is_closed());
+        self.state.set_closed(closed.map(|(name, _)| name.clone()).collect());
     }
 }

@@ -33,7 +33,7 @@ fn bench(actions_max: usize, in_flight_max: usize) -> Bench {
     };
     let state = Arc::new(SinkState::new(2));
     let names = vec!["a".to_owned(), "b".to_owned()];
-    let dispatcher = Dispatcher::new(names, &limits, Parking::Allowed, Arc::clone(&state));
+    let dispatcher = Dispatcher::new(names, &limits, Arc::clone(&state));
     Bench { dispatcher, state, now: Instant::now() }
 }
 
@@ -97,7 +97,7 @@ impl Bench {
 
     fn settled(&mut self) -> (usize, Vec<String>) {
         let pending_batches = self.dispatcher.take_settled();
-        let failures = pending_batches.iter().flat_map(|pending| pending.take_failures());
+        let failures = pending_batches.iter().flat_map(|pending| pending.take_unfinished().failures);
         (pending_batches.len(), failures.map(|failure| failure.error).collect())
     }
 }
@@ -318,6 +318,7 @@ fn what_cannot_be_sent_fails_at_once() {
 }
 
 const BLOCKED: (u16, &str) = (403, "cluster_block_exception");
+const SECOND: Duration = Duration::from_secs(1);
 
 impl Bench {
     /// Pushes an action of a recorded job and one of the first load to the closed index 0.
@@ -328,12 +329,16 @@ impl Bench {
         self.answer(bulk, &[BLOCKED, BLOCKED]);
     }
 
-    /// Parks at `after` this time; the parked jobs.
-    fn parked(&mut self, after: Duration) -> Vec<(String, Duration)> {
-        self.dispatcher.park(self.now + after);
+    /// Parks now; the reasons of the parked jobs.
+    fn parked(&mut self) -> Vec<String> {
+        self.dispatcher.park(self.now);
         let settled = self.dispatcher.take_settled();
         let parked = settled.iter().flat_map(|pending| pending.take_unfinished().parked);
-        parked.map(|parked| (parked.reason.to_string(), parked.wait)).collect()
+        parked.map(|parked| parked.wait.reason.clone()).collect()
+    }
+
+    fn closed(&self) -> Vec<String> {
+        self.state.closed().borrow().iter().cloned().collect()
     }
 }
 
@@ -341,10 +346,11 @@ impl Bench {
 fn actions_of_an_index_that_stays_closed_are_parked() {
     let mut bench = bench(8, 2);
     bench.close_first();
-    let second = Duration::from_secs(1);
-    assert_eq!(bench.parked(9 * second), []);
-    let reason = "waits for index a: cluster_block_exception".to_owned();
-    assert_eq!(bench.parked(12 * second), [(reason, 12 * second)]);
+    assert_eq!(bench.closed(), ["a"]);
+    let closed_at = bench.now;
+    assert_eq!(bench.parked(), Vec::<String>::new());
+    bench.now = closed_at + 2 * SECOND;
+    assert_eq!(bench.parked(), ["waits for index a: cluster_block_exception"]);
     // What the first load has sent is the next probe.
     bench.wait();
     assert_eq!(ids(&bench.send()), "load");
@@ -352,14 +358,67 @@ fn actions_of_an_index_that_stays_closed_are_parked() {
 }
 
 #[test]
-fn want_of_room_parks_sooner() {
+fn parking_needs_no_other_event() {
+    let mut bench = bench(8, 2);
+    bench.dispatcher.push(recorded_action(0, "job", 1));
+    let bulk = bench.send();
+    bench.answer(bulk, &[BLOCKED]);
+    let closed_at = bench.now;
+    while bench.parked().is_empty() {
+        bench.wait();
+        while let Some(Dispatch::Send(probe)) = bench.dispatcher.next(bench.now) {
+            bench.answer(probe, &[BLOCKED]);
+        }
+        assert!(bench.now <= closed_at + 3 * SECOND, "not parked in time");
+    }
+}
+
+#[test]
+fn an_index_without_actions_is_checked_until_it_opens() {
+    let mut bench = bench(8, 2);
+    bench.dispatcher.push(recorded_action(0, "job", 1));
+    let bulk = bench.send();
+    bench.answer(bulk, &[BLOCKED]);
+    bench.now += 2 * SECOND;
+    assert_eq!(bench.parked().len(), 1);
+    let blocked = || ServiceError { failure: ServiceFailure::Blocked, reason: "why".to_owned() };
+    for result in [Err(blocked()), Err(failed(ServiceFailure::Timeout)), Ok(Presence::Present)] {
+        assert_eq!(bench.closed(), ["a"]);
+        bench.wait();
+        let dispatch = bench.dispatcher.next(bench.now);
+        assert!(matches!(dispatch, Some(Dispatch::Check(IndexId(0)))), "{dispatch:?}");
+        bench.nothing();
+        bench.dispatcher.checked(bench.now, IndexId(0), result);
+    }
+    assert_eq!(bench.closed(), Vec::<String>::new());
+    bench.dispatcher.push(recorded_action(0, "later", 2));
+    bench.now += 60 * SECOND;
+    assert_eq!(bench.parked(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_to_be_sent_again_is_parked_as_well() {
+    let mut bench = bench(8, 2);
+    bench.push(1, "other");
+    bench.dispatcher.push(recorded_action(0, "job", 1));
+    let bulk = bench.send();
+    bench.fail(bulk, ServiceFailure::Timeout);
+    bench.dispatcher.pinged(bench.now, Ok(()));
+    bench.dispatcher.index_missing(bench.now, IndexId(0), "gone".to_owned());
+    bench.now += 2 * SECOND;
+    assert_eq!(bench.parked(), ["waits for index a: gone"]);
+    assert_eq!(ids(&bench.send()), "other");
+}
+
+#[test]
+fn nothing_is_parked_while_no_index_takes_documents() {
     let mut bench = bench(8, 2);
     bench.close_first();
-    let second = Duration::from_secs(1);
-    bench.dispatcher.set_room_wanted(true);
-    assert_eq!(bench.parked(second), []);
-    let waits: Vec<_> = bench.parked(3 * second).into_iter().map(|(_, wait)| wait).collect();
-    assert_eq!(waits, [5 * second]);
+    bench.push(1, "other");
+    let other = bench.send();
+    bench.answer(other, &[BLOCKED]);
+    bench.now += 60 * SECOND;
+    assert_eq!(bench.parked(), Vec::<String>::new());
 }
 
 #[test]
@@ -369,8 +428,8 @@ fn nothing_is_parked_while_the_service_is_down_or_after_the_index_has_opened() {
     bench.push(1, "other");
     let other = bench.send();
     bench.fail(other, ServiceFailure::Connection);
-    let minute = Duration::from_secs(60);
-    assert_eq!(bench.parked(minute), []);
+    bench.now += 60 * SECOND;
+    assert_eq!(bench.parked(), Vec::<String>::new());
     while !bench.dispatcher.is_empty() {
         bench.wait();
         while let Some(dispatch) = bench.dispatcher.next(bench.now) {
@@ -383,13 +442,50 @@ fn nothing_is_parked_while_the_service_is_down_or_after_the_index_has_opened() {
         }
     }
     bench.dispatcher.push(recorded_action(0, "later", 2));
-    assert_eq!(bench.parked(minute), []);
+    bench.now += 60 * SECOND;
+    assert_eq!(bench.parked(), Vec::<String>::new());
 }
 
 #[test]
-fn a_run_that_ends_once_it_has_caught_up_parks_nothing() {
+fn a_listing_waits_for_an_index_that_stays_closed() {
     let mut bench = bench(8, 2);
-    bench.dispatcher.parking = Parking::Never;
+    let first = IndexId(0);
+    bench.dispatcher.index_missing(bench.now, first, "gone".to_owned());
+    assert_eq!(bench.dispatcher.listing_wait(bench.now, first), None);
+    bench.now += 2 * SECOND;
+    assert!(bench.dispatcher.listing_wait(bench.now, first).is_some());
+    let second = IndexId(1);
+    bench.dispatcher.checked(bench.now, first, Ok(Presence::Present));
+    assert_eq!(bench.dispatcher.listing_wait(bench.now, first), None);
+    bench.dispatcher.listing_refused(second, "no privilege".to_owned());
+    let wait = bench.dispatcher.listing_wait(bench.now, second).unwrap();
+    assert_eq!(wait.reason, "waits for index b: no privilege");
+    assert_eq!(bench.closed(), ["b"]);
+    bench.dispatcher.listed(second);
+    assert_eq!(bench.closed(), Vec::<String>::new());
+}
+
+/// A day of changes for a closed index: each is parked as soon as it comes, however many there are.
+#[test]
+fn memory_is_bounded_however_long_an_index_stays_closed() {
+    let mut bench = bench(100, 2);
     bench.close_first();
-    assert_eq!(bench.parked(Duration::from_secs(60)), []);
+    bench.now += 2 * SECOND;
+    bench.parked();
+    let mut parked = 0;
+    for round in 0..600_u64 {
+        for number in 0..500 {
+            let id = (round * 500 + number).to_string();
+            bench.dispatcher.push(recorded_action(0, &id, 1));
+        }
+        while let Some(dispatch) = bench.dispatcher.next(bench.now) {
+            let Dispatch::Send(probe) = dispatch else { continue };
+            let count = probe.actions.len();
+            bench.answer(probe, &vec![BLOCKED; count]);
+        }
+        parked += bench.parked().len();
+        assert!(bench.dispatcher.pending.len() <= 1, "only the load's action is kept");
+        bench.now += 100 * MS;
+    }
+    assert_eq!(parked, 300_000);
 }
