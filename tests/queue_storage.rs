@@ -261,7 +261,11 @@ async fn a_parked_job_is_pending_without_an_attempt_and_due_once_it_is_released(
     let expected = "1 pending 0 waits for index a: read-only, \
         2 pending 0 waits for index b: read-only, 3 pending 1 refused";
     assert_eq!(queue.one(query).await, expected);
-    queue.admin.batch_execute("update elasticsearch_sync_queue set next_attempt_at = null").await.unwrap();
+    queue
+        .admin
+        .batch_execute("update elasticsearch_sync_queue set next_attempt_at = null")
+        .await
+        .unwrap();
 
     // No claim meets a parked job, and none begins before it.
     let end = at(0x30, 0);

@@ -1,5 +1,6 @@
 //! The queue's figures, read once for the API, the metrics and the command line.
 
+pub mod awaited;
 pub mod sample;
 pub mod sampler;
 pub mod slot;

@@ -6,6 +6,7 @@
 mod channels;
 mod fault;
 mod indexing;
+mod once;
 mod prepare;
 mod spawn;
 mod stages;

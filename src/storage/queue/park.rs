@@ -105,8 +105,7 @@ impl Parker {
         };
         let by_position = async {
             let Waits { indices, reasons } = of_positions;
-            let parameters: [&(dyn ToSql + Sync); 6] =
-                [lsns, ordinals, indices, reasons, min, max];
+            let parameters: [&(dyn ToSql + Sync); 6] = [lsns, ordinals, indices, reasons, min, max];
             if lsns.is_empty() {
                 return Ok(Vec::new());
             }

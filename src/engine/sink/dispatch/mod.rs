@@ -90,6 +90,8 @@ struct IndexCircuit {
     breaker: CircuitBreaker,
     /// The index does not exist: a check of its existence is the probe.
     missing: bool,
+    /// The next probe is a check, whatever actions there are.
+    needs_check: bool,
     /// While the breaker is not closed.
     failing: Option<FailingIndex>,
     /// Why the index's documents cannot be listed. Documents are sent all the same, and their
@@ -98,12 +100,8 @@ struct IndexCircuit {
 }
 
 impl IndexCircuit {
-    const CLOSED: Self = Self {
-        breaker: CircuitBreaker::Closed,
-        missing: false,
-        failing: None,
-        unlisted: None,
-    };
+    const CLOSED: Self =
+        Self { breaker: CircuitBreaker::Closed, missing: false, failing: None, unlisted: None };
 }
 
 #[derive(Debug)]
@@ -179,6 +177,7 @@ impl Dispatcher {
         index: IndexId,
         result: Result<Presence, ServiceError>,
     ) {
+        self.circuits[usize::from(index.0)].needs_check = false;
         match result {
             Ok(Presence::Present) => self.close_circuit(index),
             Ok(Presence::Missing(reason)) => self.index_missing(now, index, reason),
@@ -221,6 +220,7 @@ impl Dispatcher {
         if !circuit.breaker.is_closed() {
             circuit.breaker = CircuitBreaker::Closed;
             circuit.missing = false;
+            circuit.needs_check = false;
             circuit.failing = None;
             match circuit.unlisted.clone() {
                 Some(reason) => self.state.close(index, false, reason),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{Dispatcher, IndexCircuit, RetryBatch};
 use crate::ack::batch::IndexWait;
 use crate::engine::document::id::IndexId;
-use crate::engine::sink::verdict::{ServiceError, ServiceFailure};
+use crate::engine::sink::verdict::{OpType, ServiceError, ServiceFailure};
 
 /// An index refuses all documents this long before its actions are parked.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
@@ -26,6 +26,7 @@ pub(super) struct FailingIndex {
     since: Instant,
     /// From here on its actions are parked.
     park_from: Instant,
+    failure: ServiceFailure,
     wait: Arc<IndexWait>,
 }
 
@@ -42,7 +43,8 @@ impl FailingIndex {
             ServiceFailure::Blocked | ServiceFailure::Missing => REFUSAL_MAX,
             _ => FAILURE_MAX,
         };
-        Self { since, park_from: since + patience, wait: wait_for(name, &error.reason) }
+        let wait = wait_for(name, &error.reason);
+        Self { since, park_from: since + patience, failure: error.failure, wait }
     }
 }
 
@@ -57,6 +59,14 @@ impl IndexCircuit {
     /// Jobs that need the index stay parked.
     pub(super) fn is_closed(&self) -> bool {
         !self.breaker.is_closed() || self.unlisted.is_some()
+    }
+
+    /// Whether a verdict on this operation shows that the index takes documents. With a block for
+    /// want of disk space (`read_only_allow_delete`) it takes deletes only.
+    pub(super) fn is_shown_open_by(&self, operation: OpType) -> bool {
+        let is_blocked =
+            self.failing.as_ref().is_some_and(|f| f.failure == ServiceFailure::Blocked);
+        operation == OpType::Index || !is_blocked
     }
 }
 

@@ -88,7 +88,7 @@ impl Dispatcher {
         let pending = &self.pending;
         let mut circuits = (0..).map(IndexId).zip(&mut self.circuits);
         circuits.find_map(|(index, circuit)| {
-            let needs_check = circuit.missing || pending.ready(index) == 0;
+            let needs_check = circuit.missing || circuit.needs_check || pending.ready(index) == 0;
             (needs_check && circuit.breaker.try_half_open(now)).then_some(index)
         })
     }
@@ -112,7 +112,7 @@ impl Dispatcher {
     /// A probe of an index with some of its ready actions.
     fn next_index_probe(&mut self, now: Instant) -> Option<Bulk> {
         for (index, circuit) in (0..).map(IndexId).zip(&mut self.circuits) {
-            if circuit.missing || self.pending.ready(index) == 0 {
+            if circuit.missing || circuit.needs_check || self.pending.ready(index) == 0 {
                 continue;
             }
             if !circuit.breaker.try_half_open(now) {

@@ -97,7 +97,8 @@ impl Bench {
 
     fn settled(&mut self) -> (usize, Vec<String>) {
         let pending_batches = self.dispatcher.take_settled();
-        let failures = pending_batches.iter().flat_map(|pending| pending.take_unfinished().failures);
+        let failures =
+            pending_batches.iter().flat_map(|pending| pending.take_unfinished().failures);
         (pending_batches.len(), failures.map(|failure| failure.error).collect())
     }
 }
@@ -394,6 +395,29 @@ fn an_index_without_actions_is_checked_until_it_opens() {
     bench.dispatcher.push(recorded_action(0, "later", 2));
     bench.now += 60 * SECOND;
     assert_eq!(bench.parked(), Vec::<String>::new());
+}
+
+#[test]
+fn deletes_do_not_show_that_a_blocked_index_is_open() {
+    let mut bench = bench(8, 2);
+    bench.dispatcher.push(recorded_action(0, "job", 1));
+    let bulk = bench.send();
+    bench.answer(bulk, &[BLOCKED]);
+    bench.now += 2 * SECOND;
+    bench.parked();
+    bench.dispatcher.push(action(0, "deleted", 2, None));
+    bench.wait();
+    let probe = bench.send();
+    bench.answer(probe, &[(200, "")]);
+    assert_eq!(bench.settled().0, 1);
+    assert_eq!(bench.closed(), ["a"]);
+    bench.dispatcher.push(action(0, "another", 3, None));
+    bench.wait();
+    let dispatch = bench.dispatcher.next(bench.now);
+    assert!(matches!(dispatch, Some(Dispatch::Check(IndexId(0)))), "{dispatch:?}");
+    bench.dispatcher.checked(bench.now, IndexId(0), Ok(Presence::Present));
+    assert_eq!(ids(&bench.send()), "another");
+    assert_eq!(bench.closed(), Vec::<String>::new());
 }
 
 #[test]
