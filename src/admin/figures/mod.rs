@@ -1,6 +1,5 @@
 //! The queue's figures, read once for the API, the metrics and the command line.
 
-pub mod awaited;
 pub mod sample;
 pub mod sampler;
 pub mod slot;

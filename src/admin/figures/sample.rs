@@ -9,9 +9,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Row};
 
-use super::awaited::{self, AwaitedIndex};
 use crate::change::Lsn;
 use crate::postgres::catalog;
+use crate::storage::queue::awaited::{self, AwaitedIndex};
 use crate::storage::sql::{bigint, count, lsn};
 use crate::storage::{QueueError, doing};
 use crate::telemetry::metrics::queue::QueueStatistics;
@@ -172,7 +172,7 @@ pub async fn read(client: &Client, slot: &str) -> Result<Sample, QueueError> {
     let wait = client.query_opt(LOCK_WAIT, &[&slot]).await.map_err(doing(reading))?;
     let wait = wait.as_ref().map(lock_wait).transpose().map_err(doing(reading))?;
     let sample = rest_of(&row, counts, state).map_err(doing(reading))?;
-    let awaited = awaited::read(client).await?;
+    let awaited = awaited::count(client).await?;
     Ok(Sample { awaited, lock_wait: wait, ..sample })
 }
 

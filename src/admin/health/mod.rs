@@ -11,8 +11,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::admin::figures::awaited::{AwaitedIndex, JOBS_MAX};
 use crate::admin::figures::sample::{LockWait, Sample, SlotState};
+use crate::storage::queue::awaited::{AwaitedIndex, JOBS_MAX};
 use crate::telemetry::readiness::{Component, Readiness, ReadinessReporter};
 pub use code::{Code, HealthIssue};
 

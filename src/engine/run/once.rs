@@ -10,11 +10,10 @@ use tokio_postgres::Client;
 use super::channels::Channels;
 use super::{Fault, RunError};
 use crate::change::Lsn;
+use crate::storage::queue::awaited;
 
 /// Between two queries for jobs that wait for an index.
 const QUERY_AGAIN: Duration = Duration::from_millis(100);
-
-const AWAITED: &str = "select name from walferry.awaited_index(0)";
 
 const ANY_DUE: &str = "select exists (select from walferry.due_job)";
 
@@ -34,8 +33,8 @@ pub(super) async fn caught_up(
     let closed = channels.sink.closed();
     let mut have_waited = false;
     loop {
-        let awaited = awaited(session).await?;
-        let all_closed = awaited.iter().all(|index| closed.borrow().contains(index));
+        let indices = awaited::names(session).await?;
+        let all_closed = indices.iter().all(|index| closed.borrow().contains(index));
         // Jobs that have waited until now are due.
         if all_closed && !(have_waited && is_any_due(session).await?) {
             return Ok(());
@@ -47,14 +46,14 @@ pub(super) async fn caught_up(
 
 /// Jobs wait for an index that takes no documents: the run has not indexed everything.
 pub(super) async fn verify_indexed(session: &Client) -> Result<(), Fault> {
-    let awaited = awaited(session).await?;
-    if awaited.is_empty() {
+    let indices = awaited::names(session).await?;
+    if indices.is_empty() {
         return Ok(());
     }
     Err(Fault::Permanent(RunError::Environment(format!(
         "jobs wait for {}, which takes no documents; see the index's settings and blocks, and run \
          this command again (`walferry jobs --status pending` has the reasons)",
-        awaited.join(", ")
+        indices.join(", ")
     ))))
 }
 
@@ -73,11 +72,6 @@ pub(super) fn halted_fault() -> Fault {
          `walferry start`, and then this command again"
             .to_owned(),
     ))
-}
-
-async fn awaited(session: &Client) -> Result<Vec<String>, Fault> {
-    let rows = session.query(AWAITED, &[]).await?;
-    Ok(rows.iter().map(|row| row.try_get("name")).collect::<Result<_, _>>()?)
 }
 
 async fn is_any_due(session: &Client) -> Result<bool, Fault> {

@@ -16,6 +16,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
+use super::awaited;
 use super::job_counts::{Counter, Delta};
 use super::record_id::TableKeys;
 use super::row_images::Rows;
@@ -34,14 +35,11 @@ const IMAGES_MAX: usize = 500;
 
 /// For errors.
 const READING: &str = "read a claimed job";
-const AWAITING: &str = "look for jobs that wait for an index";
+const RELEASING: &str = "end the wait of jobs for an index";
 
 const COUNT_PENDING: &str = "select count(*) filter (where table_name = any ($1)) as known,
         count(*) filter (where table_name <> all ($1)) as unknown
     from public.elasticsearch_sync_queue where status = 'pending'";
-
-/// Prepared, so that an idle queue costs one index probe.
-const AWAITED: &str = "select name from walferry.awaited_index(0)";
 
 /// A job claimed from the table, without its images.
 #[derive(Clone, Debug)]
@@ -92,7 +90,6 @@ pub struct Claimer {
     claim: Statement,
     due: Statement,
     without_position: Statement,
-    awaited: Statement,
     release: Statement,
     images: Statement,
     /// Images that are asked for at once.
@@ -121,7 +118,6 @@ impl Claimer {
             images: prepare(&client, include_str!("claim_images.sql")).await?,
             images_at_once: IMAGES_MIN,
             without_position: prepare(&client, include_str!("claim_without_position.sql")).await?,
-            awaited: prepare(&client, AWAITED).await?,
             release: prepare(&client, include_str!("claim_release.sql")).await?,
             keys,
             client,
@@ -262,8 +258,7 @@ impl Claimer {
     /// # Errors
     /// [`QueueError::Database`].
     pub async fn awaited_indices(&self) -> Result<Vec<String>, QueueError> {
-        let rows = self.client.query(&self.awaited, &[]).await.map_err(doing(AWAITING))?;
-        rows.iter().map(|row| row.try_get("name").map_err(doing(AWAITING))).collect()
+        awaited::names(&self.client).await
     }
 
     /// Ends the wait of `limit` jobs for an index: they are due. Returns how many there were.
@@ -273,7 +268,7 @@ impl Claimer {
     pub async fn release(&self, index: &str, limit: u32) -> Result<u64, QueueError> {
         let body = async {
             let released = self.client.execute(&self.release, &[&index, &i64::from(limit)]).await;
-            released.map_err(doing(AWAITING))
+            released.map_err(doing(RELEASING))
         };
         self.guard.run(&self.client, body).await
     }

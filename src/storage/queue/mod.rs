@@ -3,6 +3,7 @@
 //! Not here: the lease and the position that every transaction on the queue stands under
 //! (`storage`), and the table's definition (`storage::schema`).
 
+pub mod awaited;
 pub mod claim;
 pub mod copy;
 pub mod job_counts;
