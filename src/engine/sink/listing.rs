@@ -32,14 +32,9 @@ pub struct Listing {
     pub pages: mpsc::Sender<ListedPage>,
     /// How often it has failed, in a row.
     pub attempts: u32,
-}
-
-impl Listing {
-    /// No stage reads the pages any more.
-    #[must_use]
-    pub fn is_probe(&self) -> bool {
-        self.pages.is_closed()
-    }
+    /// Its job is parked, so nothing reads its pages any more: it only finds out when the index can
+    /// be listed.
+    pub is_probe: bool,
 }
 
 /// The documents were not listed, or not all of them.

@@ -243,8 +243,8 @@ impl Sink {
         match command {
             SinkCommand::Act(action) => self.dispatcher.push(action),
             SinkCommand::Enumerate { index, filter, pages } => {
-                let listing = Listing { index, filter, pages, attempts: 0 };
-                if !self.park_listing(&listing) {
+                let mut listing = Listing { index, filter, pages, attempts: 0, is_probe: false };
+                if !self.park_listing(&mut listing) {
                     self.list(listing);
                 }
             }
@@ -253,7 +253,7 @@ impl Sink {
 
     fn list(&mut self, listing: Listing) {
         let sender = Arc::clone(&self.sender);
-        let tasks = if listing.is_probe() { &mut self.probes } else { &mut self.listings };
+        let tasks = if listing.is_probe { &mut self.probes } else { &mut self.listings };
         tasks.spawn(async move {
             let concrete = &sender.target(listing.index).concrete;
             let outcome = listing::list(sender.client(), concrete, &listing).await;
@@ -281,7 +281,7 @@ impl Sink {
             Err(ListingError::Unavailable) => {}
         }
         listing.attempts += 1;
-        let is_parked = listing.is_probe() || self.park_listing(&listing);
+        let is_parked = listing.is_probe || self.park_listing(&mut listing);
         if !is_parked || self.dispatcher.is_unlisted(index) {
             self.list(listing);
         }
@@ -289,9 +289,10 @@ impl Sink {
     }
 
     /// Ends a listing whose index stays closed; false if the index may be listed.
-    fn park_listing(&self, listing: &Listing) -> bool {
+    fn park_listing(&self, listing: &mut Listing) -> bool {
         let wait = self.dispatcher.listing_wait(Instant::now(), listing.index);
-        wait.is_some_and(|wait| listing.pages.try_send(Err(wait)).is_ok())
+        listing.is_probe = wait.is_some_and(|wait| listing.pages.try_send(Err(wait)).is_ok());
+        listing.is_probe
     }
 
     async fn send_settled(

@@ -1,9 +1,10 @@
-//! The indices that parked jobs wait for.
+//! The indices that parked jobs wait for, and the end of the wait.
 //!
-//! Not here: parking jobs (`park`), and ending their wait (`claim`).
+//! Not here: parking jobs (`park`).
 
 use tokio_postgres::{Client, Row};
 
+use super::claim::Claimer;
 use crate::storage::{QueueError, doing};
 
 /// At most this many jobs of an index are counted, to bound the time of the query.
@@ -34,6 +35,29 @@ pub async fn count(client: &Client) -> Result<Vec<AwaitedIndex>, QueueError> {
 /// [`QueueError::Database`].
 pub async fn names(client: &Client) -> Result<Vec<String>, QueueError> {
     Ok(read(client, 0).await?.into_iter().map(|index| index.name).collect())
+}
+
+impl Claimer {
+    /// The aliases of the indices that jobs wait for.
+    ///
+    /// # Errors
+    /// [`QueueError::Database`].
+    pub async fn awaited_indices(&self) -> Result<Vec<String>, QueueError> {
+        names(&self.client).await
+    }
+
+    /// Ends the wait of `limit` jobs for an index: they are due. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`], [`QueueError::Database`].
+    pub async fn release(&self, index: &str, limit: u32) -> Result<u64, QueueError> {
+        const RELEASE: &str = include_str!("awaited_release.sql");
+        let body = async {
+            let released = self.client.execute(RELEASE, &[&index, &i64::from(limit)]).await;
+            released.map_err(doing("end the wait of jobs for an index"))
+        };
+        self.guard.run(&self.client, body).await
+    }
 }
 
 async fn read(client: &Client, jobs_max: i64) -> Result<Vec<AwaitedIndex>, QueueError> {

@@ -16,7 +16,6 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
-use super::awaited;
 use super::job_counts::{Counter, Delta};
 use super::record_id::TableKeys;
 use super::row_images::Rows;
@@ -35,7 +34,6 @@ const IMAGES_MAX: usize = 500;
 
 /// For errors.
 const READING: &str = "read a claimed job";
-const RELEASING: &str = "end the wait of jobs for an index";
 
 const COUNT_PENDING: &str = "select count(*) filter (where table_name = any ($1)) as known,
         count(*) filter (where table_name <> all ($1)) as unknown
@@ -83,14 +81,13 @@ pub struct Waiting {
 /// Claims jobs on a connection of its own.
 #[derive(Debug)]
 pub struct Claimer {
-    client: Client,
-    guard: LeasedTransaction,
+    pub(super) client: Client,
+    pub(super) guard: LeasedTransaction,
     keys: Arc<TableKeys>,
     names: Arc<Vec<String>>,
     claim: Statement,
     due: Statement,
     without_position: Statement,
-    release: Statement,
     images: Statement,
     /// Images that are asked for at once.
     images_at_once: usize,
@@ -118,7 +115,6 @@ impl Claimer {
             images: prepare(&client, include_str!("claim_images.sql")).await?,
             images_at_once: IMAGES_MIN,
             without_position: prepare(&client, include_str!("claim_without_position.sql")).await?,
-            release: prepare(&client, include_str!("claim_release.sql")).await?,
             keys,
             client,
         })
@@ -251,26 +247,6 @@ impl Claimer {
         jobs.iter_mut().for_each(|job| job.external = true);
         jobs.sort_unstable_by_key(|job| job.id);
         Ok(jobs)
-    }
-
-    /// The aliases of the indices that jobs wait for.
-    ///
-    /// # Errors
-    /// [`QueueError::Database`].
-    pub async fn awaited_indices(&self) -> Result<Vec<String>, QueueError> {
-        awaited::names(&self.client).await
-    }
-
-    /// Ends the wait of `limit` jobs for an index: they are due. Returns how many there were.
-    ///
-    /// # Errors
-    /// [`QueueError::LeaseLost`], [`QueueError::Database`].
-    pub async fn release(&self, index: &str, limit: u32) -> Result<u64, QueueError> {
-        let body = async {
-            let released = self.client.execute(&self.release, &[&index, &i64::from(limit)]).await;
-            released.map_err(doing(RELEASING))
-        };
-        self.guard.run(&self.client, body).await
     }
 
     /// Claims by a statement, under the lease. `more` is what it takes from `$5` on.
