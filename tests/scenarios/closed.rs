@@ -56,7 +56,7 @@ impl Scene {
     }
 
     /// Opens the index: everything follows.
-    async fn opens(&self, walferry: Walferry) {
+    async fn opens(&self, mut walferry: Walferry) {
         self.block(false).await;
         self.settled(RECOVERY_MAX).await;
         self.assert_true().await;
@@ -125,7 +125,7 @@ async fn jobs_wait_for_an_index_across_restarts() {
     scene.all_others_done(2000).await;
     walferry.stop().await;
     scene.sql(&listings(2001, 2500)).await;
-    let walferry = scene.start_with(&SMALL);
+    let mut walferry = scene.start_with(&SMALL);
     scene.indexed("listings", 2500).await;
     scene.all_others_done(2500).await;
     mode_is_live(&walferry).await;
@@ -162,7 +162,7 @@ async fn a_truncate_waits_for_a_missing_index_and_holds_up_no_other() {
     let scene = Scene::new("waiting_empty").await;
     scene.sql(ROWS).await;
     scene.sql(&listings(1, 20)).await;
-    let walferry = scene.ready().await;
+    let mut walferry = scene.ready().await;
     scene.documents_become_true(RECOVERY_MAX).await;
     scene.forget_witnessed().await;
     scene.bed.elasticsearch.delete_index(&scene.bed.index(&format!("{CLOSED}-000001"))).await;

@@ -100,8 +100,13 @@ struct IndexCircuit {
 }
 
 impl IndexCircuit {
-    const CLOSED: Self =
-        Self { breaker: CircuitBreaker::Closed, missing: false, failing: None, unlisted: None };
+    const CLOSED: Self = Self {
+        breaker: CircuitBreaker::Closed,
+        missing: false,
+        needs_check: false,
+        failing: None,
+        unlisted: None,
+    };
 }
 
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{Dispatch, Dispatcher, IDLE_MAX, IndexCircuit, RetryBatch};
+use super::{Dispatch, Dispatcher, IDLE_MAX, RetryBatch};
 use crate::engine::document::id::IndexId;
 use crate::engine::sink::bulk_request::Bulk;
 use crate::engine::sink::pending::BulkCapacity;
