@@ -431,6 +431,8 @@ fn what_is_to_be_sent_again_is_parked_as_well() {
     bench.dispatcher.index_missing(bench.now, IndexId(0), "gone".to_owned());
     bench.now += 2 * SECOND;
     assert_eq!(bench.parked(), ["waits for index a: gone"]);
+    let dispatch = bench.dispatcher.next(bench.now);
+    assert!(matches!(dispatch, Some(Dispatch::Check(IndexId(0)))), "{dispatch:?}");
     assert_eq!(ids(&bench.send()), "other");
 }
 
