@@ -79,6 +79,7 @@ async fn live_mode_goes_on_while_jobs_wait_for_an_index() {
     scene.sql(ROWS).await;
     let mut walferry = scene.start_with(&SMALL);
     walferry.wait_ready(RECOVERY_MAX).await;
+    scene.documents_become_true(RECOVERY_MAX).await;
     scene.forget_witnessed().await;
     scene.block(true).await;
     scene.sql(&listings(1, 3000)).await;
@@ -119,6 +120,7 @@ async fn jobs_wait_for_an_index_across_restarts() {
     scene.sql(ROWS).await;
     let mut walferry = scene.start_with(&SMALL);
     walferry.wait_ready(RECOVERY_MAX).await;
+    scene.documents_become_true(RECOVERY_MAX).await;
     scene.forget_witnessed().await;
     scene.block(true).await;
     scene.sql(&listings(1, 2000)).await;

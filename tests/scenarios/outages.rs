@@ -120,6 +120,7 @@ async fn an_index_that_stays_closed_holds_up_no_other() {
     ];
     let mut walferry = scene.start_with(&small);
     walferry.wait_ready(RECOVERY_MAX).await;
+    scene.documents_become_true(RECOVERY_MAX).await;
     scene.forget_witnessed().await;
     let index = scene.bed.index("ai_suggestions-000001");
     let block = |on: bool| json!({ "index.blocks.write": on.then_some(true) });

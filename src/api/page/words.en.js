@@ -115,7 +115,7 @@ export default {
     "one": "{count} job waits for index {index}, which takes no documents.",
     "other": "{count} jobs wait for index {index}, which takes no documents."
   },
-  "advice.index_awaited": "See the index’s settings and blocks, and its disk’s free space; the jobs go on once it takes documents.",
+  "advice.index_awaited": "See its settings, blocks and free disk space; the jobs go on once it is open.",
   "issue.slot_missing": "The replication slot does not exist: changes are not being kept for walferry.",
   "advice.slot_missing": "Start `walferry run`, which makes it; if it was dropped, `walferry rebuild`.",
   "issue.slot_refused": "walferry’s role may not read pg_replication_slots: the slot’s WAL is not monitored.",

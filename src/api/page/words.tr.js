@@ -117,7 +117,7 @@ export default {
     "one": "{count} iş, belge kabul etmeyen {index} indeksini bekliyor.",
     "other": "{count} iş, belge kabul etmeyen {index} indeksini bekliyor."
   },
-  "advice.index_awaited": "İndeksin ayarlarına, engellerine ve diskteki boş alana bakın; indeks belge kabul edince işler kendiliğinden sürer.",
+  "advice.index_awaited": "Ayarlarına, engellerine ve boş disk alanına bakın; indeks açılınca işler sürer.",
   "issue.slot_missing": "Replikasyon slotu yok: değişiklikler walferry için saklanmıyor.",
   "advice.slot_missing": "Slotu oluşturan `walferry run` komutunu başlatın; slot silindiyse `walferry rebuild`.",
   "issue.slot_refused": "walferry’nin rolü replikasyon slotlarına bakamıyor: tuttukları WAL izlenmiyor.",
