@@ -176,7 +176,7 @@ impl Rig {
         while settled.len() < count {
             let pending = timeout(LIMIT, self.settled.recv()).await;
             let pending = pending.unwrap_or_else(|_| panic!("only {settled:?}")).expect("it runs");
-            let error = pending.take_failures().pop().map(|failure| failure.error);
+            let error = pending.take_unfinished().failures.pop().map(|failure| failure.error);
             assert!(
                 settled.insert(pending.descriptor().sequence, error).is_none(),
                 "settled twice"
@@ -493,6 +493,7 @@ async fn ids_are_listed_in_pages() {
         let mut listed = std::collections::BTreeSet::new();
         loop {
             let page = timeout(LIMIT, ids.recv()).await.unwrap().expect("the listing has an end");
+            let page = page.expect("the index is open");
             if page.is_empty() {
                 break;
             }
@@ -503,7 +504,7 @@ async fn ids_are_listed_in_pages() {
     let (pages, mut ids) = mpsc::channel(1);
     let command = SinkCommand::Enumerate { index: IndexId(PROFILES), filter: None, pages };
     rig.commands.send(command).await.unwrap();
-    assert_eq!(timeout(LIMIT, ids.recv()).await.unwrap(), Some(Vec::new()));
+    assert_eq!(timeout(LIMIT, ids.recv()).await.unwrap(), Some(Ok(Vec::new())));
     rig.finish().await;
 }
 

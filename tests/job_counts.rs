@@ -195,7 +195,7 @@ async fn walferry_works(queue: &Queue) {
             (JobSet::Ids(ids.clone()), JobKey::Id(ids.first().copied().unwrap_or(-1)))
         };
         let failures = vec![Failure { job, error: "refused".into() }];
-        drop(settler.settle(&[(pending(n, jobs, now()), failures)], None, &[]).await);
+        drop(settler.settle(&[(pending(n, jobs, now()), failures.into())], None, &[]).await);
     }
     drop(claimer.reset_orphans().await);
 }

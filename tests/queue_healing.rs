@@ -27,7 +27,7 @@ const EVERYWHERE: Position = Position { commit_lsn: Lsn(u64::MAX), ordinal: u64:
 async fn refuse(queue: &Queue, id: i64) -> SettleCounts {
     let failure = Failure { job: JobKey::Id(id), error: "refused".into() };
     let descriptor = pending(0, JobSet::Ids(vec![id]), now());
-    queue.settler().await.settle(&[(descriptor, vec![failure])], None, &[]).await.unwrap()
+    queue.settler().await.settle(&[(descriptor, vec![failure].into())], None, &[]).await.unwrap()
 }
 
 async fn operator(queue: &Queue) -> Operator {
@@ -216,7 +216,8 @@ async fn rows_edited_by_hand_and_rows_that_somebody_holds_halt_nothing() {
         let failure = Failure { job: JobKey::Id(job.id), error: "refused".into() };
         let mut descriptor = pending(0, JobSet::Ids(vec![job.id]), now());
         (descriptor.created.min, descriptor.created.max) = (job.created_at, job.created_at);
-        let counts = settler.settle(&[(descriptor, vec![failure])], None, &[]).await.unwrap();
+        let counts =
+            settler.settle(&[(descriptor, vec![failure].into())], None, &[]).await.unwrap();
         assert_eq!(counts.failed + counts.retried, 1, "job {}", job.id);
     }
     holder.batch_execute("rollback").await.unwrap();

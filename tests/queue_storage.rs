@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use uuid::Uuid;
 use walferry::ack::batch::{
-    BatchDescriptor, CreatedBetween, Failure, JobKey, LoadedChunk, LoadedRow,
+    BatchDescriptor, CreatedBetween, Failure, IndexWait, JobKey, LoadedChunk, LoadedRow, ParkedJob,
+    Unfinished,
 };
 use walferry::ack::job_set::JobSet;
 use walferry::change::{Change, Lsn, Operation, Position, Row, TableId};
@@ -147,7 +148,8 @@ pub(crate) async fn records_settles_and_claims(database: &TestDatabase, role: &s
     let jobs = claimer.claim(Position::default(), None, 10).await.unwrap();
     let mut settler = Settler::new(database.connect_as(role).await, lease, POLICY).await.unwrap();
     let ids = pending(0, JobSet::Ids(vec![jobs[0].id]), jobs[0].created_at);
-    let counts = settler.settle(&[(ids, Vec::new())], Some(Lsn(0x28)), &[]).await.unwrap();
+    let counts =
+        settler.settle(&[(ids, Unfinished::default())], Some(Lsn(0x28)), &[]).await.unwrap();
     assert_eq!(counts.completed, 1);
 }
 
@@ -215,7 +217,8 @@ async fn a_batch_settles_with_its_failures_and_position() {
     let mut first = pending(0, range(at(0x20, 0), at(0x20, 2)), now());
     first.end_lsn = Some(Lsn(0x40));
     let failure = Failure { job: JobKey::At(at(0x20, 1)), error: "too\0 long".into() };
-    let counts = settler.settle(&[(first, vec![failure])], Some(Lsn(0x40)), &[]).await.unwrap();
+    let counts =
+        settler.settle(&[(first, vec![failure].into())], Some(Lsn(0x40)), &[]).await.unwrap();
     assert_eq!(counts, SettleCounts { completed: 2, failed: 0, retried: 1 });
     let expected = ["0/20#0=completed", "0/20#1=pending", "0/20#2=completed", "0/20#3=processing"];
     assert_eq!(queue.statuses().await, expected);
@@ -225,10 +228,69 @@ async fn a_batch_settles_with_its_failures_and_position() {
 
     // The position never goes back, and what is not processing is not touched.
     let again = pending(1, range(at(0x20, 0), at(0x20, 2)), now());
-    let counts = settler.settle(&[(again, Vec::new())], Some(Lsn(0x30)), &[]).await.unwrap();
+    let counts =
+        settler.settle(&[(again, Unfinished::default())], Some(Lsn(0x30)), &[]).await.unwrap();
     assert_eq!(counts, SettleCounts::default());
     let settlement = position::load_settlement(&queue.admin, SLOT).await.unwrap();
     assert_eq!(settlement.settled_lsn, Lsn(0x40));
+}
+
+fn parked(job: JobKey, index: &str) -> ParkedJob {
+    let reason = format!("waits for index {index}: read-only");
+    ParkedJob { job, wait: Arc::new(IndexWait { index: index.to_owned(), reason }) }
+}
+
+#[tokio::test]
+async fn a_parked_job_is_pending_without_an_attempt_and_due_once_it_is_released() {
+    let queue = Queue::new().await;
+    let (mut recorder, mut settler) = (queue.recorder().await, queue.settler().await);
+    let mut claimer = queue.claimer().await;
+    let changes: Vec<Change> = (0..4).map(|n| listing(at(0x20, n))).collect();
+    recorder.write(&changes, Status::Processing, None).await.unwrap();
+    let failure = Failure { job: JobKey::At(at(0x20, 3)), error: "refused".into() };
+    let unfinished = Unfinished {
+        failures: vec![failure],
+        parked: vec![parked(JobKey::At(at(0x20, 1)), "a"), parked(JobKey::At(at(0x20, 2)), "b")],
+    };
+    let all = pending(0, range(at(0x20, 0), at(0x20, 3)), now());
+    let counts = settler.settle(&[(all, unfinished)], None, &[]).await.unwrap();
+    assert_eq!(counts, SettleCounts { completed: 1, failed: 0, retried: 3 });
+    let query = "select string_agg(concat_ws(' ', ordinal, status, retry_count, error_message),
+            ', ' order by ordinal)
+        from elasticsearch_sync_queue where ordinal > 0";
+    let expected = "1 pending 0 waits for index a: read-only, \
+        2 pending 0 waits for index b: read-only, 3 pending 1 refused";
+    assert_eq!(queue.one(query).await, expected);
+    queue
+        .admin
+        .batch_execute("update elasticsearch_sync_queue set next_attempt_at = null")
+        .await
+        .unwrap();
+
+    // No claim meets a parked job, and none begins before it.
+    let end = at(0x30, 0);
+    assert_eq!(claimer.lowest_unfinished().await.unwrap(), Some(at(0x20, 3)));
+    assert_eq!(claimer.awaited_indices().await.unwrap(), ["a", "b"]);
+    let due = claimer.due(end, 10).await.unwrap();
+    assert_eq!(due.iter().map(|job| job.position).collect::<Vec<_>>(), [at(0x20, 3)]);
+    assert!(claimer.claim(Position::default(), None, 10).await.unwrap().is_empty());
+
+    // Released, it is due, by its id it is parked once more, and it is completed in the end.
+    assert_eq!(claimer.release("a", 10).await.unwrap(), 1);
+    assert_eq!(claimer.awaited_indices().await.unwrap(), ["b"]);
+    let due = claimer.due(end, 10).await.unwrap();
+    assert_eq!(due.iter().map(|job| job.position).collect::<Vec<_>>(), [at(0x20, 1)]);
+    let id = due[0].id;
+    let again = Unfinished { failures: Vec::new(), parked: vec![parked(JobKey::Id(id), "a")] };
+    for unfinished in [again, Unfinished::default()] {
+        let ids = pending(1, JobSet::Ids(vec![id]), now());
+        settler.settle(&[(ids, unfinished)], None, &[]).await.unwrap();
+        claimer.release("a", 10).await.unwrap();
+        claimer.claim(Position::default(), None, 10).await.unwrap();
+    }
+    let query = "select concat_ws(' ', status, retry_count, error_message is null)
+        from elasticsearch_sync_queue where ordinal = 1";
+    assert_eq!(queue.one(query).await, "completed 0 t");
 }
 
 #[tokio::test]
@@ -237,11 +299,11 @@ async fn many_tickets_settle_at_once() {
     let (mut recorder, mut settler) = (queue.recorder().await, queue.settler().await);
     let changes: Vec<Change> = (1..=100).map(|lsn| listing(at(lsn, 0))).collect();
     recorder.write(&changes, Status::Processing, None).await.unwrap();
-    let pending_batches: Vec<(BatchDescriptor, Vec<Failure>)> = (1..=100)
+    let pending_batches: Vec<(BatchDescriptor, Unfinished)> = (1..=100)
         .map(|n| {
             let failure = Failure { job: JobKey::At(at(n, 0)), error: "refused".into() };
             let failures = if n % 10 == 0 { vec![failure] } else { Vec::new() };
-            (pending(n, range(at(n, 0), at(n, 0)), now()), failures)
+            (pending(n, range(at(n, 0), at(n, 0)), now()), failures.into())
         })
         .collect();
     let counts = settler.settle(&pending_batches, None, &[]).await.unwrap();
@@ -291,7 +353,7 @@ async fn jobs_are_claimed_in_the_order_of_commit_and_rebuilt() {
     let mut settler = queue.settler().await;
     let failure = Failure { job: JobKey::Id(jobs[0].claimed.id), error: "refused".into() };
     let ids = pending(0, JobSet::Ids(vec![jobs[0].claimed.id]), jobs[0].claimed.created_at);
-    let counts = settler.settle(&[(ids, vec![failure])], None, &[]).await.unwrap();
+    let counts = settler.settle(&[(ids, vec![failure].into())], None, &[]).await.unwrap();
     assert_eq!(counts, SettleCounts { completed: 0, failed: 0, retried: 1 });
     let message = "select error_message || '; ' || note from elasticsearch_sync_queue
         where retry_count = 1";
@@ -315,7 +377,7 @@ async fn a_new_epoch_takes_over_what_the_old_one_left() {
     assert!(matches!(lost, Err(QueueError::LeaseLost { .. })), "{lost:?}");
     let mut settler = queue.settler().await;
     let descriptor = pending(0, range(at(0x20, 0), at(0x20, 0)), now());
-    let lost = settler.settle(&[(descriptor, Vec::new())], Some(Lsn(0x50)), &[]).await;
+    let lost = settler.settle(&[(descriptor, Unfinished::default())], Some(Lsn(0x50)), &[]).await;
     assert!(matches!(lost, Err(QueueError::LeaseLost { .. })), "{lost:?}");
     let lost = lease::renew(&queue.holder, &queue.lease).await;
     assert!(matches!(lost, Err(QueueError::LeaseLost { .. })), "{lost:?}");
@@ -417,8 +479,12 @@ async fn a_poison_row_is_recorded_altered_among_its_neighbours() {
     assert_eq!(queue.one(query).await, expected.join("\n"));
     // The note outlives the completion.
     let descriptor = pending(0, range(at(0x20, 0), at(0x20, 19)), now());
-    let counts =
-        queue.settler().await.settle(&[(descriptor, Vec::new())], None, &[]).await.unwrap();
+    let counts = queue
+        .settler()
+        .await
+        .settle(&[(descriptor, Unfinished::default())], None, &[])
+        .await
+        .unwrap();
     assert_eq!(counts.completed, 20);
     let notes = "select count(*)::text from elasticsearch_sync_queue
         where note like 'change_data is not%' and error_message is null and status = 'completed'";
@@ -522,6 +588,51 @@ const READ_AND_UPDATED: &str = "
         (select coalesce(sum(n_tup_upd), 0) from pg_stat_user_tables
          where relid in (select relid from pg_partition_tree('public.elasticsearch_sync_queue')))::bigint";
 
+struct Counters {
+    read: i64,
+    updated: i64,
+}
+
+async fn counters(queue: &Queue) -> Counters {
+    let row = queue.admin.query_one(READ_AND_UPDATED, &[]).await.unwrap();
+    Counters { read: row.get(0), updated: row.get(1) }
+}
+
+/// A session reports its counters at the latest when it ends.
+async fn updates_are_known(queue: &Queue, updates: i64) {
+    eventually(Duration::from_secs(30), "the session's counters are known", async || {
+        let updated = counters(queue).await.updated;
+        if updated >= updates { Ok(()) } else { Err(format!("{updated} of {updates} updates")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_queries_of_an_idle_feed_do_not_read_parked_jobs() {
+    let queue = Queue::new().await;
+    let fill = "set session_replication_role = replica;
+        insert into elasticsearch_sync_queue
+            (table_name, operation, record_id, change_data, status, commit_lsn, ordinal, waits_for)
+        select 'listings', 'INSERT', gen_random_uuid(), '{}', 'pending', '0/20', n, 'a'
+        from generate_series(1, 50000) n;
+        update walferry.position set recorded_lsn = '0/30';
+        analyze elasticsearch_sync_queue";
+    queue.admin.batch_execute(fill).await.unwrap();
+    let before = counters(&queue).await;
+    let mut claimer = queue.claimer().await;
+    assert!(claimer.due(at(0x30, 0), 500).await.unwrap().is_empty());
+    assert!(!claimer.any_without_position().await.unwrap());
+    assert!(claimer.without_position(500).await.unwrap().is_empty());
+    assert!(claimer.claim(Position::default(), None, 500).await.unwrap().is_empty());
+    assert_eq!(claimer.lowest_unfinished().await.unwrap(), None);
+    assert_eq!(claimer.awaited_indices().await.unwrap(), ["a"]);
+    assert_eq!(claimer.release("a", 1).await.unwrap(), 1);
+    drop(claimer);
+    updates_are_known(&queue, before.updated + 1).await;
+    let read = counters(&queue).await.read - before.read;
+    assert!(read <= 1_000, "{read} index entries were read for one job");
+}
+
 #[tokio::test]
 async fn settling_a_part_of_a_large_transaction_reads_that_part_only() {
     const ROWS: u64 = 300_000;
@@ -542,10 +653,6 @@ async fn settling_a_part_of_a_large_transaction_reads_that_part_only() {
         analyze elasticsearch_sync_queue"
     );
     queue.admin.batch_execute(&fill).await.unwrap();
-    let counters = async || {
-        let row = queue.admin.query_one(READ_AND_UPDATED, &[]).await.unwrap();
-        (row.get::<_, i64>(0), row.get::<_, i64>(1))
-    };
     let ranges = [
         ("within it", at(LARGE, 10_000), at(LARGE, 11_999), 2_000),
         ("up to it", at(LARGE - 50, 0), at(LARGE, 1_499), 1_550),
@@ -553,23 +660,14 @@ async fn settling_a_part_of_a_large_transaction_reads_that_part_only() {
         ("after it", at(LARGE + 41, 0), at(LARGE + 90, 0), 50),
     ];
     for (name, first, last, jobs) in ranges {
-        let before = counters().await;
+        let before = counters(&queue).await;
         let mut settler = queue.settler().await;
-        let batch = (pending(1, range(first, last), time), Vec::new());
+        let batch = (pending(1, range(first, last), time), Unfinished::default());
         let counts = settler.settle(&[batch], None, &[]).await.unwrap();
         assert_eq!(counts.completed, jobs, "{name}");
         drop(settler);
-        // A session reports its counters at the latest when it ends.
-        eventually(Duration::from_secs(30), "the session's counters are known", async || {
-            let updated = counters().await.1 - before.1;
-            if updated >= i64::try_from(jobs).unwrap() {
-                Ok(())
-            } else {
-                Err(format!("{updated} updates"))
-            }
-        })
-        .await;
-        let read = counters().await.0 - before.0;
+        updates_are_known(&queue, before.updated + i64::try_from(jobs).unwrap()).await;
+        let read = counters(&queue).await.read - before.read;
         assert!(read <= 4_000, "{name}: {read} index entries were read for {jobs} jobs");
     }
 }

@@ -4,6 +4,7 @@
 //! Not here: kills of walferry and crashes of PostgreSQL at random (`restart`), and the sink by
 //! itself (`bulk_errors`).
 
+mod closed;
 mod documents;
 mod edges;
 mod gaps;

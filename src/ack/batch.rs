@@ -117,6 +117,45 @@ pub struct Failure {
     pub error: String,
 }
 
+/// What a parked job waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexWait {
+    /// The index's alias, for `waits_for`.
+    pub index: String,
+    /// A sentence for `error_message`: the index, and why it takes no documents.
+    pub reason: String,
+}
+
+/// A job of which an action waits for an index that takes no documents. It is `pending` again, and
+/// has used up no attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedJob {
+    pub job: JobKey,
+    pub wait: Arc<IndexWait>,
+}
+
+/// The jobs of a batch that are not completed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    pub failures: Vec<Failure>,
+    pub parked: Vec<ParkedJob>,
+}
+
+impl From<Vec<Failure>> for Unfinished {
+    fn from(failures: Vec<Failure>) -> Self {
+        Self { failures, parked: Vec::new() }
+    }
+}
+
+/// The jobs that are not completed so far. A parked job is rendered again as a whole, so a refusal
+/// of one of its documents is left to that time.
+#[derive(Debug, Default)]
+struct OpenJobs {
+    /// The first error of each.
+    failures: BTreeMap<JobKey, String>,
+    parked: BTreeMap<JobKey, Arc<IndexWait>>,
+}
+
 /// When the changes of a batch were committed, run-length encoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commits(Vec<Committed>);
@@ -170,8 +209,7 @@ pub enum JobKey {
 pub struct PendingBatch {
     descriptor: BatchDescriptor,
     open: AtomicUsize,
-    /// The first error of each job that failed.
-    failures: Mutex<BTreeMap<JobKey, String>>,
+    open_jobs: Mutex<OpenJobs>,
     commits: Commits,
     /// The trace span of the batch, which ends with it.
     batch: Span,
@@ -209,7 +247,7 @@ impl PendingBatch {
         Arc::new(Self {
             descriptor,
             open: AtomicUsize::new(1),
-            failures: Mutex::default(),
+            open_jobs: Mutex::default(),
             commits,
             batch,
             settled_at: AtomicI64::new(0),
@@ -269,18 +307,22 @@ impl PendingBatch {
         })
     }
 
-    /// The jobs that failed, each once, with its first error. Empties the list.
+    /// The jobs that are not completed, each once. Empties the lists.
     #[must_use]
-    pub fn take_failures(&self) -> Vec<Failure> {
-        let failures =
-            std::mem::take(&mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner));
-        failures.into_iter().map(|(job, error)| Failure { job, error }).collect()
+    pub fn take_unfinished(&self) -> Unfinished {
+        let mut jobs = self.open_jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let OpenJobs { mut failures, parked } = std::mem::take(&mut *jobs);
+        failures.retain(|job, _| !parked.contains_key(job));
+        Unfinished {
+            failures: failures.into_iter().map(|(job, error)| Failure { job, error }).collect(),
+            parked: parked.into_iter().map(|(job, wait)| ParkedJob { job, wait }).collect(),
+        }
     }
 }
 
 /// One job's reference, attached to an action. Every reference must be returned by
-/// [`JobAck::done`] or [`JobAck::failed`]. A dropped reference leaves its batch open for ever, so
-/// nothing settles by accident when a run is torn down.
+/// [`JobAck::done`], [`JobAck::failed`] or [`JobAck::parked`]. A dropped reference leaves its batch
+/// open for ever, so nothing settles by accident when a run is torn down.
 #[derive(Debug)]
 #[must_use]
 pub struct JobAck {
@@ -313,12 +355,30 @@ impl JobAck {
 
     /// Elasticsearch refuses the document for good. The last reference returns the batch.
     pub fn failed(self, error: String) -> Option<Arc<PendingBatch>> {
-        let mut failures = self.pending.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        for job in self.jobs.keys() {
-            failures.entry(*job).or_insert_with(|| error.clone());
-        }
-        drop(failures);
+        self.note(|jobs, job| {
+            jobs.failures.entry(job).or_insert_with(|| error.clone());
+        });
         self.done()
+    }
+
+    /// The action was dropped, as its index takes no documents. The last reference returns the
+    /// batch.
+    pub fn parked(self, wait: &Arc<IndexWait>) -> Option<Arc<PendingBatch>> {
+        self.note(|jobs, job| {
+            jobs.parked.entry(job).or_insert_with(|| Arc::clone(wait));
+        });
+        self.done()
+    }
+
+    /// Whether the jobs stand in the queue. Rows of the first load have none.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.pending.descriptor.jobs != JobSet::None
+    }
+
+    fn note(&self, mut add: impl FnMut(&mut OpenJobs, JobKey)) {
+        let mut jobs = self.pending.open_jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        self.jobs.keys().iter().for_each(|job| add(&mut jobs, *job));
     }
 
     /// The job that the reference stands for, or the first of them.
@@ -366,8 +426,25 @@ mod tests {
         assert!(a.failed("first".to_owned()).is_none());
         assert!(b.failed("second".to_owned()).is_none());
         assert!(pending.settle_one());
-        let failures = pending.take_failures();
+        let failures = pending.take_unfinished().failures;
         assert_eq!(failures, [Failure { job: JobKey::Id(1), error: "first".to_owned() }]);
+    }
+
+    #[test]
+    fn a_job_is_parked_once_and_not_failed() {
+        let pending = pending();
+        let wait = |index: &str| {
+            Arc::new(IndexWait { index: index.to_owned(), reason: "closed".to_owned() })
+        };
+        assert!(pending.reference(JobKey::Id(2)).failed("refused".to_owned()).is_none());
+        let group: Arc<[JobKey]> = Arc::from([JobKey::Id(2), JobKey::Id(1)]);
+        assert!(pending.group_reference(&group).parked(&wait("a")).is_none());
+        assert!(pending.reference(JobKey::Id(1)).parked(&wait("b")).is_none());
+        assert!(pending.settle_one());
+        let parked = |id| ParkedJob { job: JobKey::Id(id), wait: wait("a") };
+        let unfinished = pending.take_unfinished();
+        assert_eq!(unfinished.parked, [parked(1), parked(2)]);
+        assert_eq!(unfinished.failures, []);
     }
 
     #[test]
@@ -381,6 +458,6 @@ mod tests {
         assert!(!pending.settle_one());
         assert!(b.failed("second".to_owned()).is_some());
         let failure = |id, error: &str| Failure { job: JobKey::Id(id), error: error.to_owned() };
-        assert_eq!(pending.take_failures(), [failure(1, "first"), failure(2, "second")]);
+        assert_eq!(pending.take_unfinished().failures, [failure(1, "first"), failure(2, "second")]);
     }
 }

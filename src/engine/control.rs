@@ -6,6 +6,8 @@
 //! Not here: observing the conditions (`supervisor`), and obeying (`recorder`, `feed`,
 //! `checkpoint`).
 
+use std::collections::BTreeSet;
+
 use crate::change::Lsn;
 use crate::telemetry::mode::FeedMode;
 
@@ -16,7 +18,7 @@ pub enum CaptureOrder {
     OperatorHalt,
     /// The slot retains more WAL than allowed.
     RetentionGuard,
-    /// Elasticsearch, or one of its indices, has not taken documents for a while.
+    /// Elasticsearch, or each of its indices, has not taken documents for a while.
     SinkDown,
 }
 
@@ -79,6 +81,9 @@ pub const fn decide(conditions: RunConditions) -> Control {
         if retention_guard { AcknowledgeAt::Recorded } else { AcknowledgeAt::Settled };
     Control { capture, halted: operator_halt, acknowledge_at }
 }
+
+/// The aliases of the indices that take no documents: the jobs that wait for them stay parked.
+pub type ClosedIndices = BTreeSet<String>;
 
 /// What the half of a run that needs Elasticsearch reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

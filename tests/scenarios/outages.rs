@@ -109,6 +109,59 @@ async fn a_write_block_pauses_its_index_and_no_other() {
     walferry.stop().await;
 }
 
+/// More waits for the closed index than the sink has room for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_stays_closed_holds_up_no_other() {
+    let scene = Scene::new("parked").await;
+    scene.sql(ROWS).await;
+    let small = [
+        ("WALFERRY_LIMITS_BULK_BYTES_MAX", "256KiB"),
+        ("WALFERRY_LIMITS_ACTIONS_BYTES_MAX", "1MiB"),
+    ];
+    let mut walferry = scene.start_with(&small);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    scene.documents_become_true(RECOVERY_MAX).await;
+    scene.forget_witnessed().await;
+    let index = scene.bed.index("ai_suggestions-000001");
+    let block = |on: bool| json!({ "index.blocks.write": on.then_some(true) });
+    scene.bed.elasticsearch.put_index_settings(&index, &block(true)).await;
+    scene.sql(&listings(1, 6000)).await;
+    scene.sql("update profiles set bio = 'yeni' where username = 'ayse'").await;
+    scene.sql("delete from listings where title in ('İlan 5', 'İlan 5999')").await;
+    // Suggestions of listings are listed for it, and those of the closed index wait.
+    scene.sql("truncate listings").await;
+    scene.sql(&listings(10, 20)).await;
+    let open = scene.bed.index("listings");
+    eventually(RECOVERY_MAX, "the other indices go on", async || {
+        match scene.bed.elasticsearch.count(&open).await {
+            11 => Ok(()),
+            found => Err(format!("{found} of 11, {}", scene.statuses().await)),
+        }
+    })
+    .await;
+    let profiles = "select count(*) from elasticsearch_sync_queue
+        where table_name = 'profiles' and status = 'completed'";
+    until(RECOVERY_MAX, "the other jobs are completed", async || scene.number(profiles).await == 1)
+        .await;
+    let waiting = format!(
+        "select count(*) from elasticsearch_sync_queue where status = 'pending'
+            and retry_count = 0 and error_message like 'waits for index {}ai_suggestions: %'",
+        scene.bed.index_prefix
+    );
+    until(RECOVERY_MAX, "the jobs name what they wait for", async || {
+        scene.number(&waiting).await > 0
+    })
+    .await;
+    let (ready, body) = get(&walferry, "/readyz").await;
+    assert_eq!(ready, 503, "{body:?}");
+    assert!(!scene.statuses().await.contains("failed"), "{}", scene.statuses().await);
+    scene.bed.elasticsearch.put_index_settings(&index, &block(false)).await;
+    scene.settled(RECOVERY_MAX).await;
+    scene.assert_true().await;
+    scene.assert_no_attempt_lost("a closed index").await;
+    walferry.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_deleted_under_us_stops_until_it_is_rebuilt() {
     let scene = Scene::new("deleted").await;

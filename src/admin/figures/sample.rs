@@ -11,6 +11,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::change::Lsn;
 use crate::postgres::catalog;
+use crate::storage::queue::awaited::{self, AwaitedIndex};
 use crate::storage::sql::{bigint, count, lsn};
 use crate::storage::{QueueError, doing};
 use crate::telemetry::metrics::queue::QueueStatistics;
@@ -33,6 +34,8 @@ pub struct Sample {
     /// Jobs that ended within the last two seconds, at most [`ENDED_MAX`] of them.
     pub ended_ids: Vec<i64>,
     pub slot: SlotState,
+    /// The indices that jobs wait for.
+    pub awaited: Vec<AwaitedIndex>,
     /// The transaction that walferry waits for, if it has waited for longer than 5 s.
     pub lock_wait: Option<LockWait>,
 }
@@ -169,7 +172,8 @@ pub async fn read(client: &Client, slot: &str) -> Result<Sample, QueueError> {
     let wait = client.query_opt(LOCK_WAIT, &[&slot]).await.map_err(doing(reading))?;
     let wait = wait.as_ref().map(lock_wait).transpose().map_err(doing(reading))?;
     let sample = rest_of(&row, counts, state).map_err(doing(reading))?;
-    Ok(Sample { lock_wait: wait, ..sample })
+    let awaited = awaited::count(client).await?;
+    Ok(Sample { awaited, lock_wait: wait, ..sample })
 }
 
 /// A role that may not read slots costs these figures and nothing else.
@@ -243,6 +247,7 @@ fn rest_of(row: &Row, counts: Counts, slot: SlotState) -> Result<Sample, tokio_p
         newest_id: row.try_get("newest_id")?,
         ended_ids: row.try_get("ended_ids")?,
         slot,
+        awaited: Vec::new(),
         lock_wait: None,
     })
 }

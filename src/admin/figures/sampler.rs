@@ -22,6 +22,7 @@ use crate::change::Lsn;
 use crate::config::Database;
 use crate::postgres::error::sentence;
 use crate::postgres::{Session, connect};
+use crate::storage::sql::count;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::lag::seconds;
 use crate::telemetry::readiness::{Component, ReadinessReporter};
@@ -176,6 +177,8 @@ impl Sampler {
             Ok(sample) => {
                 let now = seconds(SystemTime::now());
                 self.metrics.queue.set(&sample.figures(), now);
+                let awaited = sample.awaited.iter().map(|index| (&*index.name, count(index.jobs)));
+                self.metrics.queue.set_parked(awaited);
                 if let Some(oldest) = &sample.oldest_unfinished {
                     self.metrics.pipeline.unfinished_since(now - oldest.age_seconds);
                 }

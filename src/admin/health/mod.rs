@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admin::figures::sample::{LockWait, Sample, SlotState};
+use crate::storage::queue::awaited::{AwaitedIndex, JOBS_MAX};
 use crate::telemetry::readiness::{Component, Readiness, ReadinessReporter};
 use crate::telemetry::waits::Waiting;
 pub use code::{Code, HealthIssue};
@@ -109,6 +110,7 @@ pub fn judge(signals: &Signals<'_>) -> QueueHealth {
     if let Some(sample) = sample {
         health.jobs(sample, signals.stalled);
         health.lock_wait(sample.lock_wait.as_ref());
+        sample.awaited.iter().for_each(|index| health.awaited_index(index));
         health.slot(&sample.slot);
     }
     health.overdue(signals);
@@ -231,6 +233,18 @@ impl QueueHealth {
                 "if the number falls, wait; else see whether Elasticsearch is slow or refuses",
             );
         }
+    }
+
+    fn awaited_index(&mut self, index: &AwaitedIndex) {
+        let AwaitedIndex { name, jobs } = index;
+        let at_least = if *jobs < JOBS_MAX { "" } else { "at least " };
+        self.add(
+            HealthVerdict::Degraded,
+            Code::IndexAwaited.with([name.as_str().into(), (*jobs).into()]),
+            format!("{at_least}{jobs} jobs wait for index {name}, which takes no documents"),
+            "see the index's settings and blocks, and its disk's free space; the jobs go on once it \
+             takes documents",
+        );
     }
 
     fn lock_wait(&mut self, wait: Option<&LockWait>) {
@@ -373,6 +387,7 @@ mod tests {
             settled: Lsn(0),
             newest_id: 150,
             ended_ids: Vec::new(),
+            awaited: Vec::new(),
             lock_wait: None,
             slot: SlotState::Known(SlotFigures {
                 active: true,
@@ -426,6 +441,9 @@ mod tests {
         check(|s| s.oldest_unfinished = old(601.0), 0, Unhealthy, "committed 601 s ago");
         let wait = LockWait { pid: 7, application: "psql".to_owned(), seconds: 9.0 };
         check(|s| s.lock_wait = Some(wait), 0, Degraded, "process 7 (psql) holds a lock");
+        let awaited = |jobs| vec![AwaitedIndex { name: "listings".to_owned(), jobs }];
+        check(|s| s.awaited = awaited(3), 0, Degraded, "3 jobs wait for index listings");
+        check(|s| s.awaited = awaited(10_000), 0, Degraded, "at least 10000 jobs wait");
         check(|s| s.slot = SlotState::Missing, 0, Unhealthy, "does not exist");
         let slot = |s: &mut Sample, retained: i64, safe: i64| {
             let SlotState::Known(slot) = &mut s.slot else { return };

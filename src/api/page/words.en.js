@@ -111,6 +111,11 @@ export default {
   "advice.changes_late": "If the number falls, wait; else see whether Elasticsearch is slow or refuses.",
   "issue.lock_awaited": "Process {pid} ({application}) holds a lock that walferry has waited {seconds} s for.",
   "advice.lock_awaited": "See pg_stat_activity for what it does; end its transaction.",
+  "issue.index_awaited": {
+    "one": "{count} job waits for index {index}, which takes no documents.",
+    "other": "{count} jobs wait for index {index}, which takes no documents."
+  },
+  "advice.index_awaited": "See its settings, blocks and free disk space; the jobs go on once it is open.",
   "issue.slot_missing": "The replication slot does not exist: changes are not being kept for walferry.",
   "advice.slot_missing": "Start `walferry run`, which makes it; if it was dropped, `walferry rebuild`.",
   "issue.slot_refused": "walferry’s role may not read pg_replication_slots: the slot’s WAL is not monitored.",

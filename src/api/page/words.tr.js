@@ -113,6 +113,11 @@ export default {
   "advice.changes_late": "Sayı azalıyorsa bekleyin; azalmıyorsa Elasticsearch yavaş mı, reddediyor mu, bakın.",
   "issue.lock_awaited": "walferry {seconds} saniyedir {pid} numaralı sürecin ({application}) tuttuğu kilidi bekliyor.",
   "advice.lock_awaited": "Ne yaptığını pg_stat_activity’de görün; işlemini (transaction) bitirin.",
+  "issue.index_awaited": {
+    "one": "{count} iş, belge kabul etmeyen {index} indeksini bekliyor.",
+    "other": "{count} iş, belge kabul etmeyen {index} indeksini bekliyor."
+  },
+  "advice.index_awaited": "Ayarlarına, engellerine ve boş disk alanına bakın; indeks açılınca işler sürer.",
   "issue.slot_missing": "Replikasyon slotu yok: değişiklikler walferry için saklanmıyor.",
   "advice.slot_missing": "Slotu oluşturan `walferry run` komutunu başlatın; slot silindiyse `walferry rebuild`.",
   "issue.slot_refused": "walferry’nin rolü replikasyon slotlarına bakamıyor: tuttukları WAL izlenmiyor.",

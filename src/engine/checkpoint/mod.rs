@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch};
+use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch, Unfinished};
 use crate::change::Lsn;
 pub use crate::engine::checkpoint::settlement_metrics::SettlementMetrics;
 use crate::engine::control::{AcknowledgeAt, Control, SettlementProgress};
@@ -111,14 +111,14 @@ pub async fn run(mut checkpoint: Checkpoint) -> Result<(), QueueError> {
 impl Checkpoint {
     /// Writes the fate of these batches and publishes the progress.
     async fn settle(&mut self, batches: Vec<Arc<PendingBatch>>) -> Result<(), QueueError> {
-        let mut settled: Vec<(BatchDescriptor, Vec<Failure>)> = batches
+        let mut settled: Vec<(BatchDescriptor, Unfinished)> = batches
             .iter()
-            .map(|pending| (pending.descriptor().clone(), pending.take_failures()))
+            .map(|pending| (pending.descriptor().clone(), pending.take_unfinished()))
             .collect();
-        for (descriptor, failures) in &mut settled {
+        for (descriptor, unfinished) in &mut settled {
             if let Some(chunk) = &mut descriptor.loaded {
-                log_refused_rows(failures);
-                chunk.refuse(std::mem::take(failures));
+                log_refused_rows(&unfinished.failures);
+                chunk.refuse(std::mem::take(&mut unfinished.failures));
             }
             self.watermark.settle(descriptor);
         }

@@ -2,12 +2,14 @@
 //!
 //! Not here: how a document is identified and versioned (`engine::document::id`).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc;
 
-use crate::ack::batch::JobAck;
+use crate::ack::batch::{IndexWait, JobAck};
 use crate::ack::memory::MemoryHold;
 use crate::engine::document::id::{DocumentId, IndexId};
 
@@ -57,7 +59,16 @@ impl Action {
         let body = self.body.as_ref().map_or(0, Bytes::len);
         size_of::<Self>() + self.document.id.len() + body + references
     }
+
+    /// Whether the action may be dropped for its jobs, which render it again later.
+    #[must_use]
+    pub fn may_be_parked(&self) -> bool {
+        !self.jobs.is_empty() && self.jobs.iter().all(JobAck::is_recorded)
+    }
 }
+
+/// A page of a listing, or what the listing waits for: then it has ended, and its job is parked.
+pub type ListedPage = Result<Vec<String>, Arc<IndexWait>>;
 
 /// A request of the feed to the sink.
 #[derive(Debug)]
@@ -70,6 +81,6 @@ pub enum SinkCommand {
         index: IndexId,
         /// Field and term.
         filter: Option<(String, String)>,
-        pages: mpsc::Sender<Vec<String>>,
+        pages: mpsc::Sender<ListedPage>,
     },
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::control::{Control, IndexingReport};
+use crate::engine::control::{ClosedIndices, Control, IndexingReport};
 use crate::engine::recorder::{GoneLive, LiveRequest};
 use crate::telemetry::mode::FeedMode;
 
@@ -18,6 +18,8 @@ pub struct FeedControl {
     requests: mpsc::Sender<LiveRequest>,
     /// Notified when other tasks made jobs `pending`.
     wake: Arc<Notify>,
+    /// The indices that jobs stay parked for.
+    closed: watch::Receiver<ClosedIndices>,
     /// No batch may begin; the batch at hand is finished.
     stop: CancellationToken,
 }
@@ -30,9 +32,10 @@ impl FeedControl {
         control: watch::Receiver<Control>,
         requests: mpsc::Sender<LiveRequest>,
         wake: Arc<Notify>,
+        closed: watch::Receiver<ClosedIndices>,
         stop: CancellationToken,
     ) -> Self {
-        Self { report, control, requests, wake, stop }
+        Self { report, control, requests, wake, closed, stop }
     }
 
     /// Reports the source that the feed works on.
@@ -79,6 +82,18 @@ impl FeedControl {
     #[must_use]
     pub fn wake(&self) -> Arc<Notify> {
         Arc::clone(&self.wake)
+    }
+
+    /// Whether the index of this alias takes no documents.
+    #[must_use]
+    pub fn is_closed(&self, index: &str) -> bool {
+        self.closed.borrow().contains(index)
+    }
+
+    /// Follows which indices take no documents.
+    #[must_use]
+    pub fn closed(&self) -> watch::Receiver<ClosedIndices> {
+        self.closed.clone()
     }
 
     /// Wakes the feed itself: jobs remain that are due.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::Span;
 
 use crate::ack::batch::{
@@ -18,7 +18,7 @@ use crate::ack::job_set::JobSet;
 use crate::ack::memory::{Memory, MemoryPart};
 use crate::change::{Change, Lsn};
 use crate::engine::document::id::{DocumentId, IndexId};
-use crate::engine::feed::action::{Action, ActionRoom, SinkCommand};
+use crate::engine::feed::action::{Action, ActionRoom, ListedPage, SinkCommand};
 use crate::postgres::{Disposition, Recovery};
 use crate::telemetry::waits::{WaitName, Waits};
 
@@ -190,24 +190,24 @@ impl Emitter {
         let bytes = action.size();
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let units = units.clamp(1, self.units);
-        let room = match Arc::clone(&self.room).try_acquire_many_owned(units) {
-            Ok(room) => Ok(room),
-            Err(_) => {
-                let room = Arc::clone(&self.room).acquire_many_owned(units);
-                self.waits.during(WaitName::ActionRoom, room).await
-            }
-        };
-        let permit = room.expect("the feed never closes its own semaphore");
+        let permit = self.take_room(units, WaitName::ActionRoom).await;
         let memory = self.memory.hold(MemoryPart::Actions, bytes);
         action.room = Some(ActionRoom::new(permit, memory));
         self.commands.send(SinkCommand::Act(action)).await.map_err(|_| StageGone("sink"))
     }
 
-    /// Waits until every action sent so far has its verdict.
+    /// Waits until every action sent so far has its verdict, or is parked.
     pub async fn barrier(&self) {
-        let all = self.room.acquire_many(self.units);
-        let all = self.waits.during(WaitName::Barrier, all).await;
-        drop(all.expect("the feed never closes its own semaphore"));
+        drop(self.take_room(self.units, WaitName::Barrier).await);
+    }
+
+    async fn take_room(&self, units: u32, wait: WaitName) -> OwnedSemaphorePermit {
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(units) {
+            return room;
+        }
+        let room = Arc::clone(&self.room).acquire_many_owned(units);
+        let room = self.waits.during(wait, room).await;
+        room.expect("the feed never closes its own semaphore")
     }
 
     /// Lists the documents of an index, in pages, the last of which is empty. Call
@@ -219,7 +219,7 @@ impl Emitter {
         &self,
         index: IndexId,
         filter: Option<(String, String)>,
-    ) -> Result<mpsc::Receiver<Vec<String>>, StageGone> {
+    ) -> Result<mpsc::Receiver<ListedPage>, StageGone> {
         let (pages, receiver) = mpsc::channel(1);
         let command = SinkCommand::Enumerate { index, filter, pages };
         self.commands.send(command).await.map_err(|_| StageGone("sink"))?;

@@ -2,14 +2,18 @@
 //!
 //! Not here: who reads them (`spawn`), and what they mean (each stage).
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::Context;
 use super::prepare::Prepared;
 use crate::ack::in_flight::InFlight;
 use crate::change::Lsn;
 use crate::engine::control::SettlementProgress;
 use crate::engine::control::{Control, IndexingReport, RunConditions, decide};
+use crate::engine::sink::state::SinkState;
 
 /// What the stages of one run share.
 pub(super) struct Channels {
@@ -24,11 +28,13 @@ pub(super) struct Channels {
     /// From the checkpoint to the stream: what may be acknowledged.
     pub durable: watch::Sender<Lsn>,
     pub in_flight: InFlight,
+    /// From the sink: whether Elasticsearch and its indices take documents.
+    pub sink: Arc<SinkState>,
 }
 
 impl Channels {
     /// Whether an operator has stopped indexing is known before the run begins.
-    pub(super) fn new(prepared: &Prepared, operator_halt: bool) -> Self {
+    pub(super) fn new(context: &Context, prepared: &Prepared, operator_halt: bool) -> Self {
         let conditions = RunConditions { operator_halt, ..RunConditions::default() };
         let settled = prepared.settlement.settled_lsn;
         Self {
@@ -41,6 +47,10 @@ impl Channels {
             }),
             durable: watch::Sender::new(settled),
             in_flight: InFlight::default(),
+            sink: Arc::new(SinkState::with_metrics(
+                context.indices.to_vec(),
+                context.metrics.sink.clone(),
+            )),
         }
     }
 }

@@ -155,6 +155,7 @@ impl Indexing {
             self.control,
             self.requests,
             operator_requests.feed,
+            self.state.closed(),
             self.stop,
         );
         let recorded = self.stored.recorded;

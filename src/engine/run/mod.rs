@@ -7,6 +7,7 @@ mod alias_swap;
 mod channels;
 mod fault;
 mod indexing;
+mod once;
 mod prepare;
 mod spawn;
 mod stages;

@@ -19,7 +19,6 @@ use crate::engine::checkpoint::{
 };
 use crate::engine::recorder;
 use crate::engine::recorder::{LiveRequest, Recorder, RecorderChannels, RecorderMetrics};
-use crate::engine::sink::state::SinkState;
 use crate::engine::supervisor;
 use crate::engine::supervisor::operator_halt::OperatorHalt;
 use crate::engine::supervisor::reporter::Reporter;
@@ -65,16 +64,14 @@ pub(super) async fn spawn(
         beside: std::mem::take(&mut prepared.beside),
         stream: JoinSet::new(),
     };
-    let state = SinkState::with_metrics(context.indices.to_vec(), context.metrics.sink.clone());
     let stats = Arc::new(StreamStats::starting_at(prepared.start));
-    let mut wiring =
-        Wiring { context, prepared, channels, tokens, state: Arc::new(state), stats, tasks };
+    let mut wiring = Wiring { context, prepared, channels, tokens, stats, tasks };
 
     wiring.spawn_recorder(stores.storage, changes, live_requests);
     wiring.spawn_checkpoint(stores.settler, pending_batches);
     let indexing = Indexing {
         context: context.clone(),
-        state: Arc::clone(&wiring.state),
+        state: Arc::clone(&channels.sink),
         lease: wiring.prepared.lease.clone(),
         stored: wiring.prepared.stored.clone(),
         settlement: wiring.prepared.settlement,
@@ -104,7 +101,6 @@ struct Wiring<'a> {
     prepared: &'a mut Prepared,
     channels: &'a Channels,
     tokens: &'a Tokens,
-    state: Arc<SinkState>,
     stats: Arc<StreamStats>,
     tasks: Tasks,
 }
@@ -196,9 +192,14 @@ impl Wiring<'_> {
         let supervisor = Supervisor::new(
             SlotWatch::new(Arc::clone(&session), lease.clone(), self.prepared.source.clone()),
             RetentionGuard::new(retained_max),
-            SinkWatch::new(&self.state),
+            SinkWatch::new(&self.channels.sink),
             OperatorHalt::new(session, lease.slot.clone(), changed, halted),
-            Reporter::new(metrics, status, Arc::clone(&self.stats), Arc::clone(&self.state)),
+            Reporter::new(
+                metrics,
+                status,
+                Arc::clone(&self.stats),
+                Arc::clone(&self.channels.sink),
+            ),
         );
         let channels = SupervisorChannels {
             progress: self.channels.progress.subscribe(),

@@ -6,17 +6,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::channels::{Channels, Tokens};
+use super::once;
 use super::prepare::Prepared;
 use super::spawn::{Tasks, spawn};
-use super::{Context, Fault, RunError};
+use super::{Context, Fault};
 use crate::change::Lsn;
-use crate::engine::control::SettlementProgress;
 use crate::storage::control;
 use crate::storage::lease;
 use crate::storage::lease::Lease;
@@ -31,15 +30,14 @@ pub(super) async fn run(
     shutdown: &CancellationToken,
 ) -> Result<(), Fault> {
     let indexing = control::indexing(&prepared.control, &prepared.lease.slot).await;
-    let channels = Channels::new(&prepared, !indexing?);
+    let channels = Channels::new(context, &prepared, !indexing?);
     let tokens = Tokens::default();
     let session = Arc::clone(&prepared.control);
     let lease = prepared.lease.clone();
     let mut tasks = spawn(context, &mut prepared, &channels, &tokens).await?;
     note_streaming(context, prepared.start);
-    let once = context.options.once;
-    let caught_up = caught_up(&channels, prepared.wal_end);
-    let mut caught_up = pin!(caught_up);
+    let is_single = context.options.once;
+    let mut caught_up = pin!(once::caught_up(&channels, &session, prepared.wal_end));
     let mut closed = pin!(any_closed(prepared.closed.clone()));
     tokio::select! {
         biased; // the stream's own reason before those that follow from it
@@ -48,14 +46,19 @@ pub(super) async fn run(
         ended = tasks.flow.join_next() => return Err(outcome(ended)),
         reason = &mut closed => return Err(Fault::Passing(reason)),
         () = shutdown.cancelled() => {}
-        () = &mut caught_up, if once => {}
-        () = halted(&channels), if once => return Err(Fault::Permanent(halted_once())),
+        caught_up = &mut caught_up, if is_single => caught_up?,
+        () = once::halted(&channels), if is_single => return Err(once::halted_fault()),
     }
     tokens.stop.cancel();
     drain(context, &mut tasks).await?;
+    let indexed = if is_single && !shutdown.is_cancelled() {
+        once::verify_indexed(&session).await
+    } else {
+        Ok(())
+    };
     tokens.close.cancel();
     close(&mut tasks, &session, &lease).await;
-    Ok(())
+    indexed
 }
 
 /// Waits until everything in flight has settled, for the configured time at most.
@@ -128,36 +131,5 @@ async fn any_closed(sessions: Vec<crate::postgres::Closed>) -> String {
     match waits.join_next().await {
         Some(Ok(reason)) => reason,
         _ => "a session was closed".to_owned(),
-    }
-}
-
-/// Returns once an operator has stopped indexing.
-fn halted(channels: &Channels) -> impl Future<Output = ()> + use<> {
-    let mut control = channels.control.subscribe();
-    async move {
-        if control.wait_for(|control| control.halted).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-/// With `--once`, the run would wait until an operator starts indexing again.
-fn halted_once() -> RunError {
-    RunError::Environment(
-        "indexing was stopped by an operator, so `walferry run --once` does not catch up; run \
-         `walferry start`, and then this command again"
-            .to_owned(),
-    )
-}
-
-/// Returns once all below `target` is settled, and searches see what was loaded.
-fn caught_up(channels: &Channels, target: Lsn) -> impl Future<Output = ()> + use<> {
-    let mut progress: watch::Receiver<SettlementProgress> = channels.progress.subscribe();
-    let mut indexing = channels.indexing.subscribe();
-    async move {
-        let settled = progress.wait_for(|known| known.settled >= target).await.is_ok();
-        if !settled || indexing.wait_for(|report| report.load_searchable).await.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 }

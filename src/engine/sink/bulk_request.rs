@@ -14,6 +14,7 @@ use super::Target;
 use super::bulk::{BulkEncoder, BulkItem, parse, parse_error};
 use super::client::{Client, HttpResponse, NoResponse, Verb};
 use super::index::{Presence, presence};
+use super::probe;
 use super::service_error::service_error;
 use super::verdict::{ErrorCause, ServiceError, ServiceFailure};
 use crate::ack::memory::{Memory, MemoryPart};
@@ -147,6 +148,20 @@ impl BulkSender {
             self.set_checked_at(index, Instant::now());
         }
         presence
+    }
+
+    /// Checks whether the index exists and takes documents.
+    ///
+    /// # Errors
+    ///
+    /// The index takes no documents, or Elasticsearch did not respond as it should.
+    pub async fn probe(&self, index: IndexId) -> Result<Presence, ServiceError> {
+        let presence = self.check(index).await?;
+        if presence == Presence::Present {
+            let body = probe::encode(self.target(index));
+            probe::judge(&self.client.send_bulk(&self.path, body).await?)?;
+        }
+        Ok(presence)
     }
 
     /// The outcome of a request with deletes in this index, if it must not be sent.

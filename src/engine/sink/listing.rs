@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::backoff::Backoff;
+use super::bulk::parse_error;
 use super::client::{Client, HttpResponse, NoResponse, Verb};
 use super::service_error::service_error;
 use super::verdict::{ServiceError, ServiceFailure};
 use crate::engine::document::id::IndexId;
+use crate::engine::feed::action::ListedPage;
 
 /// Ids in one page.
 const PAGE_IDS_MAX: usize = 1000;
@@ -27,29 +29,40 @@ pub struct Listing {
     pub index: IndexId,
     /// Field and term; `None` for all documents.
     pub filter: Option<(String, String)>,
-    pub pages: mpsc::Sender<Vec<String>>,
-    /// How often the user was not authorised to read the index, in a row.
-    pub refusals: u32,
+    pub pages: mpsc::Sender<ListedPage>,
+    /// How often it has failed, in a row.
+    pub attempts: u32,
+    /// Its job is parked, so nothing reads its pages any more: it only finds out when the index can
+    /// be listed.
+    pub is_probe: bool,
 }
 
-/// Elasticsearch refuses the listing.
+/// The documents were not listed, or not all of them.
 #[derive(Debug, thiserror::Error)]
 pub enum ListingError {
+    /// Elasticsearch refuses the listing.
     #[error("could not list the documents of {index}: {reason}")]
     Refused { index: String, reason: String },
-    /// The user may not read the index, or it is blocked. The listing is repeated until it may be
-    /// read.
+    /// The user may not read the index, or it is blocked.
     #[error(
         "the documents of {index} cannot be listed, which a TRUNCATE needs: {reason} (walferry \
          needs the privileges manage and read on it)"
     )]
     NotAuthorised { index: String, reason: String },
+    /// The index does not exist.
+    #[error("{0}")]
+    Missing(String),
+    /// The service failed.
+    #[error("Elasticsearch did not answer as expected")]
+    Unavailable,
 }
 
 /// Why a listing ended early.
 enum ListingFailure {
-    /// The service failed; the listing is repeated.
+    /// The service failed.
     Transient,
+    /// The index does not exist.
+    Missing(String),
     /// The receiver of the pages was dropped.
     Cancelled,
     /// The user may not read the index.
@@ -64,41 +77,36 @@ impl From<NoResponse> for ListingFailure {
     }
 }
 
-/// Sends the ids of the documents of `index` in pages, and an empty page at the end. After a failure
-/// of the service the listing starts again, so an id can be sent more than once.
+/// Sends the ids of the documents of `index` in pages, and an empty page at the end, after a wait if
+/// it has failed before. A listing that is repeated starts again, so an id can be sent more than
+/// once.
 ///
 /// # Errors
 ///
-/// Elasticsearch refuses the listing.
+/// [`ListingError`].
 pub async fn list(client: &Client, index: &str, listing: &Listing) -> Result<(), ListingError> {
-    let Listing { filter, pages, refusals, .. } = listing;
-    if *refusals > 0 {
-        tokio::time::sleep(RETRY.delay(*refusals, fastrand::f64())).await;
+    let Listing { filter, pages, attempts, .. } = listing;
+    if *attempts > 0 {
+        tokio::time::sleep(RETRY.delay(*attempts, fastrand::f64())).await;
     }
     let query = match filter {
         Some((field, term)) => json!({ "term": { field: term } }),
         None => json!({ "match_all": {} }),
     };
-    let mut attempts = 0;
-    loop {
-        match once(client, index, &query, pages).await {
-            Ok(()) => {
-                // Without a receiver the result is of no use.
-                drop(pages.send(Vec::new()).await);
-                return Ok(());
-            }
-            Err(ListingFailure::Cancelled) => return Ok(()),
-            Err(ListingFailure::NotAuthorised(reason)) => {
-                return Err(ListingError::NotAuthorised { index: index.to_owned(), reason });
-            }
-            Err(ListingFailure::Permanent(reason)) => {
-                return Err(ListingError::Refused { index: index.to_owned(), reason });
-            }
-            Err(ListingFailure::Transient) => {
-                attempts += 1;
-                tokio::time::sleep(RETRY.delay(attempts, fastrand::f64())).await;
-            }
+    let index = index.to_owned();
+    match once(client, &index, &query, pages).await {
+        Ok(()) => {
+            // Without a receiver the result is of no use.
+            drop(pages.send(Ok(Vec::new())).await);
+            Ok(())
         }
+        Err(ListingFailure::Cancelled) => Ok(()),
+        Err(ListingFailure::NotAuthorised(reason)) => {
+            Err(ListingError::NotAuthorised { index, reason })
+        }
+        Err(ListingFailure::Permanent(reason)) => Err(ListingError::Refused { index, reason }),
+        Err(ListingFailure::Missing(reason)) => Err(ListingError::Missing(reason)),
+        Err(ListingFailure::Transient) => Err(ListingError::Unavailable),
     }
 }
 
@@ -106,7 +114,7 @@ async fn once(
     client: &Client,
     index: &str,
     query: &Value,
-    pages: &mpsc::Sender<Vec<String>>,
+    pages: &mpsc::Sender<ListedPage>,
 ) -> Result<(), ListingFailure> {
     #[derive(Deserialize)]
     struct PointInTime {
@@ -126,7 +134,7 @@ async fn walk(
     client: &Client,
     point: &mut String,
     query: &Value,
-    pages: &mpsc::Sender<Vec<String>>,
+    pages: &mpsc::Sender<ListedPage>,
 ) -> Result<(), ListingFailure> {
     const PATH: &str =
         "/_search?filter_path=pit_id,timed_out,_shards.failed,hits.hits._id,hits.hits.sort";
@@ -151,7 +159,7 @@ async fn walk(
         let whole = found.hits.hits.len() == PAGE_IDS_MAX;
         after = Some(last.sort.clone());
         let ids = found.hits.hits.into_iter().map(|hit| hit.id).collect();
-        pages.send(ids).await.map_err(|_| ListingFailure::Cancelled)?;
+        pages.send(Ok(ids)).await.map_err(|_| ListingFailure::Cancelled)?;
         if !whole {
             return Ok(());
         }
@@ -191,11 +199,19 @@ fn expect(response: HttpResponse) -> Result<HttpResponse, ListingFailure> {
     if response.is_success() {
         return Ok(response);
     }
+    let cause = parse_error(&response.body);
     let ServiceError { failure, reason } = service_error(&response);
+    match cause.as_ref().map_or("", |cause| cause.kind.as_str()) {
+        "index_not_found_exception" => return Err(ListingFailure::Missing(reason)),
+        "cluster_block_exception" | "index_closed_exception" => {
+            return Err(ListingFailure::NotAuthorised(reason));
+        }
+        _ => {}
+    }
     if failure == ServiceFailure::NotAuthorised {
         return Err(ListingFailure::NotAuthorised(reason));
     }
-    // The status is 404 for an expired point in time, and for an index that does not exist yet.
+    // The status is 404 for an expired point in time.
     if failure == ServiceFailure::NotUnderstood && response.status != 404 {
         return Err(ListingFailure::Permanent(reason));
     }

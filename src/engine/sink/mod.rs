@@ -16,6 +16,7 @@ pub mod listing;
 pub mod pending;
 pub mod ping;
 pub mod privileges;
+mod probe;
 pub mod refresh;
 mod service_error;
 pub mod state;
@@ -96,6 +97,8 @@ pub struct Sink {
     in_flight: JoinSet<Completion>,
     listings: JoinSet<Listed>,
     waits: Waits,
+    /// Listings that have ended, and go on to find out when their indices can be listed.
+    probes: JoinSet<Listed>,
 }
 
 /// The result of a request.
@@ -134,6 +137,7 @@ impl Sink {
             in_flight: JoinSet::new(),
             listings: JoinSet::new(),
             waits: metrics.waits.clone(),
+            probes: JoinSet::new(),
         }
     }
 }
@@ -171,6 +175,7 @@ pub async fn run(
             }
             Some(completion) = sink.in_flight.join_next() => sink.complete(completion?),
             Some(listed) = sink.listings.join_next() => sink.listed(listed?)?,
+            Some(listed) = sink.probes.join_next() => sink.listed(listed?)?,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             count = commands.recv_many(&mut received, COMMANDS_MAX), if commands_open => {
                 commands_open = count > 0;
@@ -188,6 +193,7 @@ impl Sink {
         while let Some(dispatch) = self.dispatcher.next(now) {
             self.send(dispatch);
         }
+        self.dispatcher.park(now);
         self.refresher.written(self.dispatcher.take_written());
         if let Some(indices) = self.refresher.start(now, caught_up) {
             let sender = Arc::clone(&self.sender);
@@ -213,7 +219,7 @@ impl Sink {
             }
             Dispatch::Check(index) => {
                 self.in_flight
-                    .spawn(async move { Completion::Check(index, sender.check(index).await) });
+                    .spawn(async move { Completion::Check(index, sender.probe(index).await) });
             }
             Dispatch::Ping => {
                 self.in_flight.spawn(async move {
@@ -246,33 +252,56 @@ impl Sink {
         match command {
             SinkCommand::Act(action) => self.dispatcher.push(action),
             SinkCommand::Enumerate { index, filter, pages } => {
-                self.list(Listing { index, filter, pages, refusals: 0 });
+                let mut listing = Listing { index, filter, pages, attempts: 0, is_probe: false };
+                if !self.park_listing(&mut listing) {
+                    self.list(listing);
+                }
             }
         }
     }
 
     fn list(&mut self, listing: Listing) {
         let sender = Arc::clone(&self.sender);
-        self.listings.spawn(async move {
+        let tasks = if listing.is_probe { &mut self.probes } else { &mut self.listings };
+        tasks.spawn(async move {
             let concrete = &sender.target(listing.index).concrete;
             let outcome = listing::list(sender.client(), concrete, &listing).await;
             Listed { listing, outcome }
         });
     }
 
-    /// A listing that the user is not authorised for is repeated; its index is closed until then.
+    /// A listing that fails is repeated, unless its index stays closed: then its job is parked. An
+    /// index that the user may not list is open once a listing succeeds, so this one goes on.
     fn listed(&mut self, listed: Listed) -> Result<(), SinkError> {
         let Listed { mut listing, outcome } = listed;
+        let index = listing.index;
         match outcome {
-            Ok(()) => self.dispatcher.listed(listing.index),
-            Err(error @ ListingError::NotAuthorised { .. }) => {
-                self.dispatcher.listing_refused(listing.index, error.to_string());
-                listing.refusals += 1;
-                self.list(listing);
+            Ok(()) => {
+                self.dispatcher.listed(index);
+                return Ok(());
             }
-            Err(error) => return Err(error.into()),
+            Err(error @ ListingError::Refused { .. }) => return Err(error.into()),
+            Err(error @ ListingError::NotAuthorised { .. }) => {
+                self.dispatcher.listing_refused(index, error.to_string());
+            }
+            Err(ListingError::Missing(reason)) => {
+                self.dispatcher.index_missing(Instant::now(), index, reason);
+            }
+            Err(ListingError::Unavailable) => {}
+        }
+        listing.attempts += 1;
+        let is_parked = listing.is_probe || self.park_listing(&mut listing);
+        if !is_parked || self.dispatcher.is_unlisted(index) {
+            self.list(listing);
         }
         Ok(())
+    }
+
+    /// Ends a listing whose index stays closed; false if the index may be listed.
+    fn park_listing(&self, listing: &mut Listing) -> bool {
+        let wait = self.dispatcher.listing_wait(Instant::now(), listing.index);
+        listing.is_probe = wait.is_some_and(|wait| listing.pages.try_send(Err(wait)).is_ok());
+        listing.is_probe
     }
 
     async fn send_settled(

@@ -94,6 +94,26 @@ impl PendingActions {
         }
     }
 
+    /// Removes the ready actions of one index that may be parked.
+    pub fn park(&mut self, index: IndexId) -> Vec<Action> {
+        let queue = &mut self.queues[usize::from(index.0)];
+        if !queue.ready.iter().any(Action::may_be_parked) {
+            return Vec::new();
+        }
+        let mut parked = Vec::new();
+        // The others are numbered anew.
+        for action in std::mem::take(&mut queue.ready) {
+            if action.may_be_parked() {
+                self.documents.remove(&action.document);
+                parked.push(action);
+            } else {
+                let document = action.document.clone();
+                self.documents.insert(document, DocumentState::Ready(queue.push(action)));
+            }
+        }
+        parked
+    }
+
     /// Ends the flight of a document that has its verdict: a later action becomes ready.
     pub fn release(&mut self, document: &DocumentId) {
         let Some(DocumentState::InFlight(later)) = self.documents.get_mut(document) else {

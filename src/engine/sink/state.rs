@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::verdict::{DocumentOutcome, ServiceError, ServiceFailure};
+use crate::engine::control::ClosedIndices;
 use crate::engine::document::id::IndexId;
 use crate::telemetry::metrics;
 use crate::telemetry::metrics::Metrics;
@@ -57,6 +58,7 @@ pub(super) struct BulkSize {
 pub struct SinkState {
     service: watch::Sender<ServiceStatus>,
     indices: watch::Sender<Vec<IndexStatus>>,
+    closed: watch::Sender<ClosedIndices>,
     in_flight: AtomicUsize,
     waiting: AtomicUsize,
     documents: [AtomicU64; DocumentOutcome::ALL.len()],
@@ -83,6 +85,7 @@ impl SinkState {
         Self {
             service: watch::Sender::new(ServiceStatus::Up),
             indices: watch::Sender::new(vec![IndexStatus::Open; index_count]),
+            closed: watch::Sender::default(),
             in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             documents: Default::default(),
@@ -103,6 +106,12 @@ impl SinkState {
     #[must_use]
     pub fn indices(&self) -> watch::Receiver<Vec<IndexStatus>> {
         self.indices.subscribe()
+    }
+
+    /// Follows which indices take no documents.
+    #[must_use]
+    pub fn closed(&self) -> watch::Receiver<ClosedIndices> {
+        self.closed.subscribe()
     }
 
     /// Bulk requests in flight.
@@ -210,6 +219,15 @@ impl SinkState {
             } else {
                 IndexStatus::Blocked { since_time, reason }
             };
+        });
+    }
+
+    /// Reports which indices take no documents.
+    pub(super) fn set_closed(&self, closed: ClosedIndices) {
+        self.closed.send_if_modified(|known| {
+            let has_changed = *known != closed;
+            *known = closed;
+            has_changed
         });
     }
 

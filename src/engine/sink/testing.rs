@@ -23,9 +23,13 @@ pub(crate) fn target(name: &str) -> Target {
 }
 
 pub(crate) fn pending() -> Arc<PendingBatch> {
+    batch(JobSet::None)
+}
+
+fn batch(jobs: JobSet) -> Arc<PendingBatch> {
     PendingBatch::open(BatchDescriptor {
         sequence: 0,
-        jobs: JobSet::None,
+        jobs,
         created: CreatedBetween { min: 0, max: 0 },
         end_lsn: None,
         loaded: None,
@@ -34,7 +38,21 @@ pub(crate) fn pending() -> Arc<PendingBatch> {
 
 /// An action with one job of a batch of its own, which it alone holds open.
 pub(crate) fn action(index: u16, id: &str, version: u64, body: Option<&str>) -> Action {
-    let pending = pending();
+    action_of(&pending(), index, id, version, body)
+}
+
+/// As [`action`], with a job that stands in the queue.
+pub(crate) fn recorded_action(index: u16, id: &str, version: u64) -> Action {
+    action_of(&batch(JobSet::Ids(vec![1])), index, id, version, Some("{}"))
+}
+
+fn action_of(
+    pending: &Arc<PendingBatch>,
+    index: u16,
+    id: &str,
+    version: u64,
+    body: Option<&str>,
+) -> Action {
     let job = pending.reference(JobKey::Id(i64::try_from(version).unwrap_or(i64::MAX)));
     assert!(!pending.settle_one());
     Action {

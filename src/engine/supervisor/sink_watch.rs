@@ -41,9 +41,10 @@ impl SinkWatch {
     /// Notes the state now; true once the sink has been down for longer than it may be.
     pub fn is_down(&mut self, now: Instant) -> bool {
         let is_up = matches!(&*self.service.borrow_and_update(), ServiceStatus::Up);
-        let are_open =
-            self.indices.borrow_and_update().iter().all(|i| matches!(i, IndexStatus::Open));
-        self.outage.observe(is_up && are_open, now);
+        // A closed index holds up no other: its jobs are parked.
+        let is_any_open =
+            self.indices.borrow_and_update().iter().any(|i| matches!(i, IndexStatus::Open));
+        self.outage.observe(is_up && is_any_open, now);
         self.outage.is_long(now)
     }
 

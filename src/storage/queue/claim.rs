@@ -3,7 +3,8 @@
 //! A run begins with [`Claimer::reset_orphans`]: what a dead epoch left `processing` is
 //! `pending` again. What comes again later (a retry that is due, a job that an operator made
 //! `pending`) is found by [`Claimer::due`], rows that something else inserted by
-//! [`Claimer::without_position`].
+//! [`Claimer::without_position`]. Jobs that wait for an index are found by none of these before
+//! [`Claimer::release`].
 //!
 //! Not here: when to stop, and what becomes of a job.
 
@@ -80,8 +81,8 @@ pub struct Waiting {
 /// Claims jobs on a connection of its own.
 #[derive(Debug)]
 pub struct Claimer {
-    client: Client,
-    guard: LeasedTransaction,
+    pub(super) client: Client,
+    pub(super) guard: LeasedTransaction,
     keys: Arc<TableKeys>,
     names: Arc<Vec<String>>,
     claim: Statement,

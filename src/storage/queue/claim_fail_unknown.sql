@@ -7,5 +7,5 @@ set status = 'failed', processed_at = clock_timestamp(), next_attempt_at = null,
         'retry this job, or clear it', q.table_name)
 where q.status = 'pending' and (q.id, q.created_at) in (
     select id, created_at from public.elasticsearch_sync_queue
-    where status = 'pending' and table_name <> all ($1)
+    where status = 'pending' and waits_for is null and table_name <> all ($1)
     limit 10000 for no key update skip locked)

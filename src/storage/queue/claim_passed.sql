@@ -1,4 +1,4 @@
--- Claims due jobs on the stream that a cursor has passed, the oldest first.
+-- Claims due jobs on the stream that a cursor has passed, in the order of commit.
 -- $1 names of tables, $2 slot, $3 jobs at most, $4 epoch, $5 and $6 the cursor (inclusive).
 -- Locks and the index are as in claim_after.sql.
 -- moves: pending -> processing
@@ -8,7 +8,7 @@ with due as materialized (
       and (ordinal is not null and (commit_lsn, ordinal) <= (
           select recorded_lsn, recorded_ordinal from walferry.position where slot = $2))
       and (commit_lsn, ordinal) <= ($5, $6)
-    order by created_at, id
+    order by commit_lsn, ordinal
     limit $3 for no key update skip locked
 )
 update public.elasticsearch_sync_queue q

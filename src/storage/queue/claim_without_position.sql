@@ -1,14 +1,15 @@
 -- Claims due jobs that are not on the stream, the oldest first: rows without a position, or with
 -- one that was never recorded.
 -- $1 names of tables, $2 slot, $3 jobs at most, $4 epoch.
--- Locks and the index are as in claim_after.sql.
+-- Locks and the index are as in claim_after.sql. The order is that of a row, which no index has: the
+-- index on status would be read over all jobs that wait for an index.
 -- moves: pending -> processing
 with due as materialized (
     select id, created_at from walferry.due_job
     where table_name = any ($1)
       and (ordinal is not null and (commit_lsn, ordinal) <= (
           select recorded_lsn, recorded_ordinal from walferry.position where slot = $2)) is not true
-    order by created_at, id
+    order by (created_at, id)
     limit $3 for no key update skip locked
 )
 update public.elasticsearch_sync_queue q

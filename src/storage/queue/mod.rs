@@ -3,11 +3,13 @@
 //! Not here: the lease and the position that every transaction on the queue stands under
 //! (`storage`), and the table's definition (`storage::schema`).
 
+pub mod awaited;
 pub mod claim;
 pub mod copy;
 pub mod job_counts;
 pub mod lossy;
 pub mod maintain;
+mod park;
 pub mod partitions;
 pub mod record;
 pub mod record_id;

@@ -6,16 +6,17 @@
 //!
 //! Not here: the order of batches; what is given is settled.
 
-use futures_util::future::{join, join_all, join4};
+use futures_util::future::{join, join_all, join5};
 use postgres_types::PgLsn;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use super::job_counts::{Counter, Delta};
+use super::park::{ParkedJobs, Parker};
 use super::retry::RetryPolicy;
 use super::status::Status;
-use crate::ack::batch::{BatchDescriptor, Failure, JobKey, LoadedChunk};
+use crate::ack::batch::{BatchDescriptor, JobKey, LoadedChunk, Unfinished};
 use crate::ack::job_set::JobSet;
 use crate::change::{Lsn, Micros, Position};
 use crate::storage::lease::Lease;
@@ -39,7 +40,7 @@ pub struct SettleCounts {
     pub completed: u64,
     /// Out of attempts.
     pub failed: u64,
-    /// To be tried again after a wait.
+    /// To be tried again after a wait, those included that wait for an index.
     pub retried: u64,
 }
 
@@ -55,6 +56,7 @@ pub struct Settler {
     complete_ids: Statement,
     fail_positions: Statement,
     fail_ids: Statement,
+    parker: Parker,
     refuse: Statement,
     progress: Statement,
     settled: Statement,
@@ -80,6 +82,7 @@ impl Settler {
             complete_ids: prepare(&client, include_str!("complete_ids.sql")).await?,
             fail_positions: prepare(&client, include_str!("fail_positions.sql")).await?,
             fail_ids: prepare(&client, include_str!("fail_ids.sql")).await?,
+            parker: Parker::prepare(&client).await?,
             refuse: prepare(&client, include_str!("settle_refused.sql")).await?,
             progress: prepare(&client, include_str!("settle_load.sql")).await?,
             settled: prepare(&client, SETTLED).await?,
@@ -105,16 +108,18 @@ impl Settler {
     /// [`QueueError::LeaseLost`], [`QueueError::Database`]; then nothing is settled.
     pub async fn settle(
         &mut self,
-        pending_batches: &[(BatchDescriptor, Vec<Failure>)],
+        pending_batches: &[(BatchDescriptor, Unfinished)],
         settled_lsn: Option<Lsn>,
         loaded: &[LoadedChunk],
     ) -> Result<SettleCounts, QueueError> {
         let failures = Failures::of(pending_batches);
-        // Polled in this order at first, so the failures are on the wire before the completions
-        // that would otherwise take their rows.
+        let parked = ParkedJobs::of(pending_batches);
+        // Polled in this order at first, so the failures and what is parked are on the wire before
+        // the completions that would otherwise take their rows.
         let body = async {
-            let (failed, completed, progressed, settled) = join4(
+            let (failed, parked, completed, progressed, settled) = join5(
                 self.fail(&failures),
+                self.parker.park(&self.client, &parked),
                 join_all(pending_batches.iter().map(|(descriptor, _)| self.complete(descriptor))),
                 self.progress(loaded),
                 self.raise(settled_lsn),
@@ -123,6 +128,7 @@ impl Settler {
             let begun = progressed?;
             let place = settled?;
             let mut moved = failed?;
+            moved.extend(parked?);
             for rows in completed {
                 moved.extend(rows?);
             }
@@ -282,7 +288,7 @@ struct Failures {
 }
 
 impl Failures {
-    fn of(pending_batches: &[(BatchDescriptor, Vec<Failure>)]) -> Self {
+    fn of(pending_batches: &[(BatchDescriptor, Unfinished)]) -> Self {
         let mut all = Self {
             lsns: Vec::new(),
             ordinals: Vec::new(),
@@ -292,8 +298,8 @@ impl Failures {
             min: Micros(i64::MAX),
             max: Micros(i64::MIN),
         };
-        for (descriptor, failures) in
-            pending_batches.iter().filter(|(_, failures)| !failures.is_empty())
+        for (descriptor, Unfinished { failures, .. }) in
+            pending_batches.iter().filter(|(_, unfinished)| !unfinished.failures.is_empty())
         {
             all.min = all.min.min(Micros(descriptor.created.min));
             all.max = all.max.max(Micros(descriptor.created.max));

@@ -29,7 +29,7 @@ pub enum Status {
     Processing,
     /// The document, or a newer state of it, is in Elasticsearch.
     Completed,
-    /// Parked with its error: a dead letter.
+    /// Out of attempts, with its error: a dead letter.
     Failed,
 }
 

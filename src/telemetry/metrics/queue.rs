@@ -34,6 +34,7 @@ pub struct QueueStatistics {
 pub struct QueueMetrics {
     jobs: GaugeVec,
     stuck: OptionalGauge,
+    parked: GaugeVec,
     oldest: GaugeVec,
     mean: OptionalGauge,
     sampled_at: OptionalGauge,
@@ -48,6 +49,11 @@ impl QueueMetrics {
         let queue = Self {
             jobs: add.optionals("queue_jobs", "Jobs in the queue table.", &["status"]),
             stuck: add.optional("queue_stuck_jobs", "Jobs `processing` for longer than 30 s."),
+            parked: add.optionals(
+                "queue_parked_jobs",
+                "Pending jobs that wait for an index which takes no documents; 10000 at most are counted.",
+                &["index"],
+            ),
             oldest: add.optionals(
                 "queue_oldest_job_age_seconds",
                 "Age of the oldest job by its commit; 0 without one.",
@@ -109,9 +115,18 @@ impl QueueMetrics {
         self.sampled_at.set(Some(at));
     }
 
+    /// Sets the jobs that wait for each index. An index that none waits for has no series.
+    pub fn set_parked<'a>(&self, jobs: impl Iterator<Item = (&'a str, u64)>) {
+        self.parked.reset();
+        for (index, count) in jobs {
+            self.parked.with_label_values(&[index]).set(float(count));
+        }
+    }
+
     /// Removes the statistics, because another instance reports them.
     pub fn forget(&self) {
         self.jobs.reset();
+        self.parked.reset();
         self.oldest.reset();
         for gauge in [&self.stuck, &self.mean, &self.sampled_at] {
             gauge.set(None);

@@ -29,10 +29,15 @@ impl Renderer {
             loop {
                 // Without the empty page the sink has ended, and documents may be left.
                 let page = output.emitter.waits().during(WaitName::Listing, pages.recv()).await;
-                let page = page.ok_or(StageGone("sink"))?;
-                if page.is_empty() {
-                    break;
-                }
+                let page = match page.ok_or(StageGone("sink"))? {
+                    Ok(page) if page.is_empty() => break,
+                    Ok(page) => page,
+                    Err(wait) => {
+                        let settled = output.pending.reference(truncate.job).parked(&wait);
+                        assert!(settled.is_none(), "the feed has a reference until it closes");
+                        break;
+                    }
+                };
                 let mut plan = DocumentPlan::default();
                 for id in page {
                     let Some(key) = self.definition.key_of(source, &id) else { continue };

@@ -1,5 +1,5 @@
-//! Jobs that no cursor will meet: retries that are due, jobs that an operator made `pending`, and
-//! rows that another program inserted.
+//! Jobs that no cursor will meet: retries that are due, jobs that an operator made `pending`, rows
+//! that another program inserted, and jobs whose index takes documents again.
 //!
 //! They pass through the one feed, between its batches: rendered by reads, each under its own
 //! version, so what is newer in Elasticsearch stays. Jobs without a position are claimed only once
@@ -73,15 +73,29 @@ impl JobSource {
             if jobs.is_empty() && self.can_assign_position().await? {
                 jobs = self.claims.without_position(CLAIM_MAX).await?;
             }
-            if jobs.is_empty() {
+            if !jobs.is_empty() {
+                self.render_jobs(core, jobs).await?;
+            } else if !self.release_parked(core).await? {
                 self.looks.found_nothing(Instant::now(), began.elapsed());
                 return Ok(());
             }
-            self.render_jobs(core, jobs).await?;
         }
         // Jobs may remain.
         core.control.wake_again();
         Ok(())
+    }
+
+    /// Ends the wait of some jobs for the indices that take documents; false if there are none. It
+    /// depends on what waits and on what is closed, and not on the moment when an index opens, so
+    /// that neither a job that is parked after it nor one of an earlier run is left.
+    async fn release_parked(&mut self, core: &FeedCore) -> Result<bool, FeedError> {
+        let mut released = 0;
+        for index in self.claims.awaited_indices().await? {
+            if !core.control.is_closed(&index) {
+                released += self.claims.release(&index, CLAIM_MAX).await?;
+            }
+        }
+        Ok(released > 0)
     }
 
     /// Whether jobs without a position are due, and a position is assigned to them.

@@ -26,6 +26,7 @@ pub(in crate::engine::feed) async fn follow(
     let mut tick = interval(QUERY_DUE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let wake = core.control.wake();
+    let mut closed = core.control.closed();
     loop {
         tokio::select! {
             batch = live.batches.recv() => {
@@ -39,6 +40,7 @@ pub(in crate::engine::feed) async fn follow(
             }
             _ = tick.tick() => jobs.take_due_while_live(core).await?,
             () = wake.notified() => jobs.take_due_at_once(core).await?,
+            Ok(()) = closed.changed() => jobs.take_due_at_once(core).await?,
         }
     }
 }

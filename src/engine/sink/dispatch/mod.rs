@@ -4,12 +4,13 @@
 //! probe at a time, a failure of an index its documents, a failure of a document this document. A
 //! request that failed is sent again unchanged, and after repeated failures in halves. A failure of
 //! the service fails no document, except one that fails alone twelve times while its index accepts
-//! others.
+//! others. The actions of an index that stays closed are parked.
 //!
 //! Pure, except for the counters in [`SinkState`] and the jitter of the waits; the caller supplies
 //! the time and sends the requests.
 
 mod outcome;
+mod park;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::park::FailingIndex;
+use self::select::index_id;
 use super::backoff::{AdaptiveConcurrency, Backoff, CircuitBreaker};
 use super::bulk::screen;
 use super::bulk_request::Bulk;
@@ -46,7 +49,8 @@ const ID_SHOWN_BYTES_MAX: usize = 128;
 #[derive(Debug)]
 pub enum Dispatch {
     Send(Bulk),
-    /// Checks whether a missing index exists again.
+    /// Checks whether an index takes documents again, for which there is no action to send, or which
+    /// did not exist.
     Check(IndexId),
     /// Checks the service, as there is no action to send.
     Ping,
@@ -75,6 +79,8 @@ pub struct Dispatcher {
     /// By index: whether documents have been written since the last call of
     /// [`Dispatcher::take_written`].
     written: Vec<bool>,
+    /// When actions of a closed index are to be parked next.
+    park_at: Option<Instant>,
     state: Arc<SinkState>,
 }
 
@@ -84,13 +90,23 @@ struct IndexCircuit {
     breaker: CircuitBreaker,
     /// The index does not exist: a check of its existence is the probe.
     missing: bool,
+    /// The next probe is a check, whatever actions there are.
+    needs_check: bool,
+    /// While the breaker is not closed.
+    failing: Option<FailingIndex>,
     /// Why the index's documents cannot be listed. Documents are sent all the same, and their
     /// success does not open the index: only a listing does.
     unlisted: Option<String>,
 }
 
 impl IndexCircuit {
-    const CLOSED: Self = Self { breaker: CircuitBreaker::Closed, missing: false, unlisted: None };
+    const CLOSED: Self = Self {
+        breaker: CircuitBreaker::Closed,
+        missing: false,
+        needs_check: false,
+        failing: None,
+        unlisted: None,
+    };
 }
 
 #[derive(Debug)]
@@ -121,6 +137,7 @@ impl Dispatcher {
             last_request_at: None,
             settled: Vec::new(),
             written: vec![false; index_count],
+            park_at: None,
             state,
         }
     }
@@ -158,18 +175,21 @@ impl Dispatcher {
         self.publish_load();
     }
 
-    /// Applies the result of a check of a missing index.
+    /// Applies the result of a check of a closed index.
     pub fn checked(
         &mut self,
         now: Instant,
         index: IndexId,
         result: Result<Presence, ServiceError>,
     ) {
+        self.circuits[usize::from(index.0)].needs_check = false;
         match result {
             Ok(Presence::Present) => self.close_circuit(index),
-            Ok(Presence::Missing(reason)) => {
-                let failure = ServiceFailure::Missing;
-                self.open_circuit(now, index, ServiceError { failure, reason });
+            Ok(Presence::Missing(reason)) => self.index_missing(now, index, reason),
+            Err(error)
+                if matches!(error.failure, ServiceFailure::Blocked | ServiceFailure::Missing) =>
+            {
+                self.open_circuit(now, index, error);
             }
             Err(_) => self.circuits[usize::from(index.0)].breaker.trip(now, index_wait),
         }
@@ -205,10 +225,13 @@ impl Dispatcher {
         if !circuit.breaker.is_closed() {
             circuit.breaker = CircuitBreaker::Closed;
             circuit.missing = false;
+            circuit.needs_check = false;
+            circuit.failing = None;
             match circuit.unlisted.clone() {
                 Some(reason) => self.state.close(index, false, reason),
                 None => self.state.open(index),
             }
+            self.publish_closed();
         }
     }
 
@@ -219,6 +242,13 @@ impl Dispatcher {
         if circuit.breaker.is_closed() {
             self.state.close(index, false, reason);
         }
+        self.publish_closed();
+    }
+
+    /// Whether the user may not list the documents of an index.
+    #[must_use]
+    pub fn is_unlisted(&self, index: IndexId) -> bool {
+        self.circuits[usize::from(index.0)].unlisted.is_some()
     }
 
     /// The documents of an index were listed.
@@ -227,13 +257,23 @@ impl Dispatcher {
         if circuit.unlisted.take().is_some() && circuit.breaker.is_closed() {
             self.state.open(index);
         }
+        self.publish_closed();
+    }
+
+    /// The index does not exist.
+    pub fn index_missing(&mut self, now: Instant, index: IndexId, reason: String) {
+        self.open_circuit(now, index, ServiceError { failure: ServiceFailure::Missing, reason });
     }
 
     fn open_circuit(&mut self, now: Instant, index: IndexId, error: ServiceError) {
         let circuit = &mut self.circuits[usize::from(index.0)];
         circuit.missing = error.failure == ServiceFailure::Missing;
         circuit.breaker.trip(now, index_wait);
+        let name = &self.names[usize::from(index.0)];
+        let failing = FailingIndex::after(circuit.failing.as_ref(), now, name, &error);
+        circuit.failing = Some(failing);
         self.state.close(index, circuit.missing, error.reason);
+        self.publish_closed();
     }
 
     fn requeue(&mut self, actions: Vec<Action>) {

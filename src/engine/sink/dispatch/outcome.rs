@@ -6,6 +6,7 @@ use super::{Dispatcher, REQUEST, RetryBatch, index_wait};
 use crate::ack::batch::JobAck;
 use crate::engine::document::id::IndexId;
 use crate::engine::feed::action::Action;
+use crate::engine::sink::backoff::CircuitBreaker;
 use crate::engine::sink::bulk::{BulkItem, op_type};
 use crate::engine::sink::bulk_request::{Bulk, BulkOutcome};
 use crate::engine::sink::verdict::{DocumentOutcome, ServiceError, ServiceFailure, Verdict};
@@ -79,12 +80,17 @@ impl Dispatcher {
             self.split_too_large(now, &mut of_index, bulk.attempts);
             self.conclude(now, index, of_index, bulk.attempts);
         }
+        if let Some(index) = bulk.probe {
+            self.check_probed(now, index);
+        }
     }
 
     fn apply_item(&mut self, action: Action, item: &BulkItem, of_index: &mut IndexVerdicts) {
-        match Verdict::of(op_type(&action), item.status, item.error.as_ref()) {
+        let operation = op_type(&action);
+        let circuit = &self.circuits[usize::from(action.document.index.0)];
+        match Verdict::of(operation, item.status, item.error.as_ref()) {
             Verdict::Done(outcome) => {
-                of_index.works = true;
+                of_index.works |= circuit.is_shown_open_by(operation);
                 of_index.settled[outcome as usize] += 1;
                 self.settle(action, outcome);
             }
@@ -148,6 +154,15 @@ impl Dispatcher {
             self.open_circuit(now, index, error);
         } else if works {
             self.close_circuit(index);
+        }
+    }
+
+    /// A probe that shows nothing is followed by a check.
+    fn check_probed(&mut self, now: Instant, index: IndexId) {
+        let circuit = &mut self.circuits[usize::from(index.0)];
+        if matches!(circuit.breaker, CircuitBreaker::HalfOpen { .. }) {
+            circuit.needs_check = true;
+            circuit.breaker.trip(now, index_wait);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{Dispatch, Dispatcher, IDLE_MAX, IndexCircuit, RetryBatch};
+use super::{Dispatch, Dispatcher, IDLE_MAX, RetryBatch};
 use crate::engine::document::id::IndexId;
 use crate::engine::sink::bulk_request::Bulk;
 use crate::engine::sink::pending::BulkCapacity;
@@ -53,12 +53,12 @@ impl Dispatcher {
         }
         let spare = self.in_flight < self.concurrency.in_flight();
         let circuits = (0..).map(IndexId).zip(&self.circuits).filter_map(|(index, circuit)| {
-            let has_probe = circuit.missing || spare && self.pending.ready(index) > 0;
+            let has_probe = circuit.missing || spare || self.pending.ready(index) == 0;
             circuit.breaker.due().filter(|_| has_probe)
         });
         let retries = self.retries.iter().map(|retry| retry.not_before).filter(|_| spare);
         let ping = self.last_request_at.filter(|_| self.in_flight == 0).map(|at| at + IDLE_MAX);
-        circuits.chain(retries).chain(ping).min()
+        circuits.chain(retries).chain(ping).chain(self.park_at).min()
     }
 
     /// Ready actions of the indices with a closed circuit breaker.
@@ -83,11 +83,14 @@ impl Dispatcher {
         due
     }
 
-    /// A missing index of which the existence is to be checked.
+    /// A closed index that is to be checked: it is missing, or no action of it can be its probe.
     fn next_check(&mut self, now: Instant) -> Option<IndexId> {
-        let due =
-            |circuit: &mut IndexCircuit| circuit.missing && circuit.breaker.try_half_open(now);
-        self.circuits.iter_mut().position(due).map(index_id)
+        let pending = &self.pending;
+        let mut circuits = (0..).map(IndexId).zip(&mut self.circuits);
+        circuits.find_map(|(index, circuit)| {
+            let needs_check = circuit.missing || circuit.needs_check || pending.ready(index) == 0;
+            (needs_check && circuit.breaker.try_half_open(now)).then_some(index)
+        })
     }
 
     /// A retry that is due by `by`. Actions of an index with an open circuit breaker go back to the
@@ -109,7 +112,7 @@ impl Dispatcher {
     /// A probe of an index with some of its ready actions.
     fn next_index_probe(&mut self, now: Instant) -> Option<Bulk> {
         for (index, circuit) in (0..).map(IndexId).zip(&mut self.circuits) {
-            if circuit.missing || self.pending.ready(index) == 0 {
+            if circuit.missing || circuit.needs_check || self.pending.ready(index) == 0 {
                 continue;
             }
             if !circuit.breaker.try_half_open(now) {
@@ -148,6 +151,6 @@ impl Dispatcher {
     }
 }
 
-fn index_id(at: usize) -> IndexId {
+pub(super) fn index_id(at: usize) -> IndexId {
     IndexId(u16::try_from(at).expect("each index has an IndexId"))
 }

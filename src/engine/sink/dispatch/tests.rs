@@ -1,5 +1,7 @@
 //! The dispatcher against scripted responses.
 
+mod parking;
+
 use super::*;
 use crate::config::Limits;
 use crate::engine::sink::bulk::BulkItem;
@@ -98,7 +100,8 @@ impl Bench {
 
     fn settled(&mut self) -> (usize, Vec<String>) {
         let pending_batches = self.dispatcher.take_settled();
-        let failures = pending_batches.iter().flat_map(|pending| pending.take_failures());
+        let failures =
+            pending_batches.iter().flat_map(|pending| pending.take_unfinished().failures);
         (pending_batches.len(), failures.map(|failure| failure.error).collect())
     }
 }

@@ -1,0 +1,79 @@
+//! The end of `walferry run --once`: everything is indexed, or something must happen before it can
+//! be.
+//!
+//! Not here: what happens then (`stages`).
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::channels::Channels;
+use super::{Fault, RunError};
+use crate::change::Lsn;
+use crate::storage::queue::awaited;
+
+/// Between two queries for jobs that wait for an index.
+const QUERY_AGAIN: Duration = Duration::from_millis(100);
+
+const ANY_DUE: &str = "select exists (select from walferry.due_job)";
+
+/// Returns once all below `target` is settled, searches see what was loaded, and every job that
+/// still waits for an index waits for one that takes no documents.
+pub(super) async fn caught_up(
+    channels: &Channels,
+    session: &Client,
+    target: Lsn,
+) -> Result<(), Fault> {
+    let mut progress = channels.progress.subscribe();
+    let mut indexing = channels.indexing.subscribe();
+    let settled = progress.wait_for(|known| known.settled >= target).await.is_ok();
+    if !settled || indexing.wait_for(|report| report.load_searchable).await.is_err() {
+        return std::future::pending().await;
+    }
+    let closed = channels.sink.closed();
+    let mut have_waited = false;
+    loop {
+        let indices = awaited::names(session).await?;
+        let all_closed = indices.iter().all(|index| closed.borrow().contains(index));
+        // Jobs that have waited until now are due.
+        if all_closed && !(have_waited && is_any_due(session).await?) {
+            return Ok(());
+        }
+        have_waited = true;
+        tokio::time::sleep(QUERY_AGAIN).await;
+    }
+}
+
+/// Jobs wait for an index that takes no documents: the run has not indexed everything.
+pub(super) async fn verify_indexed(session: &Client) -> Result<(), Fault> {
+    let indices = awaited::names(session).await?;
+    if indices.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::Permanent(RunError::Environment(format!(
+        "jobs wait for {}, which takes no documents; see the index's settings and blocks, and run \
+         this command again (`walferry jobs --status pending` has the reasons)",
+        indices.join(", ")
+    ))))
+}
+
+/// Returns once an operator has stopped indexing.
+pub(super) async fn halted(channels: &Channels) {
+    let mut control = channels.control.subscribe();
+    if control.wait_for(|control| control.halted).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// With `--once`, the run would wait until an operator starts indexing again.
+pub(super) fn halted_fault() -> Fault {
+    Fault::Permanent(RunError::Environment(
+        "indexing was stopped by an operator, so `walferry run --once` does not catch up; run \
+         `walferry start`, and then this command again"
+            .to_owned(),
+    ))
+}
+
+async fn is_any_due(session: &Client) -> Result<bool, Fault> {
+    Ok(session.query_one(ANY_DUE, &[]).await?.try_get(0)?)
+}
