@@ -6,6 +6,7 @@
 
 mod documents;
 mod edges;
+mod fanouts;
 mod gaps;
 mod locks;
 mod operator;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tracing::Span;
 use uuid::Uuid;
 
+use super::fanout::{BegunFanout, FanoutProgress};
 use super::in_flight::InFlightGuard;
 use super::job_set::JobSet;
 use crate::change::Micros;
@@ -49,6 +50,8 @@ pub struct BatchDescriptor {
     pub end_lsn: Option<Lsn>,
     /// The chunk of the first load that settles with this batch.
     pub loaded: Option<LoadedChunk>,
+    /// What the settlement of this batch does to fan-outs.
+    pub fanouts: FanoutProgress,
 }
 
 /// How far the first load of a table has come once a batch settles.
@@ -146,6 +149,13 @@ pub enum JobKey {
     Loaded(u16),
 }
 
+/// Fan-outs that a batch has left to the background.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BegunCount {
+    pub fanouts: usize,
+    pub jobs: usize,
+}
+
 /// A batch whose actions have not all been answered.
 #[derive(Debug)]
 pub struct PendingBatch {
@@ -153,6 +163,8 @@ pub struct PendingBatch {
     open: AtomicUsize,
     /// The first error of each job that failed.
     failures: Mutex<BTreeMap<JobKey, String>>,
+    /// Fan-outs of the batch that go on in the background.
+    begun: Mutex<Vec<BegunFanout>>,
     commits: Commits,
     /// The trace span of the batch, which ends with it.
     batch: Span,
@@ -183,6 +195,7 @@ impl PendingBatch {
             descriptor,
             open: AtomicUsize::new(1),
             failures: Mutex::default(),
+            begun: Mutex::default(),
             commits,
             batch,
             settled_at: AtomicI64::new(0),
@@ -231,6 +244,26 @@ impl PendingBatch {
             self.settled_at.store(Micros::now().0, Ordering::Relaxed);
         }
         last
+    }
+
+    /// Leaves a fan-out to the background: its jobs do not end with the batch. Called before the
+    /// feed returns its own reference.
+    pub fn begin_fanout(&self, begun: BegunFanout) {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(begun);
+    }
+
+    /// How many fan-outs were left to the background, and how many jobs they have.
+    #[must_use]
+    pub fn begun_fanouts(&self) -> BegunCount {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let groups = begun.iter().flat_map(|begun| &begun.groups);
+        BegunCount { fanouts: begun.len(), jobs: groups.map(|group| group.jobs.len()).sum() }
+    }
+
+    /// The fan-outs that were left to the background. Empties the list.
+    #[must_use]
+    pub fn take_begun(&self) -> Vec<BegunFanout> {
+        std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The seconds from commit to the last answer for the batch, once it has settled.
@@ -318,6 +351,7 @@ mod tests {
             created: CreatedBetween { min: 0, max: 0 },
             end_lsn: None,
             loaded: None,
+            fanouts: FanoutProgress::default(),
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::ack::batch::{LoadedChunk, PendingBatch};
+use crate::ack::batch::{BatchDescriptor, Failure, LoadedChunk, PendingBatch};
 use crate::storage::queue::settle::SettleCounts;
 use crate::telemetry::metrics::pipeline::Latencies;
 use crate::telemetry::metrics::{Metrics, Stage};
@@ -59,5 +59,12 @@ impl SettlementMetrics {
             let table = chunk.table.strip_prefix("public.").unwrap_or(&chunk.table);
             pipeline.set_load(table, chunk.row_count, chunk.last_key.is_none());
         }
+    }
+
+    /// Counts the rows of chunks of fan-outs.
+    pub(super) fn fanouts(&self, settled: &[(BatchDescriptor, Vec<Failure>)]) {
+        let chunks = settled.iter().filter_map(|(descriptor, _)| descriptor.fanouts.chunk.as_ref());
+        let rows = chunks.map(|chunk| chunk.row_count).sum();
+        self.metrics.pipeline.fanout_rows(rows);
     }
 }

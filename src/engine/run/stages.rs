@@ -150,13 +150,18 @@ fn halted_once() -> RunError {
     )
 }
 
-/// Returns once all below `target` is settled, and searches see what was loaded.
+/// Returns once all below `target` is settled, no fan-out goes on, and searches see what was loaded.
 fn caught_up(channels: &Channels, target: Lsn) -> impl Future<Output = ()> + use<> {
     let mut progress: watch::Receiver<SettlementProgress> = channels.progress.subscribe();
     let mut indexing = channels.indexing.subscribe();
     async move {
         let settled = progress.wait_for(|known| known.settled >= target).await.is_ok();
-        if !settled || indexing.wait_for(|report| report.load_searchable).await.is_err() {
+        if !settled
+            || indexing
+                .wait_for(|report| report.load_searchable && report.fanouts_finished)
+                .await
+                .is_err()
+        {
             std::future::pending::<()>().await;
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod claim;
 pub mod copy;
+pub mod fanout;
 pub mod job_counts;
 pub mod lossy;
 pub mod maintain;

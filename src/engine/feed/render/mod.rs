@@ -12,6 +12,7 @@ pub mod fanout;
 pub mod plan;
 pub mod query;
 pub mod read;
+pub mod rewrite;
 pub mod row;
 pub mod stored;
 pub mod truncate;
@@ -73,10 +74,13 @@ pub struct Renderer {
     cache: RowCache,
     ahead: ReadAhead,
     stored: StoredReadAhead,
+    /// Rows of a fan-out that are read at once.
+    chunk_rows: i64,
 }
 
 impl Renderer {
-    /// `bases` are the base LSNs of versions, by index.
+    /// `bases` are the base LSNs of versions, by index; `chunk_rows` are the rows of a fan-out that
+    /// are read at once.
     #[must_use]
     pub fn new(
         definition: Arc<Definition>,
@@ -84,6 +88,7 @@ impl Renderer {
         bases: Vec<Lsn>,
         reader: RowReader,
         stored: StoredReadAhead,
+        chunk_rows: usize,
     ) -> Self {
         Self {
             definition,
@@ -94,7 +99,14 @@ impl Renderer {
             cache: RowCache::default(),
             ahead: ReadAhead::starting_at(stored.lsn()),
             stored,
+            chunk_rows: i64::try_from(chunk_rows).unwrap_or(i64::MAX),
         }
+    }
+
+    /// What documents consist of.
+    #[must_use]
+    pub fn definition(&self) -> &Definition {
+        &self.definition
     }
 
     /// The shapes of the configured tables.

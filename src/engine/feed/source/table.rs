@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use super::background::BackgroundFanouts;
 use super::external::ExternalPosition;
 use crate::ack::batch::JobKey;
 use crate::ack::in_flight::InFlight;
@@ -35,6 +36,7 @@ pub struct JobSource {
     pub(super) claims: Claimer,
     in_flight: InFlight,
     pub(super) external: ExternalPosition,
+    pub(in crate::engine::feed) fanouts: BackgroundFanouts,
     /// The last change that any source of this run has worked on, or that was recorded before it.
     pub(super) last_fed_position: Position,
     /// Up to here the table holds every change.
@@ -50,6 +52,7 @@ impl JobSource {
         claims: Claimer,
         in_flight: InFlight,
         external: ExternalPosition,
+        fanouts: BackgroundFanouts,
         recorded: Position,
         recorded_end: watch::Receiver<Lsn>,
     ) -> Self {
@@ -57,6 +60,7 @@ impl JobSource {
             claims,
             in_flight,
             external,
+            fanouts,
             last_fed_position: recorded,
             recorded_end,
             settled_end: Lsn(0),
@@ -89,10 +93,17 @@ impl JobSource {
                     None => return Ok(None),
                 },
             };
-            match tokio::time::timeout(QUERY_AGAIN, answer).await {
-                Err(_) => {}
-                Ok(Err(_)) => return Ok(None),
-                Ok(Ok(live)) => {
+            let answer = tokio::select! {
+                answer = answer => answer,
+                () = self.fanouts.ready(), if core.control.may_begin() => {
+                    self.fanouts.step(core, RowsFrom::Tables).await?;
+                    continue;
+                }
+                () = tokio::time::sleep(QUERY_AGAIN) => continue,
+            };
+            match answer {
+                Err(_) => return Ok(None),
+                Ok(live) => {
                     self.drain(core, cursor, Some(live.recorded)).await?;
                     self.note_fed(live.recorded);
                     if core.control.is_stopped() {
@@ -144,6 +155,10 @@ impl JobSource {
             cursor = last.position;
             self.note_fed(cursor);
             self.render_jobs(core, jobs).await?;
+            if self.fanouts.is_ready() {
+                self.fanouts.step(core, RowsFrom::Tables).await?;
+            }
+            self.fanouts.make_room(core, RowsFrom::Tables).await?;
         }
         Ok(cursor)
     }
@@ -187,6 +202,7 @@ impl JobSource {
         }
         core.renderer.forget_rows();
         core.render(&pending, &changes, RowsFrom::Tables, Escaping::ForParser).await?;
+        self.fanouts.note_begun(core, &pending);
         Ok(core.emitter.close(pending).await?)
     }
 }
