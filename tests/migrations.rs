@@ -130,6 +130,7 @@ async fn a_second_run_finds_nothing_to_do() {
         "audit",
         "note",
         "partition",
+        "fanout",
     ];
     assert_eq!(first.applied, all);
     assert_eq!(first.partitions_made, 2 + partitions::DAYS_AHEAD);
@@ -149,7 +150,7 @@ async fn concurrent_runs_apply_each_migration_once() {
     let (a, b, c) = tokio::join!(a, b, c);
     let reports = [a.unwrap(), b.unwrap(), c.unwrap()];
     assert_eq!(reports.iter().filter(|report| report.publication_created).count(), 1);
-    assert_eq!(reports.iter().map(|report| report.applied.len()).sum::<usize>(), 11);
+    assert_eq!(reports.iter().map(|report| report.applied.len()).sum::<usize>(), 12);
 }
 
 #[tokio::test]

@@ -16,9 +16,10 @@ use uuid::Uuid;
 
 use super::fanout::{BegunFanout, FanoutProgress};
 use super::in_flight::InFlightGuard;
+pub use super::job_set::JobKey;
 use super::job_set::JobSet;
 use crate::change::Micros;
-use crate::change::{Change, Lsn, Position, TableId};
+use crate::change::{Change, Lsn, TableId};
 
 /// Rows' commit times in microseconds since 1970, so that partitions can be pruned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,15 +139,6 @@ impl Commits {
         }
         Self(commits)
     }
-}
-
-/// Identifies one job of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum JobKey {
-    At(Position),
-    Id(i64),
-    /// A row of the first load, by its number in the chunk. It has no job unless it is refused.
-    Loaded(u16),
 }
 
 /// Fan-outs that a batch has left to the background.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::batch::JobKey;
+use super::job_set::JobKey;
 use crate::change::Position;
 
 /// The rows that a fan-out rewrites.

@@ -1,4 +1,4 @@
-//! Which jobs of the queue a batch consists of.
+//! Which jobs of the queue a batch consists of, and how one of them is named.
 
 use crate::change::Position;
 
@@ -11,4 +11,13 @@ pub enum JobSet {
     Ids(Vec<i64>),
     /// No rows: the batch only keeps its place in the order of settlement.
     None,
+}
+
+/// Identifies one job of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum JobKey {
+    At(Position),
+    Id(i64),
+    /// A row of the first load, by its number in the chunk. It has no job unless it is refused.
+    Loaded(u16),
 }

@@ -13,11 +13,10 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::retry::RetryPolicy;
-use super::settle::{prepare, without_nul};
 use crate::ack::batch::{CreatedBetween, Failure, JobKey};
 use crate::ack::fanout::{BegunFanout, FanoutChunk, FanoutGroup, FanoutRows, StoredFanout};
 use crate::change::Micros;
-use crate::storage::sql::{bigint, count, pg_lsn, position};
+use crate::storage::sql::{bigint, count, pg_lsn, position, without_nul};
 use crate::storage::{QueueError, doing};
 
 /// For errors.
@@ -110,6 +109,10 @@ impl FanoutStatements {
             [&chunk.fanouts, &attempts, &delay_min, &delay_max];
         client.query(&self.end, &parameters).await.map_err(doing(STORING))
     }
+}
+
+async fn prepare(client: &Client, sql: &str) -> Result<Statement, QueueError> {
+    client.prepare(sql).await.map_err(doing("prepare the settlement of fan-outs"))
 }
 
 /// The jobs of a fan-out as the arrays that the statement takes.

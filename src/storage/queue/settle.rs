@@ -23,7 +23,7 @@ use crate::ack::job_set::JobSet;
 use crate::change::{Lsn, Micros, Position};
 use crate::storage::lease::Lease;
 use crate::storage::leased_transaction::LeasedTransaction;
-use crate::storage::sql::{bigint, pg_lsn};
+use crate::storage::sql::{bigint, pg_lsn, without_nul};
 use crate::storage::{QueueError, doing, position};
 
 /// Sessions that move jobs: plans are made for the actual bounds, and no part is read whole. A
@@ -103,8 +103,8 @@ impl Settler {
         position::raise_recorded_end(&self.client, self.guard.lease(), lsn).await
     }
 
-    /// Gives every job of these batches its fate, begins, moves on and ends fan-outs, moves the first load's progress on by the
-    /// `loaded` chunks (in order, nothing before them open), writes a failed job for each row of
+    /// Gives every job of these batches its fate, begins, moves on and ends fan-outs, moves the first
+    /// load's progress on by the `loaded` chunks (in order, nothing before them open), writes a failed job for each row of
     /// them that was refused, and raises the settled position to
     /// `settled_lsn` (it never goes back).
     ///
@@ -320,13 +320,8 @@ impl Settler {
     }
 }
 
-pub(super) async fn prepare(client: &Client, sql: &str) -> Result<Statement, QueueError> {
+async fn prepare(client: &Client, sql: &str) -> Result<Statement, QueueError> {
     client.prepare(sql).await.map_err(doing(PREPARING))
-}
-
-/// A `text` takes no NUL, and the sentence quotes what Elasticsearch answered.
-pub(super) fn without_nul(error: &str) -> String {
-    error.replace('\0', "")
 }
 
 /// All failures of a settlement as the arrays that the statements take, but for those of jobs that

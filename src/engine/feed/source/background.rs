@@ -116,9 +116,19 @@ impl BackgroundFanouts {
     /// Whether [`BackgroundFanouts::step`] has something to do.
     pub(super) fn is_ready(&self) -> bool {
         let settled = *self.settled.borrow();
-        let is_idle = settled.chunks == self.chunks;
-        let has_work = !self.passes.is_empty() || !self.obsolete.is_empty();
-        settled.begun > self.read || (is_idle && (has_work || !self.finished))
+        settled.begun > self.read
+            || (settled.chunks == self.chunks && self.has_work())
+            || self.is_finished() != self.finished
+    }
+
+    fn has_work(&self) -> bool {
+        !self.passes.is_empty() || !self.obsolete.is_empty()
+    }
+
+    /// Whether every fan-out has ended, those included that are not read yet.
+    fn is_finished(&self) -> bool {
+        let settled = *self.settled.borrow();
+        !self.has_work() && self.begun == self.read && settled.chunks == self.chunks
     }
 
     /// Reads the fan-outs that have begun, and sends the next chunk if none is on its way. Beside
@@ -266,11 +276,9 @@ impl BackgroundFanouts {
     }
 
     fn report(&mut self, core: &FeedCore) {
-        let settled = *self.settled.borrow();
         let open: usize = self.passes.iter().map(|pass| pass.fanouts.len()).sum();
         let unread = self.begun.saturating_sub(self.read);
-        self.finished =
-            open == 0 && unread == 0 && self.obsolete.is_empty() && settled.chunks == self.chunks;
+        self.finished = self.is_finished();
         core.control.set_fanouts_finished(self.finished);
         core.metrics.set_fanouts(open + usize::try_from(unread).unwrap_or_default());
     }
