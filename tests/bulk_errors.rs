@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use walferry::ack::batch::{BatchDescriptor, CreatedBetween, JobKey, PendingBatch};
+use walferry::ack::fanout::FanoutProgress;
 use walferry::ack::job_set::JobSet;
 use walferry::change::Lsn;
 use walferry::config::{self, Authentication, Limits, Refresh};
@@ -66,6 +67,7 @@ fn limits() -> Limits {
     Limits {
         batch_changes_max: 1000,
         batch_bytes_max: 1 << 20,
+        fanout_rows_max: 500,
         bulk_actions_max: 500,
         bulk_bytes_max: 1 << 20,
         bulks_in_flight_max: 4,
@@ -156,6 +158,7 @@ impl Rig {
             created: CreatedBetween { min: 0, max: 0 },
             end_lsn: None,
             loaded: None,
+            fanouts: FanoutProgress::default(),
         });
         let job = pending.reference(JobKey::Id(0));
         assert!(!pending.settle_one());

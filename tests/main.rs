@@ -22,6 +22,7 @@ mod migrations;
 mod oracle;
 mod page;
 mod papers;
+mod queue_fanouts;
 mod queue_healing;
 mod queue_storage;
 mod replication;

@@ -130,6 +130,7 @@ async fn a_second_run_finds_nothing_to_do() {
         "audit",
         "note",
         "partition",
+        "fanout",
         "waits_for",
     ];
     assert_eq!(first.applied, all);

@@ -12,6 +12,7 @@ use walferry::ack::batch::{
     BatchDescriptor, CreatedBetween, Failure, IndexWait, JobKey, LoadedChunk, LoadedRow, ParkedJob,
     Unfinished,
 };
+use walferry::ack::fanout::FanoutProgress;
 use walferry::ack::job_set::JobSet;
 use walferry::change::{Change, Lsn, Operation, Position, Row, TableId};
 use walferry::storage::QueueError;
@@ -80,7 +81,14 @@ pub(crate) fn listing(position: Position) -> Change {
 }
 
 pub(crate) fn pending(sequence: u64, jobs: JobSet, time: i64) -> BatchDescriptor {
-    BatchDescriptor { sequence, jobs, created: around(time), end_lsn: None, loaded: None }
+    BatchDescriptor {
+        sequence,
+        jobs,
+        created: around(time),
+        end_lsn: None,
+        loaded: None,
+        fanouts: FanoutProgress::default(),
+    }
 }
 
 pub(crate) fn range(first: Position, last: Position) -> JobSet {
@@ -131,6 +139,14 @@ impl Queue {
         let query = "select commit_lsn || '#' || ordinal || '=' || status
             from elasticsearch_sync_queue order by commit_lsn, ordinal";
         self.admin.query(query, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Makes all jobs `processing` long ago, of another epoch.
+    pub(crate) async fn age_jobs(&self) {
+        let age = "update elasticsearch_sync_queue
+            set started_at = now() - interval '1 hour', epoch = epoch + 1
+            where status = 'processing'";
+        self.admin.batch_execute(age).await.unwrap();
     }
 
     pub(crate) async fn one(&self, query: &str) -> String {

@@ -10,7 +10,7 @@ use crate::scene::{Scene, lives, until};
 use crate::support::launcher::note;
 use crate::workload::statements::Extras;
 use crate::workload::watch::watch;
-use crate::workload::{Workload, seeds};
+use crate::workload::{Workload, seeds, settings};
 
 /// Kills of one run.
 const KILLS: usize = 24;
@@ -31,7 +31,7 @@ async fn killed_often(seed: u64, extras: Extras) {
     let scene = Scene::new("killed").await;
     let workload = Workload { database: scene.database(), seed, extras };
     workload.prepare().await;
-    let mut walferry = scene.start();
+    let mut walferry = scene.start_with(settings(seed));
     // From here on each change is on the slot; the first load may still be going on.
     scene.slot_made().await;
     scene.forget_witnessed().await;
@@ -48,7 +48,7 @@ async fn killed_often(seed: u64, extras: Extras) {
         let life = Duration::from_millis(rng.u64(20..if kill % 3 == 0 { 2000 } else { 700 }));
         lives(&mut walferry, life).await;
         walferry.kill9();
-        walferry = scene.start();
+        walferry = scene.start_with(settings(seed));
     }
     stop.cancel();
     let committed = writing.await.expect("the sessions end");

@@ -7,6 +7,7 @@
 mod closed;
 mod documents;
 mod edges;
+mod fanouts;
 mod gaps;
 mod locks;
 mod operator;

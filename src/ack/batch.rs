@@ -14,11 +14,13 @@ use std::time::Duration;
 use tracing::Span;
 use uuid::Uuid;
 
+use super::fanout::{BegunFanout, FanoutProgress};
 use super::in_flight::InFlightGuard;
+pub use super::job_set::JobKey;
 use super::job_set::JobSet;
 use super::memory::MemoryHold;
 use crate::change::Micros;
-use crate::change::{Change, Lsn, Position, TableId};
+use crate::change::{Change, Lsn, TableId};
 
 /// Rows' commit times in microseconds since 1970, so that partitions can be pruned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct BatchDescriptor {
     pub end_lsn: Option<Lsn>,
     /// The chunk of the first load that settles with this batch.
     pub loaded: Option<LoadedChunk>,
+    /// What the settlement of this batch does to fan-outs.
+    pub fanouts: FanoutProgress,
 }
 
 impl BatchDescriptor {
@@ -195,13 +199,11 @@ impl Commits {
     }
 }
 
-/// Identifies one job of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum JobKey {
-    At(Position),
-    Id(i64),
-    /// A row of the first load, by its number in the chunk. It has no job unless it is refused.
-    Loaded(u16),
+/// Fan-outs that a batch has left to the background.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BegunCount {
+    pub fanouts: usize,
+    pub jobs: usize,
 }
 
 /// A batch whose actions have not all been answered.
@@ -210,6 +212,8 @@ pub struct PendingBatch {
     descriptor: BatchDescriptor,
     open: AtomicUsize,
     open_jobs: Mutex<OpenJobs>,
+    /// Fan-outs of the batch that go on in the background.
+    begun: Mutex<Vec<BegunFanout>>,
     commits: Commits,
     /// The trace span of the batch, which ends with it.
     batch: Span,
@@ -248,6 +252,7 @@ impl PendingBatch {
             descriptor,
             open: AtomicUsize::new(1),
             open_jobs: Mutex::default(),
+            begun: Mutex::default(),
             commits,
             batch,
             settled_at: AtomicI64::new(0),
@@ -296,6 +301,26 @@ impl PendingBatch {
             self.settled_at.store(Micros::now().0, Ordering::Relaxed);
         }
         last
+    }
+
+    /// Leaves a fan-out to the background: its jobs do not end with the batch. Called before the
+    /// feed returns its own reference.
+    pub fn begin_fanout(&self, begun: BegunFanout) {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(begun);
+    }
+
+    /// How many fan-outs were left to the background, and how many jobs they have.
+    #[must_use]
+    pub fn begun_fanouts(&self) -> BegunCount {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let groups = begun.iter().flat_map(|begun| &begun.groups);
+        BegunCount { fanouts: begun.len(), jobs: groups.map(|group| group.jobs.len()).sum() }
+    }
+
+    /// The fan-outs that were left to the background. Empties the list.
+    #[must_use]
+    pub fn take_begun(&self) -> Vec<BegunFanout> {
+        std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The seconds from commit to the last answer for the batch, once it has settled.
@@ -405,6 +430,7 @@ mod tests {
             created: CreatedBetween { min: 0, max: 0 },
             end_lsn: None,
             loaded: None,
+            fanouts: FanoutProgress::default(),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Which jobs of the queue a batch consists of.
+//! Which jobs of the queue a batch consists of, and how one of them is named.
 
 use crate::change::Position;
 
@@ -22,4 +22,13 @@ impl JobSet {
             Self::Range { .. } | Self::None => 0,
         }
     }
+}
+
+/// Identifies one job of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum JobKey {
+    At(Position),
+    Id(i64),
+    /// A row of the first load, by its number in the chunk. It has no job unless it is refused.
+    Loaded(u16),
 }

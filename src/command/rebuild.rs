@@ -62,6 +62,11 @@ const CLOSE_UNFINISHED: &str = "-- moves: pending -> completed, processing -> co
         error_message = concat_ws(E'\\n', error_message, 'superseded by a rebuild')
     where status in ('pending', 'processing') and $1::text is not null";
 
+const FORGET_FANOUT_JOBS: &str = "delete from walferry.fanout_job
+    where fanout in (select id from walferry.fanout where slot = $1)";
+
+const FORGET_FANOUTS: &str = "delete from walferry.fanout where slot = $1";
+
 const FORGET_LOAD: &str = "delete from walferry.load where slot = $1";
 
 const FORGET_SOURCE: &str = "delete from walferry.source where slot = $1";
@@ -94,6 +99,8 @@ pub(super) async fn run(mut client: Client, slot: &str, yes: bool) -> Result<Str
         FORGET_LOAD,
         FORGET_SOURCE,
         CLOSE_UNFINISHED,
+        FORGET_FANOUT_JOBS,
+        FORGET_FANOUTS,
     ] {
         transaction.execute(statement, &[&slot]).await.map_err(failed("forget the position"))?;
     }

@@ -144,6 +144,8 @@ pub struct Limits {
     pub batch_changes_max: usize,
     /// The row text recorded in one transaction, in bytes.
     pub batch_bytes_max: usize,
+    /// The number of rows that a fan-out rewrites at once; more of them are left to the background.
+    pub fanout_rows_max: usize,
     /// The number of documents in a bulk request.
     pub bulk_actions_max: usize,
     /// The size of a bulk request before compression, in bytes.

@@ -174,6 +174,15 @@ pub const SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        key: "limits.fanout_rows_max",
+        kind: ValueKind::Count { min: 1, max: 10_000 },
+        default: "500",
+        purpose: "rows that a fan-out rewrites at once, between other changes; if more rows show a \
+                  changed row, they are rewritten in the background",
+        example: "500",
+        ..PLAIN
+    },
+    Setting {
         key: "limits.bulk_actions_max",
         kind: ValueKind::Count { min: 1, max: 100_000 },
         default: "2000",

@@ -32,6 +32,15 @@ pub struct SettlementProgress {
     pub failed: u64,
 }
 
+/// What the settlements of this run did to fan-outs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FanoutSettlements {
+    /// Fan-outs that began.
+    pub begun: u64,
+    /// Chunks whose progress is stored.
+    pub chunks: u64,
+}
+
 /// What must have happened to a change before its LSN is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AcknowledgeAt {
@@ -93,11 +102,18 @@ pub struct IndexingReport {
     pub caught_up: bool,
     /// Searches see what the first load has indexed.
     pub load_searchable: bool,
+    /// No fan-out goes on in the background.
+    pub fanouts_finished: bool,
 }
 
 impl Default for IndexingReport {
     fn default() -> Self {
-        Self { mode: FeedMode::Starting, caught_up: false, load_searchable: false }
+        Self {
+            mode: FeedMode::Starting,
+            caught_up: false,
+            load_searchable: false,
+            fanouts_finished: false,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! How positions and counts travel to PostgreSQL and back.
+//! How positions, counts and sentences travel to PostgreSQL and back.
 //!
 //! Not here: any SQL text; each stands beside the function that runs it.
 
@@ -24,6 +24,11 @@ pub(crate) fn bigint(count: u64) -> i64 {
 /// A `bigint` that is a count; negative ones, which nothing writes, read as 0.
 pub(crate) fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
+}
+
+/// A sentence that quotes what Elasticsearch answered, as a `text`, which takes no NUL.
+pub(crate) fn without_nul(error: &str) -> String {
+    error.replace('\0', "")
 }
 
 /// A position of a row.

@@ -46,6 +46,11 @@ pub(crate) async fn backlog(sql: &Sql, inserts: u32, updates: u32) {
 
 /// Inserts the listings `first` to `last` in one transaction.
 pub(crate) async fn insert(sql: &Sql, first: u32, last: u32) {
+    insert_in(sql, first, last, &format!("(n % {CATEGORIES} + 1)")).await;
+}
+
+/// Inserts the listings `first` to `last`, each in the category with the number `category`.
+pub(crate) async fn insert_in(sql: &Sql, first: u32, last: u32, category: &str) {
     let statement = format!(
         "insert into listings (id, user_id, category_id, title, description, price, status, city,
                                latitude, longitude, attributes, tags, images)
@@ -56,7 +61,7 @@ pub(crate) async fn insert(sql: &Sql, first: u32, last: u32) {
          from generate_series({first}, {last}) n",
         id("c", "n"),
         id("a", &format!("(n % {SELLERS} + 1)")),
-        id("b", &format!("(n % {CATEGORIES} + 1)")),
+        id("b", category),
     );
     sql.run(&statement).await;
 }

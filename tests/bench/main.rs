@@ -2,7 +2,7 @@
 //! latency of changes at a constant rate.
 //!
 //! `./bench` runs all; `./bench plain`, `./bench backlog` (the built-in definition), `./bench drain`,
-//! `./bench api` or `./bench latency` runs one part. Each part has three runs after a warm-up run,
+//! `./bench api`, `./bench latency` or `./bench fanout` runs one part. Each part has three runs after a warm-up run,
 //! each with a new database and new indices. The results are the medians. Run them on an idle
 //! machine. No speed is asserted, because it depends on the machine.
 
@@ -14,6 +14,7 @@ mod api;
 mod backlog;
 mod cost;
 mod drain;
+mod fanout;
 mod figures;
 mod latency;
 mod load;
@@ -67,6 +68,9 @@ async fn main() -> ExitCode {
             let latency = latency::run().await;
             println!("latency {run}: {latency}");
         }
+    }
+    if wants("fanout") {
+        println!("fanout: {}", fanout::run().await);
     }
     ExitCode::SUCCESS
 }

@@ -15,6 +15,7 @@ from (
         select q.xmax from public.elasticsearch_sync_queue q
         where q.status = 'processing' and q.created_at < now() - interval '30 s'
           and q.epoch <> (select l.epoch from walferry.lease l where l.slot = $1::text)
+          and not exists (select from walferry.fanout_job f where f.job_id = q.id)
         order by q.created_at limit 100
     ) q
     join pg_locks l on l.locktype = 'transactionid' and l.transactionid = q.xmax and l.granted

@@ -1,7 +1,8 @@
 -- How the queue is, but for its counts.
 -- $1 slot.
 -- Each oldest job stands at the front of the index on status and commit time. A job that says that
--- it was committed before all time is not late.
+-- it was committed before all time is not late, nor is a job whose documents were sent but for its
+-- fan-out.
 with oldest as (
     select
         (select q.created_at from public.elasticsearch_sync_queue q
@@ -13,6 +14,7 @@ with oldest as (
          order by q.created_at limit 1) as due,
         (select q.created_at from public.elasticsearch_sync_queue q
          where isfinite(q.created_at) and q.status = 'processing'
+           and not exists (select from walferry.fanout_job f where f.job_id = q.id)
          order by q.created_at limit 1) as processing,
         (select q.created_at from public.elasticsearch_sync_queue q
          where isfinite(q.created_at) and q.status = 'failed'

@@ -8,7 +8,8 @@ select q.id, q.table_name, q.operation, q.record_id::text as record_id, q.status
     (extract(epoch from q.started_at - q.created_at) * 1000)::float8 as waited_ms,
     (extract(epoch from q.processed_at - q.started_at) * 1000)::float8 as worked_ms,
     (extract(epoch from q.processed_at - q.created_at) * 1000)::float8 as total_ms,
-    walferry.is_stuck(q.status, q.started_at, q.created_at) as is_stuck
+    (walferry.is_stuck(q.status, q.started_at, q.created_at)
+     and not exists (select from walferry.fanout_job f where f.job_id = q.id)) as is_stuck
 from public.elasticsearch_sync_queue q
 where q.id = $1
 order by q.created_at desc

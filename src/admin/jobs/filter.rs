@@ -39,8 +39,9 @@ pub const STATUSES: [(&str, (Option<Status>, bool)); 5] = [
     ("stuck", (None, true)),
 ];
 
-/// A job `processing` for longer than 30 s is stuck.
-const STUCK: &str = "walferry.is_stuck(q.status, q.started_at, q.created_at)";
+/// A job `processing` for longer than 30 s is stuck, unless it waits for a fan-out.
+const STUCK: &str = "(walferry.is_stuck(q.status, q.started_at, q.created_at)
+    and not exists (select from walferry.fanout_job f where f.job_id = q.id))";
 
 /// Conditions on `q`, joined by `and`, and their parameters.
 pub(crate) struct Conditions<'a> {

@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch, Unfinished};
 use crate::change::Lsn;
 pub use crate::engine::checkpoint::settlement_metrics::SettlementMetrics;
-use crate::engine::control::{AcknowledgeAt, Control, SettlementProgress};
+use crate::engine::control::{AcknowledgeAt, Control, FanoutSettlements, SettlementProgress};
 use crate::engine::wal::StreamStats;
 use crate::storage::QueueError;
 use crate::storage::queue::settle::Settler;
@@ -42,6 +42,7 @@ pub struct CheckpointChannels {
     pub recorded_end: watch::Receiver<Lsn>,
     pub control: watch::Receiver<Control>,
     pub progress: watch::Sender<SettlementProgress>,
+    pub fanouts: watch::Sender<FanoutSettlements>,
     /// The LSN that may be acknowledged.
     pub durable: watch::Sender<Lsn>,
 }
@@ -115,7 +116,11 @@ impl Checkpoint {
             .iter()
             .map(|pending| (pending.descriptor().clone(), pending.take_unfinished()))
             .collect();
-        for (descriptor, unfinished) in &mut settled {
+        let mut fanouts = FanoutSettlements::default();
+        for ((descriptor, unfinished), pending) in settled.iter_mut().zip(&batches) {
+            descriptor.fanouts.begun = pending.take_begun();
+            fanouts.begun += descriptor.fanouts.begun.len() as u64;
+            fanouts.chunks += u64::from(descriptor.fanouts.chunk.is_some());
             if let Some(chunk) = &mut descriptor.loaded {
                 log_refused_rows(&unfinished.failures);
                 chunk.refuse(std::mem::take(&mut unfinished.failures));
@@ -132,12 +137,18 @@ impl Checkpoint {
         trace::settled(&span, counts.completed, counts.failed);
         drop(span);
         self.metrics.settled(counts, &loaded, began.elapsed());
+        self.metrics.fanouts(&settled);
         // Until here, where their fate is durable, their jobs count as in flight.
         drop(batches);
         self.channels.progress.send_modify(|known| {
             known.settled = known.settled.max(position.unwrap_or_default());
             known.completed += counts.completed;
             known.failed += counts.failed;
+        });
+        self.channels.fanouts.send_if_modified(|known| {
+            known.begun += fanouts.begun;
+            known.chunks += fanouts.chunks;
+            fanouts != FanoutSettlements::default()
         });
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::ack::batch::{LoadedChunk, PendingBatch};
+use crate::ack::batch::{BatchDescriptor, LoadedChunk, PendingBatch, Unfinished};
 use crate::storage::queue::settle::SettleCounts;
 use crate::telemetry::metrics::pipeline::Latencies;
 use crate::telemetry::metrics::{Metrics, Stage};
@@ -65,5 +65,12 @@ impl SettlementMetrics {
             let table = chunk.table.strip_prefix("public.").unwrap_or(&chunk.table);
             pipeline.set_load(table, chunk.row_count, chunk.last_key.is_none());
         }
+    }
+
+    /// Counts the rows of chunks of fan-outs.
+    pub(super) fn fanouts(&self, settled: &[(BatchDescriptor, Unfinished)]) {
+        let chunks = settled.iter().filter_map(|(descriptor, _)| descriptor.fanouts.chunk.as_ref());
+        let rows = chunks.map(|chunk| chunk.row_count).sum();
+        self.metrics.pipeline.fanout_rows(rows);
     }
 }

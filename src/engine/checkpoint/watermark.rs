@@ -55,6 +55,7 @@ mod tests {
 
     use super::*;
     use crate::ack::batch::CreatedBetween;
+    use crate::ack::fanout::FanoutProgress;
     use crate::ack::job_set::JobSet;
 
     fn descriptor(sequence: u64, end_lsn: Option<u64>, loaded: Option<u64>) -> BatchDescriptor {
@@ -71,6 +72,7 @@ mod tests {
                 rows: Arc::default(),
                 refused: Vec::new(),
             }),
+            fanouts: FanoutProgress::default(),
         }
     }
 

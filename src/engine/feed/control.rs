@@ -50,6 +50,13 @@ impl FeedControl {
         });
     }
 
+    /// Reports whether no fan-out goes on in the background.
+    pub fn set_fanouts_finished(&self, finished: bool) {
+        self.report.send_if_modified(|report| {
+            std::mem::replace(&mut report.fanouts_finished, finished) != finished
+        });
+    }
+
     /// Whether the run stops.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
@@ -68,6 +75,14 @@ impl FeedControl {
         tokio::select! {
             () = self.stop.cancelled() => false,
             resumed = resumed => resumed.is_ok(),
+        }
+    }
+
+    /// Returns when the run stops, or the supervisor has decided anew.
+    pub async fn changed(&mut self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            _ = self.control.changed() => {}
         }
     }
 

@@ -13,6 +13,7 @@ use tracing::Span;
 use crate::ack::batch::{
     BatchDescriptor, BatchHolds, Commits, CreatedBetween, JobAck, LoadedChunk, PendingBatch,
 };
+use crate::ack::fanout::{FanoutChunk, FanoutProgress};
 use crate::ack::in_flight::InFlightGuard;
 use crate::ack::job_set::JobSet;
 use crate::ack::memory::{Memory, MemoryPart};
@@ -54,6 +55,8 @@ pub struct NewBatch {
     pub created: CreatedBetween,
     pub end_lsn: Option<Lsn>,
     pub loaded: Option<LoadedChunk>,
+    /// The chunk of fan-outs that settles with the batch.
+    pub chunk: Option<FanoutChunk>,
     pub commits: Commits,
     /// Keeps the jobs in flight until the batch is dropped.
     pub hold: Option<InFlightGuard>,
@@ -85,6 +88,7 @@ impl NewBatch {
             created: CreatedBetween::default(),
             end_lsn: None,
             loaded: None,
+            chunk: None,
             commits: Commits::default(),
             hold: None,
             span: Span::none(),
@@ -131,16 +135,13 @@ impl Emitter {
     pub fn open(&mut self, new: NewBatch) -> Arc<PendingBatch> {
         let sequence = self.sequence;
         self.sequence += 1;
-        let NewBatch { jobs, created, end_lsn, loaded, commits, hold, span } = new;
-        let descriptor = BatchDescriptor { sequence, jobs, created, end_lsn, loaded };
+        let NewBatch { jobs, created, end_lsn, loaded, chunk, commits, hold, span } = new;
+        let fanouts = FanoutProgress { begun: Vec::new(), chunk };
+        let descriptor = BatchDescriptor { sequence, jobs, created, end_lsn, loaded, fanouts };
         let bytes = size_of::<PendingBatch>() + descriptor.size() + commits.size();
-        let memory = self.memory.hold(MemoryPart::Batches, bytes);
-        PendingBatch::open_held(
-            descriptor,
-            commits,
-            BatchHolds { in_flight: hold, memory: Some(memory) },
-            span,
-        )
+        let memory = Some(self.memory.hold(MemoryPart::Batches, bytes));
+        let holds = BatchHolds { in_flight: hold, memory };
+        PendingBatch::open_held(descriptor, commits, holds, span)
     }
 
     /// Returns the feed's own reference to a batch: all its actions have been sent.

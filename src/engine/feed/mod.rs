@@ -124,6 +124,7 @@ pub async fn run(feed: Feed) -> Result<(), FeedError> {
         core.control.set_mode(FeedMode::Load);
         load.run(&mut core).await?;
     }
+    jobs.fanouts.resume(&core).await?;
     while !core.control.is_stopped() {
         core.control.set_mode(FeedMode::Table);
         core.renderer.forget_rows();

@@ -49,6 +49,8 @@ const OBJECTS: &[Privilege] = &[
     Privilege { verb: "select, insert, update, delete", object: "walferry.position" },
     Privilege { verb: "select, insert, update, delete", object: "walferry.settlement" },
     Privilege { verb: "select, insert, update, delete", object: "walferry.load" },
+    Privilege { verb: "select, insert, update, delete", object: "walferry.fanout" },
+    Privilege { verb: "select, insert, update, delete", object: "walferry.fanout_job" },
     Privilege { verb: "select, insert, update, delete", object: "walferry.source" },
     Privilege { verb: "select, insert, update, delete", object: "walferry.control" },
     Privilege { verb: "select, insert, update, delete", object: "walferry.job_count" },

@@ -35,7 +35,7 @@ impl Recorder<()> {
     pub(crate) fn receive(&mut self) -> bool {
         let chunk = self.channels.changes.try_recv().ok();
         let received = chunk.is_some();
-        self.assembler.push(chunk.unwrap_or_default());
+        self.take_in(chunk.unwrap_or_default());
         received
     }
 }

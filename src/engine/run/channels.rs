@@ -11,8 +11,8 @@ use super::Context;
 use super::prepare::Prepared;
 use crate::ack::in_flight::InFlight;
 use crate::change::Lsn;
-use crate::engine::control::SettlementProgress;
 use crate::engine::control::{Control, IndexingReport, RunConditions, decide};
+use crate::engine::control::{FanoutSettlements, SettlementProgress};
 use crate::engine::sink::state::SinkState;
 
 /// What the stages of one run share.
@@ -25,6 +25,8 @@ pub(super) struct Channels {
     pub recorded_end: watch::Sender<Lsn>,
     /// From the checkpoint: what has settled.
     pub progress: watch::Sender<SettlementProgress>,
+    /// From the checkpoint to the feed: the fan-outs that began, and their chunks that settled.
+    pub fanouts: watch::Sender<FanoutSettlements>,
     /// From the checkpoint to the stream: what may be acknowledged.
     pub durable: watch::Sender<Lsn>,
     pub in_flight: InFlight,
@@ -45,6 +47,7 @@ impl Channels {
                 settled,
                 ..SettlementProgress::default()
             }),
+            fanouts: watch::Sender::default(),
             durable: watch::Sender::new(settled),
             in_flight: InFlight::default(),
             sink: Arc::new(SinkState::with_metrics(

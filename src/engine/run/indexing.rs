@@ -15,7 +15,7 @@ use super::{Context, Fault};
 use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
 use crate::change::{Lsn, TableId};
-use crate::engine::control::{Control, IndexingReport};
+use crate::engine::control::{Control, FanoutSettlements, IndexingReport};
 use crate::engine::document::definition::{Definition, IndexDefinition};
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed;
@@ -25,6 +25,7 @@ use crate::engine::feed::emit::Emitter;
 use crate::engine::feed::render::Renderer;
 use crate::engine::feed::render::read::RowReader;
 use crate::engine::feed::render::stored::StoredReadAhead;
+use crate::engine::feed::source::background::BackgroundFanouts;
 use crate::engine::feed::source::external::ExternalPosition;
 use crate::engine::feed::source::load::FirstLoad;
 use crate::engine::feed::source::table::JobSource;
@@ -67,6 +68,7 @@ pub(super) struct Indexing {
     pub report: watch::Sender<IndexingReport>,
     pub control: watch::Receiver<Control>,
     pub recorded_end: watch::Receiver<Lsn>,
+    pub fanouts: watch::Receiver<FanoutSettlements>,
     pub in_flight: InFlight,
     pub stop: CancellationToken,
 }
@@ -127,11 +129,12 @@ impl Indexing {
         targets: &[Target],
         commands: mpsc::Sender<SinkCommand>,
     ) -> Feed {
+        let slot = self.lease.slot.clone();
         let Context { config, definition, metrics, operator_requests, .. } = self.context;
         let mut reader = RowReader::new(self.reader, self.shapes.clone());
         reader.report_waits(metrics.waits.clone());
         reader.report_memory(&metrics.memory);
-        let renderer = Renderer::new(
+        let mut renderer = Renderer::new(
             definition,
             self.shapes,
             targets.iter().map(|target| target.base).collect(),
@@ -141,8 +144,9 @@ impl Indexing {
                 self.lease,
                 self.settlement.read_ahead_lsn,
             ),
-            &metrics.memory,
+            config.limits.fanout_rows_max,
         );
+        renderer.report_memory(&metrics.memory);
         let emitter = Emitter::new(
             commands,
             self.settled,
@@ -161,10 +165,19 @@ impl Indexing {
         let recorded = self.stored.recorded;
         let waits = metrics.waits.clone();
         let external = ExternalPosition::new(Arc::clone(&self.session), recorded, waits);
+        let fanouts = BackgroundFanouts::new(Arc::clone(&self.session), slot, self.fanouts);
+        let jobs = JobSource::new(
+            self.claims,
+            self.in_flight,
+            external,
+            fanouts,
+            recorded,
+            self.recorded_end,
+        );
         Feed::new(
             FeedCore::new(renderer, emitter, control, metrics.pipeline),
             FirstLoad::new(loads, self.session),
-            JobSource::new(self.claims, self.in_flight, external, recorded, self.recorded_end),
+            jobs,
         )
     }
 }

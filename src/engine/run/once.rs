@@ -15,10 +15,12 @@ use crate::storage::queue::awaited;
 /// Between two queries for jobs that wait for an index.
 const QUERY_AGAIN: Duration = Duration::from_millis(100);
 
+const ANY_FANOUT: &str = "select exists (select from walferry.fanout) as is_any";
+
 const ANY_DUE: &str = "select exists (select from walferry.due_job)";
 
-/// Returns once all below `target` is settled, searches see what was loaded, and every job that
-/// still waits for an index waits for one that takes no documents.
+/// Returns once all below `target` is settled, searches see what was loaded, and every job and
+/// fan-out that is left waits for an index that takes no documents.
 pub(super) async fn caught_up(
     channels: &Channels,
     session: &Client,
@@ -35,8 +37,9 @@ pub(super) async fn caught_up(
     loop {
         let indices = awaited::names(session).await?;
         let all_closed = indices.iter().all(|index| closed.borrow().contains(index));
+        let is_rewritten = indexing.borrow().fanouts_finished || !closed.borrow().is_empty();
         // Jobs that have waited until now are due.
-        if all_closed && !(have_waited && is_any_due(session).await?) {
+        if all_closed && is_rewritten && !(have_waited && is_any_due(session).await?) {
             return Ok(());
         }
         have_waited = true;
@@ -48,13 +51,24 @@ pub(super) async fn caught_up(
 pub(super) async fn verify_indexed(session: &Client) -> Result<(), Fault> {
     let indices = awaited::names(session).await?;
     if indices.is_empty() {
-        return Ok(());
+        return match session.query_one(ANY_FANOUT, &[]).await?.try_get("is_any")? {
+            false => Ok(()),
+            true => Err(fanouts_left()),
+        };
     }
     Err(Fault::Permanent(RunError::Environment(format!(
         "jobs wait for {}, which takes no documents; see the index's settings and blocks, and run \
          this command again (`walferry jobs --status pending` has the reasons)",
         indices.join(", ")
     ))))
+}
+
+fn fanouts_left() -> Fault {
+    Fault::Permanent(RunError::Environment(
+        "documents that show a changed row are still to be rewritten, and one of their indices takes \
+         no documents; see the indices' settings and blocks, and run this command again"
+            .to_owned(),
+    ))
 }
 
 /// Returns once an operator has stopped indexing.

@@ -85,6 +85,7 @@ pub(super) async fn spawn(
         report: channels.indexing.clone(),
         control: channels.control.subscribe(),
         recorded_end: channels.recorded_end.subscribe(),
+        fanouts: channels.fanouts.subscribe(),
         in_flight: channels.in_flight.clone(),
         stop: tokens.stop.clone(),
     };
@@ -136,6 +137,7 @@ impl Wiring<'_> {
             recorded_end: self.channels.recorded_end.subscribe(),
             control: self.channels.control.subscribe(),
             progress: self.channels.progress.clone(),
+            fanouts: self.channels.fanouts.clone(),
             durable: self.channels.durable.clone(),
         };
         let received =

@@ -113,9 +113,23 @@ fn limits(rng: &mut fastrand::Rng) -> Limits {
         bulk_bytes_max: 1 << 20,
         bulks_in_flight_max: rng.usize(1..=3),
         actions_bytes_max: 1 << 20,
+        memory_max: usize::MAX,
+        fanout_rows_max: 500,
         retained_wal_bytes_max: None,
         shutdown_grace: Duration::from_secs(1),
     }
+}
+
+fn begun_control(operator_halt: bool) -> Control {
+    decide(RunConditions { operator_halt, ..RunConditions::default() })
+}
+
+fn emitter(
+    commands: mpsc::Sender<SinkCommand>,
+    settled: mpsc::Sender<Arc<PendingBatch>>,
+    metrics: &Metrics,
+) -> Emitter {
+    Emitter::new(commands, settled, 1 << 30, metrics.waits.clone(), metrics.memory.clone())
 }
 
 impl Run {
@@ -128,8 +142,7 @@ impl Run {
         let settled = outside.queue.settled;
         outside.note(|| format!("run from {start}, settled {settled}"));
         let halted = outside.queue.halted;
-        let conditions = RunConditions { operator_halt: halted, ..RunConditions::default() };
-        let control = watch::Sender::new(decide(conditions));
+        let control = watch::Sender::new(begun_control(halted));
         let report = watch::Sender::new(IndexingReport::default());
         let recorded_end = watch::Sender::new(start);
         let progress =
@@ -142,6 +155,7 @@ impl Run {
         let wake = Arc::new(Notify::new());
         let stop = CancellationToken::new();
         let state = Arc::new(SinkState::with_metrics(vec!["d".to_owned()], metrics.sink.clone()));
+        let state_closed = state.closed();
         let channels = RecorderChannels {
             changes,
             requests: live_requests,
@@ -160,26 +174,25 @@ impl Run {
             control.subscribe(),
             requests,
             Arc::clone(&wake),
+            state_closed,
             stop.clone(),
         );
-        let emitter = Emitter::new(commands, settled_batches.clone(), 1 << 30);
+        let emitter = emitter(commands, settled_batches.clone(), &metrics);
         let ends = recorded_end.subscribe();
+        let (service, indices) = (state.service(), state.indices());
+        let sink_watch = SinkWatch::new(&state);
+        let epoch = outside.queue.epoch;
+        let sink = SinkLoop::new(&limits, state, received, settled_batches, epoch);
         Self {
             stream: Stream::new(chunks, start, outside),
             recorder: Some(recorder),
             recorder_due: None,
             writing: None,
             feed: Feed::new(feed_control, emitter, in_flight.clone(), ends.clone(), outside),
-            sink_watch: SinkWatch::new(&state),
-            service: state.service(),
-            indices: state.indices(),
-            sink: Some(SinkLoop::new(
-                &limits,
-                state,
-                received,
-                settled_batches,
-                outside.queue.epoch,
-            )),
+            sink_watch,
+            service,
+            indices,
+            sink: Some(sink),
             checkpoint: Checkpoint::new(settled, ends, control.subscribe(), progress),
             guard: RetentionGuard::new(outside.unconfirmed_max),
             is_sink_down: false,

@@ -16,7 +16,7 @@ use crate::change::{Change, Lsn};
 use crate::engine::checkpoint::acknowledge::{StreamPositions, acknowledge};
 use crate::engine::checkpoint::watermark::Watermark;
 use crate::engine::control::{AcknowledgeAt, Control, SettlementProgress};
-use crate::engine::wal::Captured;
+use crate::engine::wal::{Captured, CapturedChunk};
 
 /// Idle marks are this far apart, in bytes.
 const IDLE_STEP: u64 = 128;
@@ -25,7 +25,7 @@ const CHUNK_MAX: usize = 4;
 
 /// The stream of one run.
 pub(super) struct Stream {
-    chunks: mpsc::Sender<Vec<Captured>>,
+    chunks: mpsc::Sender<CapturedChunk>,
     transaction: usize,
     change: usize,
     emitted: Lsn,
@@ -34,7 +34,7 @@ pub(super) struct Stream {
 
 impl Stream {
     /// The server sends every transaction whose commit is not below the start.
-    pub(super) fn new(chunks: mpsc::Sender<Vec<Captured>>, start: Lsn, outside: &Outside) -> Self {
+    pub(super) fn new(chunks: mpsc::Sender<CapturedChunk>, start: Lsn, outside: &Outside) -> Self {
         let confirmed = outside.source.confirmed;
         assert!(confirmed <= start, "the slot at {confirmed} is past the stored position {start}");
         let transactions = &outside.source.transactions;
@@ -56,7 +56,7 @@ impl Stream {
             return false;
         }
         outside.note(|| format!("stream: {} items up to {}", chunk.len(), self.emitted));
-        self.chunks.try_send(chunk).expect("there is room");
+        self.chunks.try_send(CapturedChunk::new(chunk, None)).expect("there is room");
         true
     }
 
@@ -197,7 +197,7 @@ impl Checkpoint {
     fn write(&mut self, batches: &[Arc<PendingBatch>], outside: &mut Outside) -> Settled {
         let settled: Vec<(BatchDescriptor, Vec<Failure>)> = batches
             .iter()
-            .map(|pending| (pending.descriptor().clone(), pending.take_failures()))
+            .map(|pending| (pending.descriptor().clone(), pending.take_unfinished().failures))
             .collect();
         settled.iter().for_each(|(descriptor, _)| self.watermark.settle(descriptor));
         let position = self.watermark.position();

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Target;
 use crate::ack::batch::{BatchDescriptor, CreatedBetween, JobKey, PendingBatch};
+use crate::ack::fanout::FanoutProgress;
 use crate::ack::job_set::JobSet;
 use crate::change::Lsn;
 use crate::engine::document::id::{DocumentId, IndexId};
@@ -33,6 +34,7 @@ fn batch(jobs: JobSet) -> Arc<PendingBatch> {
         created: CreatedBetween { min: 0, max: 0 },
         end_lsn: None,
         loaded: None,
+        fanouts: FanoutProgress::default(),
     })
 }
 

@@ -54,11 +54,19 @@ pub enum Captured {
 }
 
 /// Items that the stream hands over together.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CapturedChunk {
     pub items: Vec<Captured>,
     /// Counts them until the recorder does.
-    pub(in crate::engine::wal) _hold: MemoryHold,
+    _hold: Option<MemoryHold>,
+}
+
+impl CapturedChunk {
+    /// Items that are counted by `hold` until the chunk is dropped.
+    #[must_use]
+    pub fn new(items: Vec<Captured>, hold: Option<MemoryHold>) -> Self {
+        Self { items, _hold: hold }
+    }
 }
 
 impl Captured {

@@ -6,6 +6,7 @@
 pub mod awaited;
 pub mod claim;
 pub mod copy;
+pub mod fanout;
 pub mod job_counts;
 pub mod lossy;
 pub mod maintain;

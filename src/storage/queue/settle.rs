@@ -6,22 +6,25 @@
 //!
 //! Not here: the order of batches; what is given is settled.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::{join, join_all, join5};
 use postgres_types::PgLsn;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
+use super::fanout::FanoutStatements;
 use super::job_counts::{Counter, Delta};
 use super::park::{ParkedJobs, Parker};
 use super::retry::RetryPolicy;
 use super::status::Status;
-use crate::ack::batch::{BatchDescriptor, JobKey, LoadedChunk, Unfinished};
+use crate::ack::batch::{BatchDescriptor, CreatedBetween, JobKey, LoadedChunk, Unfinished};
 use crate::ack::job_set::JobSet;
 use crate::change::{Lsn, Micros, Position};
 use crate::storage::lease::Lease;
 use crate::storage::leased_transaction::LeasedTransaction;
-use crate::storage::sql::{bigint, pg_lsn};
+use crate::storage::sql::{bigint, pg_lsn, without_nul};
 use crate::storage::{QueueError, doing, position};
 
 /// Sessions that move jobs: plans are made for the actual bounds, and no part is read whole. A
@@ -53,6 +56,7 @@ pub struct Settler {
     policy: RetryPolicy,
     complete_commit: Statement,
     complete_commits: Statement,
+    complete_commits_except: Statement,
     complete_ids: Statement,
     fail_positions: Statement,
     fail_ids: Statement,
@@ -62,6 +66,7 @@ pub struct Settler {
     settled: Statement,
     /// Where the row of the settled position was written last.
     place: Option<String>,
+    fanouts: FanoutStatements,
 }
 
 impl Settler {
@@ -79,6 +84,8 @@ impl Settler {
             policy,
             complete_commit: prepare(&client, include_str!("complete_commit.sql")).await?,
             complete_commits: prepare(&client, include_str!("complete_commits.sql")).await?,
+            complete_commits_except: prepare(&client, include_str!("complete_commits_except.sql"))
+                .await?,
             complete_ids: prepare(&client, include_str!("complete_ids.sql")).await?,
             fail_positions: prepare(&client, include_str!("fail_positions.sql")).await?,
             fail_ids: prepare(&client, include_str!("fail_ids.sql")).await?,
@@ -87,6 +94,7 @@ impl Settler {
             progress: prepare(&client, include_str!("settle_load.sql")).await?,
             settled: prepare(&client, SETTLED).await?,
             place: None,
+            fanouts: FanoutStatements::prepare(&client).await?,
             client,
         })
     }
@@ -99,8 +107,8 @@ impl Settler {
         position::raise_recorded_end(&self.client, self.guard.lease(), lsn).await
     }
 
-    /// Gives every job of these batches its fate, moves the first load's progress on by the
-    /// `loaded` chunks (in order, nothing before them open), writes a failed job for each row of
+    /// Gives every job of these batches its fate, begins, moves on and ends fan-outs, moves the first
+    /// load's progress on by the `loaded` chunks (in order, nothing before them open), writes a failed job for each row of
     /// them that was refused, and raises the settled position to
     /// `settled_lsn` (it never goes back).
     ///
@@ -117,18 +125,27 @@ impl Settler {
         // Polled in this order at first, so the failures and what is parked are on the wire before
         // the completions that would otherwise take their rows.
         let body = async {
-            let (failed, parked, completed, progressed, settled) = join5(
+            let finish = async {
+                let (completed, progressed) = join(
+                    join_all(pending_batches.iter().map(|(d, _)| self.complete(d))),
+                    self.progress(loaded),
+                )
+                .await;
+                Ok::<_, QueueError>((completed, progressed?))
+            };
+            let (failed, parked, finished, settled, ended) = join5(
                 self.fail(&failures),
                 self.parker.park(&self.client, &parked),
-                join_all(pending_batches.iter().map(|(descriptor, _)| self.complete(descriptor))),
-                self.progress(loaded),
+                finish,
                 self.raise(settled_lsn),
+                self.move_fanouts(pending_batches),
             )
             .await;
-            let begun = progressed?;
+            let (completed, begun) = finished?;
             let place = settled?;
             let mut moved = failed?;
             moved.extend(parked?);
+            moved.extend(ended?);
             for rows in completed {
                 moved.extend(rows?);
             }
@@ -182,11 +199,71 @@ impl Settler {
     async fn complete(&self, descriptor: &BatchDescriptor) -> Result<Vec<Row>, QueueError> {
         let min = Micros(descriptor.created.min);
         let max = Micros(descriptor.created.max);
+        let unfinished = descriptor.fanouts.unfinished_jobs();
         match &descriptor.jobs {
-            JobSet::Range { first, last } => self.complete_range(*first, *last, min, max).await,
-            JobSet::Ids(ids) => self.moved(&self.complete_ids, &[ids, &min, &max]).await,
+            JobSet::Range { first, last } if unfinished.is_empty() => {
+                self.complete_range(*first, *last, min, max).await
+            }
+            JobSet::Range { first, last } => {
+                self.complete_range_except(*first, *last, descriptor.created, &unfinished).await
+            }
+            JobSet::Ids(ids) => {
+                let is_finished = |id: &&i64| !unfinished.contains(&JobKey::Id(**id));
+                let ids: Vec<i64> = ids.iter().filter(is_finished).copied().collect();
+                self.moved(&self.complete_ids, &[&ids, &min, &max]).await
+            }
             JobSet::None => Ok(Vec::new()),
         }
+    }
+
+    /// Completes a range without the jobs whose fan-outs go on.
+    async fn complete_range_except(
+        &self,
+        first: Position,
+        last: Position,
+        created: CreatedBetween,
+        unfinished: &BTreeSet<JobKey>,
+    ) -> Result<Vec<Row>, QueueError> {
+        let mut lsns = Vec::new();
+        let mut ordinals = Vec::new();
+        for job in unfinished {
+            let JobKey::At(position) = job else { continue };
+            lsns.push(pg_lsn(position.commit_lsn));
+            ordinals.push(bigint(position.ordinal));
+        }
+        let parameters: [&(dyn ToSql + Sync); 8] = [
+            &pg_lsn(first.commit_lsn),
+            &bigint(first.ordinal),
+            &pg_lsn(last.commit_lsn),
+            &bigint(last.ordinal),
+            &Micros(created.min),
+            &Micros(created.max),
+            &lsns,
+            &ordinals,
+        ];
+        self.moved(&self.complete_commits_except, &parameters).await
+    }
+
+    /// Begins fan-outs, moves them on and ends them. Returns the counts of the jobs that ended.
+    async fn move_fanouts(
+        &self,
+        pending_batches: &[(BatchDescriptor, Unfinished)],
+    ) -> Result<Vec<Row>, QueueError> {
+        let mut ended = Vec::new();
+        for (descriptor, Unfinished { failures, .. }) in pending_batches {
+            let created = descriptor.created;
+            for begun in &descriptor.fanouts.begun {
+                let slot = &self.guard.lease().slot;
+                self.fanouts.begin(&self.client, slot, begun, created, failures).await?;
+            }
+            if let Some(chunk) = &descriptor.fanouts.chunk {
+                self.fanouts.advance(&self.client, chunk, failures).await?;
+                if chunk.last_key.is_none() {
+                    ended.extend(self.fanouts.end(&self.client, chunk, self.policy).await?);
+                }
+            }
+        }
+        Ok(ended)
     }
 
     /// A range within one commit has a statement of its own: most ranges are, under a large
@@ -271,12 +348,8 @@ async fn prepare(client: &Client, sql: &str) -> Result<Statement, QueueError> {
     client.prepare(sql).await.map_err(doing(PREPARING))
 }
 
-/// A `text` takes no NUL, and the sentence quotes what Elasticsearch answered.
-fn without_nul(error: &str) -> String {
-    error.replace('\0', "")
-}
-
-/// All failures of a settlement as the arrays that the statements take.
+/// All failures of a settlement as the arrays that the statements take, but for those of jobs that
+/// end with a fan-out.
 struct Failures {
     lsns: Vec<PgLsn>,
     ordinals: Vec<i64>,
@@ -298,12 +371,14 @@ impl Failures {
             min: Micros(i64::MAX),
             max: Micros(i64::MIN),
         };
-        for (descriptor, Unfinished { failures, .. }) in
-            pending_batches.iter().filter(|(_, unfinished)| !unfinished.failures.is_empty())
-        {
+        for (descriptor, Unfinished { failures, .. }) in pending_batches {
+            if failures.is_empty() || descriptor.fanouts.chunk.is_some() {
+                continue;
+            }
+            let unfinished = descriptor.fanouts.unfinished_jobs();
             all.min = all.min.min(Micros(descriptor.created.min));
             all.max = all.max.max(Micros(descriptor.created.max));
-            for failure in failures {
+            for failure in failures.iter().filter(|failure| !unfinished.contains(&failure.job)) {
                 let error = without_nul(&failure.error);
                 match failure.job {
                     JobKey::At(position) => {

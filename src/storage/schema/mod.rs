@@ -39,6 +39,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("audit", include_str!("../../../migrations/0009_audit.sql")),
     ("note", include_str!("../../../migrations/0010_note.sql")),
     ("partition", include_str!("../../../migrations/0011_partition.sql")),
+    ("fanout", include_str!("../../../migrations/0012_fanout.sql")),
     ("waits_for", include_str!("../../../migrations/0013_waits_for.sql")),
 ];
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use prometheus::local::LocalHistogram;
-use prometheus::{Gauge, HistogramVec, IntCounterVec, IntGaugeVec};
+use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::lag::{self, LagMeter, StageProgress, WalEndSample};
 use super::registration::{LATENCIES, OptionalGauge, Registration, float};
@@ -49,6 +49,8 @@ pub struct PipelineMetrics {
     load_rows: IntGaugeVec,
     load_estimated_rows: IntGaugeVec,
     load_finished: IntGaugeVec,
+    fanouts: IntGauge,
+    fanout_rows: IntCounter,
     meter: Arc<Mutex<LagMeter>>,
 }
 
@@ -101,6 +103,14 @@ impl PipelineMetrics {
                 "1 once the first load of the table is done.",
                 &["table"],
             ),
+            fanouts: add.gauge(
+                "fanouts",
+                "Fan-outs that go on in the background: their jobs wait for documents to be rewritten.",
+            ),
+            fanout_rows: add.counter(
+                "fanout_rows_total",
+                "Rows of which fan-outs in the background have rewritten the documents.",
+            ),
             meter: Arc::new(Mutex::new(LagMeter::new(lag::seconds(SystemTime::now())))),
         };
         pipeline.set_mode(Activity::Feeding(FeedMode::Starting));
@@ -126,6 +136,16 @@ impl PipelineMetrics {
         }
     }
 
+    /// Reports how many fan-outs go on in the background.
+    pub fn set_fanouts(&self, open: usize) {
+        self.fanouts.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// Counts rows of which fan-outs in the background have rewritten the documents.
+    pub fn fanout_rows(&self, rows: u64) {
+        self.fanout_rows.inc_by(rows);
+    }
+
     /// Counts a run that ended by a fault. `reason` is a constant word.
     pub fn restarted(&self, reason: &'static str) {
         self.restarts.with_label_values(&[reason]).inc();
@@ -149,6 +169,7 @@ impl PipelineMetrics {
     /// Reports that another instance does the work. This one has no lag then.
     pub(super) fn stands_by(&self) {
         self.set_mode(Activity::Standby);
+        self.set_fanouts(0);
         *self.meter() = LagMeter::new(lag::seconds(SystemTime::now()));
     }
 

@@ -2,8 +2,9 @@
 
 use smallvec::smallvec;
 
-use super::fanout::{FanoutCause, Fanouts};
+use super::fanout::Fanouts;
 use super::plan::{Content, DocumentPlan, DocumentStep};
+use super::rewrite::FanoutCause;
 use super::{BatchOutput, Renderer, RowsFrom};
 use crate::change::{Change, Operation, Row};
 use crate::engine::document::route;

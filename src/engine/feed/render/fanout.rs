@@ -2,7 +2,11 @@
 //!
 //! A category is shown by its listings, and by those of every category below it; a profile by its
 //! listings. The rows that show a changed row are read as they are now and sent under the
-//! version of the change that caused it, chunk by chunk, before any later change is rendered.
+//! version of the change that caused it. A few of them are sent before any later change is
+//! rendered. Many are left to the background, chunk by chunk between later changes: every action
+//! that follows the cause shows it, and what was sent later has a higher version.
+//!
+//! Not here: which chunk is next (`feed::source::background`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,45 +16,26 @@ use smallvec::{SmallVec, smallvec};
 use super::execute::embed;
 use super::query::Referring;
 use super::read::KeyedRow;
+use super::rewrite::{CauseGroup, FanoutCause, RowsToRewrite};
 use super::{BatchOutput, Renderer};
-use crate::ack::batch::JobKey;
-use crate::change::{Position, TableId};
+use crate::change::TableId;
 use crate::engine::document::build;
 use crate::engine::document::definition::{Dependent, SourceId};
 use crate::engine::document::id::DocumentId;
 use crate::engine::document::route;
 use crate::engine::feed::FeedError;
 
-/// Rows rewritten per read.
-const ROWS_MAX: i64 = 500;
-
-/// A change that rewrites documents, and its job.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FanoutCause {
-    pub position: Position,
-    pub job: JobKey,
-}
+/// Changes for which a fan-out may read one more chunk before it is left to the background: many
+/// changed rows that few rows show are rewritten at once.
+const CAUSES_PER_CHUNK: usize = 100;
+/// Chunks of a fan-out that is not left to the background.
+const CHUNKS_MAX: usize = 8;
 
 /// The values that dependent rows refer to, each with the changes of the row that has it.
 type Causes = HashMap<String, Vec<FanoutCause>>;
 
-/// The changes of one row. A document that shows the row has one reference for all of them, so that
-/// many changes of a row that many documents show take no room for each pair.
-#[derive(Debug)]
-pub(super) struct CauseGroup {
-    highest: Position,
-    jobs: Arc<[JobKey]>,
-}
-
-impl CauseGroup {
-    fn of(causes: &[FanoutCause]) -> Arc<Self> {
-        let highest = causes.iter().map(|cause| cause.position).max().unwrap_or_default();
-        Arc::new(Self { highest, jobs: causes.iter().map(|cause| cause.job).collect() })
-    }
-}
-
 /// The values that dependent rows refer to, each with the rows whose changes rewrite them.
-type CauseGroups = HashMap<String, SmallVec<[Arc<CauseGroup>; 1]>>;
+type CauseGroups = HashMap<String, SmallVec<[u32; 1]>>;
 
 /// Changes of one table whose dependents are rewritten together.
 #[derive(Debug)]
@@ -84,19 +69,27 @@ impl Fanouts {
 }
 
 impl Renderer {
-    /// Rewrites all dependents of a batch.
+    /// Rewrites all dependents of a batch, or leaves them to the background.
     pub(super) async fn fan_out(
         &mut self,
         output: BatchOutput<'_>,
         fanouts: Fanouts,
     ) -> Result<(), FeedError> {
         for Fanout { changed, dependent, causes } in fanouts.0 {
-            let group = |(key, list): (String, Vec<_>)| (key, smallvec![CauseGroup::of(&list)]);
-            let mut groups: CauseGroups = causes.into_iter().map(group).collect();
-            if dependent.path {
-                groups = self.below(changed, &dependent, groups).await?;
+            let cause_count = causes.values().map(Vec::len).sum();
+            let mut groups = Vec::new();
+            let mut values = CauseGroups::default();
+            for (number, (key, list)) in (0..).zip(causes) {
+                groups.push(CauseGroup::of(&list));
+                values.insert(key, smallvec![number]);
             }
-            self.rewrite(output, &dependent, &groups).await?;
+            if dependent.path {
+                values = self.below(changed, &dependent, values).await?;
+            }
+            if !values.is_empty() {
+                let rows = RowsToRewrite { changed, dependent, values: Some(values), groups };
+                self.rewrite(output, &rows, cause_count).await?;
+            }
         }
         Ok(())
     }
@@ -122,37 +115,14 @@ impl Renderer {
                 if by_own_key && below == key {
                     continue;
                 }
-                spread.entry(below).or_default().extend(list.iter().cloned());
+                spread.entry(below).or_default().extend(list.iter().copied());
             }
         }
         reads.commit().await?;
         Ok(spread)
     }
 
-    async fn rewrite(
-        &mut self,
-        output: BatchOutput<'_>,
-        dependent: &Dependent,
-        groups: &CauseGroups,
-    ) -> Result<(), FeedError> {
-        let values: Vec<String> = groups.keys().cloned().collect();
-        let mut after: Option<Vec<String>> = None;
-        while !values.is_empty() {
-            let chunk = self.rows_that_show(dependent, Some(&values), after.as_deref()).await?;
-            for found in &chunk {
-                let value = found.row.text(&dependent.by).unwrap_or_default();
-                let Some(causes) = groups.get(&value) else { continue };
-                for source in &dependent.sources {
-                    self.rewrite_one(output, *source, found, causes).await?;
-                }
-            }
-            let Some(last) = chunk.last() else { return Ok(()) };
-            after = Some(self.shapes.of(dependent.table).key_parts(&last.row));
-        }
-        Ok(())
-    }
-
-    /// Rewrites every row that shows any row of a truncated table.
+    /// Rewrites every row that shows any row of a truncated table, or leaves them to the background.
     pub(super) async fn rewrite_all(
         &mut self,
         output: BatchOutput<'_>,
@@ -160,42 +130,97 @@ impl Renderer {
         cause: FanoutCause,
     ) -> Result<(), FeedError> {
         let definition = Arc::clone(&self.definition);
-        let cause = CauseGroup::of(&[cause]);
         for dependent in definition.dependents_of(truncated) {
-            let mut after: Option<Vec<String>> = None;
-            loop {
-                let chunk = self.rows_that_show(dependent, None, after.as_deref()).await?;
-                for found in &chunk {
-                    for source in &dependent.sources {
-                        self.rewrite_one(output, *source, found, std::slice::from_ref(&cause))
-                            .await?;
-                    }
-                }
-                let Some(last) = chunk.last() else { break };
-                after = Some(self.shapes.of(dependent.table).key_parts(&last.row));
+            let rows = RowsToRewrite {
+                changed: truncated,
+                dependent: dependent.clone(),
+                values: None,
+                groups: vec![CauseGroup::of(&[cause])],
+            };
+            self.rewrite(output, &rows, 1).await?;
+        }
+        Ok(())
+    }
+
+    /// Rewrites the rows if they are few; else leaves them to the background.
+    async fn rewrite(
+        &mut self,
+        output: BatchOutput<'_>,
+        rows: &RowsToRewrite,
+        cause_count: usize,
+    ) -> Result<(), FeedError> {
+        let mut chunk = self.rows_to_rewrite(rows, None).await?;
+        if self.is_last_chunk(&chunk) {
+            return self.rewrite_chunk(output, rows, &chunk).await;
+        }
+        let chunks_max = (1 + cause_count / CAUSES_PER_CHUNK).min(CHUNKS_MAX);
+        if chunks_max == 1 || self.are_more(rows, chunks_max).await? {
+            output.pending.begin_fanout(rows.begun(&self.shapes));
+            return Ok(());
+        }
+        loop {
+            self.rewrite_chunk(output, rows, &chunk).await?;
+            let Some(last) = chunk.last().filter(|_| !self.is_last_chunk(&chunk)) else {
+                return Ok(());
+            };
+            let after = self.shapes.of(rows.dependent.table).key_parts(&last.row);
+            chunk = self.rows_to_rewrite(rows, Some(&after)).await?;
+        }
+    }
+
+    /// Whether the rows are more than this many chunks.
+    async fn are_more(&mut self, rows: &RowsToRewrite, chunks: usize) -> Result<bool, FeedError> {
+        let Some(values) = rows.value_list() else { return Ok(true) };
+        let most = self.chunk_rows * i64::try_from(chunks).unwrap_or(i64::MAX);
+        let referring = Referring { column: &rows.dependent.by, values: &values };
+        let mut reads = self.reader.begin().await?;
+        let count = reads.count_referring(rows.dependent.table, referring, most + 1).await?;
+        reads.commit().await?;
+        Ok(count > most)
+    }
+
+    /// Whether no row follows those of this chunk.
+    pub(in crate::engine::feed) fn is_last_chunk(&self, chunk: &[KeyedRow]) -> bool {
+        i64::try_from(chunk.len()).unwrap_or(i64::MAX) < self.chunk_rows
+    }
+
+    /// Sends the documents of a chunk.
+    pub(in crate::engine::feed) async fn rewrite_chunk(
+        &mut self,
+        output: BatchOutput<'_>,
+        rows: &RowsToRewrite,
+        chunk: &[KeyedRow],
+    ) -> Result<(), FeedError> {
+        for found in chunk {
+            let causes = rows.causes_of(&found.row);
+            if causes.is_empty() {
+                continue;
+            }
+            for source in &rows.dependent.sources {
+                self.rewrite_one(output, *source, found, &causes).await?;
             }
         }
         Ok(())
     }
 
-    /// The next rows of a dependent table. The rows that their documents embed are cached, and the
-    /// documents count as read ahead. `None` for the values means all rows.
-    async fn rows_that_show(
+    /// The next rows to rewrite. The rows that their documents embed are cached, and the documents
+    /// count as read ahead.
+    pub(in crate::engine::feed) async fn rows_to_rewrite(
         &mut self,
-        dependent: &Dependent,
-        values: Option<&[String]>,
+        rows: &RowsToRewrite,
         after: Option<&[String]>,
     ) -> Result<Vec<KeyedRow>, FeedError> {
         self.cache.trim();
+        let dependent = &rows.dependent;
         let mut reads = self.reader.begin().await?;
         let snapshot_lsn = reads.snapshot_lsn();
         let table = dependent.table;
-        let found = match values {
+        let found = match rows.value_list() {
             Some(values) => {
-                let referring = Referring { column: &dependent.by, values };
-                reads.referring(table, referring, after, ROWS_MAX).await?
+                let referring = Referring { column: &dependent.by, values: &values };
+                reads.referring(table, referring, after, self.chunk_rows).await?
             }
-            None => reads.after(table, after, ROWS_MAX).await?,
+            None => reads.after(table, after, self.chunk_rows).await?,
         };
         let mut needs = Vec::new();
         for row in &found {
@@ -219,7 +244,7 @@ impl Renderer {
         output: BatchOutput<'_>,
         source: SourceId,
         found: &KeyedRow,
-        causes: &[Arc<CauseGroup>],
+        causes: &[&CauseGroup],
     ) -> Result<(), FeedError> {
         if !build::included(self.definition.source(source), &found.row) {
             return Ok(());

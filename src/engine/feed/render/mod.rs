@@ -12,6 +12,7 @@ pub mod fanout;
 pub mod plan;
 pub mod query;
 pub mod read;
+pub mod rewrite;
 pub mod row;
 pub mod stored;
 pub mod truncate;
@@ -74,6 +75,8 @@ pub struct Renderer {
     cache: RowCache,
     ahead: ReadAhead,
     stored: StoredReadAhead,
+    /// Rows of a fan-out that are read at once.
+    chunk_rows: i64,
     holds: RendererHolds,
 }
 
@@ -84,7 +87,8 @@ struct RendererHolds {
 }
 
 impl Renderer {
-    /// `bases` are the base LSNs of versions, by index.
+    /// `bases` are the base LSNs of versions, by index; `chunk_rows` are the rows of a fan-out that
+    /// are read at once.
     #[must_use]
     pub fn new(
         definition: Arc<Definition>,
@@ -92,8 +96,9 @@ impl Renderer {
         bases: Vec<Lsn>,
         reader: RowReader,
         stored: StoredReadAhead,
-        memory: &Memory,
+        chunk_rows: usize,
     ) -> Self {
+        let memory = Memory::default();
         Self {
             definition,
             shapes,
@@ -103,11 +108,27 @@ impl Renderer {
             cache: RowCache::default(),
             ahead: ReadAhead::starting_at(stored.lsn()),
             stored,
+            chunk_rows: i64::try_from(chunk_rows).unwrap_or(i64::MAX),
             holds: RendererHolds {
                 cache: memory.hold(MemoryPart::Cache, 0),
                 ahead: memory.hold(MemoryPart::ReadAhead, 0),
             },
         }
+    }
+
+    /// Counts there what it keeps between batches.
+    pub fn report_memory(&mut self, memory: &Memory) {
+        self.holds = RendererHolds {
+            cache: memory.hold(MemoryPart::Cache, 0),
+            ahead: memory.hold(MemoryPart::ReadAhead, 0),
+        };
+        self.count_kept();
+    }
+
+    /// What documents consist of.
+    #[must_use]
+    pub fn definition(&self) -> &Definition {
+        &self.definition
     }
 
     /// The shapes of the configured tables.

@@ -87,6 +87,30 @@ impl ReadTransaction<'_> {
         self.rows(table, &format!("{condition} order by {order} limit $1"), &parameters).await
     }
 
+    /// How many rows have one of the values in `column`, counted up to a limit.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn count_referring(
+        &mut self,
+        table: TableId,
+        referring: Referring<'_>,
+        limit: i64,
+    ) -> Result<i64, ReadError> {
+        let Referring { column, values } = referring;
+        let shape = self.shape(table);
+        let kind = shape.column_type(column).unwrap_or("text");
+        let sql = format!(
+            "select count(*) from (
+                 select from {table} t where t.{column} = any($2::text[]::{kind}[]) limit $1
+             ) found",
+            table = shape.qualified(),
+            column = quote(column),
+        );
+        let rows = self.query(&shape.label(), &sql, &[&limit, &values]).await?;
+        Ok(rows.first().map_or(0, |row| row.get(0)))
+    }
+
     /// The keys of all rows below the given ones along `parent`, the given ones included.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 
 use smallvec::smallvec;
 
-use super::fanout::FanoutCause;
 use super::plan::{Content, DocumentPlan, DocumentStep};
+use super::rewrite::FanoutCause;
 use super::{BatchOutput, Renderer};
 use crate::engine::feed::emit::StageGone;
 use crate::engine::feed::{FeedError, JobChange};

@@ -35,8 +35,12 @@ pub(in crate::engine::feed) async fn follow(
                 if let Some(last) = batch.changes.last() {
                     jobs.fed.note(last.position);
                 }
-                render_recorded(core, batch).await?;
+                render_recorded(core, jobs, batch).await?;
                 core.renderer.trim().await?;
+                jobs.fanouts.make_room(core, RowsFrom::Stream).await?;
+            }
+            () = jobs.fanouts.ready(), if core.control.may_begin() => {
+                jobs.fanouts.step(core, RowsFrom::Stream).await?;
             }
             _ = tick.tick() => jobs.take_due_while_live(core).await?,
             () = wake.notified() => jobs.take_due_at_once(core).await?,
@@ -45,9 +49,13 @@ pub(in crate::engine::feed) async fn follow(
     }
 }
 
-async fn render_recorded(core: &mut FeedCore, batch: Recorded) -> Result<(), FeedError> {
+async fn render_recorded(
+    core: &mut FeedCore,
+    jobs: &mut JobSource,
+    batch: Recorded,
+) -> Result<(), FeedError> {
     let positions = batch.changes.first().zip(batch.changes.last());
-    let jobs = positions.map_or(JobSet::None, |(first, last)| JobSet::Range {
+    let job_set = positions.map_or(JobSet::None, |(first, last)| JobSet::Range {
         first: first.position,
         last: last.position,
     });
@@ -55,7 +63,7 @@ async fn render_recorded(core: &mut FeedCore, batch: Recorded) -> Result<(), Fee
     let pending = core.emitter.open(NewBatch {
         end_lsn: batch.end_lsn,
         hold: batch.hold,
-        ..NewBatch::of_jobs(jobs, batch.changes.iter(), batch.span)
+        ..NewBatch::of_jobs(job_set, batch.changes.iter(), batch.span)
     });
     for change in &batch.changes {
         core.renderer.note_delivered(DeliveredXid::Stream(change.xid));
@@ -66,5 +74,6 @@ async fn render_recorded(core: &mut FeedCore, batch: Recorded) -> Result<(), Fee
         .map(|change| JobChange { job: JobKey::At(change.position), change })
         .collect();
     core.render(&pending, &changes, RowsFrom::Stream, Escaping::Plain).await?;
+    jobs.fanouts.note_begun(core, &pending);
     Ok(core.emitter.close(pending).await?)
 }

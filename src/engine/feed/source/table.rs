@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
 
+use super::background::BackgroundFanouts;
 use super::course::{FedPositions, LiveStart, TableCourse, TableStep};
 use super::due::LookBudget;
 use super::external::ExternalPosition;
@@ -40,6 +41,7 @@ pub struct JobSource {
     pub(super) claims: Claimer,
     in_flight: InFlight,
     pub(super) external: ExternalPosition,
+    pub(in crate::engine::feed) fanouts: BackgroundFanouts,
     pub(super) fed: FedPositions,
     /// Up to here the table holds every change.
     recorded_end: watch::Receiver<Lsn>,
@@ -53,11 +55,12 @@ impl JobSource {
         claims: Claimer,
         in_flight: InFlight,
         external: ExternalPosition,
+        fanouts: BackgroundFanouts,
         recorded: Position,
         recorded_end: watch::Receiver<Lsn>,
     ) -> Self {
         let (fed, looks) = (FedPositions::new(recorded), LookBudget::default());
-        Self { claims, in_flight, external, fed, recorded_end, looks }
+        Self { claims, in_flight, external, fanouts, fed, recorded_end, looks }
     }
 
     /// Works through the table until no job is left and the recorder goes live. `None` when the
@@ -101,10 +104,17 @@ impl JobSource {
                             None => return Ok(None),
                         },
                     };
-                    match tokio::time::timeout(QUERY_AGAIN, answer).await {
-                        Err(_) => course.unanswered(),
-                        Ok(Err(_)) => return Ok(None),
-                        Ok(Ok(live)) => gone_live = Some(answered(&mut course, live)),
+                    tokio::select! {
+                        biased;
+                        answer = answer => match answer {
+                            Ok(live) => gone_live = Some(answered(&mut course, live)),
+                            Err(_) => return Ok(None),
+                        },
+                        () = self.fanouts.ready(), if core.control.may_begin() => {
+                            self.fanouts.step(core, RowsFrom::Tables).await?;
+                            course.unanswered();
+                        }
+                        () = tokio::time::sleep(QUERY_AGAIN) => course.unanswered(),
                     }
                 }
                 TableStep::Follow(position) => {
@@ -154,6 +164,10 @@ impl JobSource {
         if let Some(last) = last {
             self.fed.note(last);
             self.render_jobs(core, jobs).await?;
+            if self.fanouts.is_ready() {
+                self.fanouts.step(core, RowsFrom::Tables).await?;
+            }
+            self.fanouts.make_room(core, RowsFrom::Tables).await?;
         }
         Ok(last)
     }
@@ -200,6 +214,7 @@ impl JobSource {
         let _memory = core.emitter.memory().hold(MemoryPart::Claims, bytes);
         core.renderer.forget_rows();
         core.render(&pending, &changes, RowsFrom::Tables, Escaping::ForParser).await?;
+        self.fanouts.note_begun(core, &pending);
         Ok(core.emitter.close(pending).await?)
     }
 }

@@ -70,7 +70,7 @@ impl Chunk {
         let Ok(permit) = output.reserve().await else { return false };
         self.bytes = 0;
         let hold = std::mem::replace(&mut self.hold, self.memory.hold(MemoryPart::Stream, 0));
-        permit.send(CapturedChunk { items: std::mem::take(&mut self.items), _hold: hold });
+        permit.send(CapturedChunk::new(std::mem::take(&mut self.items), Some(hold)));
         true
     }
 }

@@ -1,0 +1,46 @@
+-- Ends fan-outs, and the jobs that no other fan-out has; counts the jobs by day. A job whose
+-- documents were refused has used up an attempt.
+-- $1 fan-outs, $2 attempts at most, $3 and $4 the first and the longest wait in seconds.
+-- The index on status is kept out as in complete_commits.sql.
+-- moves: processing -> completed, processing -> pending, processing -> failed
+with ended as (
+    delete from walferry.fanout where id = any ($1)
+), gone as (
+    delete from walferry.fanout_job where fanout = any ($1)
+    returning job_id, job_created_at, error
+), job as (
+    select job_id, job_created_at, min(error) as error from gone group by job_id, job_created_at
+), noted as (
+    update walferry.fanout_job o set error = coalesce(o.error, j.error)
+    from job j
+    where o.job_id = j.job_id and o.fanout <> all ($1) and j.error is not null
+), last as (
+    select j.job_id, j.job_created_at, j.error from job j
+    where not exists (select from walferry.fanout_job o
+                      where o.job_id = j.job_id and o.fanout <> all ($1))
+), moved as (
+    update public.elasticsearch_sync_queue q
+    set status = case when l.error is null then 'completed'
+            else walferry.status_after(walferry.attempt(q.retry_count), $2) end,
+        processed_at = case
+            when l.error is null or walferry.attempt(q.retry_count) >= $2
+            then clock_timestamp() end,
+        next_attempt_at = case when l.error is not null
+            then walferry.next_attempt(walferry.attempt(q.retry_count), $2, $3, $4) end,
+        retry_count = case when l.error is null then q.retry_count
+            else walferry.attempt(q.retry_count) end,
+        started_at = case when l.error is null then q.started_at end,
+        epoch = case when l.error is null then q.epoch end,
+        error_message = l.error
+    from last l
+    where q.status || '' = 'processing' and q.id = l.job_id and q.created_at = l.job_created_at
+    returning q.status, q.created_at, q.processed_at
+)
+select m.day - date '1970-01-01' as day, m.status, count(*) as jobs, count(m.micros) as timed,
+    (coalesce(sum(m.micros), 0) * 0.000001)::text as seconds
+from (
+    select status, walferry.job_day(created_at) as day,
+        walferry.job_micros(status, created_at, processed_at) as micros
+    from moved offset 0
+) m
+group by m.day, m.status
