@@ -154,7 +154,7 @@ pub async fn run(mut recorder: Recorder, stop: CancellationToken) -> Result<(), 
             () = stop.cancelled() => return Ok(()),
             changed = channels.control.changed() => if changed.is_err() { return Ok(()) },
             Some(asked) = channels.requests.recv(), if request.is_none() => *request = Some(asked),
-            _ = channels.indexing.changed(), if holding => {}
+            _ = channels.indexing.changed(), if holding => stall.feed_moved(),
             event = settlement(&mut channels.progress, stall), if turn.settlement => match event {
                 SettlementEvent::Stalled => recorder.settlement_stalled(),
                 SettlementEvent::Resumed => {}

@@ -42,6 +42,11 @@ impl StallWatch {
         std::mem::take(&mut self.stalled)
     }
 
+    /// The feed has moved on: the time counts anew.
+    pub fn feed_moved(&mut self) {
+        self.waiting_since = None;
+    }
+
     /// The limit has passed.
     pub fn stall(&mut self) {
         self.stalled = true;
@@ -86,6 +91,16 @@ mod tests {
         assert_eq!(watch.limit(), None);
         watch.waits(true, start + STALL_MAX);
         assert_eq!(watch.limit(), Some(start + 2 * STALL_MAX));
+    }
+
+    #[test]
+    fn the_time_counts_anew_once_the_feed_has_moved_on() {
+        let start = Instant::now();
+        let mut watch = StallWatch::default();
+        watch.waits(true, start);
+        watch.feed_moved();
+        watch.waits(true, start + STALL_MAX / 2);
+        assert_eq!(watch.limit(), Some(start + STALL_MAX / 2 + STALL_MAX));
     }
 
     #[test]
