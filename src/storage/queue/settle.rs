@@ -108,8 +108,8 @@ impl Settler {
     }
 
     /// Gives every job of these batches its fate, begins, moves on and ends fan-outs, moves the first
-    /// load's progress on by the `loaded` chunks (in order, nothing before them open), writes a failed job for each row of
-    /// them that was refused, and raises the settled position to
+    /// load's progress on by the `loaded` chunks (in order, nothing before them open), writes a
+    /// failed job for each row of them that was refused, and raises the settled position to
     /// `settled_lsn` (it never goes back).
     ///
     /// # Errors

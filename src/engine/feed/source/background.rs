@@ -260,7 +260,7 @@ impl BackgroundFanouts {
             tracing::info!(
                 event = "fanout_done",
                 fanouts = ?ended.fanouts,
-                "all documents that show a changed row were rewritten"
+                "the last documents that show a changed row were sent"
             );
         }
         Ok(())
