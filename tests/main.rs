@@ -27,6 +27,7 @@ mod queue_storage;
 mod replication;
 mod restart;
 mod retention;
+mod rights;
 mod scenarios;
 mod scene;
 mod support;

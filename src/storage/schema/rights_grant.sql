@@ -1,0 +1,44 @@
+-- The rights that the role which runs walferry lacks: what they are on, the statement that grants
+-- them, and whether it is a grant; else it switches row security off. The role reads and writes rows and executes functions; it owns nothing.
+-- $1 the role.
+with role as (
+    select oid, rolname, rolbypassrls or rolsuper as sees_all from pg_roles where rolname = $1::text
+),
+own as (
+    select c.oid, c.relkind, c.relrowsecurity,
+        format('%I.%I', n.nspname, c.relname) as name,
+        case when c.relkind = 'v' or c.oid = 'walferry.migration'::regclass then 'select'
+            else 'select, insert, update, delete' end as verbs
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p', 'v')
+      and (n.nspname = 'walferry'
+           or n.nspname = 'public' and c.relname = 'elasticsearch_sync_queue')
+)
+select 'schema walferry' as name,
+    format('grant usage on schema walferry to %I', r.rolname) as statement, true as is_grant
+from role r where not has_schema_privilege(r.oid, 'walferry', 'usage')
+union all
+select format('%s %s', case o.relkind when 'v' then 'view' else 'table' end, o.name),
+    format('grant %s on %s to %I', o.verbs, o.name, r.rolname), true
+from own o cross join role r
+where exists (select from regexp_split_to_table(o.verbs, ', ') verb
+              where not has_table_privilege(r.oid, o.oid, verb))
+union all
+select 'sequence public.elasticsearch_sync_queue_id_seq',
+    format('grant usage, select, update on sequence public.elasticsearch_sync_queue_id_seq to %I',
+        r.rolname), true
+from role r
+where exists (select from unnest(array['usage', 'select', 'update']) verb
+              where not has_sequence_privilege(r.oid,
+                  'public.elasticsearch_sync_queue_id_seq', verb))
+union all
+select format('function %s', p.oid::regprocedure),
+    format('grant execute on function %s to %I', p.oid::regprocedure, r.rolname), true
+from pg_proc p join pg_namespace n on n.oid = p.pronamespace cross join role r
+where (n.nspname = 'walferry'
+       or n.nspname = 'public' and p.proname = 'get_elasticsearch_queue_stats' and p.pronargs = 0)
+  and not has_function_privilege(r.oid, p.oid, 'execute')
+union all
+-- COPY does not write to a table whose row security filters the role.
+select o.name, format('alter table %s disable row level security', o.name), false
+from own o cross join role r where o.relrowsecurity and not r.sees_all
