@@ -14,6 +14,7 @@ mod contract;
 mod dashboards;
 mod demo;
 mod end_to_end;
+mod flood;
 mod job_counts;
 mod logs;
 mod maintain;

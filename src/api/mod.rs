@@ -46,14 +46,10 @@ pub async fn serve(
     state: ApiState,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let listener = listener::Limited::new(listener);
     let stop = state.stop.clone();
     let sampled = state.clone();
-    let service = router(state).into_make_service_with_connect_info::<listener::Peer>();
-    let serving =
-        axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {
-        ended = serving.into_future() => ended,
+        ended = listener::serve(listener, router(state), stop.clone()) => ended,
         () = sampled.sampler.run() => Ok(()),
         () = async {
             shutdown.cancelled().await;
