@@ -9,7 +9,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
+use walferry::api::auth::token;
+use walferry::config::Role;
 
+use crate::api::token_entry;
+use crate::support::TestBed;
 use crate::support::launcher::note;
 use crate::support::walferry::{Launch, Walferry};
 
@@ -132,4 +136,49 @@ async fn a_client_that_never_reads_is_dropped() {
     note(&format!("a client that never reads is dropped after {:?}", began.elapsed()));
     assert_eq!(probe(address).await, "HTTP/1.1 200 OK");
     walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_requests_are_summed_in_the_log_and_in_the_audit_log() {
+    const ATTEMPTS: usize = 400;
+    let bed = TestBed::new("refusals").await;
+    bed.migrate().await;
+    let entry = token_entry("ann", Role::Admin, &token::generate().expect("a token"));
+    let mut walferry = bed.walferry(&["run"]).env("WALFERRY_API_TOKENS", entry).spawn();
+    walferry.wait_ready(LIMIT).await;
+    let http = reqwest::Client::new();
+    let url = walferry.url("/api/v1/queue/clear");
+    for _ in 0..ATTEMPTS {
+        let guess = http.post(&url).bearer_auth("walferry_guess").send().await;
+        let status = guess.expect("walferry answers").status().as_u16();
+        assert!(status == 401 || status == 429, "{status}");
+    }
+    walferry.stop().await;
+    let output = walferry.output();
+    let lines = |event: &str| output.lines().filter(|line| line.contains(event)).count();
+    assert_eq!(lines("a request was denied"), 1, "{}", walferry.output_end());
+    assert_eq!(lines("more requests were denied within a minute"), 1, "{}", walferry.output_end());
+    let rows = "select array_agg(coalesce(affected, 1) order by id)::text from walferry.audit
+        where result = 'denied'";
+    let rows: String = bed.sql.value(rows, &[]).await;
+    assert_eq!(rows, format!("{{1,{}}}", ATTEMPTS - 1));
+}
+
+#[tokio::test]
+async fn refusals_push_no_operation_out_of_the_audit_log() {
+    let bed = TestBed::new("audit_kept").await;
+    bed.migrate().await;
+    let fill = "insert into walferry.audit (at, actor, role, action, result)
+        values (now() - interval '300 days', 'ann', 'admin', 'clear', 'done'),
+               (now() - interval '400 days', 'ann', 'admin', 'stop', 'done');
+        insert into walferry.audit (actor, role, action, result)
+        select 'unknown', 'none', 'clear', 'denied' from generate_series(1, 101000)";
+    bed.sql.run(fill).await;
+    let (code, output) = bed.walferry_once(&["maintain"], LIMIT).await;
+    assert_eq!(code, 0, "{output}");
+    let left =
+        "select string_agg(concat_ws(' ', number, action, result), ', ' order by result desc)
+        from (select count(*) as number, action, result from walferry.audit group by 2, 3) kept";
+    let left: String = bed.sql.value(left, &[]).await;
+    assert_eq!(left, "1 clear done, 10000 clear denied");
 }

@@ -5,7 +5,9 @@
 
 pub(in crate::api) mod audit_log;
 mod connection;
+pub(in crate::api) mod denials;
 mod descriptors;
+mod forwarded;
 pub mod input;
 pub mod limits;
 pub mod listener;
@@ -15,5 +17,6 @@ pub mod problem;
 pub mod rate;
 pub mod request_id;
 pub mod route;
+pub(in crate::api) mod streams;
 pub mod time;
 pub(in crate::api) mod unavailable;
