@@ -11,6 +11,8 @@ enum DefinedKind {
     Table,
     View,
     Function,
+    /// Such as one that makes a function SECURITY DEFINER.
+    Alteration,
 }
 
 /// The statements of the first `applied` migrations that define every function and view anew, in
@@ -25,6 +27,7 @@ pub(super) fn replacements(applied: i32) -> Vec<String> {
                 DefinedKind::Table => None,
                 DefinedKind::View => Some(format!("create or replace view {rest}")),
                 DefinedKind::Function => Some(format!("create or replace function {rest}")),
+                DefinedKind::Alteration => Some(format!("alter function {rest}")),
             }
         })
         .collect()
@@ -50,11 +53,12 @@ fn names(wanted: DefinedKind) -> Vec<&'static str> {
 
 /// The kind of what a statement creates, and what follows the keyword.
 fn defined(statement: &str) -> Option<(DefinedKind, &str)> {
-    const STARTS: [(&str, DefinedKind); 4] = [
+    const STARTS: [(&str, DefinedKind); 5] = [
         ("create table ", DefinedKind::Table),
         ("create view ", DefinedKind::View),
         ("create function ", DefinedKind::Function),
         ("create or replace function ", DefinedKind::Function),
+        ("alter function ", DefinedKind::Alteration),
     ];
     STARTS.iter().find_map(|(start, kind)| Some((*kind, statement.strip_prefix(start)?)))
 }
@@ -126,7 +130,11 @@ mod tests {
         let defined = MIGRATIONS
             .iter()
             .flat_map(|(_, text)| text.lines())
-            .filter(|line| line.starts_with("create") && line.contains(" function "));
+            .filter(|line| line.starts_with("create") || line.starts_with("alter"))
+            .filter(|line| {
+                let words: Vec<&str> = line.split(' ').collect();
+                words.get(1) == Some(&"function") || words.get(3) == Some(&"function")
+            });
         let views = views().len();
         assert_eq!(all.len(), defined.count() + views);
     }

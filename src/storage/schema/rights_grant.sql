@@ -7,7 +7,9 @@ with role as (
 own as (
     select c.oid, c.relkind, c.relrowsecurity,
         format('%I.%I', n.nspname, c.relname) as name,
-        case when c.relkind = 'v' or c.oid = 'walferry.migration'::regclass then 'select'
+        -- Rows of a view are locked with the right to update them.
+        case when c.oid = 'walferry.migration'::regclass then 'select'
+            when c.relkind = 'v' then 'select, update'
             else 'select, insert, update, delete' end as verbs
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p', 'v')
