@@ -200,6 +200,31 @@ async fn what_the_runtime_role_added_while_it_owned_all_is_refused() {
 }
 
 #[tokio::test]
+async fn a_role_of_default_privileges_reads_nothing_once_row_security_is_off() {
+    let database = TestDatabase::with_tables().await;
+    let client = database.connect().await;
+    for name in ["rights_web", "rights_runs"] {
+        role(&client, name, "login replication password 'secret'").await;
+    }
+    let defaults = "alter default privileges in schema public grant all on tables to rights_web";
+    client.batch_execute(defaults).await.unwrap();
+    let runtime_role = Some("rights_runs".to_owned());
+    let options = MigrateOptions { runtime_role, ..options() };
+    let report = schema::run(&client, &options).await.unwrap();
+    assert_eq!(report.revoked, ["rights_web on public.elasticsearch_sync_queue"]);
+    let web = database.connect_as("rights_web").await;
+    for attack in [
+        "select * from elasticsearch_sync_queue",
+        "delete from elasticsearch_sync_queue",
+        "insert into elasticsearch_sync_queue (id) values (1)",
+    ] {
+        let error = web.batch_execute(attack).await.expect_err(attack);
+        assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{attack}");
+    }
+    assert_eq!(schema::run(&client, &options).await.unwrap(), schema::Report::default());
+}
+
+#[tokio::test]
 async fn objects_of_a_stranger_are_not_executed() {
     let database = TestDatabase::with_tables().await;
     let client = database.connect().await;

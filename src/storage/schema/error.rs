@@ -1,8 +1,8 @@
 //! Why a database could not be prepared.
 
-use super::super::QueueError;
 use crate::postgres::lock::LockError;
 use crate::postgres::{Disposition, Recovery};
+use crate::storage::QueueError;
 
 /// The database could not be prepared. Where a check failed, nothing was altered.
 #[derive(Debug, thiserror::Error)]

@@ -83,6 +83,8 @@ pub struct Report {
     pub granted: Vec<String>,
     /// Tables whose row security was switched off, since it would filter the runtime role.
     pub unsecured: Vec<String>,
+    /// Rights of other roles on these tables that row security kept from being of use.
+    pub revoked: Vec<String>,
     /// The role that owned walferry's objects, if they were taken back from it.
     pub taken_back_from: Option<String>,
     /// The original system's queue, if it was taken over now or the rest of it was.

@@ -212,8 +212,11 @@ pub(super) async fn grant(
     sql.push_str("commit");
     patiently(client, &exclusive(QUEUE), failed, || client.batch_execute(&sql)).await?;
     for row in &rows {
-        let is_grant: bool = row.try_get("is_grant").map_err(failed)?;
-        let names = if is_grant { &mut report.granted } else { &mut report.unsecured };
+        let names = match row.try_get("kind").map_err(failed)? {
+            "unsecured" => &mut report.unsecured,
+            "revoked" => &mut report.revoked,
+            _ => &mut report.granted,
+        };
         names.push(row.try_get("name").map_err(failed)?);
     }
     Ok(())
