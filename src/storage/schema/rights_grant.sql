@@ -1,6 +1,7 @@
 -- The rights that the role which runs walferry lacks: what they are on, the statement that grants
 -- them, and the kind: a grant, the end of row security, or the end of a right that only row security
--- kept from being of use, as default privileges give to roles of an API. The role reads and writes rows and executes functions; it owns nothing.
+-- kept from being of use, as default privileges give to roles of an API. The role reads and writes
+-- rows and executes functions; it owns nothing.
 -- $1 the role.
 with role as (
     select oid, rolname, rolbypassrls or rolsuper as sees_all from pg_roles where rolname = $1::text
