@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A process whose PostgreSQL and Elasticsearch do not answer.
 async fn alone() -> (Walferry, SocketAddr) {
-    let mut walferry = Launch::new(&["run"])
+    let walferry = Launch::new(&["run"])
         .env("DATABASE_URL", "postgres://walferry@127.0.0.1:1/app")
         .env("ELASTICSEARCH_URL", "http://127.0.0.1:1")
         .spawn();
