@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use walferry::api;
 use walferry::api::auth::token;
+use walferry::api::routes::routes;
+use walferry::api::server::route::Method as RouteMethod;
 use walferry::api::state::{ApiParts, ApiState};
 use walferry::config::{Flags, Needs, Role, load};
 use walferry::engine::document::parse;
@@ -183,4 +185,36 @@ async fn a_client_that_says_nothing_does_not_hold_up_the_end() {
     assert_eq!(server.get("/livez").await.status(), 200);
     server.stop().await;
     drop(silent);
+}
+
+#[tokio::test]
+async fn a_post_refuses_what_it_does_not_know() {
+    let server = Server::start().await;
+    for route in routes().into_iter().filter(|route| route.method == RouteMethod::Post) {
+        let path = route.path.replace("{id}", "1").replace("{table}", "listings");
+        let path = path.replace("{record_id}", "c0000000-0000-4000-8000-000000000001");
+        for prefix in route.place.prefixes() {
+            let path = format!("{prefix}{path}");
+            // It never gets as far as the database, which is not there.
+            let asked = format!("{path}?dry_run=true");
+            let sentence = server.refuses(Method::POST, &asked, 400, "invalid_request").await;
+            assert!(sentence.contains("dry_run is not a parameter of this route"), "{sentence}");
+            let url = format!("http://{}{path}", server.address);
+            let body = serde_json::json!({ "reason_for_it": "none", "reason": "because" });
+            let response = Client::new().post(url).json(&body).send().await.unwrap();
+            assert_eq!(response.status(), 400, "{path}");
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_a_problem_like_any_other() {
+    let server = Server::start().await;
+    for path in ["/api/v1/queue/jobs/%ff", "/api/v1/records/%C3%28/1", "/%80"] {
+        server.refuses(Method::GET, path, 400, "invalid_request").await;
+    }
+    assert_eq!(server.get("/livez?x=%ff").await.status(), 200);
+    server.refuses(Method::GET, "/%C4%9F", 404, "no_such_route").await;
+    server.stop().await;
 }

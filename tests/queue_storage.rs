@@ -30,8 +30,9 @@ use walferry::storage::queue::retry::RetryPolicy;
 use walferry::storage::queue::settle::{SettleCounts, Settler};
 use walferry::storage::queue::status::Status;
 use walferry::storage::schema;
+use walferry::storage::schema::MigrateOptions;
 
-use crate::migrations::{TestDatabase, options};
+use crate::migrations::{TestDatabase, options, role};
 use crate::support::eventually;
 
 const SLOT: &str = "walferry";
@@ -443,6 +444,34 @@ async fn of_two_contenders_one_wins() {
     let (winner, loser) = if a.is_ok() { (a, b) } else { (b, a) };
     assert_eq!(winner.unwrap().epoch, 2);
     assert!(matches!(loser, Err(AcquireError::Held { .. })), "{loser:?}");
+}
+
+#[tokio::test]
+async fn a_stranger_with_the_name_of_a_session_of_walferrys_holds_up_no_successor() {
+    let database = TestDatabase::with_tables().await;
+    let admin = database.connect().await;
+    for name in ["lease_runtime", "lease_stranger"] {
+        role(&admin, name, "login replication password 'secret'").await;
+    }
+    let runtime_role = Some("lease_runtime".to_owned());
+    schema::run(&admin, &MigrateOptions { runtime_role, ..options() }).await.unwrap();
+    let name = |epoch: i64| {
+        let lease = lease::Lease { slot: SLOT.to_owned(), epoch };
+        format!("set application_name = '{}'", lease.application_name("recorder"))
+    };
+    // A login of the same database, and the same login in another one.
+    let stranger = database.connect_as("lease_stranger").await;
+    let elsewhere = TestDatabase::with_tables().await.connect_as("lease_runtime").await;
+    for epoch in [0, 1] {
+        stranger.batch_execute(&name(epoch)).await.unwrap();
+        elsewhere.batch_execute(&name(epoch)).await.unwrap();
+        let holder = database.connect_as("lease_runtime").await;
+        let lease = lease::acquire(&holder, SLOT, "successor").await.unwrap();
+        assert_eq!(lease.epoch, epoch + 1);
+        lease::release(&holder, &lease).await.unwrap();
+    }
+    stranger.batch_execute("select 1").await.unwrap();
+    elsewhere.batch_execute("select 1").await.unwrap();
 }
 
 #[tokio::test]

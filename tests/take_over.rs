@@ -385,6 +385,33 @@ async fn what_cannot_be_taken_over_is_refused_before_anything_is_altered() {
         "trigger mine",
     )
     .await;
+    // Whoever may create in the schema can make the table first, and goes on reading it.
+    scene
+        .sql(
+            "do $$ begin create role take_over_stranger;
+                exception when duplicate_object then null; end $$;
+            grant create on schema public to take_over_stranger",
+        )
+        .await;
+    refuses(
+        &format!("{queue} owner to take_over_stranger"),
+        &format!("{queue} owner to current_user"),
+        "it belongs to role take_over_stranger",
+    )
+    .await;
+    // The planner executes it, as the role that migrates.
+    refuses(
+        "create function own(text) returns boolean immutable language plpgsql
+            as $$ begin return true; end $$;
+        create index own on elasticsearch_sync_queue (status) where own('a') or status = 'none';
+        create or replace function own(text) returns boolean immutable language plpgsql
+            as $$ begin raise exception 'own was executed'; end $$;
+        alter function own(text) owner to take_over_stranger",
+        "drop index own; drop function own(text)",
+        "uses function public.own(text), which role take_over_stranger can replace",
+    )
+    .await;
+    scene.sql("revoke create on schema public from take_over_stranger").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

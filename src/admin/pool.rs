@@ -15,8 +15,11 @@ use crate::storage::QueueError;
 
 /// Shared connections. Reads take milliseconds, so few connections serve many requests.
 const SHARED_MAX: usize = 2;
-/// Connections for operations and whole records, which take one each.
-const DEDICATED_MAX: usize = 3;
+/// Connections for whole records, which take one each.
+const RECORDS_MAX: usize = 2;
+/// Connections for operations, which take one each. However many clients read, an operator stops
+/// indexing.
+const OPERATIONS_MAX: usize = 2;
 /// The wait for a permit to connect.
 const PERMIT_TIME_MAX: Duration = Duration::from_secs(3);
 /// For one answer, the permit included; the server's own limit for a statement is less.
@@ -45,7 +48,8 @@ pub struct Pool(Arc<SharedPool>);
 struct SharedPool {
     database: Database,
     shared: Arc<Semaphore>,
-    dedicated: Arc<Semaphore>,
+    records: Arc<Semaphore>,
+    operations: Arc<Semaphore>,
     idle: Mutex<Vec<Session>>,
 }
 
@@ -75,6 +79,15 @@ impl PooledSession {
     }
 }
 
+/// What a connection of the caller's own is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionPurpose {
+    /// To read a whole record.
+    Record,
+    /// To change something.
+    Operation,
+}
+
 /// A connection of the caller's own.
 pub(crate) struct DedicatedSession {
     pub(crate) client: Arc<Client>,
@@ -88,7 +101,8 @@ impl Pool {
         Self(Arc::new(SharedPool {
             database,
             shared: Arc::new(Semaphore::new(SHARED_MAX)),
-            dedicated: Arc::new(Semaphore::new(DEDICATED_MAX)),
+            records: Arc::new(Semaphore::new(RECORDS_MAX)),
+            operations: Arc::new(Semaphore::new(OPERATIONS_MAX)),
             idle: Mutex::default(),
         }))
     }
@@ -141,10 +155,14 @@ impl Pool {
     /// [`PoolError`].
     pub(crate) async fn own(
         &self,
-        name: &str,
+        purpose: SessionPurpose,
         settings: &str,
     ) -> Result<DedicatedSession, PoolError> {
-        let permit = permit(&self.0.dedicated).await?;
+        let (permits, name) = match purpose {
+            SessionPurpose::Record => (&self.0.records, "walferry record"),
+            SessionPurpose::Operation => (&self.0.operations, "walferry operate"),
+        };
+        let permit = permit(permits).await?;
         let session = connect(&self.0.database, name).await?;
         session.client.batch_execute(settings).await?;
         Ok(DedicatedSession { client: Arc::new(session.client), _permit: permit })

@@ -30,7 +30,7 @@ use self::auth::authorize::{RouteAccess, authorize};
 use self::routes::openapi::ApiDescription;
 use self::server::input::BODY_BYTES_MAX;
 use self::server::problem::Problem;
-use self::server::{limits, listener, origin};
+use self::server::{audit_log, limits, listener, origin};
 use self::state::ApiState;
 
 /// How long requests under way may take to end once the server stops.
@@ -46,27 +46,32 @@ pub async fn serve(
     state: ApiState,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let listener = listener::Limited::new(listener);
     let stop = state.stop.clone();
     let sampled = state.clone();
-    let service = router(state).into_make_service_with_connect_info::<listener::Peer>();
-    let serving =
-        axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    tokio::select! {
-        ended = serving.into_future() => ended,
+    let sums = tokio::spawn(audit_log::report_sums(state.clone()));
+    let ended = tokio::select! {
+        ended = listener::serve(listener, router(state), stop.clone()) => ended,
         () = sampled.sampler.run() => Ok(()),
         () = async {
             shutdown.cancelled().await;
             stop.cancel();
             tokio::time::sleep(GRACE).await;
         } => Ok(()),
-    }
+    };
+    stop.cancel();
+    // The last sums are written down if PostgreSQL answers in time.
+    drop(tokio::time::timeout(GRACE, sums).await);
+    ended
 }
 
 fn router(state: ApiState) -> Router {
     let mut router = page::routes();
     for route in routes::routes() {
-        let access = RouteAccess { state: state.clone(), needed: route.access.role() };
+        let access = RouteAccess {
+            state: state.clone(),
+            needed: route.access.role(),
+            takes_parameters: route.query.is_some(),
+        };
         let handler = route.handler.route_layer(middleware::from_fn_with_state(access, authorize));
         for prefix in route.place.prefixes() {
             router = router.route(&format!("{prefix}{}", route.path), handler.clone());

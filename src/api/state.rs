@@ -2,7 +2,7 @@
 //!
 //! Not here: the routes (`routes`), and the server itself (the parent).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::access::AccessControl;
+use super::server::denials::Denials;
+use super::server::streams::Streams;
 use crate::admin::audited::ACTIONS;
 use crate::admin::elasticsearch::ElasticsearchProbe;
 use crate::admin::figures::sampler::Sampler;
@@ -22,8 +24,6 @@ use crate::engine::supervisor::requests::OperatorRequests;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readiness::ReadinessReporter;
 
-/// Clients of the event stream at once.
-pub(in crate::api) const STREAMS_MAX: usize = 200;
 /// How long Elasticsearch may take over an answer to the API.
 const ELASTICSEARCH_TIME_MAX: Duration = Duration::from_secs(3);
 
@@ -55,10 +55,12 @@ pub struct SharedState {
     pub(in crate::api) tables: Vec<String>,
     pub(in crate::api) records: RecordReader,
     pub(in crate::api) elasticsearch: ElasticsearchProbe,
-    /// One permit to write a denied attempt to the audit log.
-    pub(in crate::api) denials: Arc<Semaphore>,
-    /// A permit for each event stream.
-    pub(in crate::api) streams: Arc<Semaphore>,
+    /// Denied attempts that are not reported one by one.
+    pub(in crate::api) denials: Mutex<Denials>,
+    /// One permit to write denied attempts to the audit log.
+    pub(in crate::api) denial_writes: Arc<Semaphore>,
+    /// The places of event streams.
+    pub(in crate::api) streams: Streams,
     pub(in crate::api) started_at: SystemTime,
     pub(in crate::api) started: Instant,
     /// Cancelled when the server stops.
@@ -106,8 +108,9 @@ impl ApiState {
             tables,
             definition,
             elasticsearch: ElasticsearchProbe::new(elasticsearch, names),
-            denials: Arc::new(Semaphore::new(1)),
-            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            denials: Mutex::default(),
+            denial_writes: Arc::new(Semaphore::new(1)),
+            streams: Streams::default(),
             started_at: SystemTime::now(),
             started: Instant::now(),
             stop: CancellationToken::new(),

@@ -6,6 +6,7 @@ use super::error::CommandError;
 use super::output::say;
 use super::session::connect;
 use crate::config::Config;
+use crate::storage::audit;
 use crate::storage::queue::maintain::{MaintainError, Maintained, Maintainer};
 
 /// What was asked for.
@@ -22,7 +23,11 @@ pub(super) async fn run(config: &Config, options: Options) -> Result<(), Command
     let pass = async {
         let done = match options.dry_run {
             true => maintainer.plan(retention).await?,
-            false => maintainer.run(retention).await?,
+            false => {
+                let done = maintainer.run(retention).await?;
+                audit::prune(&session.client, config.queue.audit_retention).await?;
+                done
+            }
         };
         let off = match options.recount {
             true => Some(maintainer.recount(!options.dry_run).await?),

@@ -30,8 +30,13 @@ fn describe(report: &Report, publication: &str, slot: &str) -> String {
     let lists = [
         ("added to the publication", &report.tables_added),
         ("set to replica identity full", &report.identities_set),
-        ("handed to the runtime role", &report.owners_changed),
+        ("handed to the runtime role", &report.granted),
+        ("row security switched off, which would filter the runtime role", &report.unsecured),
+        ("revoked, since row security had shown it nothing", &report.revoked),
     ];
+    if let Some(role) = &report.taken_back_from {
+        lines.push(format!("taken back from role {role}: the ownership of walferry's objects"));
+    }
     for (what, names) in lists.iter().filter(|(_, names)| !names.is_empty()) {
         lines.push(format!("{what}: {}", names.join(", ")));
     }

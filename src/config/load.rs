@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::access;
 use super::endpoint::{self, DatabaseAddress, NodeAddresses};
 use super::error::Origin;
+use super::network;
 use super::source::Sources;
 use super::values::{Values, missing};
 use super::{
@@ -165,6 +166,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
 fn queue(values: &Values) -> Result<Queue, ConfigError> {
     Ok(Queue {
         completed_retention: values.time("queue.completed_retention")?,
+        audit_retention: values.time("queue.audit_retention")?,
         attempts_max: u32::try_from(values.count("queue.attempts_max")?).unwrap_or(u32::MAX),
         retry_delay_min: values.time("queue.retry_delay_min")?,
         retry_delay_max: values.time("queue.retry_delay_max")?,
@@ -179,6 +181,9 @@ fn api(values: &Values) -> Result<Api, ConfigError> {
         tokens,
         jwt: jwt(values)?,
         cors_origins: values.parsed("api.cors_origins", access::origins)?.unwrap_or_default(),
+        trusted_proxies: values
+            .parsed("api.trusted_proxies", network::networks)?
+            .unwrap_or_default(),
         environment: Some(environment).filter(|label| !label.is_empty()),
     })
 }

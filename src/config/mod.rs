@@ -10,6 +10,7 @@ mod access;
 mod endpoint;
 mod error;
 mod load;
+mod network;
 mod setting;
 mod settings;
 mod source;
@@ -26,6 +27,7 @@ use std::time::{Duration, SystemTime};
 pub use access::{end_of_day, is_token_name};
 pub use error::ConfigError;
 pub use load::{Needs, listen, load};
+pub use network::Network;
 pub use setting::{Setting, ValueKind};
 pub use settings::SETTINGS;
 pub use source::{Flags, Strings, environment};
@@ -168,6 +170,8 @@ pub struct Limits {
 pub struct Queue {
     /// The time for which completed jobs are kept.
     pub completed_retention: Duration,
+    /// The time for which operations stay in the audit log.
+    pub audit_retention: Duration,
     /// The number of rejections of a document after which its job is `failed`.
     pub attempts_max: u32,
     /// The delay before the second attempt. It doubles with each further attempt.
@@ -187,6 +191,8 @@ pub struct Api {
     pub jwt: Option<Jwt>,
     /// The other origins that can use the API, in the form of the header `Origin`.
     pub cors_origins: Vec<String>,
+    /// The reverse proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
     /// The label of this installation on the page.
     pub environment: Option<String>,
 }

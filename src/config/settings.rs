@@ -248,6 +248,14 @@ pub const SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        key: "queue.audit_retention",
+        kind: ValueKind::Time { min: DAY, max: 3650 * DAY },
+        default: "365d",
+        purpose: "how long operations stay in the audit log; of refused attempts it keeps the newest 10,000",
+        example: "365d",
+        ..PLAIN
+    },
+    Setting {
         key: "queue.attempts_max",
         kind: ValueKind::Count { min: 1, max: 100 },
         default: "3",
@@ -337,6 +345,16 @@ pub const SETTINGS: &[Setting] = &[
         unset: "none",
         purpose: "other sites whose pages may use the API",
         example: "https://admin.example.com",
+        ..PLAIN
+    },
+    Setting {
+        key: "api.trusted_proxies",
+        kind: ValueKind::Text(
+            "addresses and networks such as `10.0.0.0/8`, separated by commas or white space",
+        ),
+        unset: "none",
+        purpose: "reverse proxies whose `X-Forwarded-For` names the client, for rate limits and the audit log",
+        example: "127.0.0.1",
         ..PLAIN
     },
     Setting {

@@ -5,6 +5,8 @@
 //!
 //! Not here: authentication (`api`), and dropping what is old (`storage::queue::maintain`).
 
+use std::time::Duration;
+
 use tokio_postgres::Client;
 
 use super::{QueueError, doing};
@@ -65,6 +67,9 @@ pub struct Entry {
     pub reason: Option<String>,
 }
 
+/// Refused attempts that are kept.
+pub const REFUSALS_MAX: i64 = 10_000;
+
 /// Characters of what people write.
 const TEXT_MAX: usize = 1_000;
 
@@ -75,8 +80,16 @@ pub const A_REASON: &str = "3 to 500 characters that tell others why";
 #[must_use]
 pub fn reason(given: &str) -> Option<String> {
     let text = given.trim();
-    let says = (3..=500).contains(&text.chars().count()) && !text.contains('\0');
+    let says = (3..=500).contains(&text.chars().count()) && !text.chars().any(deceives);
     says.then(|| text.to_owned())
+}
+
+/// A character that moves the cursor of a terminal, or turns the order of what is shown.
+#[must_use]
+pub fn deceives(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Writes a line; returns its number.
@@ -165,15 +178,16 @@ pub async fn entries(
     Ok((entries, total))
 }
 
-/// Drops lines older than what is kept, some thousands at most; returns how many.
+/// Drops operations that are older than `retention`, and the oldest refusals beyond
+/// [`REFUSALS_MAX`], some thousands at most; returns how many. However many attempts are refused,
+/// no operation is dropped for them.
 ///
 /// # Errors
 /// [`QueueError::Database`].
-pub async fn prune(client: &Client) -> Result<u64, QueueError> {
-    const PRUNE: &str = "delete from walferry.audit where id in (
-            select id from walferry.audit where at < now() - interval '365 days' limit 10000)
-        or id <= (select max(id) from walferry.audit) - 100000";
-    client.execute(PRUNE, &[]).await.map_err(doing("prune the audit log"))
+pub async fn prune(client: &Client, retention: Duration) -> Result<u64, QueueError> {
+    const PRUNE: &str = include_str!("audit_prune.sql");
+    let pruned = client.execute(PRUNE, &[&retention.as_secs_f64(), &REFUSALS_MAX]).await;
+    pruned.map_err(doing("prune the audit log"))
 }
 
 fn shortened(text: &str) -> String {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 
 use super::{QueueError, doing};
@@ -58,6 +59,16 @@ pub enum AcquireError {
          end them with pg_terminate_backend, or run as the role that owns them"
     )]
     PredecessorStays { slot: String, pids: Vec<i32> },
+    /// A session that another role owns streams from the slot. It may end at any time.
+    #[error(
+        "the session that reads slot {slot} belongs to another role, which this role may not end; \
+         end it with pg_terminate_backend as a superuser"
+    )]
+    NotPermitted {
+        slot: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
     #[error(transparent)]
     Queue(#[from] QueueError),
 }
@@ -65,7 +76,9 @@ pub enum AcquireError {
 impl Recovery for AcquireError {
     fn disposition(&self) -> Disposition {
         match self {
-            Self::Held { .. } | Self::PredecessorStays { .. } => Disposition::Retry,
+            Self::Held { .. } | Self::PredecessorStays { .. } | Self::NotPermitted { .. } => {
+                Disposition::Retry
+            }
             Self::Queue(error) => error.disposition(),
         }
     }
@@ -93,8 +106,7 @@ const STATE: &str = "select epoch, holder, remaining_ms, is_held
 const BEGIN_RAISE: &str = "begin isolation level read committed;
     lock table walferry.lease in exclusive mode";
 
-const TERMINATE_SESSIONS: &str = "select pid, pg_terminate_backend(pid) from pg_stat_activity
-    where starts_with(application_name, $1) and pid <> pg_backend_pid()";
+const TERMINATE_SESSIONS: &str = include_str!("lease_terminate.sql");
 
 const RAISE: &str = include_str!("lease_raise.sql");
 
@@ -124,7 +136,8 @@ pub async fn acquire(client: &Client, slot: &str, holder: &str) -> Result<Lease,
         return Err(held(slot, before));
     }
     // First those that may hold the lease's lock, or the next statement would wait for them. A
-    // name carries the old epoch, so sessions of other instances are not terminated.
+    // name carries the old epoch, so sessions of other instances are not terminated. Any login can
+    // choose any name, so only sessions of this role in this database count.
     let prefix = session_prefix(slot, before.epoch);
     terminate(slot, async || {
         let rows = client.query(TERMINATE_SESSIONS, &[&prefix]).await?;
@@ -221,7 +234,12 @@ async fn terminate(
 ) -> Result<(), AcquireError> {
     let deadline = Instant::now() + TERMINATION_WAIT_MAX;
     loop {
-        let pids = end().await.map_err(doing("end the previous holder's sessions"))?;
+        let pids = end().await.map_err(|source| match source.code() {
+            Some(state) if *state == SqlState::INSUFFICIENT_PRIVILEGE => {
+                AcquireError::NotPermitted { slot: slot.to_owned(), source }
+            }
+            _ => doing("end the previous holder's sessions")(source).into(),
+        })?;
         if pids.is_empty() {
             return Ok(());
         }

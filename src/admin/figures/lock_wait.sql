@@ -7,7 +7,8 @@ from (
     select b.pid, b.application_name as application, s.query_start as since
     from pg_stat_activity s, unnest(pg_blocking_pids(s.pid)) blocker (pid)
     join pg_stat_activity b on b.pid = blocker.pid
-    where s.datname = current_database() and s.wait_event_type = 'Lock'
+    where s.datname = current_database() and s.usename = session_user
+      and s.wait_event_type = 'Lock'
       and starts_with(s.application_name, 'walferry/' || $1::text || '/')
     union all
     select b.pid, b.application_name, b.xact_start

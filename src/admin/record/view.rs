@@ -20,7 +20,7 @@ use super::key::{RecordName, resolve, table_id};
 use crate::admin::jobs::filter::Filter;
 use crate::admin::jobs::list::{self, JobPage, JobSummary};
 use crate::admin::page::Page;
-use crate::admin::pool::{Pool, in_time};
+use crate::admin::pool::{Pool, SessionPurpose, in_time};
 use crate::change::{Row, TableId};
 use crate::engine::document::definition::Definition;
 use crate::engine::document::id::DocumentId;
@@ -136,7 +136,7 @@ impl RecordReader {
         record_id: Uuid,
     ) -> Result<CurrentState, RecordError> {
         in_time(async {
-            let session = self.pool.own("walferry record", SETTINGS).await?;
+            let session = self.pool.own(SessionPurpose::Record, SETTINGS).await?;
             let (shapes, _) = inspect::shapes(&session.client, &self.definition).await?;
             let name = RecordName::Id(record_id);
             let key = resolve(&session.client, &shapes, table, &name).await?;

@@ -11,6 +11,8 @@ pub(in crate::api) struct AccessControl {
     pub(in crate::api) rates: Rates,
     /// The setting `api.cors_origins`.
     pub(in crate::api) origins: Vec<String>,
+    /// The setting `api.trusted_proxies`.
+    pub(in crate::api) trusted_proxies: Vec<config::Network>,
     /// The setting `api.environment`.
     pub(in crate::api) environment: Option<String>,
 }
@@ -21,6 +23,7 @@ impl AccessControl {
             authenticator: Authenticator::new(api),
             rates: Rates::default(),
             origins: api.cors_origins.clone(),
+            trusted_proxies: api.trusted_proxies.clone(),
             environment: api.environment.clone(),
         }
     }

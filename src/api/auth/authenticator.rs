@@ -118,6 +118,7 @@ mod tests {
             tokens,
             jwt: None,
             cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             environment: None,
         }
     }

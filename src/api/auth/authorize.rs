@@ -11,11 +11,12 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::identity::Identity;
 use super::refusal::{AuthRefusal, challenge};
 use crate::api::server::audit_log::{self, DeniedAttempt};
+use crate::api::server::input::Parameters;
 use crate::api::server::listener;
 use crate::api::server::problem::Problem;
 use crate::api::server::rate::RateClass;
@@ -32,15 +33,18 @@ pub(in crate::api) struct RouteAccess {
     pub(in crate::api) state: ApiState,
     /// `None` where the route is public.
     pub(in crate::api) needed: Option<Role>,
+    /// Whether the route takes parameters.
+    pub(in crate::api) takes_parameters: bool,
 }
 
 /// Lets requests through that have the role a route needs, or every request where it needs none. The
 /// identity then stands among the request's extensions.
 pub(in crate::api) async fn authorize(
-    extract::State(RouteAccess { state, needed }): extract::State<RouteAccess>,
+    extract::State(access): extract::State<RouteAccess>,
     request: Request,
     next: Next,
 ) -> Response {
+    let RouteAccess { state, needed, takes_parameters } = access;
     if needed.is_none() && PROBES.contains(&request.uri().path()) {
         return next.run(request).await;
     }
@@ -50,8 +54,9 @@ pub(in crate::api) async fn authorize(
     let identity = match state.access.authenticator.identify(&head.headers, now).await {
         Ok(identity) => identity,
         Err(refusal) => {
+            let answer = refused(&state, refusal, address);
             denied(&state, &head, None, refusal.code());
-            return refused(&state, refusal, address);
+            return answer;
         }
     };
     let is_read = matches!(head.method, Method::GET | Method::HEAD);
@@ -71,6 +76,13 @@ pub(in crate::api) async fn authorize(
             return not_permitted(known.role, needed);
         }
         _ => {}
+    }
+    if !is_read && !takes_parameters {
+        // `clear?dry_run=true` must not clear.
+        let parameters = Parameters::from_query(head.uri.query());
+        if let Err(problem) = parameters.finish() {
+            return problem.into_response();
+        }
     }
     if let Some(identity) = identity {
         head.extensions.insert(identity);
@@ -92,15 +104,15 @@ fn refused(state: &ApiState, refusal: AuthRefusal, address: IpAddr) -> Response 
     }
 }
 
-/// Logs a denied attempt; an attempt to change something is in the audit log as well.
+/// Reports a denied attempt, unless it is one of many: those are summed. An attempt to change
+/// something is in the audit log as well.
 fn denied(state: &ApiState, head: &Parts, identity: Option<&Identity>, code: &'static str) {
     let address = listener::address(head);
     let method = &head.method;
     let path = head.uri.path();
-    let name = identity.map_or("", |identity| identity.name.as_str());
-    let request_id = request_id::current();
     // The page asks before its user has signed in: that is no attempt.
     if code == "not_authenticated" && *method == Method::GET {
+        let request_id = request_id::current();
         debug!(
             event = "token_missing",
             %address,
@@ -110,24 +122,11 @@ fn denied(state: &ApiState, head: &Parts, identity: Option<&Identity>, code: &'s
             request_id,
             "a request without a token"
         );
-    } else {
-        warn!(
-            event = "request_denied",
-            name,
-            %address,
-            %method,
-            path,
-            code,
-            request_id,
-            "a request was denied"
-        );
+        return;
     }
-    if *method == Method::POST {
-        let role = identity.map_or("none", |identity| identity.role.as_str()).to_owned();
-        let name = if name.is_empty() { "unknown" } else { name }.to_owned();
-        let attempt = DeniedAttempt { name, role, address, path: path.to_owned(), code };
-        audit_log::denied(state, attempt);
-    }
+    let name = identity.map_or("", |identity| identity.name.as_str()).to_owned();
+    let role = identity.map_or("none", |identity| identity.role.as_str()).to_owned();
+    audit_log::denied(state, DeniedAttempt { name, role, address, method, path, code });
 }
 
 fn unauthenticated() -> Response {

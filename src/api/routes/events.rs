@@ -8,25 +8,26 @@
 //! Not here: what an overview is (`overview`).
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Extension;
 use axum::extract;
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::overview;
 use crate::admin::figures::sample::ENDED_MAX;
 use crate::admin::figures::sampler::SampledFigures;
 use crate::api::auth::identity::Identity;
+use crate::api::server::listener;
 use crate::api::server::problem::Problem;
-use crate::api::state::{ApiState, STREAMS_MAX};
+use crate::api::server::streams::{CLIENT_STREAMS_MAX, NoStream, STREAMS_MAX, StreamPlace};
+use crate::api::state::ApiState;
 use crate::telemetry::metrics::http::GaugeGuard;
 
 const OVERVIEW_EVERY: Duration = Duration::from_secs(1);
@@ -38,12 +39,21 @@ const TIME_MAX: Duration = Duration::from_secs(15 * 60);
 pub(in crate::api) async fn get(
     extract::State(state): extract::State<ApiState>,
     identity: Option<Extension<Identity>>,
+    head: Parts,
 ) -> Result<Response, Problem> {
-    let permit = Arc::clone(&state.streams).try_acquire_owned().map_err(|_| {
-        let detail = format!("{STREAMS_MAX} clients are watching already; try again later");
+    let name = identity.as_ref().map_or("", |identity| identity.name.as_str());
+    let place = state.streams.take(name, listener::address(&head)).map_err(|reason| {
+        let detail = match reason {
+            NoStream::Full => {
+                format!("{STREAMS_MAX} clients are watching already; try again later")
+            }
+            NoStream::ClientFull => format!(
+                "{CLIENT_STREAMS_MAX} streams of this name and address are open; close one of them"
+            ),
+        };
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail)
     })?;
-    let watcher = Watcher::new(state, permit, identity.and_then(|identity| identity.0.expires_at));
+    let watcher = Watcher::new(state, place, identity.and_then(|identity| identity.0.expires_at));
     let events = stream::unfold(watcher, |mut watcher| async move {
         let event = watcher.next().await?;
         Some((Ok::<Event, Infallible>(event), watcher))
@@ -67,12 +77,12 @@ struct Watcher {
     /// When the last event was sent.
     sent_at: Instant,
     end: Instant,
-    _permit: OwnedSemaphorePermit,
+    _place: StreamPlace,
     _counted: GaugeGuard,
 }
 
 impl Watcher {
-    fn new(state: ApiState, permit: OwnedSemaphorePermit, expires_at: Option<SystemTime>) -> Self {
+    fn new(state: ApiState, place: StreamPlace, expires_at: Option<SystemTime>) -> Self {
         let mut ticks = interval(OVERVIEW_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let now = Instant::now();
@@ -88,7 +98,7 @@ impl Watcher {
             number: 0,
             sent_at: now,
             end: now + left.unwrap_or(TIME_MAX).min(TIME_MAX),
-            _permit: permit,
+            _place: place,
             _counted: counted,
         }
     }

@@ -10,7 +10,7 @@ use super::operations::{self, Discarded, Retried};
 use crate::admin::jobs::document::{self, JobDocument};
 use crate::admin::jobs::operations::job_status;
 use crate::api::server::audit_log::Requester;
-use crate::api::server::input::{self, Body, Reason};
+use crate::api::server::input::{self, Body, Nothing, Reason};
 use crate::api::server::problem::Problem;
 use crate::api::state::ApiState;
 use crate::storage::queue::status::Status;
@@ -31,6 +31,7 @@ pub(in crate::api) async fn retry(
     extract::State(state): extract::State<ApiState>,
     Path(id): Path<String>,
     requester: Requester,
+    Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Retried>, Problem> {
     let id = input::job_id(&id)?;
     must_be_failed(&state, id).await?;

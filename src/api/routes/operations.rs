@@ -96,6 +96,7 @@ pub(in crate::api) struct DiscardedByFilter {
 pub(in crate::api) async fn start(
     extract::State(state): extract::State<ApiState>,
     requester: Requester,
+    Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<IndexingChosen>, Problem> {
     set_indexing(&state, requester, true).await?;
     let message = "Queue processor started".to_owned();
@@ -106,6 +107,7 @@ pub(in crate::api) async fn start(
 pub(in crate::api) async fn stop(
     extract::State(state): extract::State<ApiState>,
     requester: Requester,
+    Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<IndexingChosen>, Problem> {
     set_indexing(&state, requester, false).await?;
     let message = "Queue processor stopped".to_owned();
@@ -125,6 +127,7 @@ async fn set_indexing(state: &ApiState, requester: Requester, on: bool) -> Resul
 pub(in crate::api) async fn retry_failed(
     extract::State(state): extract::State<ApiState>,
     requester: Requester,
+    Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Retried>, Problem> {
     let shared = state.clone();
     let done = operate(&state, requester, "retry-failed", move |operator| async move {

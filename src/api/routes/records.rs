@@ -11,7 +11,7 @@ use crate::admin::record::key::{RecordName, table_id};
 use crate::admin::record::resync;
 use crate::admin::record::view::RecordView;
 use crate::api::server::audit_log::{Requester, operate};
-use crate::api::server::input;
+use crate::api::server::input::{self, Body, Nothing};
 use crate::api::server::problem::Problem;
 use crate::api::state::ApiState;
 
@@ -38,6 +38,7 @@ pub(in crate::api) async fn resync(
     extract::State(state): extract::State<ApiState>,
     Path((table, record_id)): Path<(String, String)>,
     requester: Requester,
+    Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<Resynced>, Problem> {
     table_id(&state.definition, &table)?;
     let name = RecordName::Id(input::record_id(&record_id)?);

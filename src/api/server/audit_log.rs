@@ -4,18 +4,21 @@
 //! Not here: the operations (`admin`), and how a client proves its identity (`auth`).
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
+use tokio::time::{Instant, interval};
 use tracing::{debug, info, warn};
 
+use super::denials::{DenialKey, DenialSum, Denials};
 use super::listener;
 use super::problem::Problem;
 use super::request_id;
 use crate::admin::audited::{ACTIONS, EndedOperation, OperationObserver, Operator};
+use crate::admin::pool::SessionPurpose;
 use crate::api::auth::identity::Identity;
 use crate::api::state::ApiState;
 use crate::postgres::error::sentence;
@@ -25,6 +28,8 @@ use crate::storage::audit::{self, Actor, AuditRequest, Outcome};
 const SETTINGS: &str = "set statement_timeout = '5s'; set lock_timeout = '2s'";
 /// After this an operation answers with what it has done; a request may take 10 s.
 const TIME_MAX: Duration = Duration::from_secs(4);
+/// How often sums of denied attempts are reported whose minute is over.
+const SUMS_EVERY: Duration = Duration::from_secs(5);
 
 /// Who asks for an operation.
 #[derive(Clone, Debug)]
@@ -63,7 +68,7 @@ where
 {
     let state = state.clone();
     to_the_end(async move {
-        let session = state.pool.own("walferry operate", SETTINGS).await;
+        let session = state.pool.own(SessionPurpose::Operation, SETTINGS).await;
         let session = session.inspect_err(|_| count(&state, action, Outcome::Failed))?;
         let client = Arc::clone(&session.client);
         let observer = Box::new(ServerObserver(state.clone()));
@@ -131,42 +136,114 @@ fn log(operation: &EndedOperation<'_>) {
 
 /// An attempt that was denied.
 #[derive(Clone, Debug)]
-pub(in crate::api) struct DeniedAttempt {
-    /// The client's name, or `unknown`.
+pub(in crate::api) struct DeniedAttempt<'a> {
+    /// The client's name; empty without an identity.
     pub(in crate::api) name: String,
     /// The client's role, or `none`.
     pub(in crate::api) role: String,
     pub(in crate::api) address: IpAddr,
-    pub(in crate::api) path: String,
+    pub(in crate::api) method: &'a Method,
+    pub(in crate::api) path: &'a str,
     /// The code of the answer.
     pub(in crate::api) code: &'static str,
 }
 
-/// Writes a denied attempt to the audit log, beside the answer. One at a time: a flood of attempts
-/// is in the log and must not become one of rows.
-pub(in crate::api) fn denied(state: &ApiState, attempt: DeniedAttempt) {
-    let DeniedAttempt { name, role, address, path, code } = attempt;
-    let action = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let action = ACTIONS.iter().find(|known| **known == action).copied().unwrap_or("other");
-    count(state, action, Outcome::Denied);
-    let Ok(permit) = Arc::clone(&state.denials).try_acquire_owned() else { return };
-    let address = Some(address.to_string());
-    let actor = Actor { name, role, address, request_id: Some(request_id::current()) };
-    let request = AuditRequest { action, target: Some(path), reason: Some(code.to_owned()) };
-    let state = state.clone();
-    tokio::spawn(async move {
-        let written = state
-            .pool
-            .read(async |client| audit::begin(client, &actor, &request, Outcome::Denied).await);
-        if let Err(error) = written.await {
-            debug!(
-                event = "audit_not_written",
-                error = sentence(&error),
-                "a denied attempt was not written down"
-            );
+/// Reports a denied attempt: counts it, and logs the first of its kind in a minute. The first that
+/// would have changed something is in the audit log, written beside the answer.
+pub(in crate::api) fn denied(state: &ApiState, attempt: DeniedAttempt<'_>) {
+    let DeniedAttempt { name, role, address, method, path, code } = attempt;
+    let is_change = *method == Method::POST;
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let action = ACTIONS.iter().find(|known| **known == last).copied().unwrap_or("other");
+    if is_change {
+        count(state, action, Outcome::Denied);
+    }
+    let summed_action = if name.is_empty() { "" } else { action };
+    let key = DenialKey { address, name: name.clone(), code, action: summed_action };
+    let first = denials(state).add(key, is_change, Instant::now());
+    let request_id = request_id::current();
+    if first.is_first {
+        warn!(
+            event = "request_denied",
+            name,
+            %address,
+            %method,
+            path,
+            code,
+            request_id,
+            "a request was denied"
+        );
+    }
+    if first.is_first_change {
+        let name = if name.is_empty() { "unknown".to_owned() } else { name };
+        let address = Some(address.to_string());
+        let actor = Actor { name, role, address, request_id: Some(request_id) };
+        let target = Some(path.to_owned());
+        let request = AuditRequest { action, target, reason: Some(code.to_owned()) };
+        tokio::spawn(write_denial(state.clone(), actor, request, 1));
+    }
+}
+
+/// Reports sums of denied attempts when their minute is over, until the server stops.
+pub(in crate::api) async fn report_sums(state: ApiState) {
+    let mut ticks = interval(SUMS_EVERY);
+    loop {
+        let is_stopping = tokio::select! {
+            () = state.stop.cancelled() => true,
+            _ = ticks.tick() => false,
+        };
+        let sums = denials(&state).ended(Instant::now(), is_stopping);
+        for sum in sums {
+            report_sum(&state, sum).await;
         }
-        drop(permit);
+        if is_stopping {
+            return;
+        }
+    }
+}
+
+async fn report_sum(state: &ApiState, sum: DenialSum) {
+    let DenialSum { key: DenialKey { address, name, code, action }, attempts, changes } = sum;
+    let address = match address.is_unspecified() {
+        true => "several".to_owned(),
+        false => address.to_string(),
+    };
+    warn!(
+        event = "requests_denied",
+        name, address, code, attempts, "more requests were denied within a minute"
+    );
+    if changes > 0 {
+        let name = if name.is_empty() { "unknown".to_owned() } else { name };
+        let actor =
+            Actor { name, role: "none".to_owned(), address: Some(address), request_id: None };
+        let action = if action.is_empty() { "other" } else { action };
+        let reason = Some(format!("{code}; {changes} more within a minute"));
+        let request = AuditRequest { action, target: None, reason };
+        write_denial(state.clone(), actor, request, changes).await;
+    }
+}
+
+/// Writes one line for denied attempts. One at a time: they leave PostgreSQL to others.
+async fn write_denial(state: ApiState, actor: Actor, request: AuditRequest, attempts: u64) {
+    let Ok(_permit) = Arc::clone(&state.denial_writes).acquire_owned().await else { return };
+    let written = state.pool.read(async |client| {
+        let id = audit::begin(client, &actor, &request, Outcome::Denied).await?;
+        if attempts > 1 {
+            audit::end(client, id, Outcome::Denied, attempts, None).await?;
+        }
+        Ok(())
     });
+    if let Err(error) = written.await {
+        debug!(
+            event = "audit_not_written",
+            error = sentence(&error),
+            "a denied attempt was not written down"
+        );
+    }
+}
+
+fn denials(state: &ApiState) -> MutexGuard<'_, Denials> {
+    state.denials.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn count(state: &ApiState, action: &'static str, outcome: Outcome) {

@@ -90,17 +90,21 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let query = parts.uri.query().unwrap_or_default().as_bytes();
-        let given = form_urlencoded::parse(query)
-            // What pages append to get past caches.
-            .filter(|(name, _)| name != "_")
-            .map(|(name, value)| (name.into_owned(), value.into_owned()))
-            .collect();
-        Ok(Self { given, errors: Vec::new(), known: Vec::new() })
+        Ok(Self::from_query(parts.uri.query()))
     }
 }
 
 impl Parameters {
+    /// The parameters of a query as it stands in the URI.
+    pub(in crate::api) fn from_query(query: Option<&str>) -> Self {
+        let given = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+            // What pages append to get past caches.
+            .filter(|(name, _)| name != "_")
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        Self { given, errors: Vec::new(), known: Vec::new() }
+    }
+
     /// A parameter as it came; an empty one is the same as none.
     pub(in crate::api) fn given(&mut self, name: &'static str) -> Option<String> {
         self.known.push(name);

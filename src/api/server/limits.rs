@@ -1,15 +1,18 @@
 //! Limits of every request's head and time, and the headers of every answer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{self, MatchedPath, Request};
+use axum::extract::{self, ConnectInfo, MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout};
 
-use super::problem::Problem;
+use super::forwarded;
+use super::listener::Peer;
+use super::problem::{Invalid, Problem};
 use super::request_id;
 use crate::api::state::ApiState;
 use crate::telemetry::trace;
@@ -42,17 +45,18 @@ const HEADERS: [(HeaderName, &str); 8] = [
 pub(in crate::api) async fn guard(
     extract::State(state): extract::State<ApiState>,
     path: Option<MatchedPath>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let method = word(request.method());
+    name_client(&state, &mut request);
     let began = Instant::now();
     let _under_way = state.metrics.http.under_way();
     let id = request_id::new();
     let route = path.as_ref().map_or("other", MatchedPath::as_str);
     let span = trace::request(method, route, &id);
     let answer = async {
-        match too_long(&request) {
+        match too_long(&request).or_else(|| unreadable(&request)) {
             Some(problem) => problem.into_response(),
             None => timeout(ANSWER_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| {
                 let detail = "there was no answer in time; try again";
@@ -73,6 +77,20 @@ pub(in crate::api) async fn guard(
     response
 }
 
+/// Behind a trusted proxy the request comes from the client that the proxy names.
+fn name_client(state: &ApiState, request: &mut Request) {
+    let Some(ConnectInfo(Peer(peer))) = request.extensions().get::<ConnectInfo<Peer>>().copied()
+    else {
+        return;
+    };
+    let trusted = &state.access.trusted_proxies;
+    let address = forwarded::client(peer.ip(), request.headers(), trusted);
+    if address != peer.ip() {
+        let client = Peer(SocketAddr::new(address, 0));
+        request.extensions_mut().insert(ConnectInfo(client));
+    }
+}
+
 fn too_long(request: &Request) -> Option<Problem> {
     let uri = request.uri();
     let uri_bytes = uri.path().len() + uri.query().map_or(0, str::len);
@@ -86,6 +104,30 @@ fn too_long(request: &Request) -> Option<Problem> {
         return Some(Problem::new(status, "headers_too_long", detail));
     }
     None
+}
+
+/// A path that is no text once its escapes are read.
+fn unreadable(request: &Request) -> Option<Problem> {
+    let mut bytes = Vec::new();
+    let mut rest = request.uri().path().as_bytes();
+    while let [first, after @ ..] = rest {
+        let escaped = match (first, after) {
+            (b'%', [high, low, ..]) => {
+                let digit = |byte: &u8| char::from(*byte).to_digit(16);
+                digit(high)
+                    .zip(digit(low))
+                    .and_then(|(high, low)| u8::try_from(high * 16 + low).ok())
+            }
+            _ => None,
+        };
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    if std::str::from_utf8(&bytes).is_ok() {
+        return None;
+    }
+    let invalid = Invalid::new("path", "is no UTF-8 once its escapes are read", "text in UTF-8");
+    Some(Problem::invalid(vec![invalid]))
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {

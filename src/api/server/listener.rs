@@ -1,116 +1,175 @@
-//! Accepts a limited number of connections, and closes those on which nothing moves.
+//! Accepts connections and serves HTTP on them, within limits.
 //!
-//! A client that sends its head byte by byte, or never, holds a place for so long and no longer.
+//! A client has a place among a limited number (`places`), [`HEAD_TIME_MAX`] for the head of each
+//! request, [`BUFFER_BYTES_MAX`] of memory for it, and must read what is sent to it (`connection`).
+//!
+//! Not here: what a request may be (`limits`), and who sends it (`auth`).
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::ConnectInfo;
-use axum::extract::connect_info::Connected;
+use axum::http::Request;
 use axum::http::request::Parts;
-use axum::serve::{IncomingStream, Listener};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
 
+use super::connection::Connection;
+use super::descriptors;
+use super::places::{Place, PlaceLimits, Places, RequestInPlace};
+use crate::telemetry::throttle::LogThrottle;
+
+/// All connections. Pages, scripts, scrapers and streams of a busy installation are some hundreds.
 const CONNECTIONS_MAX: usize = 1024;
-const IDLE_MAX: Duration = Duration::from_secs(60);
-
-/// A listener with a limited number of places.
-pub(in crate::api) struct Limited {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
-}
-
-impl Limited {
-    pub(in crate::api) fn new(listener: TcpListener) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
-    }
-}
-
-impl Listener for Limited {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.expect("the semaphore is never closed");
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, idle: Box::pin(sleep(IDLE_MAX)), _place: place }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
+/// Connections of one address: a reverse proxy is one address to all of its clients.
+const ADDRESS_CONNECTIONS_MAX: usize = 512;
+/// Connections that only clients on loopback get.
+const LOOPBACK_RESERVED: usize = 32;
+/// From the connection, or the answer before, to the end of a request's head.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// What a connection buffers of a head.
+const BUFFER_BYTES_MAX: usize = 32 * 1024;
+/// The wait after no connection could be accepted, for want of descriptors or memory.
+const ACCEPT_WAIT: Duration = Duration::from_millis(100);
 
 /// The address at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::api) struct Peer(pub(in crate::api) SocketAddr);
 
-impl Connected<IncomingStream<'_, Limited>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Limited>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-/// The address that a request comes from, as the socket has it: headers can be made up.
+/// The address that a request comes from: the socket's, or what a trusted proxy says of it. What
+/// any other client says of itself can be made up.
 pub(in crate::api) fn address(head: &Parts) -> IpAddr {
     let peer = head.extensions.get::<ConnectInfo<Peer>>();
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(Peer(address))| address.ip())
 }
 
-/// A connection that ends when nothing has moved for [`IDLE_MAX`].
-pub(in crate::api) struct Connection {
+/// Serves until `stop`, then lets requests under way end.
+///
+/// # Errors
+///
+/// The listener has no local address: it is not a listening socket.
+pub(in crate::api) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    listener.local_addr()?;
+    let places = Places::new(PlaceLimits {
+        total: CONNECTIONS_MAX.min(descriptors::raise()),
+        per_address: ADDRESS_CONNECTIONS_MAX,
+        reserved: LOOPBACK_RESERVED,
+    });
+    let graceful = GracefulShutdown::new();
+    let mut refusals = LogThrottle::default();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => match places.take(address.ip()) {
+                Some(place) => {
+                    let watcher = graceful.watcher();
+                    tokio::spawn(connection(stream, address, router.clone(), place, watcher));
+                }
+                None => refused(&mut refusals, address.ip()),
+            },
+            Err(error) if is_of_the_client(&error) => {}
+            Err(error) => {
+                debug!(event = "accept_failed", %error, "a connection could not be accepted");
+                sleep(ACCEPT_WAIT).await;
+            }
+        }
+    }
+    graceful.shutdown().await;
+    Ok(())
+}
+
+fn is_of_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+fn refused(refusals: &mut LogThrottle, address: IpAddr) {
+    const REFUSED: &str = "a connection was refused: all places are taken by requests";
+    if let Some(held_back) = refusals.admit(Instant::now(), REFUSED) {
+        warn!(
+            event = "connection_refused",
+            %address,
+            held_back,
+            "a connection was refused: all places are taken by requests"
+        );
+    }
+}
+
+/// Serves one connection to its end, or until a newcomer gets its place.
+async fn connection(
     stream: TcpStream,
-    idle: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    fn moved<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.idle.as_mut().reset(Instant::now() + IDLE_MAX);
+    address: SocketAddr,
+    router: Router,
+    place: Place,
+    watcher: Watcher,
+) {
+    let given_up = place.given_up();
+    let place = Arc::new(place);
+    let routes = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let in_place = place.begin();
+        request.extensions_mut().insert(ConnectInfo(Peer(address)));
+        let answer = routes.call(request);
+        async move {
+            Ok::<_, std::convert::Infallible>(
+                answer.await?.map(|body| Answer { body, _in_place: in_place }),
+            )
         }
-        polled
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_buf_size(BUFFER_BYTES_MAX);
+    let io = TokioIo::new(Connection::new(stream));
+    let served = watcher.watch(http.serve_connection(io, service));
+    tokio::select! {
+        // A client that goes away, or sends what is no HTTP, is no event.
+        _ = served => {}
+        () = given_up.cancelled() => {}
     }
 }
 
-impl AsyncRead for Connection {
-    fn poll_read(
+/// The body of an answer. While it is sent its connection keeps its place.
+struct Answer {
+    body: Body,
+    _in_place: RequestInPlace,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let polled = pin!(&mut self.stream).poll_read(context, buffer);
-        if polled.is_pending() && self.idle.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        self.moved(polled)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = pin!(&mut self.stream).poll_write(context, bytes);
-        self.moved(polled)
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(&mut self.stream).poll_flush(context)
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(&mut self.stream).poll_shutdown(context)
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

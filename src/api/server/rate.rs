@@ -118,7 +118,7 @@ impl Bucket {
 }
 
 /// One machine has 2^64 addresses of IPv6 to ask from.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

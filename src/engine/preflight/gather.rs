@@ -56,7 +56,7 @@ const OBJECTS: &[Privilege] = &[
     Privilege { verb: "select, insert, update, delete", object: "walferry.job_count" },
     Privilege { verb: "select, update", object: "walferry.take_over" },
     Privilege { verb: "select", object: "walferry.due_job" },
-    Privilege { verb: "select", object: "walferry.lease_state" },
+    Privilege { verb: "select, update", object: "walferry.lease_state" },
     Privilege { verb: "select", object: "walferry.queue_partition" },
 ];
 

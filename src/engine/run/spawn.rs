@@ -223,14 +223,14 @@ impl Wiring<'_> {
         self.tasks.beside.spawn(async move {
             rescue::run(rescuer, in_flight, requests, metrics).await.map_err(Fault::from)
         });
-        let retention = self.context.config.queue.completed_retention;
+        let queue = self.context.config.queue.clone();
         let database = self.context.config.database.clone();
         let waits = self.context.metrics.waits.clone();
         self.tasks.beside.spawn(async move {
             wait_watch::run(waits).await;
             Ok(())
         });
-        let maintain = upkeep::maintain(database, retention, self.prepared.lease.clone());
+        let maintain = upkeep::maintain(database, queue, self.prepared.lease.clone());
         self.tasks.beside.spawn(async move {
             maintain.await;
             Ok(())

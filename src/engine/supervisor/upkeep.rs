@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
-use crate::config::Database;
+use crate::config::{Database, Queue};
 use crate::postgres;
 use crate::storage::QueueError;
+use crate::storage::audit;
 use crate::storage::lease;
 use crate::storage::lease::Lease;
 use crate::storage::queue::maintain::{MaintainError, Maintained, Maintainer};
@@ -31,9 +32,9 @@ pub async fn renew(client: Arc<Client>, lease: Lease, waits: Waits) -> Result<()
 /// Creates the queue's daily partitions ahead of time and drops old ones, every hour. While a lock
 /// prevents it, such as a dump of the default partition, rows go to the default partition, it is
 /// tried again later, and nothing else waits.
-pub async fn maintain(database: Database, retention: Duration, lease: Lease) {
+pub async fn maintain(database: Database, queue: Queue, lease: Lease) {
     loop {
-        match pass(&database, retention, &lease).await {
+        match pass(&database, &queue, &lease).await {
             Ok(done) => {
                 report(&done);
                 sleep(MAINTAIN_EVERY).await;
@@ -50,17 +51,15 @@ pub async fn maintain(database: Database, retention: Duration, lease: Lease) {
     }
 }
 
-async fn pass(
-    database: &Database,
-    retention: Duration,
-    lease: &Lease,
-) -> Result<Maintained, String> {
+async fn pass(database: &Database, queue: &Queue, lease: &Lease) -> Result<Maintained, String> {
     let name = lease.application_name("maintain");
     let session = postgres::connect(database, &name).await.map_err(|error| error.to_string())?;
     let work = async {
         let maintainer = Maintainer::begin(&session.client, Some(lease)).await?;
         // The lock goes with the session.
-        Ok::<_, MaintainError>(maintainer.run(retention).await?)
+        let done = maintainer.run(queue.completed_retention).await?;
+        audit::prune(&session.client, queue.audit_retention).await?;
+        Ok::<_, MaintainError>(done)
     };
     work.await.map_err(|error| error.to_string())
 }

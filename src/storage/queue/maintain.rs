@@ -143,7 +143,6 @@ impl<'a> Maintainer<'a> {
         }
         report.deleted += self.delete_completed("queue_default", &first_kept).await?;
         counts::merge(self.client).await?;
-        crate::storage::audit::prune(self.client).await?;
         Ok(report)
     }
 

@@ -44,8 +44,7 @@ const DAYS: &str = "select day::text as day, is_future
 const IS_SMALL: &str = "select walferry.is_partition_small($1::text::date, $2, $3, $4)
     as is_small";
 
-const VALIDATE: &str =
-    "alter table walferry.queue_default validate constraint queue_default_without_day";
+const VALIDATE: &str = "select walferry.validate_excluded_day()";
 
 /// Makes the parts from yesterday to `days_ahead` days from now (UTC), and those of earlier days
 /// from `first_day` on that the default part has rows of. Safe to repeat, and beside other

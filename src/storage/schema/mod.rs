@@ -7,6 +7,8 @@
 //!
 //! Not here: the replication slot of a database that has no queue yet, which the first run makes.
 
+mod definitions;
+mod error;
 mod notes;
 mod original;
 mod publication;
@@ -20,11 +22,12 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use super::doing;
 use super::queue::partitions::{self, QUEUE};
-use super::{QueueError, doing};
 use crate::change::Lsn;
 use crate::postgres::lock::{LIMIT_SESSION_WAITS, LockError, LockMode, TableLocks};
-use crate::postgres::{Disposition, Recovery};
+
+pub use error::MigrateError;
 
 /// In the order in which they run; the place, counted from 1, is the version.
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -41,6 +44,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("partition", include_str!("../../../migrations/0011_partition.sql")),
     ("fanout", include_str!("../../../migrations/0012_fanout.sql")),
     ("waits_for", include_str!("../../../migrations/0013_waits_for.sql")),
+    ("rights", include_str!("../../../migrations/0014_rights.sql")),
 ];
 
 const FOUNDATION: &str = include_str!("foundation.sql");
@@ -59,9 +63,9 @@ pub struct MigrateOptions {
     pub publication: String,
     /// The slot, which a take-over makes.
     pub slot: String,
-    /// The role that `walferry run` connects as: it comes to own walferry's objects, and nothing
-    /// else. `None` leaves them with the role that migrates, or gives new ones to the role that owns
-    /// the queue since an earlier call.
+    /// The role that `walferry run` connects as: it may use walferry's objects, which the role that
+    /// migrates owns. `None` grants nothing, except rights on new objects to the role that an earlier
+    /// call named.
     pub runtime_role: Option<String>,
 }
 
@@ -77,8 +81,14 @@ pub struct Report {
     pub identities_set: Vec<String>,
     /// Day parts of the queue made.
     pub partitions_made: i32,
-    /// Objects handed to the runtime role.
-    pub owners_changed: Vec<String>,
+    /// Objects that the runtime role was given rights on.
+    pub granted: Vec<String>,
+    /// Tables whose row security was switched off, since it would filter the runtime role.
+    pub unsecured: Vec<String>,
+    /// Rights of other roles on these tables that row security kept from being of use.
+    pub revoked: Vec<String>,
+    /// The role that owned walferry's objects, if they were taken back from it.
+    pub taken_back_from: Option<String>,
     /// The original system's queue, if it was taken over now or the rest of it was.
     pub taken_over: Option<TakenOver>,
 }
@@ -97,115 +107,16 @@ pub struct TakenOver {
     pub notes: Vec<String>,
 }
 
-/// The database could not be prepared. Where a check failed, nothing was altered.
-#[derive(Debug, thiserror::Error)]
-pub enum MigrateError {
-    #[error("another walferry migrate is running in this database; wait for it to end")]
-    Busy,
-    #[error("PostgreSQL {0} is too old; walferry needs version 14 or newer")]
-    ServerTooOld(i32),
-    #[error(
-        "this database was prepared by a newer walferry (migration {found}, this one knows \
-         {known}); run that version"
-    )]
-    Newer { found: i32, known: i32 },
-    #[error(
-        "public.elasticsearch_sync_queue is not the queue of the system that walferry replaces: \
-         {0}; nothing was changed; rename the table, or put it right, and run walferry migrate again"
-    )]
-    NotTheOriginal(String),
-    #[error(
-        "{0} is built on public.elasticsearch_sync_queue or its statistics, which walferry \
-         replaces; nothing was changed; drop it, run walferry migrate, and create it again"
-    )]
-    QueueUsed(String),
-    #[error(
-        "public.elasticsearch_sync_queue is a plain table again, while the schema walferry is of \
-         an earlier installation; nothing was changed; drop schema walferry cascade and the \
-         replication slot {slot}, and run walferry migrate again"
-    )]
-    OriginalAgain { slot: String },
-    #[error(
-        "wal_level is not logical; nothing was changed; alter system set wal_level = 'logical', \
-         restart PostgreSQL, and run walferry migrate again"
-    )]
-    WalLevel,
-    #[error(
-        "replication slot {slot} can't be taken: {reason}; the original system goes on; drop the \
-         slot or set WALFERRY_SLOT to another name, and run walferry migrate again"
-    )]
-    SlotTaken { slot: String, reason: String },
-    #[error(
-        "transactions that write {tables} or read the queue did not end in time, so the original \
-         system goes on; end the oldest (pg_stat_activity), and run walferry migrate again"
-    )]
-    WritersStay {
-        tables: String,
-        #[source]
-        source: LockError,
-    },
-    #[error("table {0} does not exist; create it or take it out of the configuration")]
-    NoTable(String),
-    #[error("{0} is not an ordinary or partitioned table; only those can be published")]
-    NotATable(String),
-    #[error(
-        "table {table} has no primary key; walferry names documents by it: alter table {table} \
-         add primary key (…)"
-    )]
-    NoKey { table: String },
-    #[error(
-        "publication {name} is for all tables, so it would publish the queue itself; drop \
-         publication {name}; walferry migrate creates one for its tables"
-    )]
-    AllTables { name: String },
-    #[error(
-        "publication {name} publishes {table}, which walferry itself writes; take it out: {remedy}"
-    )]
-    QueuePublished { name: String, table: String, remedy: String },
-    #[error(
-        "publication {name} leaves out some operations; alter publication {name} set \
-         (publish = 'insert, update, delete, truncate')"
-    )]
-    OperationsMissing { name: String },
-    #[error("role {0} does not exist; create role {0} login replication")]
-    NoRole(String),
-    #[error("migration {name} failed")]
-    Migration {
-        name: &'static str,
-        #[source]
-        source: tokio_postgres::Error,
-    },
-    #[error("could not {what}")]
-    Database {
-        what: String,
-        #[source]
-        source: tokio_postgres::Error,
-    },
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-}
-
-impl Recovery for MigrateError {
-    fn disposition(&self) -> Disposition {
-        match self {
-            Self::Migration { source, .. } | Self::Database { source, .. } => source.disposition(),
-            Self::Lock(error) => error.disposition(),
-            Self::Queue(error) => error.disposition(),
-            Self::Busy => Disposition::Retry,
-            _ => Disposition::Operator,
-        }
-    }
-}
-
 /// Prepares the database that `client` is connected to, as the owner of the tables.
 ///
 /// # Errors
 /// [`MigrateError`]; each step that was completed stays, and the next call goes on from there.
 pub async fn run(client: &Client, options: &MigrateOptions) -> Result<Report, MigrateError> {
     client
-        .batch_execute("set lock_timeout = '60s'; set client_min_messages = warning")
+        .batch_execute(
+            "set lock_timeout = '60s'; set client_min_messages = warning; \
+             set search_path = pg_catalog, pg_temp",
+        )
         .await
         .map_err(doing("set up the session"))?;
     let lock = format!("select pg_advisory_lock({ADVISORY_LOCK})");
@@ -214,7 +125,9 @@ pub async fn run(client: &Client, options: &MigrateOptions) -> Result<Report, Mi
         _ => database("take the migration lock", source),
     })?;
     let outcome = locked(client, options).await;
-    let unlock = format!("select pg_advisory_unlock({ADVISORY_LOCK}); reset lock_timeout");
+    let unlock = format!(
+        "select pg_advisory_unlock({ADVISORY_LOCK}); reset lock_timeout; reset search_path"
+    );
     let unlocked = client.batch_execute(&unlock).await;
     let report = outcome?;
     unlocked.map_err(|source| database("release the migration lock", source))?;
@@ -223,9 +136,10 @@ pub async fn run(client: &Client, options: &MigrateOptions) -> Result<Report, Mi
 
 async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, MigrateError> {
     let has_original = original::exists(client).await?;
-    check_server(client, has_original, options).await?;
+    let former_owner = rights::check_owners(client, options.runtime_role.as_deref()).await?;
+    check_server(client, has_original, former_owner.as_deref(), options).await?;
     if has_original {
-        original::check(client).await?;
+        original::check(client, &options.tables).await?;
     }
     let plan = publication::plan(client, options).await?;
     if let Some(role) = &options.runtime_role {
@@ -236,6 +150,11 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         .await
         .map_err(|source| database("set up the session", source))?;
     let mut report = Report::default();
+    if let Some(role) = former_owner {
+        let applied = rights::applied(client, &role).await?;
+        rights::take_back(client, &role, applied).await?;
+        report.taken_back_from = Some(role);
+    }
     if has_original {
         publication::apply(client, &plan, &mut report).await?;
         let slot_created = take_over::make_slot(client, options).await?;
@@ -256,12 +175,10 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         take_over::finish(client, options, taken).await?;
     }
     notes::finish(client).await?;
-    let owner = match &options.runtime_role {
-        Some(role) => Some(role.clone()),
-        None => rights::other_owner(client).await?,
-    };
-    if let Some(role) = owner {
-        report.owners_changed = rights::hand_over(client, &role).await?;
+    let mut roles = rights::runtime_roles(client).await?;
+    roles.extend(options.runtime_role.clone().filter(|role| !roles.contains(role)));
+    for role in roles {
+        rights::grant(client, &role, &mut report).await?;
     }
     Ok(report)
 }
@@ -269,6 +186,7 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
 async fn check_server(
     client: &Client,
     has_original: bool,
+    former_owner: Option<&str>,
     options: &MigrateOptions,
 ) -> Result<(), MigrateError> {
     let failed = |source| database("look at the database", source);
@@ -280,7 +198,10 @@ async fn check_server(
         return Err(MigrateError::ServerTooOld(version / 10_000));
     }
     if row.try_get("is_prepared").map_err(failed)? {
-        let found = applied(client).await?;
+        let found = match former_owner {
+            Some(role) => rights::applied(client, role).await?,
+            None => applied(client).await?,
+        };
         let known = known();
         if found > known {
             return Err(MigrateError::Newer { found, known });

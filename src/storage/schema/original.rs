@@ -6,12 +6,17 @@
 //!
 //! Not here: the take-over itself (`take_over`).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use tokio_postgres::Client;
 
-use super::{MigrateError, database};
+use super::{MigrateError, database, quoted, rights};
+use crate::storage::queue::partitions::QUEUE;
 
 const EXISTS: &str = "select exists (select from pg_class where relkind = 'r'
     and oid = to_regclass('public.elasticsearch_sync_queue')) as is_there";
+
+const OWNER: &str = include_str!("original_owner.sql");
 
 const DIFFERENCE: &str = include_str!("original_difference.sql");
 
@@ -40,9 +45,14 @@ pub(super) async fn exists(client: &Client) -> Result<bool, MigrateError> {
     client.query_one(EXISTS, &[]).await.map_err(failed)?.try_get("is_there").map_err(failed)
 }
 
-/// Refuses what cannot be taken over.
-pub(super) async fn check(client: &Client) -> Result<(), MigrateError> {
+/// Refuses what cannot be taken over. Before the owner is known to be trusted, only the catalog is
+/// read: a statement on the table would execute what its owner built into it.
+pub(super) async fn check(
+    client: &Client,
+    tables: &[(String, String)],
+) -> Result<(), MigrateError> {
     let failed = |source| database("look at the original queue", source);
+    check_trust(client, tables).await?;
     if let Some(row) = client.query_opt(DIFFERENCE, &[]).await.map_err(failed)? {
         return Err(MigrateError::NotTheOriginal(row.try_get("difference").map_err(failed)?));
     }
@@ -57,15 +67,43 @@ pub(super) async fn check(client: &Client) -> Result<(), MigrateError> {
     Ok(())
 }
 
+/// Refuses a queue of which the role that migrates would execute what other roles made. Whoever may
+/// create in the schema can make a table of this name before walferry does, with an index or a
+/// default that calls a function of theirs, and goes on reading what the table gets as its owner.
+pub(super) async fn check_trust(
+    client: &Client,
+    tables: &[(String, String)],
+) -> Result<(), MigrateError> {
+    let failed = |source| database("look at the original queue", source);
+    let names = tables.iter().map(|(schema, name)| format!("{}.{}", quoted(schema), quoted(name)));
+    let names: Vec<String> = names.collect();
+    if let Some(row) = client.query_opt(OWNER, &[&names]).await.map_err(failed)? {
+        let owner: String = row.try_get("owner").map_err(failed)?;
+        return Err(MigrateError::NotTheOriginal(format!(
+            "it belongs to role {owner}, who owns no table that is published"
+        )));
+    }
+    let queue = [QUEUE.to_owned()];
+    if let Some(found) = rights::untrusted(client, &queue).await.map_err(failed)? {
+        let rights::UntrustedUse { user, used, owner } = found;
+        return Err(MigrateError::NotTheOriginal(format!(
+            "{user} uses {used}, which role {owner} can replace"
+        )));
+    }
+    Ok(())
+}
+
 /// Reads what the new table gets of the old one, while that still has its name.
 pub(super) async fn legacy(client: &Client) -> Result<Legacy, tokio_postgres::Error> {
     let mut legacy = Legacy::default();
     let mut withheld: Vec<String> = Vec::new();
+    let mut kept: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for row in client.query(GRANTS, &[]).await? {
         let statement = row.try_get("statement")?;
         let role: String = row.try_get("role")?;
         if !row.try_get::<_, bool>("is_of_api")? {
             legacy.statements.push(statement);
+            kept.entry(role).or_default().insert(row.try_get("verb")?);
         } else if withheld.last() != Some(&role) {
             withheld.push(role);
         }
@@ -76,6 +114,12 @@ pub(super) async fn legacy(client: &Client) -> Result<Legacy, tokio_postgres::Er
              columns",
             withheld.join(" and ")
         ));
+    }
+    for (role, verbs) in kept {
+        let verbs: Vec<String> = verbs.into_iter().collect();
+        legacy
+            .notes
+            .push(format!("role {role} keeps its rights on the queue: {}", verbs.join(", ")));
     }
     for query in [POLICIES, COMMENTS] {
         for row in client.query(query, &[]).await? {

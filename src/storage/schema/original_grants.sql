@@ -1,5 +1,5 @@
 -- What roles may do with public.elasticsearch_sync_queue, a row for each privilege: the statement
--- that grants it, the role, and whether that is a role of the API, which is not granted it again:
+-- that grants it, the role, the privilege, and whether that is a role of the API, which is not granted it again:
 -- `change_data` has private columns. An owner that is not the new one is granted all of it.
 with queue as (
     select oid, relowner, relacl from pg_class
@@ -26,7 +26,7 @@ held (object, column_name, role, verb, passes_on) as (
 select format('grant %s%s on %s to %I%s', verb,
            coalesce(' (' || quote_ident(column_name) || ')', ''), object, rolname,
            case when passes_on then ' with grant option' else '' end) as statement,
-       rolname::text as role, rolname in ('anon', 'authenticated') as is_of_api
+       rolname::text as role, verb, rolname in ('anon', 'authenticated') as is_of_api
 from held join pg_roles r on r.oid = role
 where rolname <> current_user
 order by rolname, object, column_name, verb

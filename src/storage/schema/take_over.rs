@@ -209,6 +209,8 @@ async fn try_cut(
     client.batch_execute(&lock).await.map_err(failed)?;
     let lock = "lock table public.elasticsearch_sync_queue in access exclusive mode";
     client.batch_execute(lock).await.map_err(failed)?;
+    // Nothing can be added to the table any more.
+    original::check_trust(client, &options.tables).await?;
     for row in client.query(TRIGGERS, &[&names, &false]).await.map_err(failed)? {
         let trigger: String = row.try_get("name").map_err(failed)?;
         let table: String = row.try_get("table_name").map_err(failed)?;
