@@ -51,6 +51,7 @@ async fn changes_pass_a_fan_out_and_are_not_captured() {
     let (scene, mut walferry) = begun("fan_out_yields", &[CHUNK]).await;
     scene.sql(RENAME).await;
     rewritten(&scene, 1).await;
+    let begun = Instant::now();
     let mut passed = 0;
     let mut longest = Duration::ZERO;
     let mut pace = interval(Duration::from_millis(100));
@@ -70,7 +71,9 @@ async fn changes_pass_a_fan_out_and_are_not_captured() {
         assert!(metric(&walferry, live).await > 0.0, "the pipeline is not live");
     }
     assert!(passed > 5, "{passed} changes passed the fan-out");
-    assert!(longest < Duration::from_secs(2), "a change waited for {longest:?}");
+    // Relative to the fan-out, since both slow down on a busy machine.
+    let took = begun.elapsed();
+    assert!(longest < took / 4, "a change waited for {longest:?} of {took:?}");
     let rows = metric(&walferry, "walferry_fanout_rows_total").await;
     assert!(rows >= f64::from(LISTINGS), "{rows} rows");
     assert!(metric(&walferry, "walferry_fanouts").await < 1.0, "the fan-out has ended");

@@ -39,9 +39,11 @@ pub const STATUSES: [(&str, (Option<Status>, bool)); 5] = [
     ("stuck", (None, true)),
 ];
 
-/// A job `processing` for longer than 30 s is stuck, unless it waits for a fan-out.
-const STUCK: &str = "(walferry.is_stuck(q.status, q.started_at, q.created_at)
-    and not exists (select from walferry.fanout_job f where f.job_id = q.id))";
+/// A job `processing` for longer than 30 s is stuck.
+const STUCK: &str = "walferry.is_stuck(q.status, q.started_at, q.created_at)";
+
+/// A job that waits for a fan-out is not stuck.
+const NO_FANOUT: &str = "not exists (select from walferry.fanout_job f where f.job_id = q.id)";
 
 /// Conditions on `q`, joined by `and`, and their parameters.
 pub(crate) struct Conditions<'a> {
@@ -124,7 +126,7 @@ impl Filter {
             add("q.created_at <", Box::new(until), "");
         }
         match self.status {
-            _ if self.stuck => conditions.sql.push_str(&format!(" and {STUCK}")),
+            _ if self.stuck => conditions.sql.push_str(&format!(" and {STUCK} and {NO_FANOUT}")),
             Some(status) => {
                 // A literal, so that the planner can use a partial index.
                 conditions.sql.push_str(&format!(" and q.status = '{}'", status.as_str()));
