@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use walferry::ack::batch::{BatchDescriptor, Failure, JobKey};
+use walferry::ack::batch::{BatchDescriptor, Failure, JobKey, Unfinished};
 use walferry::ack::fanout::{
     BegunFanout, FanoutChunk, FanoutGroup, FanoutProgress, FanoutRows, StoredFanout,
 };
@@ -48,7 +48,8 @@ async fn with_begun(fanouts: Vec<BegunFanout>, failures: Vec<Failure>) -> (Queue
     queue.recorder().await.write(&changes, Status::Processing, None).await.unwrap();
     let mut batch = pending(0, range(at(0x20, 0), at(0x20, 2)), now());
     batch.fanouts.begun = fanouts;
-    let counts = queue.settler().await.settle(&[(batch, failures)], None, &[]).await.unwrap();
+    let counts =
+        queue.settler().await.settle(&[(batch, failures.into())], None, &[]).await.unwrap();
     (queue, counts)
 }
 
@@ -68,7 +69,8 @@ async fn a_job_ends_with_the_last_chunk_of_its_fan_out() {
     assert!(fanout::load(&queue.admin, SLOT, id).await.unwrap().is_empty());
 
     let mut settler = queue.settler().await;
-    let counts = settler.settle(&[(chunk(1, &[id], Some("[1]")), Vec::new())], None, &[]).await;
+    let counts =
+        settler.settle(&[(chunk(1, &[id], Some("[1]")), Unfinished::default())], None, &[]).await;
     assert_eq!(counts.unwrap(), SettleCounts::default());
     let found = stored(&queue).await;
     assert_eq!((found[0].last_key.as_deref(), found[0].row_count), (Some("[1]"), 10));
@@ -79,7 +81,8 @@ async fn a_job_ends_with_the_last_chunk_of_its_fan_out() {
     assert_eq!(rescuer.reset_orphans().await.unwrap(), 0);
     assert_eq!(rescuer.pass(&InFlight::default()).await.unwrap().total(), 0);
 
-    let counts = settler.settle(&[(chunk(2, &[id], None), Vec::new())], None, &[]).await.unwrap();
+    let counts =
+        settler.settle(&[(chunk(2, &[id], None), Unfinished::default())], None, &[]).await.unwrap();
     assert_eq!(counts, SettleCounts { completed: 1, failed: 0, retried: 0 });
     assert!(stored(&queue).await.is_empty());
     assert_eq!(queue.one("select count(*)::text from walferry.fanout_job").await, "0");
@@ -97,10 +100,12 @@ async fn a_job_ends_with_the_last_of_its_fan_outs_and_keeps_the_first_error() {
     };
     let mut settler = queue.settler().await;
     let refused = Failure { job: JobKey::Id(job), error: "listings/7: refused".to_owned() };
-    let counts = settler.settle(&[(chunk(1, &[first], None), vec![refused])], None, &[]).await;
+    let counts =
+        settler.settle(&[(chunk(1, &[first], None), vec![refused].into())], None, &[]).await;
     assert_eq!(counts.unwrap(), SettleCounts::default());
     let later = Failure { job: JobKey::Id(job), error: "categories/9: refused".to_owned() };
-    let counts = settler.settle(&[(chunk(2, &[second], None), vec![later])], None, &[]).await;
+    let counts =
+        settler.settle(&[(chunk(2, &[second], None), vec![later].into())], None, &[]).await;
     assert_eq!(counts.unwrap(), SettleCounts { completed: 0, failed: 0, retried: 1 });
     let query = "select concat_ws(' ', status, retry_count, error_message)
         from elasticsearch_sync_queue where ordinal = 1";
@@ -115,6 +120,7 @@ async fn a_refusal_in_the_batch_waits_for_the_fan_out() {
     assert_eq!(counts, SettleCounts { completed: 2, failed: 0, retried: 0 });
     let id = stored(&queue).await[0].id;
     let mut settler = queue.settler().await;
-    let counts = settler.settle(&[(chunk(1, &[id], None), Vec::new())], None, &[]).await.unwrap();
+    let counts =
+        settler.settle(&[(chunk(1, &[id], None), Unfinished::default())], None, &[]).await.unwrap();
     assert_eq!(counts, SettleCounts { completed: 0, failed: 0, retried: 1 });
 }
