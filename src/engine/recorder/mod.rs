@@ -11,6 +11,7 @@
 mod batch;
 mod count;
 pub mod recording;
+mod settlement;
 pub mod stall;
 #[cfg(test)]
 mod testing;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -41,6 +42,7 @@ use crate::telemetry::metrics::Stage;
 use crate::telemetry::trace;
 use crate::telemetry::waits::{WaitGuard, WaitName};
 use recording::{BatchRoom, CaptureReason, Inputs, Next, Recording};
+use settlement::{SettlementEvent, settlement};
 use stall::StallWatch;
 
 /// Batches on their way to the feed.
@@ -380,35 +382,5 @@ impl BatchToWrite {
     /// The status of its jobs.
     pub(super) fn status(&self) -> Status {
         if self.permit.is_some() { Status::Processing } else { Status::Pending }
-    }
-}
-
-/// What the recorder learns from the settlements.
-enum SettlementEvent {
-    /// Nothing has settled for [`stall::STALL_MAX`].
-    Stalled,
-    /// Something has settled after a stall.
-    Resumed,
-}
-
-/// Returns once nothing has settled until the limit; after a stall, once something settles.
-async fn settlement(
-    progress: &mut watch::Receiver<SettlementProgress>,
-    stall: &mut StallWatch,
-) -> SettlementEvent {
-    loop {
-        let changed = match stall.limit() {
-            Some(limit) => match timeout_at(limit, progress.changed()).await {
-                Err(_) => return SettlementEvent::Stalled,
-                Ok(changed) => changed,
-            },
-            None => progress.changed().await,
-        };
-        match changed {
-            // The checkpoint has ended, so the run ends.
-            Err(_) => std::future::pending().await,
-            Ok(()) if stall.settled(Instant::now()) => return SettlementEvent::Resumed,
-            Ok(()) => {}
-        }
     }
 }

@@ -10,10 +10,12 @@ use super::index::{Content, Write};
 use super::outside::{LateRequest, Outside};
 use crate::ack::batch::PendingBatch;
 use crate::config::Limits;
+use crate::engine::document::id::IndexId;
 use crate::engine::feed::action::{Action, SinkCommand};
 use crate::engine::sink::bulk::BulkItem;
 use crate::engine::sink::bulk_request::{Bulk, BulkOutcome};
 use crate::engine::sink::dispatch::{Dispatch, Dispatcher};
+use crate::engine::sink::index::Presence;
 use crate::engine::sink::state::{ServiceStatus, SinkState};
 use crate::engine::sink::verdict::{ErrorCause, ServiceError, ServiceFailure};
 
@@ -41,12 +43,13 @@ enum Fate {
 enum Request {
     Bulk { bulk: Bulk, fate: Fate, due_at: u64 },
     Ping { due_at: u64 },
+    Check { due_at: u64 },
 }
 
 impl Request {
     fn due_at(&self) -> u64 {
         match self {
-            Self::Bulk { due_at, .. } | Self::Ping { due_at } => *due_at,
+            Self::Bulk { due_at, .. } | Self::Ping { due_at } | Self::Check { due_at } => *due_at,
         }
     }
 }
@@ -97,6 +100,7 @@ impl SinkLoop {
             self.send(dispatch, outside);
             moved = true;
         }
+        self.dispatcher.park(outside.instant());
         for pending in self.dispatcher.take_settled() {
             self.settled.try_send(pending).expect("the checkpoint takes the batch");
             moved = true;
@@ -115,7 +119,7 @@ impl SinkLoop {
                 self.requests.push(Request::Bulk { bulk, fate, due_at });
             }
             Dispatch::Ping => self.requests.push(Request::Ping { due_at }),
-            Dispatch::Check(_) => unreachable!("the index is never missing"),
+            Dispatch::Check(_) => self.requests.push(Request::Check { due_at }),
         }
     }
 
@@ -148,6 +152,11 @@ impl SinkLoop {
             Request::Ping { .. } => {
                 let result = if outside.index.is_up { Ok(()) } else { Err(refused()) };
                 self.dispatcher.pinged(outside.instant(), result);
+            }
+            Request::Check { .. } => {
+                let result =
+                    if outside.index.is_up { Ok(Presence::Present) } else { Err(refused()) };
+                self.dispatcher.checked(outside.instant(), IndexId(0), result);
             }
             Request::Bulk { bulk, fate, .. } => {
                 let outcome = self.outcome(&bulk, fate, outside);

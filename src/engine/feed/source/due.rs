@@ -7,8 +7,6 @@
 //!
 //! Not here: finding them (`storage::queue::claim`).
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::table::{CLAIM_MAX, JobSource};
@@ -18,27 +16,6 @@ use crate::telemetry::waits::WaitName;
 
 /// Batches of one pass, so that the stream does not wait long; the next pass has the rest.
 const BATCHES_MAX: usize = 4;
-
-/// A look that finds nothing may take a twentieth of the time. It takes long where the index has many
-/// entries of jobs that are done, which a long snapshot of another session keeps.
-const PAUSE_PER_LOOK: u32 = 19;
-
-/// When the next look for due jobs may begin. Pure.
-#[derive(Debug, Default)]
-pub(super) struct LookBudget {
-    not_before: Option<Instant>,
-}
-
-impl LookBudget {
-    fn allows(&self, now: Instant) -> bool {
-        self.not_before.is_none_or(|moment| now >= moment)
-    }
-
-    /// A look that ended now has found nothing.
-    fn found_nothing(&mut self, now: Instant, took: Duration) {
-        self.not_before = Some(now + took * PAUSE_PER_LOOK);
-    }
-}
 
 impl JobSource {
     /// Works on the jobs that are due, beside the stream.
@@ -105,21 +82,5 @@ impl JobSource {
             return Ok(false);
         }
         Ok(self.external.assign(self.fed.last()).await?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looks_that_find_nothing_take_a_twentieth_of_the_time() {
-        let start = Instant::now();
-        let mut looks = LookBudget::default();
-        assert!(looks.allows(start));
-        let took = Duration::from_millis(800);
-        looks.found_nothing(start + took, took);
-        assert!(!looks.allows(start + took * 20 - Duration::from_millis(1)));
-        assert!(looks.allows(start + took * 20));
     }
 }

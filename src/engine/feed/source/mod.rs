@@ -9,4 +9,5 @@ pub mod due;
 pub mod external;
 pub mod live;
 pub mod load;
+pub mod looks;
 pub mod table;

@@ -9,8 +9,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::background::BackgroundFanouts;
 use super::course::{FedPositions, LiveStart, TableCourse, TableStep};
-use super::due::LookBudget;
 use super::external::ExternalPosition;
+use super::looks::LookBudget;
 use crate::ack::batch::JobKey;
 use crate::ack::in_flight::InFlight;
 use crate::ack::job_set::JobSet;
