@@ -14,31 +14,14 @@ use std::time::Duration;
 use tracing::Span;
 use uuid::Uuid;
 
+pub use super::commits::{Commits, Committed, CreatedBetween};
 use super::fanout::{BegunFanout, FanoutProgress};
 use super::in_flight::InFlightGuard;
 pub use super::job_set::JobKey;
 use super::job_set::JobSet;
 use super::memory::MemoryHold;
+use crate::change::Lsn;
 use crate::change::Micros;
-use crate::change::{Change, Lsn, TableId};
-
-/// Rows' commit times in microseconds since 1970, so that partitions can be pruned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CreatedBetween {
-    pub min: i64,
-    pub max: i64,
-}
-
-impl CreatedBetween {
-    /// The first and the last commit time of these changes; zero where there are none.
-    pub fn of<'a>(changes: impl Iterator<Item = &'a Change>) -> Self {
-        changes
-            .map(|change| change.committed_at)
-            .map(|at| Self { min: at, max: at })
-            .reduce(|a, b| Self { min: a.min.min(b.min), max: a.max.max(b.max) })
-            .unwrap_or_default()
-    }
-}
 
 /// What a batch consists of, and its place in the order of settlement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,45 +141,6 @@ struct OpenJobs {
     /// The first error of each.
     failures: BTreeMap<JobKey, String>,
     parked: BTreeMap<JobKey, Arc<IndexWait>>,
-}
-
-/// When the changes of a batch were committed, run-length encoded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Commits(Vec<Committed>);
-
-/// Consecutive changes of one table with one commit time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Committed {
-    pub table: TableId,
-    /// In microseconds since 1970.
-    pub at: i64,
-    pub changes: u32,
-}
-
-impl Commits {
-    /// The bytes on the heap.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.0.capacity() * size_of::<Committed>()
-    }
-
-    /// The commit times of these changes.
-    pub fn of<'a>(changes: impl Iterator<Item = &'a Change>) -> Self {
-        let mut commits: Vec<Committed> = Vec::new();
-        for change in changes {
-            match commits.last_mut() {
-                Some(last) if last.at == change.committed_at && last.table == change.table => {
-                    last.changes += 1;
-                }
-                _ => commits.push(Committed {
-                    table: change.table,
-                    at: change.committed_at,
-                    changes: 1,
-                }),
-            }
-        }
-        Self(commits)
-    }
 }
 
 /// Fan-outs that a batch has left to the background.
@@ -326,7 +270,7 @@ impl PendingBatch {
     /// The seconds from commit to the last answer for the batch, once it has settled.
     pub fn latencies(&self) -> impl Iterator<Item = (Committed, f64)> {
         let settled_at = self.settled_at.load(Ordering::Relaxed);
-        self.commits.0.iter().map(move |committed| {
+        self.commits.iter().map(move |committed| {
             let took = u64::try_from(settled_at.saturating_sub(committed.at)).unwrap_or(0);
             (*committed, Duration::from_micros(took).as_secs_f64())
         })

@@ -10,6 +10,7 @@
 //! Not here: I/O, the order of batches (`engine::checkpoint::watermark`), and SQL (`storage::queue::settle`).
 
 pub mod batch;
+pub mod commits;
 pub mod fanout;
 pub mod in_flight;
 pub mod job_set;

@@ -10,6 +10,7 @@
 
 mod batch;
 mod count;
+mod handover;
 pub mod recording;
 mod settlement;
 pub mod stall;
@@ -19,19 +20,19 @@ mod testing;
 use std::time::Duration;
 
 use tokio::sync::mpsc::OwnedPermit;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
 
 pub use batch::BatchAssembler;
 pub use count::RecorderMetrics;
+pub use handover::{GoneLive, LiveRequest, Recorded};
 
 use super::control::SettlementProgress;
-use crate::ack::in_flight::{InFlight, InFlightGuard};
+use crate::ack::in_flight::InFlight;
 use crate::ack::job_set::JobSet;
 use crate::ack::memory::{MemoryHold, MemoryPart};
-use crate::change::{Change, Lsn, Position};
+use crate::change::{Lsn, Position};
 use crate::config::Limits;
 use crate::engine::control::{Control, IndexingReport};
 use crate::engine::wal::CapturedChunk;
@@ -49,35 +50,6 @@ use stall::StallWatch;
 const LIVE_BATCHES_MAX: usize = 2;
 /// Elasticsearch may take this long to answer before changes are captured without it.
 const START_PATIENCE: Duration = Duration::from_secs(2);
-
-/// A batch that was written.
-#[derive(Debug)]
-pub struct Recorded {
-    /// Keeps its jobs in flight while it waits for the feed.
-    pub hold: Option<InFlightGuard>,
-    /// Empty where only `end_lsn` passes through the stages, to keep its place in the order.
-    pub changes: Vec<Change>,
-    /// The end LSN of the last commit that this batch completes, or of a keepalive.
-    pub end_lsn: Option<Lsn>,
-    /// The trace span of the batch; none for an empty batch.
-    pub span: Span,
-    /// Counts the changes while they wait for the feed and are rendered.
-    pub memory: Option<MemoryHold>,
-}
-
-/// The recorder's answer to a feed that has finished the table.
-#[derive(Debug)]
-pub struct GoneLive {
-    /// All that the table holds of this slot is at or below it.
-    pub recorded: Position,
-    /// What may be acknowledged once all of it is settled.
-    pub end_lsn: Lsn,
-    /// Everything recorded from now on, until capture begins again.
-    pub batches: mpsc::Receiver<Recorded>,
-}
-
-/// The feed asks to go live.
-pub type LiveRequest = oneshot::Sender<GoneLive>;
 
 /// The recorder's ends of the channels of the run.
 pub struct RecorderChannels {

@@ -6,6 +6,7 @@
 pub mod awaited;
 pub mod claim;
 pub mod copy;
+mod failures;
 pub mod fanout;
 pub mod job_counts;
 pub mod lossy;

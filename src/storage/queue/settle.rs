@@ -9,11 +9,11 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::{join, join_all, join5};
-use postgres_types::PgLsn;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
+use super::failures::Failures;
 use super::fanout::FanoutStatements;
 use super::job_counts::{Counter, Delta};
 use super::park::{ParkedJobs, Parker};
@@ -346,55 +346,4 @@ impl Settler {
 
 async fn prepare(client: &Client, sql: &str) -> Result<Statement, QueueError> {
     client.prepare(sql).await.map_err(doing(PREPARING))
-}
-
-/// All failures of a settlement as the arrays that the statements take, but for those of jobs that
-/// end with a fan-out.
-struct Failures {
-    lsns: Vec<PgLsn>,
-    ordinals: Vec<i64>,
-    errors: Vec<String>,
-    ids: Vec<i64>,
-    id_errors: Vec<String>,
-    min: Micros,
-    max: Micros,
-}
-
-impl Failures {
-    fn of(pending_batches: &[(BatchDescriptor, Unfinished)]) -> Self {
-        let mut all = Self {
-            lsns: Vec::new(),
-            ordinals: Vec::new(),
-            errors: Vec::new(),
-            ids: Vec::new(),
-            id_errors: Vec::new(),
-            min: Micros(i64::MAX),
-            max: Micros(i64::MIN),
-        };
-        for (descriptor, Unfinished { failures, .. }) in pending_batches {
-            if failures.is_empty() || descriptor.fanouts.chunk.is_some() {
-                continue;
-            }
-            let unfinished = descriptor.fanouts.unfinished_jobs();
-            all.min = all.min.min(Micros(descriptor.created.min));
-            all.max = all.max.max(Micros(descriptor.created.max));
-            for failure in failures.iter().filter(|failure| !unfinished.contains(&failure.job)) {
-                let error = without_nul(&failure.error);
-                match failure.job {
-                    JobKey::At(position) => {
-                        all.lsns.push(pg_lsn(position.commit_lsn));
-                        all.ordinals.push(bigint(position.ordinal));
-                        all.errors.push(error);
-                    }
-                    JobKey::Id(id) => {
-                        all.ids.push(id);
-                        all.id_errors.push(error);
-                    }
-                    // It is in its chunk (`LoadedChunk::refuse`).
-                    JobKey::Loaded(_) => {}
-                }
-            }
-        }
-        all
-    }
 }
