@@ -28,7 +28,8 @@ where q.status = 'pending' and q.waits_for is null
 create function walferry.awaited_index(jobs_max bigint)
 returns table (name text, jobs bigint)
 language sql stable
-begin atomic
+set search_path = pg_catalog, pg_temp
+as $$
     with recursive awaited (name) as (
         (select q.waits_for from public.elasticsearch_sync_queue q
          where q.status = 'pending' and q.waits_for is not null
@@ -44,7 +45,7 @@ begin atomic
             select from public.elasticsearch_sync_queue q
             where q.status = 'pending' and q.waits_for = a.name
             limit jobs_max) counted)
-    from awaited a where a.name is not null;
-end;
+    from awaited a where a.name is not null
+$$;
 
 revoke all on function walferry.awaited_index(bigint) from public;

@@ -115,7 +115,12 @@ pub(crate) fn rust_sources() -> Vec<String> {
         files("src", "rs").into_iter().map(|path| (path.clone(), read(&path))).collect();
     let for_tests: BTreeSet<PathBuf> =
         all.iter().flat_map(|(path, text)| source::test_files(path, text)).collect();
-    all.into_iter().filter(|(path, _)| !for_tests.contains(path)).map(|(_, text)| text).collect()
+    // A module for tests alone may have files of its own.
+    let is_for_tests = |path: &PathBuf| {
+        for_tests.contains(path)
+            || path.ancestors().any(|folder| for_tests.contains(&folder.with_extension("rs")))
+    };
+    all.into_iter().filter(|(path, _)| !is_for_tests(path)).map(|(_, text)| text).collect()
 }
 
 /// The OpenAPI description as the binary prints it.

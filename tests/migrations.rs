@@ -152,7 +152,7 @@ async fn concurrent_runs_apply_each_migration_once() {
     let (a, b, c) = tokio::join!(a, b, c);
     let reports = [a.unwrap(), b.unwrap(), c.unwrap()];
     assert_eq!(reports.iter().filter(|report| report.publication_created).count(), 1);
-    assert_eq!(reports.iter().map(|report| report.applied.len()).sum::<usize>(), 12);
+    assert_eq!(reports.iter().map(|report| report.applied.len()).sum::<usize>(), 14);
 }
 
 #[tokio::test]

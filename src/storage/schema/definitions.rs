@@ -53,9 +53,10 @@ fn names(wanted: DefinedKind) -> Vec<&'static str> {
 
 /// The kind of what a statement creates, and what follows the keyword.
 fn defined(statement: &str) -> Option<(DefinedKind, &str)> {
-    const STARTS: [(&str, DefinedKind); 5] = [
+    const STARTS: [(&str, DefinedKind); 6] = [
         ("create table ", DefinedKind::Table),
         ("create view ", DefinedKind::View),
+        ("create or replace view ", DefinedKind::View),
         ("create function ", DefinedKind::Function),
         ("create or replace function ", DefinedKind::Function),
         ("alter function ", DefinedKind::Alteration),
