@@ -135,7 +135,7 @@ async fn what_is_held_stays_near_the_limit_and_is_released() {
     })
     .await;
     note(&format!("{LARGE_ROWS} rows of 1 MB: at most {highest:.1} MiB counted"));
-    assert!(highest > 4.0, "the rows were counted: {highest} MiB");
+    assert!(highest > 1.0, "the rows were counted: {highest} MiB");
     // The step that passes the limit may be a chunk of the stream and a batch of the recorder.
     assert!(highest < LIMIT_MEBIBYTES + 8.0, "held {highest} MiB");
     until(CATCH_UP_MAX, "all is released", async || {
