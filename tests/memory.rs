@@ -18,6 +18,16 @@ const SELLER: &str = "
     values ('a0000000-0000-4000-8000-000000000001', 'ayse', 'Ayşe', 'a@example.com');
     insert into categories (id, name, slug) values ('b0000000-0000-4000-8000-000000000001', 'Ev', 'ev')";
 
+/// Inserts drafts, which have no documents. Each has a description of 1 MB that compresses well.
+fn large_drafts(rows: i64) -> String {
+    format!(
+        "insert into listings (user_id, category_id, title, description, status)
+         select 'a0000000-0000-4000-8000-000000000001', 'b0000000-0000-4000-8000-000000000001',
+                'ilan ' || n, repeat(md5(n::text), 32768), 'draft'
+         from generate_series(1, {rows}) n"
+    )
+}
+
 #[tokio::test]
 async fn a_transaction_of_a_million_rows_fits_in_128_mebibytes() {
     let scene = Scene::unwitnessed("million").await;
@@ -56,15 +66,8 @@ async fn a_backlog_of_large_rows_is_claimed_by_their_size() {
     scene.sql(SELLER).await;
     let mut walferry = scene.ready().await;
     scene.command(&["stop"], 0).await;
-    // Drafts have no documents, but are read. Each has a description of 1 MB that compresses well.
-    scene
-        .sql(&format!(
-            "insert into listings (user_id, category_id, title, description, status)
-             select 'a0000000-0000-4000-8000-000000000001', 'b0000000-0000-4000-8000-000000000001',
-                    'ilan ' || n, repeat(md5(n::text), 32768), 'draft'
-             from generate_series(1, {LARGE_ROWS}) n"
-        ))
-        .await;
+    // Drafts have no documents, but are read.
+    scene.sql(&large_drafts(LARGE_ROWS)).await;
     let pending = "select count(*) from elasticsearch_sync_queue where status = 'pending'";
     until(CATCH_UP_MAX, "all are captured", async || scene.number(pending).await == LARGE_ROWS)
         .await;
@@ -111,7 +114,7 @@ async fn many_changes_of_a_row_that_many_documents_show_take_no_room_for_each_pa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_stays_near_the_limit_and_is_released() {
-    const LARGE_ROWS: usize = 150;
+    const LARGE_ROWS: i64 = 150;
     const LIMIT_MEBIBYTES: f64 = 32.0;
     let scene = Scene::unwitnessed("memory_limit").await;
     scene.sql(SELLER).await;
@@ -119,19 +122,12 @@ async fn what_is_held_stays_near_the_limit_and_is_released() {
     let mut walferry = launch.spawn();
     walferry.wait_ready(CATCH_UP_MAX).await;
     // Drafts have no documents: this is about what is held on the way to the feed.
-    scene
-        .sql(&format!(
-            "insert into listings (user_id, category_id, title, description, status)
-             select 'a0000000-0000-4000-8000-000000000001', 'b0000000-0000-4000-8000-000000000001',
-                    'ilan ' || n, repeat(md5(n::text), 32768), 'draft'
-             from generate_series(1, {LARGE_ROWS}) n"
-        ))
-        .await;
+    scene.sql(&large_drafts(LARGE_ROWS)).await;
     let completed = "select count(*) from elasticsearch_sync_queue where status = 'completed'";
     let mut highest = 0.0_f64;
     until(CATCH_UP_MAX, "all are done", async || {
         highest = highest.max(held(&walferry, &[]).await);
-        scene.number(completed).await >= i64::try_from(LARGE_ROWS).unwrap()
+        scene.number(completed).await >= LARGE_ROWS
     })
     .await;
     note(&format!("{LARGE_ROWS} rows of 1 MB: at most {highest:.1} MiB counted"));

@@ -27,7 +27,7 @@ const SESSIONS: u64 = 4;
 
 /// The settings of a seed: with every second one, most fan-outs go on in the background.
 pub(crate) fn settings(seed: u64) -> &'static [(&'static str, &'static str)] {
-    if seed.is_multiple_of(2) { &[] } else { &[("WALFERRY_LIMITS_FANOUT_ROWS_MAX", "2")] }
+    if seed.is_multiple_of(2) { &[] } else { &[("WALFERRY_LIMITS_FANOUT_ROWS_MAX", "6")] }
 }
 
 /// The seeds to run: those of the environment, else `usual` of them from `first` on.

@@ -339,7 +339,8 @@ impl JobAck {
         self.done()
     }
 
-    /// Whether the jobs stand in the queue. Rows of the first load have none.
+    /// Whether the batch settles the jobs itself. Rows of the first load have none, and those of a chunk
+    /// of fan-outs end with its last chunk.
     #[must_use]
     pub fn is_recorded(&self) -> bool {
         self.pending.descriptor.jobs != JobSet::None

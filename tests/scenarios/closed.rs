@@ -65,6 +65,17 @@ impl Scene {
     }
 }
 
+/// A scene whose first rows are indexed, and its walferry with small limits.
+async fn loaded(name: &str) -> (Scene, Walferry) {
+    let scene = Scene::new(name).await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.start_with(&SMALL);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    scene.documents_become_true(RECOVERY_MAX).await;
+    scene.forget_witnessed().await;
+    (scene, walferry)
+}
+
 async fn mode_is_live(walferry: &Walferry) {
     until(RECOVERY_MAX, "live mode goes on", async || {
         let Ok((_, metrics)) = walferry.http_get("/metrics").await else { return false };
@@ -75,12 +86,7 @@ async fn mode_is_live(walferry: &Walferry) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn live_mode_goes_on_while_jobs_wait_for_an_index() {
-    let scene = Scene::new("waiting").await;
-    scene.sql(ROWS).await;
-    let mut walferry = scene.start_with(&SMALL);
-    walferry.wait_ready(RECOVERY_MAX).await;
-    scene.documents_become_true(RECOVERY_MAX).await;
-    scene.forget_witnessed().await;
+    let (scene, mut walferry) = loaded("waiting").await;
     scene.block(true).await;
     scene.sql(&listings(1, 3000)).await;
     scene.indexed("listings", 3000).await;
@@ -116,12 +122,7 @@ async fn live_mode_goes_on_while_jobs_wait_for_an_index() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_wait_for_an_index_across_restarts() {
-    let scene = Scene::new("waiting_on").await;
-    scene.sql(ROWS).await;
-    let mut walferry = scene.start_with(&SMALL);
-    walferry.wait_ready(RECOVERY_MAX).await;
-    scene.documents_become_true(RECOVERY_MAX).await;
-    scene.forget_witnessed().await;
+    let (scene, mut walferry) = loaded("waiting_on").await;
     scene.block(true).await;
     scene.sql(&listings(1, 2000)).await;
     scene.all_others_done(2000).await;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::admin::figures::sample::{LockWait, Sample, SlotState};
 use crate::storage::queue::awaited::{AwaitedIndex, JOBS_MAX};
 use crate::telemetry::readiness::{Component, Readiness, ReadinessReporter};
-use crate::telemetry::waits::Waiting;
+use crate::telemetry::waits::OngoingWait;
 pub use code::{Code, HealthIssue};
 
 /// A component may be away this long before it is more than a hiccup.
@@ -62,7 +62,7 @@ pub struct Signals<'a> {
     /// How long nothing has settled while there was something to settle.
     pub stalled: Duration,
     /// The waits of the pipeline that have lasted longer than their bounds.
-    pub overdue: Vec<Waiting>,
+    pub overdue: Vec<OngoingWait>,
 }
 
 /// The health of the queue. `issues`, `recommendations` and `details` belong together one by one.
@@ -508,7 +508,7 @@ mod tests {
 
     #[test]
     fn a_wait_past_its_bound_is_an_issue_while_what_it_waits_for_is_up() {
-        let wait = |name| Waiting {
+        let wait = |name| OngoingWait {
             name,
             since: std::time::SystemTime::UNIX_EPOCH,
             lasted: Duration::from_secs(95),

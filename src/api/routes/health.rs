@@ -23,7 +23,7 @@ use crate::api::server::time;
 use crate::api::state::ApiState;
 use crate::storage::doing;
 use crate::telemetry::readiness::{Component, ComponentReadiness};
-use crate::telemetry::waits::Waiting;
+use crate::telemetry::waits::OngoingWait;
 
 /// PostgreSQL counts as down when it does not answer within this time.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
@@ -61,8 +61,8 @@ struct WaitView {
     past_bound: &'static str,
 }
 
-impl From<&Waiting> for WaitView {
-    fn from(wait: &Waiting) -> Self {
+impl From<&OngoingWait> for WaitView {
+    fn from(wait: &OngoingWait) -> Self {
         let description = wait.name.description();
         Self {
             name: description.name,

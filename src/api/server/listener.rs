@@ -133,7 +133,7 @@ async fn connection(
         let answer = routes.call(request);
         async move {
             Ok::<_, std::convert::Infallible>(
-                answer.await?.map(|body| Answer { body, _in_place: in_place }),
+                answer.await?.map(|body| PlacedBody { body, _in_place: in_place }),
             )
         }
     });
@@ -149,12 +149,12 @@ async fn connection(
 }
 
 /// The body of an answer. While it is sent its connection keeps its place.
-struct Answer {
+struct PlacedBody {
     body: Body,
     _in_place: RequestInPlace,
 }
 
-impl HttpBody for Answer {
+impl HttpBody for PlacedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -121,8 +121,8 @@ pub async fn run(mut recorder: Recorder, stop: CancellationToken) -> Result<(), 
         let turn = recorder.turn(Instant::now());
         recorder.note_holding();
         let TurnWaits { holding, has_batch, start_deadline, .. } = turn;
-        let waits = recorder.metrics.waits.clone();
-        let Recorder { channels, recording, request, stall, .. } = &mut recorder;
+        let Recorder { channels, recording, request, stall, metrics, .. } = &mut recorder;
+        let waits = &metrics.waits;
         tokio::select! {
             biased; // stop, obey, answer the feed, write, and only then take more
             () = stop.cancelled() => return Ok(()),

@@ -32,7 +32,7 @@ struct DuePass {
 }
 
 /// Claimed jobs, and how far the sources have come.
-pub(super) struct Claims {
+pub(super) struct ClaimModel {
     in_flight: InFlight,
     pub(super) fed: FedPositions,
     assigned: AssignedPosition,
@@ -47,7 +47,7 @@ pub(super) struct ClaimedBatch {
     pub(super) changes: Vec<BatchChange>,
 }
 
-impl Claims {
+impl ClaimModel {
     pub(super) fn new(in_flight: InFlight, recorded: Position) -> Self {
         Self {
             in_flight,

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
 
-use super::claims::{ClaimedBatch, Claims, new_batch, state};
+use super::claims::{ClaimModel, ClaimedBatch, new_batch, state};
 use super::outside::Outside;
 use super::render::{Batch, BatchChange, Rendering};
 use crate::ack::batch::{JobKey, PendingBatch};
@@ -32,7 +32,7 @@ const DUE_EVERY: u64 = 1000;
 
 /// What the feed works on.
 #[derive(Debug)]
-enum Stage {
+enum FeedStage {
     /// The indices are not prepared.
     Preparing,
     Table(TableCourse),
@@ -41,13 +41,13 @@ enum Stage {
 }
 
 /// The feed of one run.
-pub(super) struct Feed {
+pub(super) struct FeedModel {
     control: FeedControl,
     emitter: Option<Emitter>,
     recorded_end: watch::Receiver<Lsn>,
-    claims: Claims,
+    claims: ClaimModel,
     rendering: Rendering,
-    stage: Stage,
+    stage: FeedStage,
     batch: Option<Batch>,
     answer: Option<oneshot::Receiver<GoneLive>>,
     /// The answer, until the jobs up to its position have been claimed.
@@ -56,7 +56,7 @@ pub(super) struct Feed {
     pub(super) wakes_at: u64,
 }
 
-impl Feed {
+impl FeedModel {
     pub(super) fn new(
         control: FeedControl,
         emitter: Emitter,
@@ -68,9 +68,9 @@ impl Feed {
             control,
             emitter: Some(emitter),
             recorded_end,
-            claims: Claims::new(in_flight, outside.queue.recorded),
+            claims: ClaimModel::new(in_flight, outside.queue.recorded),
             rendering: Rendering::new(outside.queue.read_ahead),
-            stage: Stage::Preparing,
+            stage: FeedStage::Preparing,
             batch: None,
             answer: None,
             gone_live: None,
@@ -79,11 +79,11 @@ impl Feed {
     }
 
     pub(super) fn is_live(&self) -> bool {
-        matches!(self.stage, Stage::Live(_))
+        matches!(self.stage, FeedStage::Live(_))
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.stage, Stage::Ended)
+        matches!(self.stage, FeedStage::Ended)
     }
 
     /// Takes one step; false if there is none now. `has_room` for one action more.
@@ -102,10 +102,10 @@ impl Feed {
             return true;
         }
         match &self.stage {
-            Stage::Preparing => self.prepare(outside),
-            Stage::Table(course) => self.at_table(*course, outside),
-            Stage::Live(_) => self.follow(outside),
-            Stage::Ended => false,
+            FeedStage::Preparing => self.prepare(outside),
+            FeedStage::Table(course) => self.at_table(*course, outside),
+            FeedStage::Live(_) => self.follow(outside),
+            FeedStage::Ended => false,
         }
     }
 
@@ -135,12 +135,12 @@ impl Feed {
         });
         self.answer = None;
         self.gone_live = None;
-        self.stage = Stage::Table(TableCourse::new(cursor));
+        self.stage = FeedStage::Table(TableCourse::new(cursor));
         outside.note(|| format!("feed: table after {cursor}"));
     }
 
     fn end(&mut self) {
-        self.stage = Stage::Ended;
+        self.stage = FeedStage::Ended;
         self.answer = None;
         self.gone_live = None;
         self.emitter = None;
@@ -190,7 +190,7 @@ impl Feed {
                 return true;
             }
         }
-        self.stage = Stage::Table(course);
+        self.stage = FeedStage::Table(course);
         true
     }
 
@@ -231,7 +231,7 @@ impl Feed {
                 return true;
             }
         }
-        self.stage = Stage::Table(course);
+        self.stage = FeedStage::Table(course);
         true
     }
 
@@ -246,13 +246,13 @@ impl Feed {
         self.control.set_mode(FeedMode::Live);
         self.rendering.forget_rows();
         self.wakes_at = outside.now;
-        self.stage = Stage::Live(live);
+        self.stage = FeedStage::Live(live);
         outside.note(|| "feed: live".to_owned());
     }
 
     /// Takes a batch of the stream, or the jobs that are due, whichever the schedule chooses.
     fn follow(&mut self, outside: &mut Outside) -> bool {
-        let Stage::Live(live) = &mut self.stage else { return false };
+        let FeedStage::Live(live) = &mut self.stage else { return false };
         let is_woken = outside.now >= self.wakes_at;
         if is_woken && outside.rng.bool() {
             self.begin_due(outside);

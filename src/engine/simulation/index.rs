@@ -2,16 +2,16 @@
 //! requests that arrive after their sender has given them up. It asserts that no document moves
 //! back.
 
-use super::source::{ROWS, Source};
+use super::source::{ROWS, SourceModel};
 
 /// A document's content: the states of its row and of the parent that it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Content {
+pub(super) struct Shown {
     pub(super) row: u32,
     pub(super) parent: u32,
 }
 
-impl Content {
+impl Shown {
     pub(super) fn to_bytes(self) -> bytes::Bytes {
         let [row, parent] = [self.row, self.parent].map(u32::to_le_bytes);
         bytes::Bytes::from([row, parent].concat())
@@ -28,7 +28,7 @@ impl Content {
 pub(super) struct Write {
     pub(super) row: usize,
     pub(super) version: u64,
-    pub(super) content: Option<Content>,
+    pub(super) content: Option<Shown>,
 }
 
 /// A document, or the tombstone of one.
@@ -36,7 +36,7 @@ pub(super) struct Write {
 struct Document {
     /// `None`: Elasticsearch knows nothing of it.
     version: Option<u64>,
-    content: Option<Content>,
+    content: Option<Shown>,
     /// When the tombstone is forgotten.
     forgotten_at: u64,
     /// The newest states that it ever had.
@@ -67,7 +67,13 @@ impl Index {
     }
 
     /// Applies one write of a process of this epoch; returns the status.
-    pub(super) fn apply(&mut self, source: &Source, now: u64, epoch: u64, write: Write) -> u16 {
+    pub(super) fn apply(
+        &mut self,
+        source: &SourceModel,
+        now: u64,
+        epoch: u64,
+        write: Write,
+    ) -> u16 {
         let Write { row, version, content } = write;
         let document = &mut self.documents[row];
         if document.content.is_none() && document.forgotten_at <= now {
@@ -86,7 +92,7 @@ impl Index {
         let was_there = document.content.is_some();
         let floor = document.newest;
         match content {
-            Some(Content { row: state, parent }) => {
+            Some(Shown { row: state, parent }) => {
                 assert!(state >= floor, "document {row} goes back from {floor} to {state}");
                 let shown = document.newest_parent;
                 assert!(parent >= shown, "document {row} shows parent {parent} after {shown}");
@@ -121,7 +127,7 @@ impl Index {
     }
 
     /// The document as searches find it.
-    pub(super) fn content(&self, row: usize) -> Option<Content> {
+    pub(super) fn content(&self, row: usize) -> Option<Shown> {
         self.documents[row].content
     }
 

@@ -2,13 +2,13 @@
 
 use crate::storage::queue::status::Status;
 
-use super::index::{Content, Index};
+use super::index::{Index, Shown};
 use super::outside::Outside;
 use super::queue::QueuedJob;
-use super::source::{ROWS, Source, Subject};
+use super::source::{ROWS, SourceModel, Subject};
 
 /// A job that is completed: its documents have its change's state, or a newer one.
-pub(super) fn assert_indexed(job: &QueuedJob, source: &Source, index: &Index) {
+pub(super) fn assert_indexed(job: &QueuedJob, source: &SourceModel, index: &Index) {
     let Some(position) = job.position else { return };
     let at = source.index_of(position).expect("a recorded change is in the WAL");
     let state = u32::try_from(at + 1).expect("few changes");
@@ -27,7 +27,7 @@ pub(super) fn assert_indexed(job: &QueuedJob, source: &Source, index: &Index) {
             }
         }
         Subject::Table => {
-            let older = |content: Content| content.row < state;
+            let older = |content: Shown| content.row < state;
             let ghost = (0..ROWS).find(|row| index.content(*row).is_some_and(older));
             assert!(ghost.is_none(), "TRUNCATE {state} is completed, document {ghost:?} is older");
         }
@@ -74,7 +74,7 @@ pub(super) fn assert_true(outside: &Outside) {
     let Outside { source, queue, index, .. } = outside;
     let parent = source.parent();
     for row in 0..ROWS {
-        let expected = source.row(row).map(|row| Content { row, parent });
+        let expected = source.row(row).map(|row| Shown { row, parent });
         let shown = index.content(row);
         assert_eq!(shown, expected, "document {row} at the end");
     }

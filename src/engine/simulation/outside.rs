@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::index::{Index, Write};
 use super::queue::Queue;
-use super::source::Source;
+use super::source::SourceModel;
 
 /// A request that its sender has given up, and that Elasticsearch executes all the same.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct LateRequest {
 /// Everything but the process.
 #[derive(Debug)]
 pub(super) struct Outside {
-    pub(super) source: Source,
+    pub(super) source: SourceModel,
     pub(super) queue: Queue,
     pub(super) index: Index,
     pub(super) late: Vec<LateRequest>,
@@ -43,7 +43,7 @@ pub(super) struct Outside {
 impl Outside {
     pub(super) fn new(seed: u64, is_traced: bool) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let source = Source::new();
+        let source = SourceModel::new();
         let queue = Queue::new(source.confirmed);
         // Without late requests a document needs no tombstone.
         let tombstones_for = if rng.bool() { 0 } else { 60_000 };

@@ -7,7 +7,7 @@ use crate::ack::job_set::JobSet;
 use crate::change::{Change, Lsn, Position};
 use crate::storage::queue::status::Status;
 
-use super::source::{Source, Subject};
+use super::source::{SourceModel, Subject};
 
 /// Refused attempts after which a job is `failed`.
 const ATTEMPTS_MAX: u32 = 3;
@@ -89,7 +89,7 @@ impl Queue {
     /// Writes the jobs of a batch and the position of the last of them.
     pub(super) fn record(
         &mut self,
-        source: &Source,
+        source: &SourceModel,
         changes: &[Change],
         status: Status,
         end_lsn: Option<Lsn>,

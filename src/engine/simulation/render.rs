@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use smallvec::{SmallVec, smallvec};
 
-use super::index::Content as Shown;
+use super::index::Shown;
 use super::outside::Outside;
 use super::source::{ROWS, Subject};
 use crate::ack::batch::{JobAck, JobKey, PendingBatch};

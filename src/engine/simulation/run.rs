@@ -11,12 +11,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::feed::Feed;
+use super::feed::FeedModel;
 use super::outside::Outside;
 use super::sink::SinkLoop;
-use super::stream::{Checkpoint, Stream};
+use super::stream::{CheckpointModel, Stream};
 use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
+use crate::change::Lsn;
 use crate::config::Limits;
 use crate::engine::control::{Control, IndexingReport, RunConditions, SettlementProgress, decide};
 use crate::engine::feed::action::SinkCommand;
@@ -82,9 +83,9 @@ pub(super) struct Run {
     recorder: Option<Recorder<()>>,
     recorder_due: Option<u64>,
     writing: Option<Writing>,
-    pub(super) feed: Feed,
+    pub(super) feed: FeedModel,
     sink: Option<SinkLoop>,
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointModel,
     sink_watch: SinkWatch,
     service: watch::Receiver<ServiceStatus>,
     indices: watch::Receiver<Vec<IndexStatus>>,
@@ -126,6 +127,22 @@ fn begun_control(operator_halt: bool) -> Control {
     decide(RunConditions { operator_halt, ..RunConditions::default() })
 }
 
+fn begun_progress(settled: Lsn) -> SettlementProgress {
+    SettlementProgress { settled, ..SettlementProgress::default() }
+}
+
+fn recorder(
+    outside: &Outside,
+    limits: &Limits,
+    channels: RecorderChannels,
+    in_flight: InFlight,
+    metrics: &Metrics,
+) -> Recorder<()> {
+    let assembler = BatchAssembler::new(outside.queue.recorded, limits);
+    let counts = RecorderMetrics::new(metrics, &["p".to_owned(), "d".to_owned()]);
+    Recorder::begun((), assembler, channels, in_flight, counts, outside.instant())
+}
+
 fn emitter(
     commands: mpsc::Sender<SinkCommand>,
     settled: mpsc::Sender<Arc<PendingBatch>>,
@@ -147,8 +164,7 @@ impl Run {
         let control = watch::Sender::new(begun_control(halted));
         let report = watch::Sender::new(IndexingReport::default());
         let recorded_end = watch::Sender::new(start);
-        let progress =
-            watch::Sender::new(SettlementProgress { settled, ..SettlementProgress::default() });
+        let progress = watch::Sender::new(begun_progress(settled));
         let (chunks, changes) = mpsc::channel(1);
         let (requests, live_requests) = mpsc::channel(1);
         let (settled_batches, settled) = mpsc::channel(256);
@@ -157,7 +173,6 @@ impl Run {
         let wake = Arc::new(Notify::new());
         let stop = CancellationToken::new();
         let state = Arc::new(SinkState::with_metrics(vec!["d".to_owned()], metrics.sink.clone()));
-        let state_closed = state.closed();
         let channels = RecorderChannels {
             changes,
             requests: live_requests,
@@ -166,19 +181,11 @@ impl Run {
             indexing: report.subscribe(),
             progress: progress.subscribe(),
         };
-        let assembler = BatchAssembler::new(outside.queue.recorded, &limits);
-        let tables = ["p".to_owned(), "d".to_owned()];
-        let counts = RecorderMetrics::new(&metrics, &tables);
-        let now = outside.instant();
-        let recorder = Recorder::begun((), assembler, channels, in_flight.clone(), counts, now);
-        let feed_control = FeedControl::new(
-            report,
-            control.subscribe(),
-            requests,
-            Arc::clone(&wake),
-            state_closed,
-            stop.clone(),
-        );
+        let recorder = recorder(outside, &limits, channels, in_flight.clone(), &metrics);
+        let orders = control.subscribe();
+        let woken = Arc::clone(&wake);
+        let feed_control =
+            FeedControl::new(report, orders, requests, woken, state.closed(), stop.clone());
         let emitter = emitter(commands, settled_batches.clone(), &metrics);
         let ends = recorded_end.subscribe();
         let (service, indices) = (state.service(), state.indices());
@@ -190,12 +197,12 @@ impl Run {
             recorder: Some(recorder),
             recorder_due: None,
             writing: None,
-            feed: Feed::new(feed_control, emitter, in_flight.clone(), ends.clone(), outside),
+            feed: FeedModel::new(feed_control, emitter, in_flight.clone(), ends.clone(), outside),
             sink_watch,
             service,
             indices,
             sink: Some(sink),
-            checkpoint: Checkpoint::new(settled, ends, control.subscribe(), progress),
+            checkpoint: CheckpointModel::new(settled, ends, control.subscribe(), progress),
             guard: RetentionGuard::new(outside.unconfirmed_max),
             is_sink_down: false,
             halted,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::index::{Content, Write};
+use super::index::{Shown, Write};
 use super::outside::{LateRequest, Outside};
 use crate::ack::batch::PendingBatch;
 use crate::config::Limits;
@@ -253,7 +253,7 @@ fn write(action: &Action) -> Write {
     Write {
         row: action.document.id.parse().expect("documents are numbered"),
         version: action.version,
-        content: action.body.as_deref().map(Content::of_bytes),
+        content: action.body.as_deref().map(Shown::of_bytes),
     }
 }
 

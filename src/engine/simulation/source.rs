@@ -64,7 +64,7 @@ impl RowState {
 
 /// The tables, the WAL and the slot.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct SourceModel {
     rows: [RowState; ROWS],
     parent: u32,
     pub(super) changes: Vec<SourceChange>,
@@ -74,7 +74,7 @@ pub(super) struct Source {
     pub(super) confirmed: Lsn,
 }
 
-impl Source {
+impl SourceModel {
     pub(super) fn new() -> Self {
         Self {
             rows: std::array::from_fn(|_| RowState {

@@ -114,7 +114,7 @@ enum Settlement {
 }
 
 /// The checkpoint of one run.
-pub(super) struct Checkpoint {
+pub(super) struct CheckpointModel {
     pub(super) settled: mpsc::Receiver<Arc<PendingBatch>>,
     pub(super) recorded_end: watch::Receiver<Lsn>,
     pub(super) control: watch::Receiver<Control>,
@@ -124,7 +124,7 @@ pub(super) struct Checkpoint {
     durable: Lsn,
 }
 
-impl Checkpoint {
+impl CheckpointModel {
     pub(super) fn new(
         settled: mpsc::Receiver<Arc<PendingBatch>>,
         recorded_end: watch::Receiver<Lsn>,

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::telemetry::waits::{WaitName, Waiting, Waits};
+use crate::telemetry::waits::{OngoingWait, WaitName, Waits};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -29,7 +29,7 @@ struct Reported(Vec<(WaitName, SystemTime)>);
 
 impl Reported {
     /// Logs what is new in this list of all overdue waits. Returns the names of those.
-    fn report(&mut self, overdue: &[Waiting]) -> Vec<WaitName> {
+    fn report(&mut self, overdue: &[OngoingWait]) -> Vec<WaitName> {
         let is_overdue = |(name, since): &(WaitName, SystemTime)| {
             overdue.iter().any(|wait| wait.name == *name && wait.since == *since)
         };
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_reported_once_and_a_later_one_again() {
-        let at = |name, seconds| Waiting {
+        let at = |name, seconds| OngoingWait {
             name,
             since: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
             lasted: Duration::from_secs(60),

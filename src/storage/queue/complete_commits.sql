@@ -16,11 +16,3 @@ with moved as (
       and created_at >= $5 and created_at <= $6
     returning status, created_at, processed_at
 )
-select m.day - date '1970-01-01' as day, m.status, count(*) as jobs, count(m.micros) as timed,
-    (coalesce(sum(m.micros), 0) * 0.000001)::text as seconds
-from (
-    select status, walferry.job_day(created_at) as day,
-        walferry.job_micros(status, created_at, processed_at) as micros
-    from moved offset 0
-) m
-group by m.day, m.status

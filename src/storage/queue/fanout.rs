@@ -36,7 +36,7 @@ impl FanoutStatements {
         Ok(Self {
             begin: prepare(client, include_str!("fanout_begin.sql")).await?,
             advance: prepare(client, include_str!("fanout_advance.sql")).await?,
-            end: prepare(client, include_str!("fanout_end.sql")).await?,
+            end: prepare(client, counted!("fanout_end.sql")).await?,
         })
     }
 

@@ -3,6 +3,13 @@
 //! Not here: the lease and the position that every transaction on the queue stands under
 //! (`storage`), and the table's definition (`storage::schema`).
 
+/// A statement that moves jobs, and counts what it moved by day and status.
+macro_rules! counted {
+    ($statement:literal) => {
+        concat!(include_str!($statement), include_str!("count_moved.sql"))
+    };
+}
+
 pub mod awaited;
 pub mod claim;
 pub mod copy;

@@ -32,15 +32,15 @@ pub(super) struct ParkedJobs<'a> {
     ids: Vec<i64>,
     lsns: Vec<PgLsn>,
     ordinals: Vec<i64>,
-    of_ids: Waits<'a>,
-    of_positions: Waits<'a>,
+    of_ids: AwaitedColumns<'a>,
+    of_positions: AwaitedColumns<'a>,
     min: Micros,
     max: Micros,
 }
 
 /// By job: the index that it waits for, and why.
 #[derive(Default)]
-struct Waits<'a> {
+struct AwaitedColumns<'a> {
     indices: Vec<&'a str>,
     reasons: Vec<&'a str>,
 }
@@ -51,8 +51,8 @@ impl<'a> ParkedJobs<'a> {
             ids: Vec::new(),
             lsns: Vec::new(),
             ordinals: Vec::new(),
-            of_ids: Waits::default(),
-            of_positions: Waits::default(),
+            of_ids: AwaitedColumns::default(),
+            of_positions: AwaitedColumns::default(),
             min: Micros(i64::MAX),
             max: Micros(i64::MIN),
         };
@@ -85,9 +85,9 @@ impl<'a> ParkedJobs<'a> {
 
 impl Parker {
     pub(super) async fn prepare(client: &Client) -> Result<Self, QueueError> {
-        let ids = client.prepare(include_str!("park_ids.sql")).await;
+        let ids = client.prepare(counted!("park_ids.sql")).await;
         let ids = ids.map_err(doing(PREPARING))?;
-        let positions = client.prepare(include_str!("park_positions.sql")).await;
+        let positions = client.prepare(counted!("park_positions.sql")).await;
         Ok(Self { ids, positions: positions.map_err(doing(PREPARING))? })
     }
 
@@ -104,7 +104,7 @@ impl Parker {
             if ids.is_empty() { Ok(Vec::new()) } else { client.query(&self.ids, &parameters).await }
         };
         let by_position = async {
-            let Waits { indices, reasons } = of_positions;
+            let AwaitedColumns { indices, reasons } = of_positions;
             let parameters: [&(dyn ToSql + Sync); 6] = [lsns, ordinals, indices, reasons, min, max];
             if lsns.is_empty() {
                 return Ok(Vec::new());

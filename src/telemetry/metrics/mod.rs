@@ -102,6 +102,7 @@ impl Metrics {
         self.pipeline.declare(tables);
         self.source.declare(tables);
         self.sink.declare(indices);
+        self.queue.declare(indices);
     }
 
     /// Reports the end of a run. The state of the server is unknown until the next run.

@@ -2,6 +2,8 @@
 //!
 //! Not here: reading the table (`admin::figures`).
 
+use std::sync::{Arc, OnceLock};
+
 use prometheus::{GaugeVec, IntCounter, IntCounterVec};
 
 use super::registration::{OptionalGauge, Registration, float};
@@ -34,6 +36,8 @@ pub struct QueueStatistics {
 pub struct QueueMetrics {
     jobs: GaugeVec,
     stuck: OptionalGauge,
+    /// The configured indices, which have a sample even if no job waits for them.
+    indices: Arc<OnceLock<Vec<String>>>,
     parked: GaugeVec,
     oldest: GaugeVec,
     mean: OptionalGauge,
@@ -49,6 +53,7 @@ impl QueueMetrics {
         let queue = Self {
             jobs: add.optionals("queue_jobs", "Jobs in the queue table.", &["status"]),
             stuck: add.optional("queue_stuck_jobs", "Jobs `processing` for longer than 30 s."),
+            indices: Arc::default(),
             parked: add.optionals(
                 "queue_parked_jobs",
                 "Pending jobs that wait for an index which takes no documents; 10000 at most are counted.",
@@ -115,9 +120,17 @@ impl QueueMetrics {
         self.sampled_at.set(Some(at));
     }
 
-    /// Sets the jobs that wait for each index. An index that none waits for has no series.
+    /// Names the configured indices.
+    pub(super) fn declare(&self, indices: &[String]) {
+        self.indices.get_or_init(|| indices.to_vec());
+    }
+
+    /// Sets the jobs that wait for each index; 0 for the configured ones that are not named.
     pub fn set_parked<'a>(&self, jobs: impl Iterator<Item = (&'a str, u64)>) {
         self.parked.reset();
+        for index in self.indices.get().into_iter().flatten() {
+            self.parked.with_label_values(&[index]).set(0.0);
+        }
         for (index, count) in jobs {
             self.parked.with_label_values(&[index]).set(float(count));
         }

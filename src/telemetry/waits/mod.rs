@@ -17,14 +17,14 @@ pub use name::{WaitDescription, WaitName};
 
 /// A wait that has begun and not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct OngoingWait {
     pub name: WaitName,
     pub since: SystemTime,
     /// How long it has lasted.
     pub lasted: Duration,
 }
 
-impl Waiting {
+impl OngoingWait {
     /// Whether it has lasted longer than its bound.
     #[must_use]
     pub fn is_overdue(&self) -> bool {
@@ -34,16 +34,16 @@ impl Waiting {
 
 /// The waits of one process. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Waits(Arc<Mutex<Entries>>);
+pub struct Waits(Arc<Mutex<OpenWaits>>);
 
 #[derive(Debug, Default)]
-struct Entries {
+struct OpenWaits {
     next: u64,
-    open: Vec<Entry>,
+    open: Vec<OpenWait>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct OpenWait {
     number: u64,
     name: WaitName,
     since: SystemTime,
@@ -56,7 +56,7 @@ impl Waits {
         let mut entries = self.entries();
         let number = entries.next;
         entries.next += 1;
-        let entry = Entry { number, name, since: SystemTime::now(), began: Instant::now() };
+        let entry = OpenWait { number, name, since: SystemTime::now(), began: Instant::now() };
         entries.open.push(entry);
         drop(entries);
         WaitGuard { waits: self.clone(), number }
@@ -70,16 +70,16 @@ impl Waits {
 
     /// The waits of now: of each name the longest, in the order of the names.
     #[must_use]
-    pub fn now(&self) -> Vec<Waiting> {
+    pub fn now(&self) -> Vec<OngoingWait> {
         self.at(Instant::now())
     }
 
-    fn at(&self, now: Instant) -> Vec<Waiting> {
+    fn at(&self, now: Instant) -> Vec<OngoingWait> {
         let entries = self.entries();
-        let mut waiting: Vec<Waiting> = entries
+        let mut waiting: Vec<OngoingWait> = entries
             .open
             .iter()
-            .map(|entry| Waiting {
+            .map(|entry| OngoingWait {
                 name: entry.name,
                 since: entry.since,
                 lasted: now.saturating_duration_since(entry.began),
@@ -93,13 +93,13 @@ impl Waits {
 
     /// The waits that have lasted longer than their bounds.
     #[must_use]
-    pub fn overdue(&self) -> Vec<Waiting> {
+    pub fn overdue(&self) -> Vec<OngoingWait> {
         let mut waiting = self.now();
-        waiting.retain(Waiting::is_overdue);
+        waiting.retain(OngoingWait::is_overdue);
         waiting
     }
 
-    fn entries(&self) -> MutexGuard<'_, Entries> {
+    fn entries(&self) -> MutexGuard<'_, OpenWaits> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

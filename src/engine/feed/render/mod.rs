@@ -86,6 +86,15 @@ struct RendererHolds {
     ahead: MemoryHold,
 }
 
+impl RendererHolds {
+    fn of(memory: &Memory) -> Self {
+        Self {
+            cache: memory.hold(MemoryPart::Cache, 0),
+            ahead: memory.hold(MemoryPart::ReadAhead, 0),
+        }
+    }
+}
+
 impl Renderer {
     /// `bases` are the base LSNs of versions, by index; `chunk_rows` are the rows of a fan-out that
     /// are read at once.
@@ -98,7 +107,6 @@ impl Renderer {
         stored: StoredReadAhead,
         chunk_rows: usize,
     ) -> Self {
-        let memory = Memory::default();
         Self {
             definition,
             shapes,
@@ -109,19 +117,13 @@ impl Renderer {
             ahead: ReadAhead::starting_at(stored.lsn()),
             stored,
             chunk_rows: i64::try_from(chunk_rows).unwrap_or(i64::MAX),
-            holds: RendererHolds {
-                cache: memory.hold(MemoryPart::Cache, 0),
-                ahead: memory.hold(MemoryPart::ReadAhead, 0),
-            },
+            holds: RendererHolds::of(&Memory::default()),
         }
     }
 
     /// Counts there what it keeps between batches.
     pub fn report_memory(&mut self, memory: &Memory) {
-        self.holds = RendererHolds {
-            cache: memory.hold(MemoryPart::Cache, 0),
-            ahead: memory.hold(MemoryPart::ReadAhead, 0),
-        };
+        self.holds = RendererHolds::of(memory);
         self.count_kept();
     }
 

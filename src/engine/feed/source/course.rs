@@ -82,7 +82,7 @@ pub struct LiveStart {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum CourseStage {
     Begin,
     Claim,
     Due,
@@ -99,14 +99,14 @@ pub struct TableCourse {
     /// Everything below was in the table before the pass began.
     recorded_end: Lsn,
     live: Option<LiveStart>,
-    stage: Stage,
+    stage: CourseStage,
 }
 
 impl TableCourse {
     /// `cursor` is just before the first unfinished job.
     #[must_use]
     pub fn new(cursor: Position) -> Self {
-        Self { cursor, recorded_end: Lsn(0), live: None, stage: Stage::Begin }
+        Self { cursor, recorded_end: Lsn(0), live: None, stage: CourseStage::Begin }
     }
 
     /// What to do now.
@@ -114,21 +114,21 @@ impl TableCourse {
     pub fn next(&self) -> TableStep {
         let up_to = self.live.map(|live| live.recorded);
         match self.stage {
-            Stage::Begin => TableStep::BeginPass,
-            Stage::Claim => TableStep::Claim { after: self.cursor, up_to },
-            Stage::Due => TableStep::TakeDue { behind: self.cursor },
-            Stage::Settle => {
+            CourseStage::Begin => TableStep::BeginPass,
+            CourseStage::Claim => TableStep::Claim { after: self.cursor, up_to },
+            CourseStage::Due => TableStep::TakeDue { behind: self.cursor },
+            CourseStage::Settle => {
                 TableStep::SettleEnd(self.live.map_or(self.recorded_end, |live| live.end_lsn))
             }
-            Stage::Ask => TableStep::AskLive,
-            Stage::Follow => TableStep::Follow(up_to.unwrap_or(self.cursor)),
+            CourseStage::Ask => TableStep::AskLive,
+            CourseStage::Follow => TableStep::Follow(up_to.unwrap_or(self.cursor)),
         }
     }
 
     /// The recorder had come to this end LSN, and had not gone live.
     pub fn pass_begun(&mut self, recorded_end: Lsn) {
         self.recorded_end = recorded_end;
-        self.stage = Stage::Claim;
+        self.stage = CourseStage::Claim;
     }
 
     /// Jobs up to `last` were claimed and rendered; `None` if there were none.
@@ -136,30 +136,30 @@ impl TableCourse {
         match last {
             Some(last) => self.cursor = last,
             // What became due meanwhile is taken beside the stream.
-            None if self.live.is_some() => self.stage = Stage::Settle,
-            None => self.stage = Stage::Due,
+            None if self.live.is_some() => self.stage = CourseStage::Settle,
+            None => self.stage = CourseStage::Due,
         }
     }
 
     /// The jobs that were due have been rendered, or as many as one pass takes.
     pub fn due_taken(&mut self) {
-        self.stage = Stage::Settle;
+        self.stage = CourseStage::Settle;
     }
 
     /// The end LSN was given to a batch.
     pub fn end_settled(&mut self) {
-        self.stage = if self.live.is_some() { Stage::Follow } else { Stage::Ask };
+        self.stage = if self.live.is_some() { CourseStage::Follow } else { CourseStage::Ask };
     }
 
     /// The recorder has gone live.
     pub fn answered(&mut self, live: LiveStart) {
         self.live = Some(live);
-        self.stage = Stage::Claim;
+        self.stage = CourseStage::Claim;
     }
 
     /// The recorder has not answered yet: the next pass begins.
     pub fn unanswered(&mut self) {
-        self.stage = Stage::Begin;
+        self.stage = CourseStage::Begin;
     }
 }
 
