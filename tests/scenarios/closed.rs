@@ -86,7 +86,7 @@ async fn mode_is_live(walferry: &Walferry) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn live_mode_goes_on_while_jobs_wait_for_an_index() {
-    let (scene, mut walferry) = loaded("waiting").await;
+    let (scene, walferry) = loaded("waiting").await;
     scene.block(true).await;
     scene.sql(&listings(1, 3000)).await;
     scene.indexed("listings", 3000).await;
