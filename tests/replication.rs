@@ -12,8 +12,8 @@ use walferry::change::Lsn;
 use walferry::config::{Database, SslMode};
 use walferry::engine::control::Control;
 use walferry::engine::wal::{
-    Captured, CapturedChunk, Ports, Replication, StreamError, StreamSettings, StreamStats, Tables,
-    run,
+    Captured, CapturedChunk, Ports, Replication, StreamError, StreamSettings, StreamStats,
+    StreamTable, Tables, run,
 };
 use walferry::postgres::catalog::slot;
 use walferry::postgres::{Disposition, Recovery};
@@ -69,7 +69,7 @@ async fn begin(publication: &str, idle_step: u64, room: usize) -> (Postgres, Sql
         waits: walferry::telemetry::waits::Waits::default(),
         memory: walferry::ack::memory::Memory::default(),
     };
-    let tables = Tables::new(vec![("public".to_owned(), "a".to_owned())]);
+    let tables = Tables::new(vec![StreamTable::by_name("public", "a")]);
     let settings = StreamSettings { idle_step, ..StreamSettings::default() };
     let ended = tokio::spawn(run(stream, tables, settings, ports));
     (server, sql, Stream { output, durable, shutdown, stats, ended })

@@ -12,6 +12,7 @@ mod gaps;
 mod locks;
 mod operator;
 mod outages;
+mod source;
 mod standby;
 mod synchronous;
 mod waits;

@@ -2,20 +2,21 @@
 
 use super::error::CommandError;
 use super::output::say;
-use super::session::{connect, heading, tables};
+use super::session::{connect, heading};
 use crate::config::Config;
+use crate::engine::document::definition::Definition;
 use crate::engine::document::parse;
 use crate::engine::preflight::{
-    Facts, Finding, Severity, TableName, evaluate, evaluate_elasticsearch, evaluate_standby,
-    gather, gather_elasticsearch, report,
+    Facts, Finding, Severity, evaluate, evaluate_elasticsearch, evaluate_standby, gather,
+    gather_elasticsearch, report,
 };
 use crate::postgres::error::sentence;
 
 pub(super) async fn run(config: &Config) -> Result<(), CommandError> {
-    let tables = tables(config)?;
-    let aliases = aliases(config)?;
+    let definition = parse::parse(config.definition.as_ref())?;
+    let aliases = aliases(config, &definition);
     let (database, elasticsearch) = tokio::join!(
-        inspect(config, &tables),
+        inspect(config, &definition),
         gather_elasticsearch(&config.elasticsearch, &aliases)
     );
     // Without PostgreSQL it is not known which names are replaced.
@@ -50,15 +51,14 @@ pub(super) async fn run(config: &Config) -> Result<(), CommandError> {
 }
 
 /// The names that searches use.
-fn aliases(config: &Config) -> Result<Vec<String>, CommandError> {
-    let definition = parse::parse(config.definition.as_ref())?;
+fn aliases(config: &Config, definition: &Definition) -> Vec<String> {
     let indices = definition.indices.iter();
-    Ok(indices.map(|index| format!("{}{}", config.index_prefix, index.name)).collect())
+    indices.map(|index| format!("{}{}", config.index_prefix, index.name)).collect()
 }
 
-async fn inspect(config: &Config, tables: &[TableName]) -> Result<(String, Facts), String> {
+async fn inspect(config: &Config, definition: &Definition) -> Result<(String, Facts), String> {
     let session = connect(config).await.map_err(|error| sentence(&error))?;
     let heading = heading(&session.client).await.map_err(|error| sentence(&error))?;
-    let facts = gather(&session.client, config, tables).await.map_err(|error| sentence(&error))?;
-    Ok((heading, facts))
+    let facts = gather(&session.client, config, definition).await;
+    Ok((heading, facts.map_err(|error| sentence(&error))?))
 }

@@ -30,6 +30,10 @@ fn describe(report: &Report, publication: &str, slot: &str) -> String {
     let lists = [
         ("added to the publication", &report.tables_added),
         ("set to replica identity full", &report.identities_set),
+        (
+            "set to replica identity default, since generated columns exclude full",
+            &report.identities_default,
+        ),
         ("handed to the runtime role", &report.granted),
         ("row security switched off, which would filter the runtime role", &report.unsecured),
         ("revoked, since row security had shown it nothing", &report.revoked),

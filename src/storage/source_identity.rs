@@ -17,12 +17,17 @@ use super::{QueueError, doing};
 use crate::postgres::catalog::{publication, table};
 use crate::postgres::{Disposition, Recovery};
 
+/// The object ids that an identity begins with: table, publication, and the table's place in it.
+const PLACE_PARTS: usize = 3;
+
 const STORED: &str = "select table_name, identity from walferry.source where slot = $1";
 
 const FORGET: &str = "delete from walferry.source where slot = $1";
 
+// An identity that was stored without the publication's version gets it.
 const STORE: &str = "insert into walferry.source (slot, table_name, identity) values ($1, $2, $3)
-    on conflict (slot, table_name) do nothing";
+    on conflict (slot, table_name) do update set identity = excluded.identity
+    where excluded.identity like source.identity || '/x%'";
 
 /// The stream has a gap, or may have one.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +39,21 @@ pub enum SourceError {
     )]
     Changed { table: String, publication: String },
     #[error(
+        "publication {publication} was altered, and may have published less of table {table} for a \
+         while, so changes of it may be missing; see that all operations are published and run \
+         `walferry rebuild` to start over with a new slot and new indices"
+    )]
+    Narrowed { table: String, publication: String },
+    #[error(
         "the primary key or the replica identity of table {table} was altered; walferry begins again \
          with what it is now"
     )]
     KeyAltered { table: String },
+    #[error(
+        "the columns of table {table} were altered, or a type of them; walferry begins again with \
+         what they are now"
+    )]
+    ColumnsAltered { table: String },
     #[error(transparent)]
     Queue(#[from] QueueError),
 }
@@ -45,9 +61,9 @@ pub enum SourceError {
 impl Recovery for SourceError {
     fn disposition(&self) -> Disposition {
         match self {
-            Self::Changed { .. } => Disposition::Operator,
+            Self::Changed { .. } | Self::Narrowed { .. } => Disposition::Operator,
             // The next run is checked as the first one was.
-            Self::KeyAltered { .. } => Disposition::Retry,
+            Self::KeyAltered { .. } | Self::ColumnsAltered { .. } => Disposition::Retry,
             Self::Queue(error) => error.disposition(),
         }
     }
@@ -60,6 +76,8 @@ pub struct Source {
     identities: BTreeMap<String, String>,
     /// How the rows of each are identified, at the beginning of the run.
     keys: BTreeMap<String, String>,
+    /// The columns of each, at the beginning of the run.
+    signatures: BTreeMap<String, String>,
 }
 
 impl Source {
@@ -101,35 +119,46 @@ impl Source {
             }
         }
         let keys = keys(client, &identities).await?;
-        let source = Self { publication: publication.to_owned(), identities, keys };
+        let signatures = signatures(client, &identities).await?;
+        let source = Self { publication: publication.to_owned(), identities, keys, signatures };
         source.compare(&found)?;
         Ok(source)
     }
 
-    /// Reads the identities and the keys again and compares.
+    /// Reads the identities, the keys and the columns again and compares.
     ///
     /// # Errors
-    /// As [`Source::recognise`]; [`SourceError::KeyAltered`].
+    /// As [`Source::recognise`]; [`SourceError::KeyAltered`]; [`SourceError::ColumnsAltered`].
     pub async fn verify(&self, client: &Client) -> Result<(), SourceError> {
         self.compare(&identities(client, &self.publication).await?)?;
         let found = keys(client, &self.identities).await?;
-        match self.keys.iter().find(|(table, known)| found.get(*table) != Some(known)) {
+        if let Some(table) = differing(&self.keys, &found) {
+            return Err(SourceError::KeyAltered { table });
+        }
+        match differing(&self.signatures, &signatures(client, &self.identities).await?) {
             None => Ok(()),
-            Some((table, _)) => Err(SourceError::KeyAltered { table: table.clone() }),
+            Some(table) => Err(SourceError::ColumnsAltered { table }),
         }
     }
 
     fn compare(&self, found: &BTreeMap<String, String>) -> Result<(), SourceError> {
-        let changed =
-            self.identities.iter().find(|(table, known)| found.get(*table) != Some(known));
-        match changed {
-            None => Ok(()),
-            Some((table, _)) => Err(SourceError::Changed {
-                table: table.clone(),
-                publication: self.publication.clone(),
-            }),
+        let Some(table) = differing(&self.identities, found) else { return Ok(()) };
+        let publication = self.publication.clone();
+        let place = |identities: &BTreeMap<String, String>| -> Option<Vec<String>> {
+            let parts = identities.get(&table)?.split('/');
+            Some(parts.take(PLACE_PARTS).map(str::to_owned).collect())
+        };
+        if place(&self.identities) == place(found) {
+            return Err(SourceError::Narrowed { table, publication });
         }
+        Err(SourceError::Changed { table, publication })
     }
+}
+
+/// The first table that is not found as it is known.
+fn differing(known: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> Option<String> {
+    let mut differing = known.iter().filter(|(table, known)| found.get(*table) != Some(known));
+    differing.next().map(|(table, _)| table.clone())
 }
 
 async fn identities(
@@ -146,4 +175,12 @@ async fn keys(
 ) -> Result<BTreeMap<String, String>, QueueError> {
     let names: Vec<&str> = tables.keys().map(String::as_str).collect();
     table::keys(client, &names).await.map_err(doing("read how rows are identified"))
+}
+
+async fn signatures(
+    client: &Client,
+    tables: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, QueueError> {
+    let names: Vec<&str> = tables.keys().map(String::as_str).collect();
+    table::signatures(client, &names).await.map_err(doing("read the columns of the tables"))
 }

@@ -66,6 +66,16 @@ impl Attribute {
 }
 
 impl JsonCategory {
+    /// Whether the type, or one that it consists of, has attributes, which can be altered.
+    #[must_use]
+    pub fn is_alterable(&self) -> bool {
+        match self {
+            Self::Composite(_) => true,
+            Self::Array { element, .. } => element.is_alterable(),
+            _ => false,
+        }
+    }
+
     /// True if the conversion equals `to_jsonb` for every value that `jsonb` accepts. Otherwise
     /// only the server can convert the value, and the row is read from the table.
     #[must_use]

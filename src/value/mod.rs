@@ -34,7 +34,8 @@ pub struct Substitution {
 }
 
 const TOO_LARGE: &str = "it is too large for jsonb, whose limit is 256 MiB";
-const OTHER_FORM: &str = "its text is not of its type's form; the type was altered meanwhile";
+/// The reason of a substitution: the type was altered after the catalog was read.
+pub const OTHER_FORM: &str = "its text is not of its type's form; the type was altered meanwhile";
 
 /// Appends the JSON of one value in PostgreSQL's text format. The output is valid JSON for any
 /// input, provided that the text of a `jsonb` value is valid JSON.

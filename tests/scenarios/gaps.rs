@@ -104,6 +104,11 @@ async fn a_table_that_was_away_is_no_silent_gap() {
              alter table profiles replica identity full; alter publication walferry drop table old;
              alter publication walferry add table profiles; commit",
         ),
+        (
+            "narrowed in one transaction",
+            "begin; alter publication walferry set (publish = 'insert, update'); delete from profiles;
+             alter publication walferry set (publish = 'insert, update, delete, truncate'); commit",
+        ),
         ("not all operations", "alter publication walferry set (publish = 'insert, update')"),
     ] {
         let scene = Scene::unwitnessed("away").await;
@@ -114,7 +119,14 @@ async fn a_table_that_was_away_is_no_silent_gap() {
         assert_eq!(code, 3, "{name}: {output}");
         assert!(output.contains("walferry rebuild"), "{name}: {output}");
     }
-    // While nobody runs, too; and the command that is named mends it.
+    // While nobody runs, too.
+    let scene = Scene::unwitnessed("away").await;
+    scene.once().await;
+    for publish in ["insert, update", "insert, update, delete, truncate"] {
+        scene.sql(&format!("alter publication walferry set (publish = '{publish}')")).await;
+    }
+    assert!(scene.command(&["run", "--once"], 3).await.contains("walferry rebuild"));
+    // And the command that is named mends it.
     let scene = Scene::new("away").await;
     scene.once().await;
     scene.sql("alter publication walferry drop table profiles").await;

@@ -9,7 +9,7 @@ use walferry::change::Lsn;
 use walferry::config::{Database, SslMode};
 use walferry::engine::control::Control;
 use walferry::engine::wal::{
-    Captured, Ports, Replication, StreamSettings, StreamStats, Tables, run,
+    Captured, Ports, Replication, StreamSettings, StreamStats, StreamTable, Tables, run,
 };
 
 use super::RECOVERY_MAX;
@@ -96,7 +96,7 @@ impl Replica {
             memory: walferry::ack::memory::Memory::default(),
         };
         let tables = ["listings", "profiles", "categories"];
-        let tables = tables.map(|table| ("public".to_owned(), table.to_owned()));
+        let tables = tables.map(|table| StreamTable::by_name("public", table));
         let settings = StreamSettings { idle_step: 0, ..StreamSettings::default() };
         tokio::spawn(run(stream, Tables::new(tables.to_vec()), settings, ports));
         tokio::spawn(async move {

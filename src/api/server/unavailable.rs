@@ -87,6 +87,9 @@ fn of_read(error: &ReadError) -> Problem {
             };
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
         }
+        ReadError::Lacking(error) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "column_missing", error.to_string())
+        }
         ReadError::Lock(_) => {
             let (code, detail) = of_state(Some(&SqlState::LOCK_NOT_AVAILABLE));
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)

@@ -27,6 +27,12 @@ pub struct TableShape {
     pub references: Vec<ColumnType>,
     /// The key's constraint is deferrable: the stream may delete a key that exists again.
     pub key_deferrable: bool,
+    /// The object id of the table, which stays when it is renamed.
+    pub oid: u32,
+    /// Its rows are those of its partitions.
+    pub partitioned: bool,
+    /// The columns that the definition names.
+    pub named: Vec<String>,
 }
 
 /// The shapes of all configured tables, by [`TableId`].
@@ -52,6 +58,18 @@ impl Shapes {
     }
 }
 
+impl ColumnType {
+    /// The type of parameters that are compared with the column. A reference may have a narrower or
+    /// a wider integer type than the key, and PostgreSQL compares integers of any two widths.
+    #[must_use]
+    pub fn parameter_type(&self) -> &str {
+        match self.type_name.as_str() {
+            "smallint" | "integer" => "bigint",
+            other => other,
+        }
+    }
+}
+
 impl RowKeys for Shapes {
     fn parts(&self, table: TableId, row: &Row) -> Vec<String> {
         self.of(table).key_parts(row)
@@ -67,6 +85,19 @@ impl TableShape {
     #[must_use]
     pub fn qualified(&self) -> String {
         quote_qualified(&self.schema, &self.name)
+    }
+
+    /// The table in `from` and `lock table`. Rows of tables that inherit from it are not its own.
+    #[must_use]
+    pub fn own_rows(&self) -> String {
+        let only = if self.partitioned { "" } else { "only " };
+        format!("{only}{}", self.qualified())
+    }
+
+    /// The first column that the definition names and that is not among these.
+    #[must_use]
+    pub fn lacking(&self, mut has: impl FnMut(&str) -> bool) -> Option<&str> {
+        self.named.iter().map(String::as_str).find(|name| !has(name))
     }
 
     /// `schema.name`, not quoted, for messages.
@@ -140,11 +171,11 @@ impl TableShape {
         parts
     }
 
-    /// The type of a column by which rows are queried.
+    /// The type of parameters for a column by which rows are queried.
     #[must_use]
     pub fn column_type(&self, name: &str) -> Option<&str> {
         let mut all = self.key.iter().chain(&self.references);
-        all.find(|c| c.name == name).map(|c| c.type_name.as_str())
+        all.find(|c| c.name == name).map(ColumnType::parameter_type)
     }
 
     /// A condition on `t` with an array parameter per key column, and the number of parameters.
@@ -152,12 +183,14 @@ impl TableShape {
     pub fn key_is_any(&self) -> (String, usize) {
         if let [only] = self.key.as_slice() {
             let name = quote_identifier(&only.name);
-            return (format!("t.{name} = any($1::text[]::{}[])", only.type_name), 1);
+            return (format!("t.{name} = any($1::text[]::{}[])", only.parameter_type()), 1);
         }
         let names: Vec<String> =
             self.key.iter().map(|c| format!("t.{}", quote_identifier(&c.name))).collect();
-        let arrays: Vec<String> =
-            (1..).zip(&self.key).map(|(n, c)| format!("${n}::text[]::{}[]", c.type_name)).collect();
+        let arrays: Vec<String> = (1..)
+            .zip(&self.key)
+            .map(|(n, c)| format!("${n}::text[]::{}[]", c.parameter_type()))
+            .collect();
         let condition =
             format!("({}) in (select * from unnest({}))", names.join(", "), arrays.join(", "));
         (condition, self.key.len())
@@ -166,8 +199,10 @@ impl TableShape {
     /// A condition on `t`: its key comes after the parameters from `$first` on.
     #[must_use]
     pub fn key_is_after(&self, first: usize) -> String {
-        let parameters: Vec<String> =
-            (first..).zip(&self.key).map(|(n, c)| format!("${n}::text::{}", c.type_name)).collect();
+        let parameters: Vec<String> = (first..)
+            .zip(&self.key)
+            .map(|(n, c)| format!("${n}::text::{}", c.parameter_type()))
+            .collect();
         format!("({}) > ({})", self.key_order(), parameters.join(", "))
     }
 
@@ -195,7 +230,24 @@ mod tests {
             key: key.iter().map(column).collect(),
             references: Vec::new(),
             key_deferrable: false,
+            oid: 0,
+            partitioned: false,
+            named: vec!["status".to_owned()],
         }
+    }
+
+    #[test]
+    fn rows_of_children_are_not_read() {
+        let mut shape = shape(&[]);
+        assert_eq!(shape.own_rows(), r#"only "public"."My ""table""""#);
+        shape.partitioned = true;
+        assert_eq!(shape.own_rows(), shape.qualified());
+    }
+
+    #[test]
+    fn a_named_column_that_is_lacking_is_found() {
+        assert_eq!(shape(&[]).lacking(|name| name == "state"), Some("status"));
+        assert_eq!(shape(&[]).lacking(|name| name == "status"), None);
     }
 
     #[test]
@@ -227,11 +279,8 @@ mod tests {
         assert_eq!(count, 2);
         assert_eq!(
             condition,
-            r#"(t."a", t."b") in (select * from unnest($1::text[]::integer[], $2::text[]::text[]))"#
+            r#"(t."a", t."b") in (select * from unnest($1::text[]::bigint[], $2::text[]::text[]))"#
         );
-        assert_eq!(
-            shape.key_is_after(3),
-            r#"(t."a", t."b") > ($3::text::integer, $4::text::text)"#
-        );
+        assert_eq!(shape.key_is_after(3), r#"(t."a", t."b") > ($3::text::bigint, $4::text::text)"#);
     }
 }

@@ -4,9 +4,11 @@
 
 use tokio_postgres::Client;
 
+use crate::change::TableId;
 use crate::engine::document::definition::{Definition, FieldValue};
 use crate::engine::document::shape::{ColumnType, Shapes, TableShape};
 use crate::postgres::catalog::table;
+use crate::postgres::catalog::table::TableKind;
 use crate::postgres::{Disposition, Recovery};
 use crate::storage::queue::record_id::TableKeys;
 
@@ -38,7 +40,7 @@ pub async fn shapes(
 ) -> Result<(Shapes, TableKeys), InspectError> {
     let mut shapes = Vec::new();
     let mut keys = Vec::new();
-    for declared in &definition.tables {
+    for (table, declared) in (0..).map(TableId).zip(&definition.tables) {
         let found = table::inspect(client, &declared.schema, &declared.name).await?;
         let Some(found) = found else {
             let table = format!("{}.{}", declared.schema, declared.name);
@@ -55,6 +57,9 @@ pub async fn shapes(
             key,
             references: Vec::new(),
             key_deferrable: found.is_key_deferrable,
+            oid: found.oid,
+            partitioned: found.kind == TableKind::Partitioned,
+            named: definition.columns_named(table).into_iter().map(str::to_owned).collect(),
         };
         keys.push(shape.table_key());
         shapes.push(shape);

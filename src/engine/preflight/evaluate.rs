@@ -15,6 +15,8 @@ pub fn evaluate(facts: &Facts) -> Vec<Finding> {
     database::server(facts, &mut findings);
     database::role(facts, &mut findings);
     database::tables(facts, &mut findings);
+    database::definition(facts, &mut findings);
+    database::keys(facts, &mut findings);
     database::own_objects(facts, &mut findings);
     database::publication(facts, &mut findings);
     database::slot(facts, &mut findings);

@@ -1,6 +1,7 @@
 //! The facts that are evaluated, as plain values.
 
 use super::TableName;
+use crate::engine::document::definition::Definition;
 use crate::engine::sink::privileges::LackingPrivilege;
 use crate::postgres::catalog::standby::SynchronousReplication;
 
@@ -15,7 +16,10 @@ pub struct Facts {
     pub pooler_address: bool,
     pub server: ServerFacts,
     pub role: RoleFacts,
+    /// Of the definition, in its order.
     pub tables: Vec<TableFacts>,
+    /// What the documents are made of.
+    pub definition: Option<Definition>,
     /// `None` if it does not exist.
     pub publication: Option<PublicationFacts>,
     /// walferry's own objects that do not exist.
@@ -81,6 +85,44 @@ pub struct TableFacts {
     pub has_primary_key: bool,
     /// `d`efault, `f`ull, `n`othing, `i`ndex.
     pub replica_identity: char,
+    /// The index of a replica identity by index exists.
+    pub has_identity_index: bool,
+    /// Tables that inherit from it and are not its partitions, quoted.
+    pub children: Vec<String>,
+    /// Partitions whose replica identity is nothing, quoted.
+    pub parts_without_identity: Vec<String>,
+    /// Partitions whose replica identity is full, quoted.
+    pub parts_with_full_identity: Vec<String>,
+    /// Its columns, in their order.
+    pub columns: Vec<ColumnFacts>,
+}
+
+/// A column of a table of the definition.
+#[derive(Clone, Debug, Default)]
+pub struct ColumnFacts {
+    pub name: String,
+    /// As `format_type` prints it.
+    pub type_name: String,
+    pub generated: bool,
+    /// Generated and stored.
+    pub stored: bool,
+    pub in_key: bool,
+    /// In the index of the replica identity.
+    pub in_identity: bool,
+    /// The object id of the type, or of the type that a domain is made of.
+    pub base_type: u32,
+    /// The type's modifier, such as precision and scale; -1 without one.
+    pub modifier: i32,
+    /// Why a key cannot have such a column, in a word; empty where it can.
+    pub unfit_for_keys: String,
+}
+
+impl TableFacts {
+    /// The column of that name.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&ColumnFacts> {
+        self.columns.iter().find(|column| column.name == name)
+    }
 }
 
 /// The publication.
@@ -92,6 +134,10 @@ pub struct PublicationFacts {
     pub tables: Vec<TableName>,
     /// Tables with a row filter, or of which a column is not published.
     pub filtered: Vec<TableName>,
+    /// Tables whose UPDATEs and DELETEs PostgreSQL refuses for want of a replica identity.
+    pub lacking_identity: Vec<TableName>,
+    /// Stored generated columns are published.
+    pub publishes_stored: bool,
 }
 
 /// A privilege on an object.

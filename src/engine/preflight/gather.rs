@@ -8,13 +8,13 @@ use tokio_postgres::config::Host;
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Row};
 
-use super::TableName;
 use super::facts::{
-    Facts, Privilege, PublicationFacts, RoleFacts, ServerFacts, SlotFacts, StoredFacts, TableFacts,
-    TakeOverFacts,
+    ColumnFacts, Facts, Privilege, PublicationFacts, RoleFacts, ServerFacts, SlotFacts,
+    StoredFacts, TableFacts, TakeOverFacts,
 };
 use crate::change::Lsn;
 use crate::config::Config;
+use crate::engine::document::definition::Definition;
 use crate::postgres::catalog::slot;
 use crate::postgres::catalog::slot::ReplicationSlot;
 use crate::postgres::catalog::standby;
@@ -38,8 +38,11 @@ const ROLE: &str = "
 const TABLES: &str = include_str!("gather_tables.sql");
 
 const PUBLICATION: &str = "
-    select puballtables, pubinsert and pubupdate and pubdelete and pubtruncate as has_all
-    from pg_publication where pubname = $1";
+    select puballtables, pubinsert and pubupdate and pubdelete and pubtruncate as has_all,
+        coalesce(to_jsonb(p) ->> 'pubgencols' = 's', false) as publishes_stored
+    from pg_publication p where pubname = $1";
+
+const COLUMNS: &str = include_str!("gather_columns.sql");
 
 const PUBLISHED: &str = include_str!("gather_published.sql");
 
@@ -79,7 +82,7 @@ const OBJECT: &str = include_str!("gather_object.sql");
 pub async fn gather(
     client: &Client,
     config: &Config,
-    tables: &[TableName],
+    definition: &Definition,
 ) -> Result<Facts, GatherError> {
     let slot = slot::inspect(client, &config.slot).await;
     let slot = slot.map_err(failed("the replication slot"))?;
@@ -89,7 +92,8 @@ pub async fn gather(
         pooler_address: is_pooler_address(&config.database.connect),
         server: server(client).await.map_err(failed("the server's settings"))?,
         role: role(client).await.map_err(failed("the role"))?,
-        tables: table_facts(client, tables).await.map_err(failed("the tables"))?,
+        tables: table_facts(client, definition).await.map_err(failed("the tables"))?,
+        definition: Some(definition.clone()),
         publication: publication(client, &config.publication)
             .await
             .map_err(failed("the publication"))?,
@@ -186,13 +190,16 @@ async fn role(client: &Client) -> Result<RoleFacts, tokio_postgres::Error> {
 
 async fn table_facts(
     client: &Client,
-    tables: &[TableName],
+    definition: &Definition,
 ) -> Result<Vec<TableFacts>, tokio_postgres::Error> {
+    let tables = definition.tables.iter();
     let (schemas, names): (Vec<&str>, Vec<&str>) =
-        tables.iter().map(|(schema, name)| (schema.as_str(), name.as_str())).unzip();
+        tables.map(|table| (table.schema.as_str(), table.name.as_str())).unzip();
     let rows = client.query(TABLES, &[&schemas, &names]).await?;
-    rows.iter()
-        .map(|row| {
+    let column_rows = client.query(COLUMNS, &[&schemas, &names]).await?;
+    (0_i32..)
+        .zip(&rows)
+        .map(|(place, row)| {
             let replica_identity: &str = row.try_get("replica_identity")?;
             Ok(TableFacts {
                 name: (row.try_get("schema")?, row.try_get("name")?),
@@ -203,6 +210,31 @@ async fn table_facts(
                 row_security_active: row.try_get("has_row_security")?,
                 has_primary_key: row.try_get("has_primary_key")?,
                 replica_identity: replica_identity.chars().next().unwrap_or('d'),
+                has_identity_index: row.try_get("has_identity_index")?,
+                children: row.try_get("children")?,
+                parts_without_identity: row.try_get("parts_without_identity")?,
+                parts_with_full_identity: row.try_get("parts_with_full_identity")?,
+                columns: columns(&column_rows, place)?,
+            })
+        })
+        .collect()
+}
+
+/// The columns of the table at this place.
+fn columns(rows: &[Row], place: i32) -> Result<Vec<ColumnFacts>, tokio_postgres::Error> {
+    let of_table = rows.iter().filter(|row| row.get::<_, i32>("place") == place);
+    of_table
+        .map(|row| {
+            Ok(ColumnFacts {
+                name: row.try_get("name")?,
+                type_name: row.try_get("type_name")?,
+                generated: row.try_get("is_generated")?,
+                stored: row.try_get("is_stored")?,
+                in_key: row.try_get("is_in_key")?,
+                in_identity: row.try_get("is_in_identity")?,
+                base_type: row.try_get("base_type")?,
+                modifier: row.try_get("modifier")?,
+                unfit_for_keys: row.try_get("unfit_for_keys")?,
             })
         })
         .collect()
@@ -216,10 +248,15 @@ async fn publication(
     let published = client.query(PUBLISHED, &[&name]).await?;
     let table = |row: &Row| Ok((row.try_get("schema")?, row.try_get("name")?));
     let filtered = published.iter().filter(|row| row.get("is_filtered"));
+    let lacking_identity = published.iter().filter(|row| row.get("lacks_identity"));
     Ok(Some(PublicationFacts {
         all_tables: row.try_get("puballtables")?,
         all_operations: row.try_get("has_all")?,
         filtered: filtered.map(table).collect::<Result<_, tokio_postgres::Error>>()?,
+        lacking_identity: lacking_identity
+            .map(table)
+            .collect::<Result<_, tokio_postgres::Error>>()?,
+        publishes_stored: row.try_get("publishes_stored")?,
         tables: published.iter().map(table).collect::<Result<_, tokio_postgres::Error>>()?,
     }))
 }

@@ -12,16 +12,19 @@ mod facts;
 mod finding;
 mod gather;
 
+use std::fmt::Write as _;
+
 use tokio_postgres::Client;
 
 use crate::config::Config;
+use crate::engine::document::definition::Definition;
 use crate::postgres::{Disposition, Recovery};
 
 pub use elasticsearch::gather as gather_elasticsearch;
 pub use evaluate::{evaluate, evaluate_elasticsearch, evaluate_standby};
 pub use facts::{
-    ElasticsearchFacts, Facts, Privilege, PublicationFacts, RoleFacts, ServerFacts, SlotFacts,
-    TableFacts, TakeOverFacts,
+    ColumnFacts, ElasticsearchFacts, Facts, Privilege, PublicationFacts, RoleFacts, ServerFacts,
+    SlotFacts, TableFacts, TakeOverFacts,
 };
 pub use finding::{Finding, Severity, report};
 pub use gather::{GatherError, gather};
@@ -55,14 +58,19 @@ impl Recovery for EnvironmentError {
 pub async fn environment(
     client: &Client,
     config: &Config,
-    tables: &[TableName],
+    definition: &Definition,
 ) -> Result<(), EnvironmentError> {
-    let facts = gather(client, config, tables).await?;
-    let fault = evaluate(&facts).into_iter().find(|finding| finding.severity == Severity::Fault);
-    match fault {
+    let facts = gather(client, config, definition).await?;
+    let is_fault = |finding: &Finding| finding.severity == Severity::Fault;
+    let mut faults = evaluate(&facts).into_iter().filter(is_fault);
+    match faults.next() {
         None => Ok(()),
         Some(Finding { what, why, remedy, .. }) => {
-            let remedy = remedy.replace('\n', " ");
+            let mut remedy = remedy.replace('\n', " ");
+            let others = faults.count();
+            if others > 0 {
+                write!(remedy, " ({others} more: walferry check)").ok();
+            }
             Err(EnvironmentError::Fault { what, why, remedy })
         }
     }

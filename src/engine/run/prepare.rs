@@ -196,8 +196,7 @@ fn tables(definition: &Definition) -> Vec<(String, String)> {
 }
 
 async fn environment(context: &Context, control: &Client) -> Result<(), Fault> {
-    let tables = tables(&context.definition);
-    Ok(preflight::environment(control, &context.config, &tables).await?)
+    Ok(preflight::environment(control, &context.config, &context.definition).await?)
 }
 
 /// Waits as a standby until the lease is free.

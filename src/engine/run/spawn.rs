@@ -27,7 +27,7 @@ use crate::engine::supervisor::sink_watch::SinkWatch;
 use crate::engine::supervisor::slot_watch::SlotWatch;
 use crate::engine::supervisor::{Supervisor, SupervisorChannels, rescue, upkeep, wait_watch};
 use crate::engine::wal;
-use crate::engine::wal::{CapturedChunk, StreamSettings, StreamStats, Tables};
+use crate::engine::wal::{CapturedChunk, StreamSettings, StreamStats, StreamTable, Tables};
 use crate::storage::queue::record;
 use crate::storage::queue::rescue::Rescuer;
 use crate::storage::queue::settle::Settler;
@@ -155,8 +155,13 @@ impl Wiring<'_> {
         watch: Arc<tokio_postgres::Client>,
         output: mpsc::Sender<CapturedChunk>,
     ) -> Result<(), Fault> {
-        let tables = self.context.definition.tables.iter();
-        let tables = Tables::new(tables.map(|t| (t.schema.clone(), t.name.clone())).collect());
+        let tables = self.prepared.shapes.iter().map(|shape| StreamTable {
+            schema: shape.schema.clone(),
+            name: shape.name.clone(),
+            oid: Some(shape.oid),
+            named: shape.named.clone(),
+        });
+        let tables = Tables::new(tables.collect());
         let mut settings = StreamSettings::default();
         if self.context.options.once {
             settings.idle_step = 0;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::pgoutput::DecodeError;
+use crate::postgres::catalog::table::LackingColumn;
 use crate::postgres::{Disposition, Recovery, ServerError, TlsError, error};
 use crate::telemetry::metrics::source::ReplicationFailure;
 
@@ -113,6 +114,8 @@ pub enum StreamError {
     Replication(#[from] ReplicationError),
     #[error("{0}; this is a defect, please report it")]
     Transaction(#[from] TransactionError),
+    #[error(transparent)]
+    Lacking(#[from] LackingColumn),
     #[error("cannot look up a column's type: {0}")]
     Kinds(String),
     #[error("PostgreSQL was silent for {0:?} although asked; the network or the server is gone")]
@@ -125,7 +128,7 @@ impl Recovery for StreamError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::Replication(error) => error.disposition(),
-            Self::Transaction(_) => Disposition::Operator,
+            Self::Transaction(_) | Self::Lacking(_) => Disposition::Operator,
             Self::Kinds(_) | Self::Silent(_) | Self::Sender(_) => Disposition::Retry,
         }
     }
@@ -138,7 +141,7 @@ impl StreamError {
         match self {
             Self::Replication(error) => error.failure(),
             Self::Silent(_) => ReplicationFailure::Connection,
-            Self::Kinds(_) | Self::Sender(_) => ReplicationFailure::Server,
+            Self::Lacking(_) | Self::Kinds(_) | Self::Sender(_) => ReplicationFailure::Server,
             Self::Transaction(_) => ReplicationFailure::Protocol,
         }
     }

@@ -27,7 +27,7 @@ mod wire;
 
 pub use connection::{Replication, ReplicationStream};
 pub use error::{ReplicationError, StreamError};
-pub use relation::Tables;
+pub use relation::{StreamTable, Tables};
 pub use stats::StreamStats;
 pub use stream::{Ports, StreamSettings, run};
 

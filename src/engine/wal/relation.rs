@@ -16,24 +16,56 @@ use crate::engine::wal::pgoutput;
 use crate::engine::wal::pgoutput::{Tuple, Value};
 use crate::value::{self, JsonCategory, TypeCache};
 
-/// The configured tables. A table's position in the list is its [`TableId`].
-#[derive(Clone, Debug, Default)]
-pub struct Tables {
-    names: Vec<(String, String)>,
+/// A configured table of the stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamTable {
+    pub schema: String,
+    pub name: String,
+    /// Its object id, by which it is known while it has another name; `None` knows it by its name.
+    pub oid: Option<u32>,
+    /// The columns that the definition names.
+    pub named: Vec<String>,
 }
 
-impl Tables {
-    /// From `(schema, name)` in the definition's order.
+impl StreamTable {
+    /// A table that is known by its name.
     #[must_use]
-    pub fn new(names: Vec<(String, String)>) -> Self {
-        Self { names }
+    pub fn by_name(schema: &str, name: &str) -> Self {
+        Self { schema: schema.to_owned(), name: name.to_owned(), ..Self::default() }
+    }
+}
+
+/// The configured tables. A table's position in the list is its [`TableId`].
+#[derive(Clone, Debug, Default)]
+pub struct Tables(Vec<StreamTable>);
+
+impl Tables {
+    /// In the definition's order.
+    #[must_use]
+    pub fn new(tables: Vec<StreamTable>) -> Self {
+        Self(tables)
     }
 
-    /// The configured table of that name.
+    /// The configured table that a relation is.
     #[must_use]
-    pub fn find(&self, schema: &str, name: &str) -> Option<TableId> {
-        let index = self.names.iter().position(|(s, n)| s == schema && n == name)?;
-        u16::try_from(index).ok().map(TableId)
+    pub fn find(&self, oid: u32, schema: &str, name: &str) -> Option<TableId> {
+        let is_it = |table: &StreamTable| match table.oid {
+            Some(known) => known == oid,
+            None => table.schema == schema && table.name == name,
+        };
+        u16::try_from(self.0.iter().position(is_it)?).ok().map(TableId)
+    }
+
+    /// Whether one of these object ids is that of a configured table.
+    #[must_use]
+    pub fn has_any(&self, oids: &[u32]) -> bool {
+        self.0.iter().any(|table| table.oid.is_some_and(|oid| oids.contains(&oid)))
+    }
+
+    /// A configured table.
+    #[must_use]
+    pub fn get(&self, table: TableId) -> Option<&StreamTable> {
+        self.0.get(usize::from(table.0))
     }
 }
 
@@ -41,6 +73,8 @@ impl Tables {
 #[derive(Debug)]
 pub(crate) struct RelationDescriptor {
     pub(crate) table: TableId,
+    /// The table has columns that the stream does not carry.
+    pub(crate) partial: bool,
     columns: Arc<Columns>,
     converters: Vec<ColumnConverter>,
 }
@@ -60,6 +94,13 @@ struct ColumnConverter {
 pub(crate) struct ReplacedValue {
     column: usize,
     reason: &'static str,
+}
+
+impl ReplacedValue {
+    /// The type was altered after it was read: the row as it is now can be converted.
+    pub(crate) fn is_of_an_altered_type(self) -> bool {
+        self.reason == value::OTHER_FORM
+    }
 }
 
 /// The part of a row that a tuple has.
@@ -84,6 +125,7 @@ impl RelationDescriptor {
         table: TableId,
         relation: &pgoutput::Relation<'_>,
         types: &TypeCache,
+        partial: bool,
     ) -> Self {
         let names = relation.columns.iter().map(|column| column.name.to_owned()).collect();
         let converters = relation
@@ -97,7 +139,7 @@ impl RelationDescriptor {
                 ColumnConverter { prefix, category, is_key: column.is_key }
             })
             .collect();
-        Self { table, columns: Arc::new(Columns::new(names)), converters }
+        Self { table, partial, columns: Arc::new(Columns::new(names)), converters }
     }
 
     /// Converts a tuple to a row. `scratch` is a buffer that is reused.

@@ -6,9 +6,9 @@
 //!
 //! Changes are returned as they arrive, so that one row is in memory, not a whole transaction.
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
-use crate::change::{Change, Lsn, Operation, Position};
+use crate::change::{Change, Lsn, Operation, Position, TableId};
 use crate::engine::wal::Captured;
 use crate::engine::wal::error::TransactionError;
 use crate::engine::wal::pgoutput;
@@ -20,6 +20,10 @@ use crate::value::TypeCache;
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 /// A larger scratch buffer is freed after its row.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
+
+const UNCHANGED_NOTE: &str = "values that did not change were not sent; see REPLICA IDENTITY";
+const PARTIAL_NOTE: &str =
+    "columns that the stream does not carry, such as generated ones, were read from the table";
 
 /// The effect of a message on the position in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub struct TransactionDecoder {
     tables: Tables,
     /// `None` for published tables that are not configured.
     relations: HashMap<u32, Option<RelationDescriptor>>,
+    /// Relations whose tables have columns that the stream does not carry.
+    partial: HashSet<u32>,
     open: Option<OpenTransaction>,
     scratch: Vec<u8>,
 }
@@ -89,7 +95,13 @@ impl TransactionDecoder {
     /// An assembler of the changes of these tables.
     #[must_use]
     pub fn new(tables: Tables) -> Self {
-        Self { tables, relations: HashMap::default(), open: None, scratch: Vec::new() }
+        Self {
+            tables,
+            relations: HashMap::default(),
+            partial: HashSet::default(),
+            open: None,
+            scratch: Vec::new(),
+        }
     }
 
     /// Whether a transaction is in progress.
@@ -98,10 +110,26 @@ impl TransactionDecoder {
         self.open.is_some()
     }
 
-    /// Whether the relation is a configured table.
+    /// The configured tables.
     #[must_use]
-    pub fn is_configured(&self, relation: &pgoutput::Relation<'_>) -> bool {
-        self.tables.find(schema(relation), relation.name).is_some()
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// The configured table that the relation is.
+    #[must_use]
+    pub fn table(&self, relation: &pgoutput::Relation<'_>) -> Option<TableId> {
+        self.tables.find(relation.oid, schema(relation), relation.name)
+    }
+
+    /// Whether the table has columns that the relation, which comes next, does not. Its rows are
+    /// then read, so that a document has the same fields whatever it is made of.
+    pub fn note_partial(&mut self, oid: u32, is_partial: bool) {
+        if is_partial {
+            self.partial.insert(oid);
+        } else {
+            self.partial.remove(&oid);
+        }
     }
 
     /// Decodes the next message, and appends its changes to `out`.
@@ -135,8 +163,10 @@ impl TransactionDecoder {
                 return Ok(MessageEffect::Committed(end_lsn));
             }
             Message::Relation(relation) => {
-                let table = self.tables.find(schema(relation), relation.name);
-                let descriptor = table.map(|table| RelationDescriptor::new(table, relation, types));
+                let is_partial = self.partial.contains(&relation.oid);
+                let descriptor = self
+                    .table(relation)
+                    .map(|table| RelationDescriptor::new(table, relation, types, is_partial));
                 self.relations.insert(relation.oid, descriptor);
             }
             Message::Insert { relation, new } => {
@@ -184,13 +214,15 @@ impl TransactionDecoder {
             let kind = TupleKind::New(change.old.as_ref());
             let decoded = relation.row(new, kind, &mut self.scratch, &mut replaced)?;
             change.new = Some(decoded.row);
-            change.incomplete = !decoded.complete;
+            let is_altered = replaced.iter().any(|value| value.is_of_an_altered_type());
+            change.incomplete = !decoded.complete || relation.partial || is_altered;
+            if !decoded.complete {
+                change.note = Some(UNCHANGED_NOTE.into());
+            } else if relation.partial {
+                change.note = Some(PARTIAL_NOTE.into());
+            }
         }
-        change.note = relation.note(&replaced);
-        if change.incomplete && change.note.is_none() {
-            change.note =
-                Some("values that did not change were not sent; see REPLICA IDENTITY".into());
-        }
+        change.note = relation.note(&replaced).or(change.note);
         out.push(Captured::Change(change));
         if self.scratch.capacity() > SCRATCH_BYTES_MAX {
             self.scratch = Vec::new();
@@ -231,6 +263,7 @@ fn unix_micros(postgres: i64) -> i64 {
 mod tests {
     use super::*;
     use crate::change::Row;
+    use crate::engine::wal::relation::StreamTable;
 
     const CAPTURED: &str = include_str!("../../../tests/fixtures/pgoutput/transactions.hex");
 
@@ -241,8 +274,8 @@ mod tests {
     }
 
     fn decoder(tables: &[&str]) -> TransactionDecoder {
-        let names = tables.iter().map(|name| ("public".to_owned(), (*name).to_owned()));
-        TransactionDecoder::new(Tables::new(names.collect()))
+        let tables = tables.iter().map(|name| StreamTable::by_name("public", name));
+        TransactionDecoder::new(Tables::new(tables.collect()))
     }
 
     fn shown(row: Option<&Row>) -> String {

@@ -61,11 +61,62 @@ pub struct CatalogTable {
     pub has_row_security: bool,
 }
 
+/// A column that the definition names and the table lacks. A document made without it could lack
+/// a condition, or show what the column's new name holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "column {column} of table {table} does not exist (any more), and the definition names it; \
+     nothing was indexed or deleted without it. `walferry check` names the nearest column: change \
+     the definition, or rename the column back, and start again"
+)]
+pub struct LackingColumn {
+    pub table: String,
+    pub column: String,
+}
+
 const TABLE: &str = include_str!("table.sql");
 
 const KEY: &str = include_str!("table_key.sql");
 
 const KEYS: &str = include_str!("table_keys.sql");
+
+const SIGNATURES: &str = include_str!("table_signatures.sql");
+
+const COLUMNS: &str = "select a.attname::text as name from pg_catalog.pg_attribute a
+    where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped";
+
+const WHOLES: &str = "select relid::oid as oid from pg_catalog.pg_partition_ancestors($1::oid)";
+
+/// The names of the columns that a table has now; none if it does not exist any more.
+///
+/// # Errors
+/// The error of the query.
+pub async fn columns(client: &Client, oid: u32) -> Result<Vec<String>, Error> {
+    let rows = client.query(COLUMNS, &[&oid]).await?;
+    rows.iter().map(|row| row.try_get("name")).collect()
+}
+
+/// The object ids of the partitioned tables that a table is a part of, and its own.
+///
+/// # Errors
+/// The error of the query.
+pub async fn wholes(client: &Client, oid: u32) -> Result<Vec<u32>, Error> {
+    let rows = client.query(WHOLES, &[&oid]).await?;
+    rows.iter().map(|row| row.try_get("oid")).collect()
+}
+
+/// The columns of these tables (`schema.name`) with their types and the attributes of those, each as
+/// a text that differs once one of them is altered. A table that does not exist has none.
+///
+/// # Errors
+/// The error of the query.
+pub async fn signatures(
+    client: &Client,
+    tables: &[&str],
+) -> Result<BTreeMap<String, String>, Error> {
+    let rows = client.query(SIGNATURES, &[&tables]).await?;
+    rows.iter().map(|row| Ok((row.try_get("name")?, row.try_get("signature")?))).collect()
+}
 
 /// How rows of these tables (`schema.name`) are identified, as a text that differs once the replica
 /// identity or the primary key is altered. A table that does not exist has none.

@@ -79,6 +79,9 @@ pub struct Report {
     pub tables_added: Vec<String>,
     /// Tables, or parts of them, set to REPLICA IDENTITY FULL.
     pub identities_set: Vec<String>,
+    /// Tables, or parts of them, set to REPLICA IDENTITY DEFAULT, since their generated columns
+    /// exclude FULL.
+    pub identities_default: Vec<String>,
     /// Day parts of the queue made.
     pub partitions_made: i32,
     /// Objects that the runtime role was given rights on.

@@ -15,10 +15,36 @@ pub(super) struct Plan {
     /// The publication's name, quoted.
     name: String,
     exists: bool,
-    /// Tables not yet in it, quoted.
-    missing: Vec<String>,
-    /// Tables, and parts of them, whose identity is not FULL yet, quoted.
-    identities: Vec<String>,
+    /// Tables not yet in it.
+    missing: Vec<Missing>,
+    /// Tables, and parts of them, whose identity is to be set.
+    identities: Vec<Identity>,
+}
+
+/// A table that is not published yet.
+#[derive(Debug)]
+struct Missing {
+    /// Quoted.
+    table: String,
+    /// Parts of a partitioned table belong to it, children of an ordinary one do not: they may lack
+    /// a key, and then PostgreSQL would refuse every UPDATE of them once they are published.
+    only: bool,
+}
+
+impl Missing {
+    /// As in `create publication … for table`.
+    fn clause(&self) -> String {
+        if self.only { format!("only {}", self.table) } else { self.table.clone() }
+    }
+}
+
+/// A replica identity to be set.
+#[derive(Debug)]
+struct Identity {
+    /// Quoted.
+    table: String,
+    /// `full` or `default`.
+    identity: String,
 }
 
 const TABLE: &str = include_str!("publication_table.sql");
@@ -55,11 +81,14 @@ pub(super) async fn plan(client: &Client, options: &MigrateOptions) -> Result<Pl
         if !row.try_get::<_, bool>("has_key").map_err(failed)? {
             return Err(MigrateError::NoKey { table });
         }
-        for row in client.query(IDENTITIES, &[&oid]).await.map_err(failed)? {
-            plan.identities.push(row.try_get("name").map_err(failed)?);
+        for row in client.query(IDENTITIES, &[&oid, &options.publication]).await.map_err(failed)? {
+            let table = row.try_get("name").map_err(failed)?;
+            let identity = row.try_get("identity").map_err(failed)?;
+            plan.identities.push(Identity { table, identity });
         }
         if !row.try_get::<_, bool>("is_published").map_err(failed)? {
-            plan.missing.push(table);
+            let only = !row.try_get::<_, bool>("is_partitioned").map_err(failed)?;
+            plan.missing.push(Missing { table, only });
         }
     }
     Ok(plan)
@@ -109,18 +138,23 @@ pub(super) async fn apply(
     plan: &Plan,
     report: &mut Report,
 ) -> Result<(), MigrateError> {
-    for table in &plan.identities {
-        let sql = format!("alter table {table} replica identity full");
+    for Identity { table, identity } in &plan.identities {
+        let sql = format!("alter table only {table} replica identity {identity}");
         let failed = |source| {
             database(format!("set the replica identity of {table} (as its owner)"), source)
         };
         patiently(client, &exclusive(table), failed, || client.batch_execute(&sql)).await?;
-        report.identities_set.push(table.clone());
+        match identity.as_str() {
+            "full" => report.identities_set.push(table.clone()),
+            _ => report.identities_default.push(table.clone()),
+        }
     }
     if plan.missing.is_empty() && plan.exists {
         return Ok(());
     }
-    let (name, tables) = (&plan.name, plan.missing.join(", "));
+    let clauses: Vec<String> = plan.missing.iter().map(Missing::clause).collect();
+    let (name, tables) = (&plan.name, clauses.join(", "));
+    let names: Vec<String> = plan.missing.iter().map(|missing| missing.table.clone()).collect();
     let sql = match (plan.exists, plan.missing.is_empty()) {
         (true, _) => format!("alter publication {name} add table {tables}"),
         (false, true) => format!("create publication {name}"),
@@ -130,7 +164,7 @@ pub(super) async fn apply(
         ),
     };
     let locks = TableLocks {
-        tables: plan.missing.clone(),
+        tables: names.clone(),
         mode: LockMode::ShareUpdateExclusive,
         patience: PATIENCE,
     };
@@ -138,7 +172,7 @@ pub(super) async fn apply(
     patiently(client, &locks, failed, || client.batch_execute(&sql)).await?;
     report.publication_created = !plan.exists;
     if plan.exists {
-        report.tables_added.clone_from(&plan.missing);
+        report.tables_added = names;
     }
     Ok(())
 }

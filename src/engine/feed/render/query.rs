@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 use super::read::{KeyedRow, ReadError, ReadTransaction, RowReader};
 use crate::change::{Columns, Row, TableId};
 use crate::engine::document::shape::TableShape;
+use crate::postgres::catalog::table::LackingColumn;
 use crate::postgres::quote_identifier as quote;
 use crate::value;
 
@@ -104,7 +105,7 @@ impl ReadTransaction<'_> {
             "select count(*) from (
                  select from {table} t where t.{column} = any($2::text[]::{kind}[]) limit $1
              ) found",
-            table = shape.qualified(),
+            table = shape.own_rows(),
             column = quote(column),
         );
         let rows = self.query(&shape.label(), &sql, &[&limit, &values]).await?;
@@ -131,7 +132,7 @@ impl ReadTransaction<'_> {
              select pg_catalog.format('%s', k) from below",
             kind = key.type_name,
             key = quote(&key.name),
-            table = shape.qualified(),
+            table = shape.own_rows(),
             parent = quote(parent),
         );
         let name = shape.label();
@@ -157,10 +158,14 @@ impl ReadTransaction<'_> {
             .iter()
             .map(|(name, _)| {
                 let name = quote(name);
-                format!("case when t.{name} is null then null else pg_catalog.format('%s', t.{name}) end")
+                // `is null` would hold for a composite value of nulls too.
+                format!(
+                    "case when t.{name} is distinct from null \
+                     then pg_catalog.format('%s', t.{name}) end"
+                )
             })
             .collect();
-        let sql = format!("select {} from {} t {tail}", list.join(", "), shape.qualified());
+        let sql = format!("select {} from {} t {tail}", list.join(", "), shape.own_rows());
         let found = self.query(&label, &sql, parameters).await?;
         let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
         let shared = self.reader.share(table, names);
@@ -187,11 +192,13 @@ impl ReadTransaction<'_> {
              order by a.attnum";
         let rows = self.query(label, sql, &[&shape.qualified()]).await?;
         let columns: Vec<(String, u32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let unknown: Vec<u32> = columns
-            .iter()
-            .map(|(_, oid)| *oid)
-            .filter(|oid| self.reader.kinds.get(*oid).is_none())
-            .collect();
+        if let Some(column) = shape.lacking(|name| columns.iter().any(|(known, _)| known == name)) {
+            let (table, column) = (label.to_owned(), column.to_owned());
+            return Err(ReadError::Lacking(LackingColumn { table, column }));
+        }
+        let must_load =
+            |oid: &u32| self.reader.kinds.get(*oid).is_none_or(|kind| kind.is_alterable());
+        let unknown: Vec<u32> = columns.iter().map(|(_, oid)| *oid).filter(must_load).collect();
         if !unknown.is_empty() {
             let client = Arc::clone(&self.reader.client);
             let loaded = self.reader.kinds.load(&client, &unknown).await;

@@ -17,6 +17,7 @@ use super::visible::{Delivered, DeliveredXid, Snapshot};
 use crate::ack::memory::{Memory, MemoryHold, MemoryPart};
 use crate::change::{Columns, Lsn, Row, TableId};
 use crate::engine::document::shape::{Shapes, TableShape};
+use crate::postgres::catalog::table::LackingColumn;
 use crate::postgres::lock::{LIMIT_WAITS, LockError, LockMode, TableLocks};
 use crate::postgres::{Disposition, Recovery};
 use crate::telemetry::waits::{WaitName, Waits};
@@ -39,6 +40,8 @@ pub enum ReadError {
         #[source]
         source: tokio_postgres::Error,
     },
+    #[error("{0}")]
+    Lacking(LackingColumn),
     #[error("could not open a read transaction")]
     Open(#[source] tokio_postgres::Error),
     #[error(transparent)]
@@ -52,6 +55,7 @@ impl Recovery for ReadError {
         match self {
             Self::Rows { source, .. } | Self::Open(source) => source.disposition(),
             Self::Lock(error) => error.disposition(),
+            Self::Lacking(_) => Disposition::Operator,
             Self::Unreadable(_) => Disposition::Retry,
         }
     }
@@ -91,7 +95,7 @@ impl RowReader {
             begin: format!(
                 "begin isolation level repeatable read read only; {LIMIT_WAITS}; \
                  lock table {} in access share mode; set local lock_timeout = 0",
-                tables.join(", ")
+                shapes.iter().map(TableShape::own_rows).collect::<Vec<_>>().join(", ")
             ),
             locks: TableLocks { tables, mode: LockMode::AccessShare, patience: LOCK_PATIENCE },
             client,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::table::JobSource;
+use super::table::{JobSource, NO_KEY, names_a_row};
 use crate::ack::batch::JobKey;
 use crate::ack::job_set::JobSet;
 use crate::engine::feed::emit::NewBatch;
@@ -68,11 +68,15 @@ async fn render_recorded(
     for change in &batch.changes {
         core.renderer.note_delivered(DeliveredXid::Stream(change.xid));
     }
-    let changes: Vec<JobChange> = batch
-        .changes
-        .into_iter()
-        .map(|change| JobChange { job: JobKey::At(change.position), change })
-        .collect();
+    let mut changes = Vec::with_capacity(batch.changes.len());
+    for change in batch.changes {
+        let job = JobKey::At(change.position);
+        if names_a_row(&change, core.renderer.shapes()) {
+            changes.push(JobChange { change, job });
+        } else if let Some(pending) = pending.reference(job).failed(NO_KEY.to_owned()) {
+            core.emitter.close_settled(pending).await?;
+        }
+    }
     core.render(&pending, &changes, RowsFrom::Stream, Escaping::Plain).await?;
     jobs.fanouts.note_begun(core, &pending);
     Ok(core.emitter.close(pending).await?)

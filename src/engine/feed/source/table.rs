@@ -33,7 +33,7 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 /// While the recorder may only capture, the table is queried this often.
 const QUERY_AGAIN: Duration = Duration::from_millis(200);
 /// Why a job cannot be done.
-const NO_KEY: &str = "change_data holds no key of a row, and record_id is not one; \
+pub(super) const NO_KEY: &str = "change_data holds no key of a row, and record_id is not one; \
     mend the job or clear it";
 
 /// The unfinished jobs of the queue table.
@@ -227,14 +227,15 @@ fn answered(course: &mut TableCourse, live: GoneLive) -> GoneLive {
 }
 
 /// A job's change with a position and with a key: that of `record_id` where `change_data` has
-/// none, as after an edit by hand.
+/// none, as after an edit by hand. A change that came without its key has the nil UUID.
 fn change_of(job: Job, assigned_position: Position, shapes: &Shapes) -> Change {
     let mut change = job.change;
     if job.claimed.external {
         change.position = assigned_position;
     }
     let shape = shapes.of(change.table);
-    if names_a_row(&change, shapes) || !shape.has_uuid_key() {
+    let is_unknown = job.claimed.record_id.is_nil();
+    if names_a_row(&change, shapes) || !shape.has_uuid_key() || is_unknown {
         return change;
     }
     let key = Arc::new(Columns::new(vec![shape.key[0].name.clone()]));
@@ -248,7 +249,7 @@ fn change_of(job: Job, assigned_position: Position, shapes: &Shapes) -> Change {
 }
 
 /// Whether the rows that a change is about can be known.
-fn names_a_row(change: &Change, shapes: &Shapes) -> bool {
+pub(super) fn names_a_row(change: &Change, shapes: &Shapes) -> bool {
     let shape = shapes.of(change.table);
     let has_key =
         |row: &Option<Row>| row.as_ref().is_some_and(|row| !shape.key_parts(row).is_empty());

@@ -70,11 +70,23 @@ fn contents(facts: &Facts, publication: &PublicationFacts, findings: &mut Vec<Fi
         findings.push(Finding::fault(
             format!("table {} is not in publication {name}", label(&table.name)),
             "its changes are not on the stream",
-            format!("alter publication {quoted_name} add table {};", quoted(&table.name)),
+            format!("alter publication {quoted_name} add table {};", listed(table)),
         ));
     }
     let known = |table: &TableName| facts.tables.iter().any(|known| known.name == *table);
     for table in publication.tables.iter().filter(|table| !known(table)) {
+        if publication.lacking_identity.contains(table) {
+            findings.push(Finding::fault(
+                format!(
+                    "publication {name} contains {}, which has no replica identity and which no \
+                     document is made of",
+                    label(table)
+                ),
+                "PostgreSQL refuses every UPDATE and DELETE of the application on it",
+                format!("alter publication {quoted_name} drop table only {};", quoted(table)),
+            ));
+            continue;
+        }
         findings.push(Finding::advice(
             format!("publication {name} contains {}, which no document is made of", label(table)),
             "its changes are sent and thrown away",
@@ -86,5 +98,11 @@ fn contents(facts: &Facts, publication: &PublicationFacts, findings: &mut Vec<Fi
 /// The tables of the definition that exist, quoted for SQL.
 fn existing_tables(facts: &Facts) -> String {
     let existing = facts.tables.iter().filter(|table| table.exists);
-    existing.map(|table| quoted(&table.name)).collect::<Vec<_>>().join(", ")
+    existing.map(listed).collect::<Vec<_>>().join(", ")
+}
+
+/// A table in a publication's list: without the tables that inherit from it.
+fn listed(table: &TableFacts) -> String {
+    let only = if table.children.is_empty() { "" } else { "only " };
+    format!("{only}{}", quoted(&table.name))
 }

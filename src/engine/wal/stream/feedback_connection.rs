@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use crate::engine::wal::connection::ReplicationStream;
@@ -40,6 +40,20 @@ impl FeedbackConnection {
         self.received.feedbacks += 1;
         self.received.publish(&self.metrics);
         self.stream.send_status(received, durable, reply_requested).await
+    }
+
+    /// Waits for an answer from another session; feedback continues meanwhile.
+    pub(super) async fn during<T>(
+        &mut self,
+        asking: impl Future<Output = T>,
+    ) -> Result<T, ReplicationError> {
+        let mut asking = std::pin::pin!(asking);
+        loop {
+            tokio::select! {
+                answer = &mut asking => return Ok(answer),
+                () = sleep_until(self.timer.due_at()) => self.send_feedback().await?,
+            }
+        }
     }
 
     /// Sends the last acknowledgement, then CopyDone. A server that does not respond in time misses

@@ -9,6 +9,7 @@
 //! Not here: the durable position (`checkpoint`), and reconnecting (`engine::run`).
 
 mod chunk;
+mod describe;
 mod feedback_connection;
 
 use std::collections::HashSet;
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use self::chunk::Chunk;
 pub use self::chunk::StreamSettings;
@@ -33,7 +34,7 @@ use crate::engine::wal::connection::ReplicationStream;
 use crate::engine::wal::error::StreamError;
 use crate::engine::wal::feedback::{StatusTimer, StreamProgress};
 use crate::engine::wal::pgoutput;
-use crate::engine::wal::pgoutput::{ByteReader, Message, Relation};
+use crate::engine::wal::pgoutput::{ByteReader, Message};
 use crate::engine::wal::relation::Tables;
 use crate::engine::wal::silence::Silence;
 use crate::engine::wal::stats::StreamStats;
@@ -232,7 +233,7 @@ impl StreamLoop {
         self.connection.received.bytes += bytes.len() as u64;
         let message = pgoutput::decode(bytes).map_err(TransactionError::Decode)?;
         if let Message::Relation(relation) = &message {
-            self.load_types(relation).await?;
+            self.describe(relation).await?;
         }
         let before = self.chunk.items.len();
         let effect = self.decoder.apply(&message, &self.types, &mut self.chunk.items)?;
@@ -267,48 +268,12 @@ impl StreamLoop {
         }
     }
 
-    /// Loads the relation's types before its rows arrive; feedback continues meanwhile.
-    async fn load_types(&mut self, relation: &Relation<'_>) -> Result<(), StreamError> {
-        if !self.decoder.is_configured(relation) {
-            let table = format!("{}.{}", relation.schema, relation.name);
-            if !self.skipped.contains(&table) {
-                warn!(
-                    event = "table_not_configured", %table,
-                    "table is published but not configured, its changes are skipped"
-                );
-                self.skipped.insert(table);
-            }
-            return Ok(());
-        }
-        let types: Vec<u32> = relation.columns.iter().map(|column| column.type_oid).collect();
-        // Queries the server only for types that are not built in.
-        let mut loading = std::pin::pin!(self.types.load(&self.ports.catalog, &types));
-        loop {
-            tokio::select! {
-                loaded = &mut loading => {
-                    return loaded.map_err(|error| StreamError::Kinds(error::sentence(&error)));
-                }
-                () = sleep_until(self.connection.timer.due_at()) => {
-                    self.connection.send_feedback().await?;
-                }
-            }
-        }
-    }
-
     /// Reads what the WAL sender does, on another session; feedback continues meanwhile.
     async fn verify_sender(&mut self) -> Result<(), StreamError> {
         let stream = &self.connection.stream;
         let pid = stream.sender_pid();
         let asking = timeout(stream.sender_timeout(), sender::inspect(&self.ports.watch, pid));
-        let mut asking = std::pin::pin!(asking);
-        let found = loop {
-            tokio::select! {
-                found = &mut asking => break found,
-                () = sleep_until(self.connection.timer.due_at()) => {
-                    self.connection.send_feedback().await?;
-                }
-            }
-        };
+        let found = self.connection.during(asking).await?;
         let now = Instant::now();
         let length = self.silence.length(now);
         // Without an answer here too, the server is out of reach.
