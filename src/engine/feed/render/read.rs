@@ -20,7 +20,7 @@ use crate::engine::document::shape::{Shapes, TableShape};
 use crate::postgres::catalog::table::LackingColumn;
 use crate::postgres::lock::{LIMIT_WAITS, LockError, LockMode, TableLocks};
 use crate::postgres::{Disposition, Recovery};
-use crate::telemetry::waits::{WaitName, Waits};
+use crate::telemetry::waits::{WaitGuard, WaitName, Waits};
 use crate::value::TypeCache;
 
 /// The wait between two attempts at a snapshot that shows all; doubles up to `RETRY_MAX`.
@@ -152,7 +152,13 @@ impl RowReader {
                 snapshot_lsn.parse().map_err(|_| ReadError::Unreadable(snapshot_lsn))?;
             if self.delivered.all_in(&snapshot) {
                 drop(waiting);
-                return Ok(ReadTransaction { reader: self, snapshot, snapshot_lsn });
+                let reading = self.waits.begin(WaitName::Read);
+                return Ok(ReadTransaction {
+                    reader: self,
+                    snapshot,
+                    snapshot_lsn,
+                    _reading: reading,
+                });
             }
             self.execute("rollback").await?;
             if !foreign_forgotten && self.delivered.may_be_foreign(&snapshot) {
@@ -227,6 +233,7 @@ pub struct ReadTransaction<'a> {
     pub(super) reader: &'a mut RowReader,
     snapshot: Snapshot,
     snapshot_lsn: Lsn,
+    _reading: WaitGuard,
 }
 
 impl ReadTransaction<'_> {
