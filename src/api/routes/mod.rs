@@ -192,7 +192,7 @@ fn actions_on_the_whole() -> Vec<Route> {
 }
 
 fn actions_on_jobs() -> Vec<Route> {
-    use Access::Operator;
+    use Access::{Admin, Operator};
     use RoutePlace::{Queue, Root};
     vec![
         Route::post::<_, _, operations::Retried>(
@@ -205,7 +205,7 @@ fn actions_on_jobs() -> Vec<Route> {
         Route::post::<_, _, operations::Discarded>(
             Queue,
             "/jobs/{id}/discard",
-            Operator,
+            Admin,
             "a failed job is deleted; nobody will try it again",
             job::discard,
         )
@@ -221,7 +221,7 @@ fn actions_on_jobs() -> Vec<Route> {
         Route::post::<_, _, operations::DiscardedByFilter>(
             Queue,
             "/operations/discard",
-            Operator,
+            Admin,
             "failed jobs that match are deleted; nobody will try them again",
             operations::discard_by_filter,
         )
