@@ -442,6 +442,22 @@ async fn stopped_and_cleared(scene: &Scene, walferry: &Walferry) {
         (&"done".into(), &1.into(), &"a test".into())
     );
     assert_eq!((&discard["actor"], &discard["role"]), (&"anonymous".into(), &"admin".into()));
+    let of = async |query: &str| {
+        get(walferry, &format!("/api/v1/audit?{query}")).await["total"].as_u64().unwrap()
+    };
+    assert_eq!((of("action=retry").await, of("action=retry&result=failed").await), (2, 0));
+    assert_eq!((of("actor=anonymous").await, of("actor=ann").await), (6, 0));
+    assert_eq!(
+        (of("since=2020-01-01T00:00:00Z").await, of("until=2020-01-01T00:00:00Z").await),
+        (6, 0)
+    );
+    let export = walferry.url("/api/v1/audit/export?format=csv&action=discard");
+    let export = reqwest::get(export).await.unwrap();
+    assert_eq!(export.headers()["content-type"], "text/csv");
+    let export = export.text().await.unwrap();
+    assert!(export.lines().count() == 2 && export.contains(",done,a test"), "{export}");
+    let export = reqwest::get(walferry.url("/api/v1/audit/export")).await.unwrap();
+    assert_eq!(export.text().await.unwrap().lines().count(), 6);
     let (code, output) = scene.bed.walferry_once(&["audit", "--json"], SOON).await;
     assert_eq!(code, 0, "{output}");
     assert!(output.contains("a test"), "{output}");

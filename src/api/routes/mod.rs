@@ -139,6 +139,15 @@ fn reads_of_the_whole() -> Vec<Route> {
             audit::get,
         )
         .with_query::<audit::AuditQuery>(),
+        Route::get::<_, _, ()>(
+            Root,
+            "/api/v1/audit/export",
+            Operator,
+            "the newest 10,000 lines that match, as CSV or NDJSON",
+            audit::export,
+        )
+        .with_query::<audit::ExportQuery>()
+        .answers("application/x-ndjson", "a line each, as in `entries` of the list; or `text/csv`"),
         Route::get::<_, _, health::DetailedHealth>(
             Root,
             "/api/v1/health/detailed",
