@@ -16,6 +16,9 @@ use crate::engine::wal::pgoutput;
 use crate::engine::wal::pgoutput::{Tuple, Value};
 use crate::value::{self, JsonCategory, TypeCache};
 
+/// A larger row keeps the buffer that it was converted in, instead of a copy.
+const COPIED_BYTES_MAX: usize = 1 << 20;
+
 /// The configured tables. A table's position in the list is its [`TableId`].
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
@@ -144,7 +147,11 @@ impl RelationDescriptor {
             spans.push(Some(span(start, scratch, column, replaced)));
         }
         scratch.push(b'}');
-        let row = Row::new(Arc::clone(&self.columns), Bytes::copy_from_slice(scratch), spans);
+        let json = match scratch.len() {
+            0..=COPIED_BYTES_MAX => Bytes::copy_from_slice(scratch),
+            _ => Bytes::from(std::mem::take(scratch)),
+        };
+        let row = Row::new(Arc::clone(&self.columns), json, spans);
         Ok(DecodedRow { row, complete })
     }
 
