@@ -54,6 +54,7 @@ impl Guarded {
             ("WALFERRY_API_JWT_ISSUER", ISSUER),
             ("WALFERRY_API_CORS_ORIGINS", ORIGIN),
             ("WALFERRY_API_ENVIRONMENT", "staging"),
+            ("WALFERRY_API_HOSTS", "walferry.example.org"),
         ])
         .await;
         Self { server, http: Client::new(), tokens, expired }
@@ -333,7 +334,7 @@ async fn raw(server: &Server, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_stranger_s_name_for_this_address_is_refused_where_nobody_is_asked() {
+async fn a_stranger_s_name_for_this_address_is_refused() {
     let ask =
         |host: &str| format!("GET /livez HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
     let open = Server::start_with(&[("WALFERRY_API_CORS_ORIGINS", ORIGIN)]).await;
@@ -346,7 +347,9 @@ async fn a_stranger_s_name_for_this_address_is_refused_where_nobody_is_asked() {
     }
     open.stop().await;
     let guarded = Guarded::start().await;
-    assert_eq!(raw(&guarded.server, &ask("walferry.example")).await, "HTTP/1.1 200 OK");
+    let line = raw(&guarded.server, &ask("walferry.example")).await;
+    assert_eq!(line, "HTTP/1.1 421 Misdirected Request", "although it asks who they are");
+    assert_eq!(raw(&guarded.server, &ask("walferry.example.org")).await, "HTTP/1.1 200 OK");
     guarded.server.stop().await;
 }
 

@@ -208,6 +208,14 @@ async fn a_record_that_differs_is_seen_and_put_right_again() {
     let profile = get(&walferry, &format!("/api/v1/records/profiles/{ANN}")).await;
     assert_eq!((&profile["row"]["email"], &profile["differs"]), (&"masked".into(), &false.into()));
     assert!(!profile.to_string().contains("canary"), "{profile}");
+    // Nor is a private column shown that an earlier definition left in a document.
+    let stale = json!({ "id": ANN, "username": "ann", "email": "canary", "note": "canary" });
+    let document = format!("/{}/_doc/{ANN}", scene.bed.index("profiles-000001"));
+    scene.bed.elasticsearch.request(Method::PUT, &document, Some(&stale)).await;
+    let profile = get(&walferry, &format!("/api/v1/records/profiles/{ANN}")).await;
+    let found = &profile["documents"][0]["found"];
+    assert_eq!((&found["email"], &found["username"]), (&"masked".into(), &"ann".into()));
+    assert!(!profile.to_string().contains("canary"), "{profile}");
     let unknown = get(&walferry, &format!("/api/v1/records/listings/{}", listing(99))).await;
     assert_eq!((&unknown["row"], &unknown["differs"]), (&Value::Null, &false.into()), "{unknown}");
     refuses(&walferry, "/api/v1/records/listings/7", 400, "record_id").await;
@@ -271,6 +279,44 @@ async fn failed_jobs_are_retried_and_discarded_by_filter_and_it_is_written_down(
     assert_eq!((status, &one["code"]), (409, &"not_failed".into()), "{one}");
 
     stopped_and_cleared(&scene, &walferry).await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_is_about_the_jobs_that_were_there_when_it_began() {
+    let scene = Scene::unwitnessed("api_chosen").await;
+    let mut walferry = scene.ready().await;
+    // While some are discarded, others fail.
+    scene
+        .sql(
+            "create function fail_another() returns trigger language plpgsql as $$ begin
+                 if (select count(*) from public.elasticsearch_sync_queue) < 9 then
+                     insert into public.elasticsearch_sync_queue
+                         (table_name, operation, record_id, change_data, status)
+                     values ('listings', 'UPDATE', gen_random_uuid(), '{}', 'failed');
+                 end if;
+                 return null;
+             end $$;
+             insert into elasticsearch_sync_queue
+                 (table_name, operation, record_id, change_data, status)
+             select 'listings', 'UPDATE', gen_random_uuid(), '{}', 'failed'
+             from generate_series(1, 3);
+             create trigger fail_another after delete on elasticsearch_sync_queue
+             for each statement execute function fail_another()",
+        )
+        .await;
+    let chosen = ids(&get(&walferry, &format!("{Q}/jobs?status=failed")).await);
+    let body = json!({ "expected_count": 3, "reason": "a test" });
+    let path = format!("{Q}/operations/discard");
+    let (status, done) = walferry.post_json(&path, Some(&body)).await;
+    assert_eq!((status, &done["discarded"]), (200, &3.into()), "{done}");
+    let left = ids(&get(&walferry, &format!("{Q}/jobs?status=failed")).await);
+    assert!(!left.is_empty() && left.iter().all(|id| !chosen.contains(id)), "{left:?}");
+    let audit = get(&walferry, "/api/v1/audit?limit=1").await;
+    let mut chosen: Vec<String> = chosen.iter().map(ToString::to_string).collect();
+    chosen.sort();
+    let target = format!("jobs {}: all failed jobs", chosen.join(", "));
+    assert_eq!(audit["entries"][0]["target"], target, "{audit}");
     walferry.stop().await;
 }
 
@@ -396,6 +442,22 @@ async fn stopped_and_cleared(scene: &Scene, walferry: &Walferry) {
         (&"done".into(), &1.into(), &"a test".into())
     );
     assert_eq!((&discard["actor"], &discard["role"]), (&"anonymous".into(), &"admin".into()));
+    let of = async |query: &str| {
+        get(walferry, &format!("/api/v1/audit?{query}")).await["total"].as_u64().unwrap()
+    };
+    assert_eq!((of("action=retry").await, of("action=retry&result=failed").await), (2, 0));
+    assert_eq!((of("actor=anonymous").await, of("actor=ann").await), (6, 0));
+    assert_eq!(
+        (of("since=2020-01-01T00:00:00Z").await, of("until=2020-01-01T00:00:00Z").await),
+        (6, 0)
+    );
+    let export = walferry.url("/api/v1/audit/export?format=csv&action=discard");
+    let export = reqwest::get(export).await.unwrap();
+    assert_eq!(export.headers()["content-type"], "text/csv");
+    let export = export.text().await.unwrap();
+    assert!(export.lines().count() == 2 && export.contains(",done,a test"), "{export}");
+    let export = reqwest::get(walferry.url("/api/v1/audit/export")).await.unwrap();
+    assert_eq!(export.text().await.unwrap().lines().count(), 6);
     let (code, output) = scene.bed.walferry_once(&["audit", "--json"], SOON).await;
     assert_eq!(code, 0, "{output}");
     assert!(output.contains("a test"), "{output}");

@@ -34,6 +34,7 @@ mod scenarios;
 mod scene;
 mod support;
 mod take_over;
+mod tokens;
 #[cfg(feature = "otlp")]
 mod traces;
 mod upgrade;

@@ -70,6 +70,7 @@ async fn a_refused_job_waits_longer_each_time_and_fails_at_last() {
     assert_eq!(queue.one(end).await, "failed 3 refused t t");
 
     let request = FailedJobsRequest {
+        expected_count: None,
         action: FailedJobAction::Retry,
         filter: Filter::default(),
         target: "all failed jobs".to_owned(),
@@ -79,7 +80,10 @@ async fn a_refused_job_waits_longer_each_time_and_fails_at_last() {
     let retried = operations::change_failed(&operator, &[], request).await.unwrap();
     assert_eq!(retried, JobsChanged { jobs: 1, more: false });
     let audit = "select concat_ws(' ', role, action, target, result, affected) from walferry.audit";
-    assert_eq!(queue.one(audit).await, "terminal retry all failed jobs done 1");
+    assert_eq!(
+        queue.one(audit).await,
+        format!("terminal retry job {}: all failed jobs done 1", jobs[0].id)
+    );
     let again = "select concat_ws(' ', status, retry_count, processed_at is null)
         from elasticsearch_sync_queue";
     assert_eq!(queue.one(again).await, "pending 0 t");

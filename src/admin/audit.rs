@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use super::page::Page;
 use crate::storage::QueueError;
-use crate::storage::audit::{self, Entry};
+use crate::storage::audit::{self, AuditFilter, Entry};
 
 /// An operation, done or denied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -35,12 +35,16 @@ pub struct AuditPage {
     pub total: i64,
 }
 
-/// One page of the audit log, the newest line first.
+/// One page of the lines that match, the newest first.
 ///
 /// # Errors
 /// [`QueueError::Database`].
-pub async fn page(client: &Client, page: Page) -> Result<AuditPage, QueueError> {
-    let (entries, total) = audit::entries(client, page.offset, page.limit).await?;
+pub async fn page(
+    client: &Client,
+    filter: &AuditFilter,
+    page: Page,
+) -> Result<AuditPage, QueueError> {
+    let (entries, total) = audit::entries(client, filter, page.offset, page.limit).await?;
     Ok(AuditPage { lines: entries.into_iter().map(AuditLine::from).collect(), total })
 }
 

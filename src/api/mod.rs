@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::auth::authorize::{RouteAccess, authorize};
+use self::auth::reload;
 use self::routes::openapi::ApiDescription;
 use self::server::input::BODY_BYTES_MAX;
 use self::server::problem::Problem;
@@ -52,6 +53,7 @@ pub async fn serve(
     let ended = tokio::select! {
         ended = listener::serve(listener, router(state), stop.clone()) => ended,
         () = sampled.sampler.run() => Ok(()),
+        () = reload::watch(sampled.clone()) => Ok(()),
         () = async {
             shutdown.cancelled().await;
             stop.cancel();

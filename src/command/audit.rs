@@ -6,11 +6,12 @@ use super::output::columns;
 use crate::admin::audit::{self, AuditLine};
 use crate::admin::page::Page;
 use crate::storage::QueueError;
+use crate::storage::audit::AuditFilter;
 
 /// The newest lines, as a table or as one JSON array.
 pub(super) async fn list(client: &Client, limit: u32, as_json: bool) -> Result<String, QueueError> {
     let first = Page { offset: 0, limit: i64::from(limit) };
-    let lines = audit::page(client, first).await?.lines;
+    let lines = audit::page(client, &AuditFilter::default(), first).await?.lines;
     if as_json {
         return Ok(serde_json::json!(lines).to_string());
     }

@@ -11,6 +11,7 @@ use super::output::columns;
 use crate::admin::jobs::detail::{self, Image, JobDetail};
 use crate::admin::jobs::document;
 use crate::engine::document::definition::Definition;
+use crate::engine::document::visible::VisibleColumns;
 
 /// The document that `GET jobs/{id}` answers with.
 pub(super) async fn json(
@@ -29,8 +30,8 @@ pub(super) async fn text(
     id: i64,
 ) -> Result<String, JobsError> {
     let job = detail::detail(client, id).await?.ok_or(JobsError::Unknown(id))?;
-    let private = definition.private_columns(&job.summary.table_name);
-    Ok(lines(&job, &private))
+    let visible = definition.visible_columns(&job.summary.table_name);
+    Ok(lines(&job, &visible))
 }
 
 fn value(image: Option<&Image>, is_private: bool) -> String {
@@ -45,7 +46,7 @@ fn value(image: Option<&Image>, is_private: bool) -> String {
     }
 }
 
-fn lines(job: &JobDetail, private: &[String]) -> String {
+fn lines(job: &JobDetail, visible: &VisibleColumns) -> String {
     let summary = &job.summary;
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let head = format!(
@@ -67,7 +68,7 @@ fn lines(job: &JobDetail, private: &[String]) -> String {
     let note = job.note.iter().map(|note| format!("\nnote {note}"));
     let head = head + &note.collect::<String>();
     let rows = job.columns.iter().map(|column| {
-        let is_private = private.contains(&column.column);
+        let is_private = !visible.shows(&column.column);
         [
             if column.changed { "*" } else { "" }.to_owned(),
             column.column.clone(),

@@ -10,7 +10,9 @@ use super::output::columns;
 use crate::admin::audited::Operator;
 use crate::admin::jobs::filter::Filter;
 use crate::admin::jobs::list::{self, JobSummary};
-use crate::admin::jobs::operations::{self, FailedJobAction, FailedJobsRequest, job_status};
+use crate::admin::jobs::operations::{
+    self, ChangeError, FailedJobAction, FailedJobsRequest, job_status,
+};
 use crate::admin::page::Page;
 use crate::storage::QueueError;
 use crate::storage::queue::status::Status;
@@ -28,6 +30,8 @@ pub enum JobsError {
     NotChosen,
     #[error(transparent)]
     Queue(#[from] QueueError),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
 }
 
 impl JobsError {
@@ -37,7 +41,7 @@ impl JobsError {
         match self {
             Self::Unknown(_) | Self::NotFailed { .. } => 1,
             Self::NotChosen => 2,
-            Self::Queue(_) => 3,
+            Self::Queue(_) | Self::Change(_) => 3,
         }
     }
 }
@@ -103,7 +107,8 @@ pub(super) async fn change_failed(
         };
         return Ok(format!("{count} failed jobs would be {word}; nothing was changed"));
     }
-    let request = FailedJobsRequest { action, target: target(&filter), filter, reason };
+    let target = target(&filter);
+    let request = FailedJobsRequest { action, filter, expected_count: None, target, reason };
     let done = operations::change_failed(&operator, tables, request).await?;
     let more = if done.more { "; there are more, run this again" } else { "" };
     let outcome = match action {

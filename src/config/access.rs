@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use url::Url;
+use url::{Host, Url};
 
 use super::endpoint::{InvalidValue, is_loopback};
 use super::{Role, Token};
@@ -14,6 +14,7 @@ use super::{Role, Token};
 const TOKEN_EXAMPLE: &str = "what `walferry token create` prints, NAME:ROLE:SHA256[:YYYY-MM-DD]";
 const JWKS_EXAMPLE: &str = "https://PROJECT.supabase.co/auth/v1/.well-known/jwks.json";
 const ORIGIN_EXAMPLE: &str = "https://admin.example.com";
+const HOST_EXAMPLE: &str = "walferry.example.com";
 const CLAIM_EXAMPLE: &str = "app_metadata.walferry_role";
 const NAME_CHARS_MAX: usize = 64;
 const ENVIRONMENT_CHARS_MAX: usize = 40;
@@ -197,6 +198,18 @@ pub(super) fn origins(text: &str) -> Result<Vec<String>, InvalidValue> {
     Ok(origins)
 }
 
+/// Parses names of hosts, separated by commas or white space.
+pub(super) fn hosts(text: &str) -> Result<Vec<String>, InvalidValue> {
+    let host = |part: &str| match Host::parse(part) {
+        Ok(Host::Domain(name)) if !part.contains('*') => Ok(name),
+        _ => Err(InvalidValue {
+            reason: "has what is not the name of a host; no scheme, port, path or `*`".to_owned(),
+            good: HOST_EXAMPLE.to_owned(),
+        }),
+    };
+    parts(text).map(host).collect()
+}
+
 /// Why a text cannot be the label of an installation.
 pub(super) fn environment_reason(label: &str) -> Option<&'static str> {
     let good =
@@ -213,7 +226,7 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use super::{end_of_day, issuer_of, jwks_url, jwt_secret, origins, role_claim, tokens};
+    use super::{end_of_day, hosts, issuer_of, jwks_url, jwt_secret, origins, role_claim, tokens};
     use crate::config::Role;
 
     #[test]
@@ -309,6 +322,14 @@ mod tests {
     fn short_secrets_are_refused() {
         assert!(jwt_secret(&"x".repeat(32)).is_ok());
         assert!(jwt_secret(&"x".repeat(31)).unwrap_err().reason.contains("32 bytes"));
+    }
+
+    #[test]
+    fn hosts_are_names_alone() {
+        assert_eq!(hosts("A.example, b").unwrap(), ["a.example", "b"]);
+        for text in ["a.example:1", "http://a", "*.example", "127.0.0.1", "a/b", "[::1]"] {
+            assert!(hosts(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -3,19 +3,23 @@
 //!
 //! Not here: parsing single values (`values`).
 
+use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::access;
 use super::endpoint::{self, DatabaseAddress, NodeAddresses};
-use super::error::Origin;
+use super::error::{Origin, PrintedValue};
 use super::network;
 use super::source::Sources;
 use super::values::{Values, missing};
 use super::{
     Api, Authentication, Config, ConfigError, Database, Elasticsearch, Flags, Jwt, Limits, Queue,
-    Refresh, Secret, SslMode, Strings,
+    Refresh, Secret, SslMode, Strings, Token,
 };
+
+/// The variable that names the file with the tokens.
+const TOKENS_FILE: &str = "WALFERRY_API_TOKENS_FILE";
 
 /// The servers that a command connects to. Their addresses are required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +37,8 @@ pub enum Needs {
 /// [`ConfigError`] for the first invalid setting.
 pub fn load(flags: &Flags, environment: &Strings, needs: Needs) -> Result<Config, ConfigError> {
     let values = Values(Sources::read(flags, environment)?);
-    let api = api(&values)?;
+    let mut api = api(&values)?;
+    api.tokens_file = environment.get(TOKENS_FILE).filter(|path| !path.is_empty()).map(Into::into);
     Ok(Config {
         database: database(&values)?,
         elasticsearch: elasticsearch(&values, needs)?,
@@ -45,6 +50,26 @@ pub fn load(flags: &Flags, environment: &Strings, needs: Needs) -> Result<Config
         queue: queue(&values)?,
         api,
         definition: values.0.definition,
+    })
+}
+
+/// The tokens in the file that they were read from, as they are there now.
+///
+/// # Errors
+///
+/// [`ConfigError`] where the file or an entry of it does not read.
+pub fn tokens_in(path: &Path) -> Result<Vec<Token>, ConfigError> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        origin: TOKENS_FILE.to_owned(),
+        source,
+    })?;
+    access::tokens(&text).map_err(|fault| ConfigError::Invalid {
+        origin: Origin::Environment(TOKENS_FILE.to_owned()),
+        value: PrintedValue(None),
+        reason: fault.reason,
+        good: fault.good,
     })
 }
 
@@ -181,6 +206,8 @@ fn api(values: &Values) -> Result<Api, ConfigError> {
         tokens,
         jwt: jwt(values)?,
         cors_origins: values.parsed("api.cors_origins", access::origins)?.unwrap_or_default(),
+        hosts: values.parsed("api.hosts", access::hosts)?.unwrap_or_default(),
+        tokens_file: None,
         trusted_proxies: values
             .parsed("api.trusted_proxies", network::networks)?
             .unwrap_or_default(),

@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime};
 
 pub use access::{end_of_day, is_token_name};
 pub use error::ConfigError;
-pub use load::{Needs, listen, load};
+pub use load::{Needs, listen, load, tokens_in};
 pub use network::Network;
 pub use setting::{Setting, ValueKind};
 pub use settings::SETTINGS;
@@ -191,6 +191,10 @@ pub struct Api {
     pub jwt: Option<Jwt>,
     /// The other origins that can use the API, in the form of the header `Origin`.
     pub cors_origins: Vec<String>,
+    /// The names that clients may call the server by.
+    pub hosts: Vec<String>,
+    /// The file that the tokens were read from, if they were.
+    pub tokens_file: Option<PathBuf>,
     /// The reverse proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// The label of this installation on the page.

@@ -348,6 +348,17 @@ pub const SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        key: "api.hosts",
+        kind: ValueKind::Text(
+            "names such as `walferry.example.com`, separated by commas or white space",
+        ),
+        unset: "none",
+        purpose: "names that clients may ask by, besides IP addresses, names without a dot and the hosts of \
+                  `api.cors_origins`",
+        example: "walferry.example.com",
+        ..PLAIN
+    },
+    Setting {
         key: "api.trusted_proxies",
         kind: ValueKind::Text(
             "addresses and networks such as `10.0.0.0/8`, separated by commas or white space",

@@ -5,9 +5,10 @@
 //!
 //! Not here: authentication (`api`), and dropping what is old (`storage::queue::maintain`).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
 
 use super::{QueueError, doing};
 
@@ -142,18 +143,37 @@ pub async fn end(
     done.map(drop).map_err(doing("write the audit log"))
 }
 
-/// The newest lines: `limit` of them behind the first `offset`; and how many there are.
+/// Which lines are meant: all conditions must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    /// A word of [`Outcome`].
+    pub result: Option<String>,
+    /// At this moment or later.
+    pub since: Option<SystemTime>,
+    /// Before this moment.
+    pub until: Option<SystemTime>,
+}
+
+/// The newest lines that match: `limit` of them behind the first `offset`; and how many match.
 ///
 /// # Errors
 /// [`QueueError::Database`].
 pub async fn entries(
     client: &Client,
+    filter: &AuditFilter,
     offset: i64,
     limit: i64,
 ) -> Result<(Vec<Entry>, i64), QueueError> {
     const LIST: &str = include_str!("audit_list.sql");
+    const COUNT: &str = include_str!("audit_count.sql");
     let reading = "read the audit log";
-    let rows = client.query(LIST, &[&offset, &limit]).await.map_err(doing(reading))?;
+    let AuditFilter { actor, action, result, since, until } = filter;
+    let conditions: [&(dyn ToSql + Sync); 5] = [actor, action, result, since, until];
+    let listed: Vec<&(dyn ToSql + Sync)> =
+        conditions.into_iter().chain([&offset as &(dyn ToSql + Sync), &limit]).collect();
+    let rows = client.query(LIST, &listed).await.map_err(doing(reading))?;
     let entry = |row: &tokio_postgres::Row| -> Result<Entry, tokio_postgres::Error> {
         Ok(Entry {
             id: row.try_get("id")?,
@@ -173,7 +193,7 @@ pub async fn entries(
     };
     let entries: Result<Vec<Entry>, _> = rows.iter().map(entry).collect();
     let entries = entries.map_err(doing(reading))?;
-    let row = client.query_one("select count(*) as total from walferry.audit", &[]).await;
+    let row = client.query_one(COUNT, &conditions).await;
     let total = row.map_err(doing(reading))?.try_get("total").map_err(doing(reading))?;
     Ok((entries, total))
 }

@@ -1,6 +1,6 @@
 //! One job as JSON: the answer of `GET jobs/{id}` and the output of `walferry job --json`.
 //!
-//! Private columns are masked: neither their old nor their new value is in the document.
+//! Columns that no document shows are masked: neither their old nor their new value is in the document.
 //!
 //! Not here: the statements (`detail`).
 
@@ -14,6 +14,7 @@ use super::detail::{self, ColumnChange, Image, JobDetail};
 use super::list::JobSummary;
 use crate::admin::figures::stats::milliseconds;
 use crate::engine::document::definition::Definition;
+use crate::engine::document::visible::VisibleColumns;
 use crate::storage::QueueError;
 use crate::storage::queue::status::Status;
 
@@ -97,12 +98,12 @@ pub async fn read(
 ) -> Result<Option<JobDocument>, QueueError> {
     let found = detail::detail(client, id).await?;
     Ok(found.map(|job| {
-        let private = definition.private_columns(&job.summary.table_name);
-        describe(job, &private)
+        let visible = definition.visible_columns(&job.summary.table_name);
+        describe(job, &visible)
     }))
 }
 
-fn describe(job: JobDetail, private: &[String]) -> JobDocument {
+fn describe(job: JobDetail, visible: &VisibleColumns) -> JobDocument {
     let is_failed = job.summary.status == Status::Failed.as_str();
     let notes = notes(&job);
     let milliseconds = |time: Option<f64>| time.map(milliseconds);
@@ -126,7 +127,7 @@ fn describe(job: JobDetail, private: &[String]) -> JobDocument {
         facts,
         timing,
         stuck: job.stuck,
-        changes: job.columns.into_iter().map(|column| difference(column, private)).collect(),
+        changes: job.columns.into_iter().map(|column| difference(column, visible)).collect(),
         notes,
         actions: AllowedActions { retry: is_failed, discard: is_failed },
     }
@@ -146,9 +147,9 @@ fn notes(job: &JobDetail) -> Vec<String> {
     notes
 }
 
-fn difference(column: ColumnChange, private: &[String]) -> ColumnDifference {
+fn difference(column: ColumnChange, visible: &VisibleColumns) -> ColumnDifference {
     let ColumnChange { column, old, new, changed } = column;
-    let is_private = private.contains(&column);
+    let is_private = !visible.shows(&column);
     let (old, old_state) = value_and_state(old, is_private);
     let (new, new_state) = value_and_state(new, is_private);
     ColumnDifference { column, old, new, changed, old_state, new_state }
@@ -170,6 +171,11 @@ fn value_and_state(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::document::parse;
+
+    fn listings() -> VisibleColumns {
+        parse::parse(None).unwrap().visible_columns("listings")
+    }
 
     fn column(name: &str, old: Option<&str>, new: Option<&str>) -> ColumnChange {
         let image =
@@ -179,8 +185,8 @@ mod tests {
 
     #[test]
     fn private_values_are_masked_and_numbers_are_exact() {
-        let text =
-            |column| serde_json::to_string(&difference(column, &["email".to_owned()])).unwrap();
+        let profiles = parse::parse(None).unwrap().visible_columns("profiles");
+        let text = |column| serde_json::to_string(&difference(column, &profiles)).unwrap();
         let email = text(column("email", Some("\"canary\""), Some("null")));
         assert!(!email.contains("canary") && email.contains(r#""old_state":"masked""#), "{email}");
         let big = text(column("n", None, Some("12345678901234567890.10")));
@@ -225,7 +231,7 @@ mod tests {
 
     #[test]
     fn every_member_of_the_job_stands_beside_it_too() {
-        let text = serde_json::to_string(&describe(job(), &[])).unwrap();
+        let text = serde_json::to_string(&describe(job(), &listings())).unwrap();
         assert!(text.contains(r#""new":12345678901234567890.10"#), "{text}");
         let document: serde_json::Value = serde_json::from_str(&text).unwrap();
         let job = document["job"].as_object().unwrap();
@@ -239,7 +245,7 @@ mod tests {
     #[test]
     fn a_note_is_a_member_and_among_the_notes() {
         let job = JobDetail { note: Some("a\nb".to_owned()), commit_lsn: None, ..job() };
-        let document = serde_json::to_value(describe(job, &[])).unwrap();
+        let document = serde_json::to_value(describe(job, &listings())).unwrap();
         assert_eq!(document["note"], "a\nb");
         assert_eq!(document["job"]["note"], "a\nb");
         let notes = document["notes"].as_array().unwrap();

@@ -1,5 +1,6 @@
 //! Jobs as people see them: listed, filtered, shown in detail, retried, discarded.
 
+mod chosen;
 pub mod detail;
 pub mod document;
 pub mod filter;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
+use super::chosen::{ChosenChunk, ChosenJobs};
 use super::filter::Filter;
 use super::list;
 use crate::admin::audited::{AffectedRows, Operator, PartialFailure};
@@ -21,7 +22,7 @@ use crate::storage::audit::AuditRequest;
 use crate::storage::queue::status::Status;
 use crate::storage::{QueueError, control, doing, sql};
 
-/// Jobs moved or deleted by one statement.
+/// Jobs deleted by one statement.
 const JOBS_AT_ONCE: i64 = 2_000;
 /// The wait for the supervisor's reset of stuck jobs.
 const RESCUE_TIME_MAX: Duration = Duration::from_secs(3);
@@ -67,6 +68,8 @@ impl FailedJobAction {
 pub struct FailedJobsRequest {
     pub action: FailedJobAction,
     pub filter: Filter,
+    /// Nothing is changed if another number matches.
+    pub expected_count: Option<u64>,
     /// The filter in words, for the audit log.
     pub target: String,
     /// The operator's reason; a discard has one.
@@ -149,18 +152,39 @@ pub async fn count_failed(
     row.try_get("jobs").map(sql::count).map_err(doing("count failed jobs"))
 }
 
-/// Retries or discards the `failed` jobs that match.
+/// Why failed jobs were not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    #[error("{matched} failed jobs match now, not {expected}; nothing was changed")]
+    CountChanged { expected: u64, matched: u64 },
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// Retries or discards the `failed` jobs that match now. A job that fails meanwhile is not among
+/// them.
 ///
 /// # Errors
-/// [`QueueError::Database`]; the jobs changed by then stay changed.
+/// [`ChangeError`]; after [`QueueError::Database`] the jobs changed by then stay changed.
 pub async fn change_failed(
     operator: &Operator,
     tables: &[String],
     request: FailedJobsRequest,
-) -> Result<JobsChanged, QueueError> {
-    let FailedJobsRequest { action, filter, target, reason } = request;
+) -> Result<JobsChanged, ChangeError> {
+    let FailedJobsRequest { action, filter, expected_count, target, reason } = request;
+    let chosen = ChosenJobs::choose(&operator.client, &failed(&filter), tables).await?;
+    if let Some(expected) = expected_count {
+        let matched = match chosen.are_all {
+            true => chosen.len(),
+            false => count_failed(&operator.client, &filter, tables).await?,
+        };
+        if matched != expected {
+            return Err(ChangeError::CountChanged { expected, matched });
+        }
+    }
+    let target = format!("{}: {target}", chosen.words());
     let request = AuditRequest { action: action.as_str(), target: Some(target), reason };
-    operator.audited(request, with_failed(operator, tables, action, &filter)).await
+    Ok(operator.audited(request, change(operator, action, &chosen)).await?)
 }
 
 /// Resets stuck jobs and retries every `failed` one.
@@ -176,8 +200,9 @@ pub async fn retry_failed(
     let work = async {
         let pass = requests.rescue_now(RESCUE_TIME_MAX).await;
         let stuck = pass.map_or(0, |pass| pass.rescued.total());
-        let every = Filter::default();
-        let failed = with_failed(operator, tables, FailedJobAction::Retry, &every).await?;
+        let every = failed(&Filter::default());
+        let chosen = ChosenJobs::choose(&operator.client, &every, tables).await?;
+        let failed = change(operator, FailedJobAction::Retry, &chosen).await?;
         Ok(RetriedJobs { failed, stuck })
     };
     operator.audited(request, work).await
@@ -214,29 +239,39 @@ fn failed(filter: &Filter) -> Filter {
     Filter { status: Some(Status::Failed), stuck: false, ..filter.clone() }
 }
 
-/// Changes the failed jobs `q` that match. A row that another transaction holds is skipped. Chosen
-/// rows are found again by the key: an estimate of few rows would pair all with all, so the
-/// expression `status || ''` keeps the index on the status out.
-async fn with_failed(
+/// Changes these jobs as far as they are still `failed`. A row that another transaction holds is
+/// skipped. Chosen rows are found again by the key: an estimate of few rows would pair all with all,
+/// so the expression `status || ''` keeps the index on the status out.
+async fn change(
     operator: &Operator,
-    tables: &[String],
     action: FailedJobAction,
-    filter: &Filter,
+    chosen: &ChosenJobs,
 ) -> Result<JobsChanged, PartialFailure> {
-    let filter = failed(filter);
-    let conditions = filter.conditions(tables);
     let sql = format!(
         "with chosen as materialized (
              select q.id, q.created_at from public.elasticsearch_sync_queue q
-             where {} limit {} for no key update skip locked)
+             where q.id = any ($1) and q.created_at between $2 and $3
+               and q.status || '' = 'failed'
+             for no key update skip locked)
          {}
          where q.id = chosen.id and q.created_at = chosen.created_at
            and q.status || '' = 'failed'",
-        conditions.sql,
-        conditions.after(1),
         action.statement()
     );
-    repeat(operator, &sql, &conditions.with(&[&JOBS_AT_ONCE])).await
+    let client = &operator.client;
+    let statement = client.prepare(&sql).await.map_err(doing("prepare an operation"))?;
+    let end = Instant::now() + operator.time_max;
+    let mut jobs = 0;
+    let mut left = chosen.chunks().peekable();
+    while let Some(ChosenChunk { ids, from, to }) = left.next() {
+        let changed = client.execute(&statement, &[&ids, &from, &to]).await;
+        let changed = changed.map_err(doing("operate on jobs"));
+        jobs += changed.map_err(|error| PartialFailure { error, affected: jobs })?;
+        if Instant::now() >= end && left.peek().is_some() {
+            return Ok(JobsChanged { jobs, more: true });
+        }
+    }
+    Ok(JobsChanged { jobs, more: !chosen.are_all })
 }
 
 /// Repeats a statement until it finds no row, or until the time is up.

@@ -49,6 +49,13 @@ pub(crate) struct StoredDocument {
     source: Option<Box<RawValue>>,
 }
 
+impl StoredDocument {
+    /// The same with another source, as people may see it.
+    pub(crate) fn map_source(self, shown: impl FnOnce(Box<RawValue>) -> Box<RawValue>) -> Self {
+        Self { source: self.source.map(shown), ..self }
+    }
+}
+
 /// Compares the document `id` of `index`. `expected` is its JSON, `None` where there should be none.
 pub(crate) fn compare(
     index: String,

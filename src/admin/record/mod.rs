@@ -5,5 +5,6 @@
 pub mod compare;
 pub mod error;
 pub mod key;
+mod mask;
 pub mod resync;
 pub mod view;

@@ -1,7 +1,7 @@
 //! A record as people see it: its jobs, its row now, its documents now, and whether they differ.
 //!
-//! Private columns are masked. While jobs of the record are unfinished, a difference may still
-//! disappear by itself; their number is part of the answer.
+//! Columns that no document shows are masked, in stored documents too. While jobs of the record are
+//! unfinished, a difference may still disappear by itself; their number is part of the answer.
 //!
 //! Not here: the comparison (`compare`), and rendering (`engine::feed::render::row`).
 
@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::compare::{ComparedDocument, Fields, StoredDocument, compare};
 use super::error::RecordError;
 use super::key::{RecordName, resolve, table_id};
+use super::mask;
 use crate::admin::jobs::filter::Filter;
 use crate::admin::jobs::list::{self, JobPage, JobSummary};
 use crate::admin::page::Page;
@@ -95,12 +95,11 @@ impl RecordReader {
         let filter = Filter::of_record(table, record_id);
         let RecordJobs { unfinished, page } = self.jobs(&filter).await?;
         let JobPage { jobs, total: jobs_total, .. } = page;
-        let masked = self.definition.private_columns(table);
         let mut view = RecordView {
             table: table.to_owned(),
             record_id: record_id.to_string(),
             row: None,
-            masked,
+            masked: Vec::new(),
             unfinished,
             documents: Vec::new(),
             differs: None,
@@ -109,7 +108,7 @@ impl RecordReader {
             jobs_total,
         };
         match self.current_state(id, record_id).await {
-            Ok(state) => self.add_state(&mut view, state).await,
+            Ok(state) => self.add_state(&mut view, id, state).await,
             Err(RecordError::UnknownKey { .. }) => view.reason = Some(NO_KEY.to_owned()),
             Err(error) => return Err(error),
         }
@@ -150,14 +149,22 @@ impl RecordReader {
         .await
     }
 
-    async fn add_state(&self, view: &mut RecordView, state: CurrentState) {
-        view.row = state.row.map(|row| visible(&row, &view.masked));
+    async fn add_state(&self, view: &mut RecordView, table: TableId, state: CurrentState) {
+        let visible = self.definition.visible_columns(&view.table);
+        if let Some(row) = &state.row {
+            view.masked = mask::private_columns(row, &visible);
+            view.row = Some(mask::row(row, &view.masked));
+        }
+        let columns = state.row.as_ref().map(|row| row.columns().names());
         match self.stored(&state.documents).await {
             Ok(stored) => {
                 let pairs = state.documents.into_iter().zip(stored);
                 view.documents = pairs
-                    .map(|(expected, stored)| {
+                    .zip(self.definition.sources_of(table))
+                    .map(|((expected, stored), source)| {
                         let ExpectedDocument { id, json } = expected;
+                        let source = self.definition.source(source);
+                        let stored = stored.map_source(|raw| mask::document(raw, source, columns));
                         compare(self.index(&id), id.id.to_string(), json, stored)
                     })
                     .collect();
@@ -202,16 +209,4 @@ impl RecordReader {
         let index = &self.definition.indices[usize::from(document.index.0)];
         format!("{}{}", self.index_prefix, index.name)
     }
-}
-
-fn visible(row: &Row, masked: &[String]) -> Fields {
-    let mut fields: Fields = serde_json::from_slice(row.json()).unwrap_or_default();
-    for (name, value) in &mut fields {
-        if masked.contains(name)
-            && let Ok(mask) = to_raw_value("masked")
-        {
-            *value = mask;
-        }
-    }
-    fields
 }

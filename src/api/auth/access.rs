@@ -1,5 +1,7 @@
 //! All that a request passes before it reaches its route.
 
+use std::path::PathBuf;
+
 use super::authenticator::Authenticator;
 use crate::api::server::rate::Rates;
 use crate::config;
@@ -11,6 +13,10 @@ pub(in crate::api) struct AccessControl {
     pub(in crate::api) rates: Rates,
     /// The setting `api.cors_origins`.
     pub(in crate::api) origins: Vec<String>,
+    /// The names that clients may call this server by, besides those of `origins`: `api.hosts`.
+    pub(in crate::api) hosts: Vec<String>,
+    /// The file that the tokens were read from.
+    pub(in crate::api) tokens_file: Option<PathBuf>,
     /// The setting `api.trusted_proxies`.
     pub(in crate::api) trusted_proxies: Vec<config::Network>,
     /// The setting `api.environment`.
@@ -23,6 +29,8 @@ impl AccessControl {
             authenticator: Authenticator::new(api),
             rates: Rates::default(),
             origins: api.cors_origins.clone(),
+            hosts: api.hosts.clone(),
+            tokens_file: api.tokens_file.clone(),
             trusted_proxies: api.trusted_proxies.clone(),
             environment: api.environment.clone(),
         }

@@ -3,6 +3,7 @@
 //! A token of walferry's own is known by its hash (`token`), a JWT by its signature (`jwt`) and its
 //! claims (`claims`).
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use axum::http::{HeaderMap, header};
@@ -22,8 +23,20 @@ const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Checks credentials.
 #[derive(Debug)]
 pub(in crate::api) struct Authenticator {
-    tokens: Vec<Token>,
+    known: Mutex<KnownTokens>,
     jwt: Option<JwtRules>,
+}
+
+/// The tokens as they were read last.
+#[derive(Debug, Default)]
+struct KnownTokens {
+    tokens: Arc<[Token]>,
+    /// There has been a token: the last one's end lets nobody in.
+    are_required: bool,
+    /// How often they have changed.
+    changes: u64,
+    /// Why they could not be read; empty if they could.
+    fault: String,
 }
 
 #[derive(Debug)]
@@ -43,12 +56,45 @@ impl Authenticator {
             keys: jwt.jwks_url.clone().map(JwtKeys::new),
             claims: jwt.clone(),
         });
-        Self { tokens: api.tokens.clone(), jwt }
+        let are_required = !api.tokens.is_empty();
+        let tokens = api.tokens.clone().into();
+        let known = Mutex::new(KnownTokens { tokens, are_required, ..KnownTokens::default() });
+        Self { known, jwt }
     }
 
     /// Whether requests need a credential.
-    pub(in crate::api) const fn is_required(&self) -> bool {
-        !self.tokens.is_empty() || self.jwt.is_some()
+    pub(in crate::api) fn is_required(&self) -> bool {
+        self.jwt.is_some() || self.known().are_required
+    }
+
+    /// How often the tokens have changed.
+    pub(in crate::api) fn changes(&self) -> u64 {
+        self.known().changes
+    }
+
+    /// Takes these tokens instead; returns whether they are others.
+    pub(super) fn set_tokens(&self, tokens: Vec<Token>) -> bool {
+        let mut known = self.known();
+        known.fault.clear();
+        if *known.tokens == *tokens {
+            return false;
+        }
+        known.are_required |= !tokens.is_empty();
+        known.tokens = tokens.into();
+        known.changes += 1;
+        true
+    }
+
+    /// Notes why the tokens could not be read; returns whether that is news.
+    pub(super) fn note_fault(&self, fault: &str) -> bool {
+        let mut known = self.known();
+        let is_news = known.fault != fault;
+        fault.clone_into(&mut known.fault);
+        is_news
+    }
+
+    fn known(&self) -> MutexGuard<'_, KnownTokens> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The identity that these headers prove; `None` without a credential.
@@ -61,7 +107,8 @@ impl Authenticator {
             return Ok(Some(Identity::anonymous()));
         }
         let Some(token) = bearer(headers)? else { return Ok(None) };
-        if let Some(known) = token::find(&self.tokens, token) {
+        let tokens = Arc::clone(&self.known().tokens);
+        if let Some(known) = token::find(&tokens, token) {
             if known.expires_at.is_some_and(|end| end <= now) {
                 return Err(AuthRefusal::Expired);
             }
@@ -119,6 +166,8 @@ mod tests {
             jwt: None,
             cors_origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            tokens_file: None,
+            hosts: Vec::new(),
             environment: None,
         }
     }
@@ -138,6 +187,23 @@ mod tests {
         let open = Authenticator::new(&api(Vec::new()));
         let identity = open.identify(&headers(&["Bearer x"]), SystemTime::now()).await;
         assert_eq!(identity, Ok(Some(Identity::anonymous())));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_taken_away_opens_nothing_more() {
+        let now = SystemTime::now();
+        let one = token::generate().unwrap();
+        let entries = || vec![entry("ann", Role::Viewer, &one, None)];
+        let authenticator = Authenticator::new(&api(entries()));
+        let who = async || authenticator.identify(&headers(&[&format!("Bearer {one}")]), now).await;
+        assert!(who().await.is_ok());
+        assert!(!authenticator.set_tokens(entries()), "the same");
+        assert!(authenticator.set_tokens(Vec::new()));
+        assert_eq!(who().await, Err(AuthRefusal::Unknown));
+        assert!(authenticator.is_required(), "an empty file opens nothing");
+        assert!(authenticator.note_fault("x") && !authenticator.note_fault("x"));
+        assert!(authenticator.set_tokens(entries()) && authenticator.note_fault("x"));
+        assert_eq!((who().await.is_ok(), authenticator.changes()), (true, 2));
     }
 
     #[tokio::test]

@@ -16,4 +16,5 @@ mod jwt;
 mod key_set;
 mod keys;
 pub(in crate::api) mod refusal;
+pub(in crate::api) mod reload;
 pub mod token;

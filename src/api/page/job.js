@@ -88,7 +88,7 @@ export function Job({ id }) {
     <div class="row"><${Status} status=${stuck ? "stuck" : job.status} /><span class="grow"></span>
       <${Act} needs="operator" kind="main" because=${because("retry")} data-act="retry-job"
         onAct=${() => retryJob(id)}>${t("retry")}<//>
-      <${Act} needs="operator" kind="quiet-danger" because=${because("discard")} data-act="discard-job"
+      <${Act} needs="admin" kind="quiet-danger" because=${because("discard")} data-act="discard-job"
         onAct=${() => openDialog({ kind: "discard-job", id, back: "#/" })}>${t("discard")}…<//>
       <a class="act" href=${recordLink(job.table_name, job.record_id)}>${t("record.open")}</a></div>
     ${job.error_message ? html`<div class="box bad"><p><strong>${t("column.error")}</strong></p>

@@ -165,7 +165,7 @@ function BulkActions({ query, list, overview }) {
     ? t(`${verb}.short`) : t(filtered ? `${verb}.matching` : `${verb}.all`, { count }));
   return html`<${Act} needs="operator" because=${because} data-act="retry"
       onAct=${() => openDialog({ kind: "retry", filter })}>${label("retry")}…<//>
-    <${Act} needs="operator" because=${because} kind="quiet-danger" data-act="discard"
+    <${Act} needs="admin" because=${because} kind="quiet-danger" data-act="discard"
       onAct=${() => openDialog({ kind: "discard", filter })}>${label("discard")}…<//>`;
 }
 

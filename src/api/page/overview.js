@@ -28,6 +28,10 @@ export const isStopped = (overview) => overview?.mode === "stopped";
 export function Banners({ overview }) {
   const { link, linkError, seenAt, live, figures } = state;
   const banners = [];
+  if (state.session?.authentication === "none") {
+    banners.push(html`<div class="banner bad" role="status" data-banner="open">
+      <div><strong>${t("banner.open")}</strong> ${t("banner.open_more")}</div></div>`);
+  }
   if (link === "down") {
     const reached = linkError.status !== 0;
     banners.push(html`<div class="banner bad" role="alert" data-banner="down"><div>

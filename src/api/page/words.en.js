@@ -48,6 +48,8 @@ export default {
   "banner.seen": "The figures shown are from {at}.",
   "banner.trying": "Trying again…",
   "banner.paused_live": "Live updates are paused: this page stands still, walferry works on.",
+  "banner.open": "Nobody is asked who they are.",
+  "banner.open_more": "Whoever reaches this address may change and delete everything. Set api.tokens.",
   "banner.stopped": "Indexing is stopped.",
   "banner.stopped_more": "An operator stopped it. Changes are still captured as pending jobs; none is lost.",
   "banner.starting": "Nothing is being indexed yet: walferry is starting. The components say what is missing.",

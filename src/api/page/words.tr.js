@@ -48,6 +48,8 @@ export default {
   "banner.seen": "Görünen sayılar saat {at} itibarıyladır.",
   "banner.trying": "Yeniden deneniyor…",
   "banner.paused_live": "Canlı güncelleme duraklatıldı: sayfa değişmez, walferry çalışmaya devam eder.",
+  "banner.open": "Kimseye kim olduğu sorulmuyor.",
+  "banner.open_more": "Bu adrese ulaşan herkes her şeyi değiştirebilir ve silebilir. api.tokens ayarını verin.",
   "banner.stopped": "İndeksleme durduruldu.",
   "banner.stopped_more":
     "Bir operatör durdurdu. Değişiklikler bekleyen iş olarak yakalanmaya devam ediyor; hiçbiri kaybolmaz.",

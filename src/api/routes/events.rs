@@ -74,6 +74,8 @@ struct Watcher {
     newest_id: Option<i64>,
     pending: Option<Event>,
     number: u64,
+    /// How often the tokens had changed when it began.
+    changes: u64,
     /// When the last event was sent.
     sent_at: Instant,
     end: Instant,
@@ -89,7 +91,9 @@ impl Watcher {
         let counted = state.metrics.http.watching();
         // A stream ends with the identity that opened it.
         let left = expires_at.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+        let changes = state.access.authenticator.changes();
         Self {
+            changes,
             state,
             ticks,
             sent: String::new(),
@@ -113,7 +117,8 @@ impl Watcher {
                 () = self.state.stop.cancelled() => return None,
                 _ = self.ticks.tick() => {}
             }
-            if Instant::now() >= self.end {
+            let are_changed = self.state.access.authenticator.changes() != self.changes;
+            if are_changed || Instant::now() >= self.end {
                 return None;
             }
             let figures = self.state.sampler.recent().await;

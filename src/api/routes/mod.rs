@@ -139,6 +139,15 @@ fn reads_of_the_whole() -> Vec<Route> {
             audit::get,
         )
         .with_query::<audit::AuditQuery>(),
+        Route::get::<_, _, ()>(
+            Root,
+            "/api/v1/audit/export",
+            Operator,
+            "the newest 10,000 lines that match, as CSV or NDJSON",
+            audit::export,
+        )
+        .with_query::<audit::ExportQuery>()
+        .answers("application/x-ndjson", "a line each, as in `entries` of the list; or `text/csv`"),
         Route::get::<_, _, health::DetailedHealth>(
             Root,
             "/api/v1/health/detailed",
@@ -192,7 +201,7 @@ fn actions_on_the_whole() -> Vec<Route> {
 }
 
 fn actions_on_jobs() -> Vec<Route> {
-    use Access::Operator;
+    use Access::{Admin, Operator};
     use RoutePlace::{Queue, Root};
     vec![
         Route::post::<_, _, operations::Retried>(
@@ -205,7 +214,7 @@ fn actions_on_jobs() -> Vec<Route> {
         Route::post::<_, _, operations::Discarded>(
             Queue,
             "/jobs/{id}/discard",
-            Operator,
+            Admin,
             "a failed job is deleted; nobody will try it again",
             job::discard,
         )
@@ -221,7 +230,7 @@ fn actions_on_jobs() -> Vec<Route> {
         Route::post::<_, _, operations::DiscardedByFilter>(
             Queue,
             "/operations/discard",
-            Operator,
+            Admin,
             "failed jobs that match are deleted; nobody will try them again",
             operations::discard_by_filter,
         )

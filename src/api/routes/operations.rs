@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract;
-use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -174,7 +173,7 @@ pub(in crate::api) async fn retry_by_filter(
     if body.reason.is_some() {
         input::reason(body.reason.clone())?;
     }
-    let matched = matched(&state, &filter, &body).await?;
+    let matched = matched(&state, &filter).await?;
     let mut answer = RetriedByFilter {
         matched,
         retried: 0,
@@ -203,7 +202,7 @@ pub(in crate::api) async fn discard_by_filter(
     if !body.dry_run {
         body.reason = Some(input::reason(body.reason.take())?);
     }
-    let matched = matched(&state, &filter, &body).await?;
+    let matched = matched(&state, &filter).await?;
     let mut answer = DiscardedByFilter {
         matched,
         discarded: 0,
@@ -223,7 +222,8 @@ pub(in crate::api) async fn discard_by_filter(
 }
 
 fn request(action: FailedJobAction, filter: Filter, body: ByFilter) -> FailedJobsRequest {
-    FailedJobsRequest { action, filter, target: target(&body.filter), reason: body.reason }
+    let ByFilter { filter: given, expected_count, reason, .. } = body;
+    FailedJobsRequest { action, filter, expected_count, target: target(&given), reason }
 }
 
 /// Retries a job that is known to be failed.
@@ -258,7 +258,8 @@ pub(in crate::api) async fn discard_one(
 }
 
 fn one(action: FailedJobAction, id: i64, reason: Option<String>) -> FailedJobsRequest {
-    FailedJobsRequest { action, filter: Filter::of_job(id), target: format!("job {id}"), reason }
+    let target = "one failed job".to_owned();
+    FailedJobsRequest { action, filter: Filter::of_job(id), expected_count: None, target, reason }
 }
 
 async fn change(
@@ -273,21 +274,12 @@ async fn change(
     .await
 }
 
-/// How many failed jobs match; a problem if that is not the expected number.
-async fn matched(state: &ApiState, filter: &Filter, body: &ByFilter) -> Result<u64, Problem> {
+/// How many failed jobs match: what a dry run says.
+async fn matched(state: &ApiState, filter: &Filter) -> Result<u64, Problem> {
     let matched = state
         .pool
         .read(async |client| operations::count_failed(client, filter, &state.tables).await);
-    let matched = matched.await?;
-    match body.expected_count {
-        Some(expected) if expected != matched && !body.dry_run => {
-            let detail =
-                format!("{matched} failed jobs match now, not {expected}; nothing was changed");
-            let problem = Problem::new(StatusCode::CONFLICT, "count_changed", detail);
-            Err(problem.with("matched", matched))
-        }
-        _ => Ok(matched),
-    }
+    Ok(matched.await?)
 }
 
 fn target(filter: &FilterBody) -> String {

@@ -1,9 +1,8 @@
 //! The origin policy: pages of other sites neither act nor read.
 //!
 //! A browser sends what a page of any site asks it to send, so a request that changes something
-//! must come from walferry's own page, from a listed origin, or from no page at all. Without
-//! authentication, the host name of a request must be one that no other party can give to this
-//! address (DNS rebinding).
+//! must come from walferry's own page, from a listed origin, or from no page at all. The host name of
+//! a request must be one that no other party can give to this address (DNS rebinding).
 //!
 //! Not here: authentication (`auth`).
 
@@ -37,11 +36,8 @@ pub(in crate::api) async fn protect(
 ) -> Response {
     let origins = &state.access.origins;
     let listed = listed(origins, request.headers()).cloned();
-    let checked = if state.access.authenticator.is_required() {
-        Ok(())
-    } else {
-        addressed(origins, request.headers(), request.uri())
-    };
+    let names = KnownNames { origins, hosts: &state.access.hosts };
+    let checked = addressed(names, request.headers(), request.uri());
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match checked.and_then(|()| may_act(&request, listed.is_some())) {
@@ -120,22 +116,29 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
+/// The names that the settings give this server.
+#[derive(Clone, Copy)]
+struct KnownNames<'a> {
+    origins: &'a [String],
+    hosts: &'a [String],
+}
+
 /// Whether the host name is one that no other party's name server can give out.
-fn addressed(origins: &[String], headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+fn addressed(known: KnownNames<'_>, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
     let names = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or("."));
     let mut names = names.chain(uri.authority().map(|authority| authority.as_str()));
-    if names.all(|name| is_ours(origins, name)) {
+    if names.all(|name| is_ours(known, name)) {
         return Ok(());
     }
     Err(Problem::new(
         StatusCode::MISDIRECTED_REQUEST,
         "unknown_host",
-        "walferry is not known by this name; ask by IP address or localhost, list the name's origin \
-         in api.cors_origins, or let everybody say who they are (api.tokens)",
+        "walferry is not known by this name; ask by IP address or localhost, or list the name in \
+         api.hosts",
     ))
 }
 
-fn is_ours(origins: &[String], name: &str) -> bool {
+fn is_ours(known: KnownNames<'_>, name: &str) -> bool {
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
     let url = Url::parse(&format!("http://{name}/")).ok();
     match url.as_ref().filter(|_| name.bytes().all(is_good)).and_then(Url::host) {
@@ -144,7 +147,9 @@ fn is_ours(origins: &[String], name: &str) -> bool {
             let is_origin = |origin: &String| {
                 Url::parse(origin).is_ok_and(|origin| origin.host_str() == Some(domain))
             };
-            !domain.contains('.') || origins.iter().any(is_origin)
+            !domain.contains('.')
+                || known.hosts.iter().any(|host| host.eq_ignore_ascii_case(domain))
+                || known.origins.iter().any(is_origin)
         }
         None => false,
     }
@@ -221,9 +226,11 @@ mod tests {
     #[test]
     fn other_parties_cannot_name_this_address() {
         let origins = ["https://admin.example:8443".to_owned()];
+        let hosts = ["walferry.example".to_owned()];
+        let known = KnownNames { origins: &origins, hosts: &hosts };
         let check = |host: &str, expected| {
             let request = request(Method::GET, &[("host", host)]);
-            let checked = addressed(&origins, request.headers(), request.uri());
+            let checked = addressed(known, request.headers(), request.uri());
             assert_eq!(checked.is_ok(), expected, "{host}");
         };
         for host in [
@@ -233,6 +240,7 @@ mod tests {
             "[::1]:3002",
             "10.0.0.7",
             "walferry",
+            "Walferry.example:443",
             "admin.example",
             "ADMIN.example:9",
         ] {
@@ -251,8 +259,8 @@ mod tests {
             check(host, false);
         }
         let both = request(Method::GET, &[("host", "localhost"), ("host", "evil.example")]);
-        assert!(addressed(&origins, both.headers(), both.uri()).is_err());
+        assert!(addressed(known, both.headers(), both.uri()).is_err());
         let absolute = "http://evil.example/".parse().unwrap();
-        assert!(addressed(&origins, request(Method::GET, &[]).headers(), &absolute).is_err());
+        assert!(addressed(known, request(Method::GET, &[]).headers(), &absolute).is_err());
     }
 }

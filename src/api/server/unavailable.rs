@@ -6,6 +6,7 @@ use tokio_postgres::error::SqlState;
 use tracing::debug;
 
 use super::problem::{Invalid, Problem};
+use crate::admin::jobs::operations::ChangeError;
 use crate::admin::pool::PoolError;
 use crate::admin::record::error::RecordError;
 use crate::engine::feed::inspect::InspectError;
@@ -36,6 +37,18 @@ impl From<PoolError> for Problem {
 impl From<QueueError> for Problem {
     fn from(error: QueueError) -> Self {
         Self::from(PoolError::from(error))
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Queue(error) => Self::from(error),
+            ChangeError::CountChanged { matched, .. } => {
+                let detail = error.to_string();
+                Self::new(StatusCode::CONFLICT, "count_changed", detail).with("matched", matched)
+            }
+        }
     }
 }
 

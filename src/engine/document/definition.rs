@@ -129,24 +129,6 @@ impl Definition {
         &self.indices[usize::from(id.index.0)].sources[usize::from(id.number)]
     }
 
-    /// Columns of a table that are left out of its documents. The API and the log omit them too.
-    #[must_use]
-    pub fn private_columns(&self, table: &str) -> Vec<String> {
-        let of = |id: &SourceId| self.tables[usize::from(self.source(*id).table.0)].name == table;
-        let mut columns: Vec<String> = self
-            .sources()
-            .filter(of)
-            .filter_map(|id| match &self.source(id).base {
-                Base::AllExcept(columns) => Some(columns.clone()),
-                Base::Nothing => None,
-            })
-            .flatten()
-            .collect();
-        columns.sort();
-        columns.dedup();
-        columns
-    }
-
     /// The sources that take rows of a table.
     #[must_use]
     pub fn sources_of(&self, table: TableId) -> SmallVec<[SourceId; 4]> {

@@ -15,3 +15,4 @@ pub mod plain;
 pub mod route;
 pub mod shape;
 mod suggest;
+pub mod visible;

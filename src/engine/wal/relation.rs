@@ -16,6 +16,9 @@ use crate::engine::wal::pgoutput;
 use crate::engine::wal::pgoutput::{Tuple, Value};
 use crate::value::{self, JsonCategory, TypeCache};
 
+/// A larger row keeps the buffer that it was converted in, instead of a copy.
+const COPIED_BYTES_MAX: usize = 1 << 20;
+
 /// A configured table of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamTable {
@@ -186,7 +189,11 @@ impl RelationDescriptor {
             spans.push(Some(span(start, scratch, column, replaced)));
         }
         scratch.push(b'}');
-        let row = Row::new(Arc::clone(&self.columns), Bytes::copy_from_slice(scratch), spans);
+        let json = match scratch.len() {
+            0..=COPIED_BYTES_MAX => Bytes::copy_from_slice(scratch),
+            _ => Bytes::from(std::mem::take(scratch)),
+        };
+        let row = Row::new(Arc::clone(&self.columns), json, spans);
         Ok(DecodedRow { row, complete })
     }
 

@@ -58,10 +58,16 @@ impl Wire {
                 return Err(ReplicationError::TooLarge(length));
             }
             if self.input.len() <= length {
+                // As much as the message has: doubling would hold a large one twice.
+                self.input.reserve(length + 1 - self.input.len());
                 return Ok(None);
             }
             let mut body = self.input.split_to(length + 1).freeze();
             body.advance(HEADER_BYTES);
+            if length > IDLE_BUFFER_BYTES_MAX {
+                // What is left must not keep the whole buffer of a large message.
+                self.input = BytesMut::from(self.input.as_ref());
+            }
             match header.tag() {
                 ERROR_RESPONSE_TAG => return Err(server_error(&body).into()),
                 NOTICE_RESPONSE_TAG => {
@@ -158,6 +164,22 @@ mod tests {
             let found = messages(bytes, cut).await;
             assert_eq!(found, [(b'd', b"x".to_vec()), (b'Z', Vec::new())], "cut at {cut}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_large_message_leaves_no_large_buffer() {
+        let mut wire = Wire::new(Box::new(tokio::io::duplex(8).0));
+        let length = u32::try_from(2 * IDLE_BUFFER_BYTES_MAX).unwrap();
+        wire.input.extend_from_slice(b"d");
+        wire.input.extend_from_slice(&length.to_be_bytes());
+        assert!(wire.buffered().unwrap().is_none());
+        let whole = length as usize + 1;
+        assert!((whole..whole + READ_BYTES).contains(&wire.input.capacity()), "no doubling");
+        wire.input.resize(whole, b'x');
+        wire.input.extend_from_slice(b"Z\0\0\0\x04");
+        drop(wire.buffered().unwrap().unwrap());
+        assert!(!wire.input.try_reclaim(READ_BYTES), "the buffer is gone");
+        assert_eq!(wire.buffered().unwrap().unwrap().tag, b'Z');
     }
 
     #[tokio::test]

@@ -36,6 +36,9 @@ const ADVANCE: &str = include_str!("record_position.sql");
 /// COPY data is sent in pieces of this, so that the server need not hold a batch at once.
 const PIECE_BYTES: usize = 256 << 10;
 
+/// A larger buffer is freed as soon as it has been sent.
+const REUSED_BYTES_MAX: usize = 16 << 20;
+
 /// For errors.
 const RECORDING: &str = "record changes";
 
@@ -213,7 +216,12 @@ impl Recorder {
         end_lsn: Option<Lsn>,
         delta: &Delta,
     ) -> Result<(), QueueError> {
-        let mut rows = self.rows.split().freeze();
+        let mut rows = match self.rows.capacity() {
+            // The part that stays would keep a large buffer until the next batch.
+            REUSED_BYTES_MAX.. => std::mem::take(&mut self.rows),
+            _ => self.rows.split(),
+        }
+        .freeze();
         let copied = async {
             let mut sink = pin!(sink);
             while !rows.is_empty() {
