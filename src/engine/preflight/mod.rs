@@ -33,7 +33,7 @@ pub type TableName = (String, String);
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
     #[error("{what}: {why}; mend it with: {remedy}")]
-    Fault { what: String, why: String, remedy: String },
+    Fault { what: String, why: String, remedy: String, may_pass: bool },
     #[error(transparent)]
     Gather(#[from] GatherError),
 }
@@ -41,6 +41,7 @@ pub enum EnvironmentError {
 impl Recovery for EnvironmentError {
     fn disposition(&self) -> Disposition {
         match self {
+            Self::Fault { may_pass: true, .. } => Disposition::Retry,
             Self::Fault { .. } => Disposition::Operator,
             Self::Gather(error) => error.source.disposition(),
         }
@@ -61,9 +62,9 @@ pub async fn environment(
     let fault = evaluate(&facts).into_iter().find(|finding| finding.severity == Severity::Fault);
     match fault {
         None => Ok(()),
-        Some(Finding { what, why, remedy, .. }) => {
+        Some(Finding { what, why, remedy, may_pass, .. }) => {
             let remedy = remedy.replace('\n', " ");
-            Err(EnvironmentError::Fault { what, why, remedy })
+            Err(EnvironmentError::Fault { what, why, remedy, may_pass })
         }
     }
 }
