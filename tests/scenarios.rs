@@ -12,8 +12,10 @@ mod gaps;
 mod locks;
 mod operator;
 mod outages;
+mod settings;
 mod standby;
 mod synchronous;
+mod trust;
 mod waits;
 
 use std::time::Duration;
