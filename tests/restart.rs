@@ -17,7 +17,7 @@ const KILLS: usize = 24;
 /// Crashes of PostgreSQL in one run.
 const CRASHES: usize = 4;
 /// How long catching up may take after the last fault.
-const RECOVERY_MAX: Duration = Duration::from_secs(180);
+const RECOVERY_MAX: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_moment_it_loses_repeats_and_reverts_nothing() {

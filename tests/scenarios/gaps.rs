@@ -133,7 +133,10 @@ async fn a_document_that_never_fits_fails_alone() {
     let scene = Scene::unwitnessed_on(TestBed::on("never_fits", servers).await);
     scene.sql(ROWS).await;
     let mut walferry = scene.start_with(&[("WALFERRY_QUEUE_RETRY_DELAY_MIN", "200ms")]);
-    walferry.wait_ready(RECOVERY_MAX).await;
+    // A row that both the load and the stream carry has two jobs.
+    walferry
+        .wait_output("\"event\":\"load_done\",\"table\":\"public.listings\"", RECOVERY_MAX)
+        .await;
     scene
         .sql(
             "insert into listings (user_id, category_id, title, description, status)

@@ -1,9 +1,11 @@
-//! What the pipeline waits for has a name, and its transactions make no multixacts.
+//! What the pipeline waits for has a name, and a wait that is too long is reported. Its transactions
+//! make no multixacts, and under a long snapshot nothing that it reads every batch grows.
 
 use serde_json::Value;
 
 use super::{RECOVERY_MAX, ROWS, listings};
 use crate::scene::{Scene, until};
+use crate::support::eventually;
 use crate::support::walferry::Walferry;
 
 /// A wait as `health/detailed` shows it.
@@ -50,6 +52,38 @@ async fn a_wait_for_postgresql_is_named_while_it_lasts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wait_past_its_bound_is_an_issue_and_in_the_log() {
+    let scene = Scene::new("wait_overdue").await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.ready().await;
+    scene.forget_witnessed().await;
+    let blocker = scene.bed.connect().await;
+    blocker.run("begin; lock table walferry.settlement in share mode").await;
+    scene.sql(&listings(1, 3)).await;
+    let mut issue = Value::Null;
+    eventually(RECOVERY_MAX, "the wait is an issue", async || {
+        let (_, health) = walferry.get_json("/api/v1/queue/health").await;
+        let details = health["details"].as_array().expect("it lists its issues").clone();
+        let found = details.iter().find(|detail| detail["code"] == "wait_overdue").cloned();
+        issue = found.ok_or_else(|| health["details"].to_string())?;
+        Ok(())
+    })
+    .await;
+    // What comes first to the locked table: the fate of a job, or the position of a read.
+    let name = issue["values"]["wait"].as_str().expect("it names the wait");
+    assert!(["settle", "progress"].contains(&name), "{issue}");
+    let detailed = wait(&walferry, name).await.expect("the wait is shown");
+    assert_eq!(detailed["overdue"], true, "{detailed}");
+    assert_eq!(detailed["bound_seconds"], 30);
+    walferry.wait_output("\"event\":\"wait_overdue\"", RECOVERY_MAX).await;
+    blocker.run("commit").await;
+    walferry.wait_output("\"event\":\"wait_ended\"", RECOVERY_MAX).await;
+    scene.settled(RECOVERY_MAX).await;
+    scene.assert_true().await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn transactions_of_a_run_make_no_multixacts() {
     let scene = Scene::with_own_postgres("multixacts", &[]).await;
     scene.sql(ROWS).await;
@@ -73,5 +107,44 @@ async fn transactions_of_a_run_make_no_multixacts() {
     .await;
     scene.settled(RECOVERY_MAX).await;
     assert_eq!(next().await - before, 0);
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_long_snapshot_the_positions_are_found_by_their_place() {
+    const BATCHES: i64 = 40;
+    let scene = Scene::with_own_postgres("long_snapshot", &[]).await;
+    scene.sql(ROWS).await;
+    let mut walferry = scene.ready().await;
+    scene.forget_witnessed().await;
+    let snapshot = scene.bed.connect().await;
+    snapshot.run("begin isolation level repeatable read; select").await;
+    let counts = async |table: &str| {
+        let of = |columns: &str| {
+            format!("select {columns} from pg_stat_all_tables where relid = '{table}'::regclass")
+        };
+        (
+            scene.number(&of("n_tup_upd")).await,
+            scene.number(&of("(seq_scan + coalesce(idx_scan, 0))::bigint")).await,
+        )
+    };
+    let tables = ["walferry.position", "walferry.settlement"];
+    let before = [counts(tables[0]).await, counts(tables[1]).await];
+    // Each change has a batch and a settlement of its own.
+    for number in 1..=BATCHES {
+        scene.sql(&format!("update profiles set rating = {number}.5 / 100")).await;
+        scene.settled(RECOVERY_MAX).await;
+    }
+    for (table, (updates, scans)) in tables.into_iter().zip(before) {
+        let mut moved = (0, 0);
+        until(RECOVERY_MAX, "the statistics are flushed", async || {
+            let (now, scanned) = counts(table).await;
+            moved = (now - updates, scanned - scans);
+            moved.0 >= BATCHES
+        })
+        .await;
+        assert!(moved.1 * 4 < moved.0, "{table}: {} updates, {} scans", moved.0, moved.1);
+    }
+    snapshot.run("commit").await;
     walferry.stop().await;
 }

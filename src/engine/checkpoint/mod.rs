@@ -165,7 +165,8 @@ impl Checkpoint {
         };
         let decision = acknowledge(positions, at);
         if let Some(recorded_end) = decision.store_first {
-            self.settler.raise_recorded_end(recorded_end).await?;
+            let raise = self.settler.raise_recorded_end(recorded_end);
+            self.metrics.waits().during(WaitName::Settle, raise).await?;
         }
         let lsn = decision.lsn;
         self.channels.durable.send_if_modified(|known| std::mem::replace(known, lsn) != lsn);

@@ -81,7 +81,8 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
         targets = prepare(&indexing, &elasticsearch) => targets?,
     };
     indexing.context.status.ok(Component::Indices, "ready");
-    let loads = loads(&indexing, &targets).await?;
+    let waits = &indexing.context.metrics.waits;
+    let loads = waits.during(WaitName::Progress, loads(&indexing, &targets)).await?;
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let refresh = config.elasticsearch.refresh;
     let state = Arc::clone(&indexing.state);
@@ -110,7 +111,7 @@ pub(super) async fn run(indexing: Indexing) -> Result<(), Fault> {
     let service = indexing.state.service();
     let feed = indexing.into_feed(loads, &targets, commands);
     let feed = async {
-        feed::run(feed).await?;
+        Box::pin(feed::run(feed)).await?;
         // What waits for Elasticsearch to come back is the next start's.
         if matches!(*service.borrow(), state::ServiceStatus::Down { .. }) {
             give_up.cancel();
@@ -143,6 +144,7 @@ impl Indexing {
                 Arc::clone(&self.session),
                 self.lease,
                 self.settlement.read_ahead_lsn,
+                metrics.waits.clone(),
             ),
             config.limits.fanout_rows_max,
         );

@@ -113,7 +113,10 @@ pub async fn run(
                 let sample = supervisor.sample(&channels.progress);
                 waits.during(WaitName::Supervise, sample).await?;
             }
-            () = supervisor.halt.may_have_changed() => supervisor.halt.read().await?,
+            () = supervisor.halt.may_have_changed() => {
+                let waits = supervisor.reporter.waits().clone();
+                waits.during(WaitName::Supervise, supervisor.halt.read()).await?;
+            }
             Ok(()) = channels.progress.changed() => {}
             Ok(()) = channels.indexing.changed() => {}
             () = supervisor.sink.changed() => {}

@@ -13,11 +13,15 @@ pub enum WaitName {
     LiveRoom,
     /// The recorder, while it writes nothing: the feed comes to the end of the table.
     TableEnd,
-    /// The feed: PostgreSQL returns unfinished jobs.
+    /// The feed: PostgreSQL returns unfinished jobs, or what is known of them.
     Claim,
     /// The feed: a snapshot of the source tables that shows what the stream has delivered, with
     /// their locks.
     Snapshot,
+    /// The feed: PostgreSQL returns rows of the source tables.
+    Read,
+    /// The run: PostgreSQL reads or stores how far loads and reads have come.
+    Progress,
     /// The feed: Elasticsearch answers for earlier actions, so that there is room for more.
     ActionRoom,
     /// The feed: Elasticsearch answers for every action sent.
@@ -74,12 +78,14 @@ const SEE_OLD: &str =
 
 impl WaitName {
     /// All waits.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Record,
         Self::LiveRoom,
         Self::TableEnd,
         Self::Claim,
         Self::Snapshot,
+        Self::Read,
+        Self::Progress,
         Self::ActionRoom,
         Self::Barrier,
         Self::Listing,
@@ -103,7 +109,7 @@ impl WaitName {
 }
 
 /// In the order of the names.
-const DESCRIPTIONS: [WaitDescription; 18] = [
+const DESCRIPTIONS: [WaitDescription; 20] = [
     postgres("record", "PostgreSQL to write a batch of jobs"),
     WaitDescription {
         name: "live_room",
@@ -129,6 +135,8 @@ const DESCRIPTIONS: [WaitDescription; 18] = [
             "a snapshot of the source tables that shows what the stream has delivered",
         )
     },
+    postgres("read", "PostgreSQL to return rows of the source tables"),
+    postgres("progress", "PostgreSQL to read or store how far loads and reads have come"),
     elasticsearch("action_room", "Elasticsearch to answer for earlier actions", CAPTURES),
     elasticsearch("barrier", "Elasticsearch to answer for every action sent", CAPTURES),
     elasticsearch("listing", "Elasticsearch to list the documents of a truncated table", CAPTURES),

@@ -19,7 +19,7 @@ use crate::change::{Columns, Lsn, Row, TableId};
 use crate::engine::document::shape::{Shapes, TableShape};
 use crate::postgres::lock::{LIMIT_WAITS, LockError, LockMode, TableLocks};
 use crate::postgres::{Disposition, Recovery};
-use crate::telemetry::waits::{WaitName, Waits};
+use crate::telemetry::waits::{WaitGuard, WaitName, Waits};
 use crate::value::TypeCache;
 
 /// The wait between two attempts at a snapshot that shows all; doubles up to `RETRY_MAX`.
@@ -148,7 +148,13 @@ impl RowReader {
                 snapshot_lsn.parse().map_err(|_| ReadError::Unreadable(snapshot_lsn))?;
             if self.delivered.all_in(&snapshot) {
                 drop(waiting);
-                return Ok(ReadTransaction { reader: self, snapshot, snapshot_lsn });
+                let reading = self.waits.begin(WaitName::Read);
+                return Ok(ReadTransaction {
+                    reader: self,
+                    snapshot,
+                    snapshot_lsn,
+                    _reading: reading,
+                });
             }
             self.execute("rollback").await?;
             if !foreign_forgotten && self.delivered.may_be_foreign(&snapshot) {
@@ -223,6 +229,7 @@ pub struct ReadTransaction<'a> {
     pub(super) reader: &'a mut RowReader,
     snapshot: Snapshot,
     snapshot_lsn: Lsn,
+    _reading: WaitGuard,
 }
 
 impl ReadTransaction<'_> {

@@ -11,6 +11,7 @@ use crate::change::Lsn;
 use crate::storage::QueueError;
 use crate::storage::lease::Lease;
 use crate::storage::position;
+use crate::telemetry::waits::{WaitName, Waits};
 
 /// The LSN is stored this far past the snapshot, so that it is stored rarely.
 const SNAPSHOT_LSN_STEP: u64 = 4 << 20;
@@ -20,13 +21,14 @@ pub struct StoredReadAhead {
     session: Arc<Client>,
     lease: Lease,
     lsn: Lsn,
+    waits: Waits,
 }
 
 impl StoredReadAhead {
     /// `lsn` is the LSN that is stored now.
     #[must_use]
-    pub fn new(session: Arc<Client>, lease: Lease, lsn: Lsn) -> Self {
-        Self { session, lease, lsn }
+    pub fn new(session: Arc<Client>, lease: Lease, lsn: Lsn, waits: Waits) -> Self {
+        Self { session, lease, lsn, waits }
     }
 
     /// The LSN that is stored now.
@@ -42,7 +44,8 @@ impl StoredReadAhead {
     pub async fn raise(&mut self, snapshot_lsn: Lsn) -> Result<(), QueueError> {
         if snapshot_lsn > self.lsn {
             let ahead = Lsn(snapshot_lsn.0 + SNAPSHOT_LSN_STEP);
-            position::raise_read_ahead(&self.session, &self.lease, ahead).await?;
+            let raise = position::raise_read_ahead(&self.session, &self.lease, ahead);
+            self.waits.during(WaitName::Progress, raise).await?;
             self.lsn = ahead;
         }
         Ok(())

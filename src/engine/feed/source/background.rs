@@ -23,6 +23,7 @@ use crate::engine::feed::render::{BatchOutput, Escaping, RowsFrom};
 use crate::engine::feed::{FeedCore, FeedError};
 use crate::storage::queue::fanout;
 use crate::telemetry::trace;
+use crate::telemetry::waits::WaitName;
 
 /// Jobs of fan-outs, past which no other batch begins before fan-outs end.
 const JOBS_MAX: usize = 10_000;
@@ -181,7 +182,8 @@ impl BackgroundFanouts {
         core: &FeedCore,
         settled: FanoutSettlements,
     ) -> Result<(), FeedError> {
-        let stored = fanout::load(&self.session, &self.slot, self.last_id).await?;
+        let stored = fanout::load(&self.session, &self.slot, self.last_id);
+        let stored = core.emitter.waits().during(WaitName::Claim, stored).await?;
         self.read = settled.begun;
         if self.read == self.begun {
             self.unread_jobs = 0;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::table::{CLAIM_MAX, JobSource};
 use crate::change::Position;
 use crate::engine::feed::{FeedCore, FeedError};
+use crate::storage::queue::claim::ClaimedJob;
 use crate::telemetry::waits::WaitName;
 
 /// Batches of one pass, so that the stream does not wait long; the next pass has the rest.
@@ -45,14 +46,11 @@ impl JobSource {
                 return Ok(());
             }
             let began = Instant::now();
-            let due = self.claims.due(behind, CLAIM_MAX);
-            let mut jobs = core.emitter.waits().during(WaitName::Claim, due).await?;
-            if jobs.is_empty() && self.can_assign_position().await? {
-                jobs = self.claims.without_position(CLAIM_MAX).await?;
-            }
+            let waits = core.emitter.waits().clone();
+            let jobs = waits.during(WaitName::Claim, self.claim_due(behind)).await?;
             if !jobs.is_empty() {
                 self.render_jobs(core, jobs).await?;
-            } else if !self.release_parked(core).await? {
+            } else if !waits.during(WaitName::Claim, self.release_parked(core)).await? {
                 self.looks.found_nothing(Instant::now(), began.elapsed());
                 return Ok(());
             }
@@ -60,6 +58,15 @@ impl JobSource {
         // Jobs may remain.
         core.control.wake_again();
         Ok(())
+    }
+
+    /// Claims jobs that are due: those with a position up to `behind`, else those without one.
+    async fn claim_due(&mut self, behind: Position) -> Result<Vec<ClaimedJob>, FeedError> {
+        let jobs = self.claims.due(behind, CLAIM_MAX).await?;
+        if !jobs.is_empty() || !self.can_assign_position().await? {
+            return Ok(jobs);
+        }
+        Ok(self.claims.without_position(CLAIM_MAX).await?)
     }
 
     /// Ends the wait of some jobs for the indices that take documents; false if there are none. It

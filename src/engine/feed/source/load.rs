@@ -66,6 +66,7 @@ impl FirstLoad {
 
 /// W, after everything that ran at W has ended; `None` when the run stops.
 async fn settled_moment(core: &mut FeedCore, session: &Client) -> Result<Option<Lsn>, FeedError> {
+    let _wait = core.emitter.waits().begin(WaitName::LoadBegin);
     let low = core.renderer.current_lsn().await?;
     // A transaction whose commit record lies below W drew its xid before this one. A snapshot's
     // xmax would not do: it is one past the newest *ended* transaction.
@@ -73,7 +74,6 @@ async fn settled_moment(core: &mut FeedCore, session: &Client) -> Result<Option<
     let row = session.query_one(sql, &[]).await.map_err(ReadError::Open)?;
     let text: String = row.get(0);
     let xid: u64 = text.parse().map_err(|_| ReadError::Unreadable(text))?;
-    let _wait = core.emitter.waits().begin(WaitName::LoadBegin);
     let mut is_logged = false;
     while !core.control.is_stopped() {
         if core.renderer.all_ended_up_to(xid).await? {

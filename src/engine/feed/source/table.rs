@@ -69,7 +69,7 @@ impl JobSource {
         &mut self,
         core: &mut FeedCore,
     ) -> Result<Option<GoneLive>, FeedError> {
-        let mut course = TableCourse::new(self.before_unfinished().await?);
+        let mut course = TableCourse::new(self.before_unfinished(core).await?);
         let mut requested: Option<oneshot::Receiver<GoneLive>> = None;
         let mut gone_live = None;
         loop {
@@ -139,8 +139,9 @@ impl JobSource {
     }
 
     /// Just before the first unfinished job, so that no query reads the finished ones.
-    async fn before_unfinished(&self) -> Result<Position, FeedError> {
-        let lowest = self.claims.lowest_unfinished().await?;
+    async fn before_unfinished(&self, core: &FeedCore) -> Result<Position, FeedError> {
+        let lowest = self.claims.lowest_unfinished();
+        let lowest = core.emitter.waits().during(WaitName::Claim, lowest).await?;
         Ok(lowest.map_or_else(Position::default, |lowest| match lowest.ordinal.checked_sub(1) {
             Some(ordinal) => Position { ordinal, ..lowest },
             None => Position {
