@@ -1,5 +1,5 @@
 -- What was altered when a change was recorded, in a column of its own: until now it was a line
--- `note: …` of error_message. And functions and views for what several statements ask.
+-- `note: ...` of error_message. And functions and views for what several statements ask.
 --
 -- The bodies of functions below are parsed here, so no search_path changes what they mean, and
 -- they have no setting of their own, so the planner inlines them.

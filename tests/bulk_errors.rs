@@ -36,6 +36,8 @@ use crate::support::launcher::free_port;
 use crate::support::{Elasticsearch, Servers, eventually};
 
 const LIMIT: Duration = Duration::from_secs(30);
+const UNPERMITTED: &str = r#"{"error":{"type":"security_exception",
+    "reason":"action [cluster:monitor/main] is unauthorized for user [w]"},"status":403}"#;
 const LISTINGS: u16 = 0;
 const PROFILES: u16 = 1;
 
@@ -611,6 +613,7 @@ async fn a_ping_tells_what_is_wrong() {
     for (fault, expected, passing) in [
         (Fault::Answer(401, ""), "NotAuthorised", false),
         (Fault::Answer(403, ""), "NotAuthorised", false),
+        (Fault::Answer(403, UNPERMITTED), "NotPermitted", false),
         (Fault::Answer(200, "<html>"), "NotElasticsearch", false),
         (Fault::Answer(404, ""), "NotElasticsearch", false),
         (Fault::Answer(200, old), "TooOld", false),
@@ -621,6 +624,10 @@ async fn a_ping_tells_what_is_wrong() {
         let error = ping(&client, &indices).await.unwrap_err();
         assert!(format!("{error:?}").starts_with(expected), "{error:?}");
         assert_eq!(error.disposition() == Disposition::Retry, passing, "{error}");
+        if expected == "NotPermitted" {
+            assert!(error.to_string().contains("lacks the privilege `monitor`"), "{error}");
+            assert!(error.to_string().contains("[cluster:monitor/main]"), "{error}");
+        }
     }
     faults.script("/_cluster/health", [Fault::Answer(200, r#"{"status":"red"}"#)]);
     let error = ping(&client, &indices).await.unwrap_err();

@@ -16,8 +16,9 @@ use walferry::engine::wal::{
     StreamTable, Tables, run,
 };
 use walferry::postgres::catalog::slot;
-use walferry::postgres::{Disposition, Recovery};
+use walferry::postgres::{ConnectError, Disposition, Recovery, connect};
 
+use crate::support::launcher::signal;
 use crate::support::{Postgres, Sql, eventually};
 
 /// So short that a second without feedback costs the connection.
@@ -45,6 +46,27 @@ fn database(server: &Postgres) -> Database {
 async fn begin(publication: &str, idle_step: u64, room: usize) -> (Postgres, Sql, Stream) {
     let server = Postgres::private(SETTINGS).await;
     let sql = server.connect("postgres").await;
+    follow(server, sql, publication, idle_step, room).await
+}
+
+/// The same with a setting of the role.
+async fn begin_on(
+    settings: &'static [(&'static str, &'static str)],
+    of_role: &str,
+) -> (Postgres, Sql, Stream) {
+    let server = Postgres::private(settings).await;
+    let sql = server.connect("postgres").await;
+    sql.run(&format!("alter role postgres set {of_role}")).await;
+    follow(server, sql, "walferry", 0, 16).await
+}
+
+async fn follow(
+    server: Postgres,
+    sql: Sql,
+    publication: &str,
+    idle_step: u64,
+    room: usize,
+) -> (Postgres, Sql, Stream) {
     sql.run("create table a (id int primary key, t text); create table b (t text)").await;
     sql.run("create publication walferry for table a").await;
     let database = database(&server);
@@ -198,4 +220,92 @@ async fn a_publication_that_is_missing_is_an_error_and_not_a_silent_stream() {
     let error = stream.ended.await.unwrap().unwrap_err();
     assert_eq!(error.disposition(), Disposition::Operator, "{error}");
     assert!(error.to_string().contains("walferry migrate"), "{error}");
+}
+
+/// What a role may set, and what a session of walferry has all the same.
+const NEUTRALISED: &[(&str, &str, &str)] = &[
+    ("default_transaction_isolation", "serializable", "read committed"),
+    ("default_transaction_deferrable", "on", "off"),
+    ("lock_timeout", "1s", "0"),
+    ("statement_timeout", "1s", "0"),
+    ("idle_session_timeout", "1s", "0"),
+    ("idle_in_transaction_session_timeout", "1s", "0"),
+    ("transaction_timeout", "1s", "0"),
+    ("datestyle", "German", "ISO, MDY"),
+    ("intervalstyle", "sql_standard", "postgres"),
+    ("extra_float_digits", "-10", "3"),
+    ("bytea_output", "escape", "hex"),
+    ("timezone", "Asia/Tokyo", "UTC"),
+    ("standard_conforming_strings", "off", "on"),
+    ("synchronous_commit", "off", "on"),
+];
+
+#[tokio::test]
+async fn sessions_set_what_they_rely_on() {
+    let server = Postgres::private(&[]).await;
+    let sql = server.connect("postgres").await;
+    for (name, value, _) in NEUTRALISED {
+        sql.run(&format!("alter role postgres set {name} = '{value}'")).await;
+    }
+    sql.run("alter role postgres set wal_sender_timeout = '6h'").await;
+    let database = database(&server);
+    let session = connect(&database, "test").await.unwrap();
+    let mut replication = Replication::connect(&database, "test").await.unwrap();
+    for (name, _, expected) in NEUTRALISED {
+        let show = format!("show {name}");
+        let found: String = session.client.query_one(&show, &[]).await.unwrap().get(0);
+        assert_eq!(found, *expected, "{name} of a session");
+        let rows = replication.query(&show).await.unwrap();
+        assert_eq!(rows[0][0].as_deref(), Some(*expected), "{name} of a replication session");
+    }
+    let rows = replication.query("show wal_sender_timeout").await.unwrap();
+    assert_eq!(rows[0][0].as_deref(), Some("1min"));
+}
+
+#[tokio::test]
+async fn a_silent_host_leaves_the_next_one_its_share_of_the_time() {
+    let server = Postgres::private(&[]).await;
+    // It accepts connections, and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let url = format!("postgres://postgres@127.0.0.1:{port},127.0.0.1:{}/postgres", server.port);
+    let database = Database {
+        connect: url.parse().unwrap(),
+        connect_timeout: Duration::from_secs(3),
+        ..database(&server)
+    };
+    let begun = tokio::time::Instant::now();
+    let session = connect(&database, "test").await.expect("the second host answers");
+    session.client.simple_query("select 1").await.unwrap();
+    Replication::connect(&database, "test").await.expect("the second host answers");
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_setting_that_forbids_writing_is_named() {
+    let server = Postgres::private(&[]).await;
+    let sql = server.connect("postgres").await;
+    sql.run("alter role postgres set default_transaction_read_only = on").await;
+    let closed = crate::support::launcher::free_port();
+    let url = format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{closed}/postgres", server.port);
+    let database = Database { connect: url.parse().unwrap(), ..database(&server) };
+    let error: ConnectError = connect(&database, "test").await.expect_err("no host takes writes");
+    let sentence = error.to_string();
+    assert!(sentence.contains("default_transaction_read_only is on (set by: user)"), "{sentence}");
+    assert!(sentence.contains(&format!("127.0.0.1:{closed}")), "{sentence}");
+    assert_eq!(error.disposition(), Disposition::Retry, "{sentence}");
+}
+
+/// The network is silent, and the role's patience is 6 hours.
+#[tokio::test]
+async fn silence_is_noticed_within_a_minute_whatever_the_role_says() {
+    let (server, sql, stream) = begin_on(&[], "wal_sender_timeout = '6h'").await;
+    let pid: i32 = sql.value("select active_pid from pg_replication_slots", &[]).await;
+    let pid = u32::try_from(pid).unwrap();
+    signal(pid, "STOP");
+    let ended = tokio::time::timeout(Duration::from_secs(60), stream.ended).await;
+    signal(pid, "CONT");
+    let error = ended.expect("the silence is noticed").unwrap().unwrap_err();
+    assert!(matches!(error, StreamError::Silent(_)), "{error}");
+    drop(server);
 }

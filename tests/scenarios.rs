@@ -12,9 +12,11 @@ mod gaps;
 mod locks;
 mod operator;
 mod outages;
+mod settings;
 mod source;
 mod standby;
 mod synchronous;
+mod trust;
 mod waits;
 
 use std::time::Duration;

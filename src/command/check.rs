@@ -31,6 +31,7 @@ pub(super) async fn run(config: &Config) -> Result<(), CommandError> {
             findings
         }
         Err(why) => vec![Finding {
+            may_pass: false,
             severity: Severity::Fault,
             what: "PostgreSQL cannot be looked at".to_owned(),
             why,

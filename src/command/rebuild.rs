@@ -21,6 +21,11 @@ pub enum RebuildError {
     NotConfirmed { slot: String },
     #[error("walferry is running with slot {slot}; stop it first")]
     Running { slot: String },
+    #[error(
+        "slot {slot} is that of database {owner}, and this is database {database}: it is left alone; \
+         set WALFERRY_SLOT to this database's own slot"
+    )]
+    OtherDatabase { slot: String, owner: String, database: String },
     #[error("the database is not prepared; run `walferry migrate`")]
     NotMigrated,
     #[error("could not {what}")]
@@ -37,7 +42,10 @@ impl RebuildError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::NotConfirmed { .. } => 2,
-            Self::Running { .. } | Self::NotMigrated | Self::Database { .. } => 3,
+            Self::Running { .. }
+            | Self::OtherDatabase { .. }
+            | Self::NotMigrated
+            | Self::Database { .. } => 3,
         }
     }
 }
@@ -80,6 +88,7 @@ pub(super) async fn run(mut client: Client, slot: &str, yes: bool) -> Result<Str
     if !yes {
         return Err(RebuildError::NotConfirmed { slot: slot.to_owned() });
     }
+    verify_own(&client, slot).await?;
     let transaction = client.transaction().await.map_err(failed("begin"))?;
     let lease = transaction.query_opt(LEASE, &[&slot]).await.map_err(failed("read the lease"))?;
     if lease.is_some_and(|row| row.get("is_held")) {
@@ -107,6 +116,19 @@ pub(super) async fn run(mut client: Client, slot: &str, yes: bool) -> Result<Str
     transaction.commit().await.map_err(failed("commit"))?;
     let first = if dropped { "dropped slot" } else { "there was no slot" };
     Ok(format!("{first} {slot}; the next `walferry run` loads all rows into new indices"))
+}
+
+/// Refuses the slot of another database: a copy of a database has its settings, slot included.
+async fn verify_own(client: &Client, slot: &str) -> Result<(), RebuildError> {
+    let found = catalog::slot::inspect(client, slot).await.map_err(failed("read the slot"))?;
+    let Some(owner) = found.and_then(|slot| slot.database) else { return Ok(()) };
+    let current = client.query_one("select current_database()::text as name", &[]).await;
+    let current = current.and_then(|row| row.try_get("name"));
+    let database: String = current.map_err(failed("read the database's name"))?;
+    if owner == database {
+        return Ok(());
+    }
+    Err(RebuildError::OtherDatabase { slot: slot.to_owned(), owner, database })
 }
 
 fn failed(what: &'static str) -> impl Fn(tokio_postgres::Error) -> RebuildError {

@@ -51,7 +51,10 @@ pub(super) struct NodeAddresses {
 pub(super) fn database(text: &str) -> Result<DatabaseAddress, InvalidValue> {
     let text = text.trim();
     let address = match text.split_once("://") {
-        Some(("postgres" | "postgresql", _)) => split_url(text)?,
+        Some(("postgres" | "postgresql", rest)) => {
+            verify_encoding(rest)?;
+            split_url(text)?
+        }
         Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
             return Err(invalid_database(format!("has the scheme {scheme}://, not postgres://")));
         }
@@ -62,6 +65,14 @@ pub(super) fn database(text: &str) -> Result<DatabaseAddress, InvalidValue> {
         && connect.get_hostaddrs().is_empty();
     let ssl_mode = match address.ssl.mode.as_deref() {
         _ if sockets_only => SslMode::Disable,
+        None | Some("verify-full") if address.ssl.system_roots => SslMode::VerifyFull,
+        Some(_) if address.ssl.system_roots => {
+            return Err(InvalidValue {
+                reason: "has sslrootcert=system with an sslmode that does not verify the host"
+                    .to_owned(),
+                good: "sslmode=verify-full, or no sslmode".to_owned(),
+            });
+        }
         None | Some("prefer") => SslMode::Prefer,
         Some("disable") => SslMode::Disable,
         Some("require") => SslMode::Require,
@@ -75,6 +86,44 @@ pub(super) fn database(text: &str) -> Result<DatabaseAddress, InvalidValue> {
         }
     };
     Ok(DatabaseAddress { connect, ssl_mode, root_certificates: address.ssl.root_certificates })
+}
+
+/// Refuses an address whose user or password has a character that ends it early: a part of the
+/// password would be taken for the host, and be shown. `rest` follows the scheme.
+fn verify_encoding(rest: &str) -> Result<(), InvalidValue> {
+    let encode = |reason: &str| InvalidValue {
+        reason: reason.to_owned(),
+        good:
+            "the user and the password percent-encoded: @ as %40, : as %3A, / as %2F, ? as %3F, # \
+               as %23, % as %25"
+                .to_owned(),
+    };
+    let (authority, after) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let path = after.strip_prefix('/').unwrap_or_default();
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    if authority.matches('@').count() > 1 || path.contains('@') {
+        return Err(encode("has an @ within its user or password"));
+    }
+    let Some((credentials, hosts)) = authority.split_once('@') else {
+        // The authority has ended before its @.
+        return if after.contains('@') && !after.contains('=') {
+            Err(encode("has a /, a ? or a # within its user or password"))
+        } else {
+            Ok(())
+        };
+    };
+    if hosts.is_empty() && after.contains('@') {
+        return Err(encode("has an @ within its user or password"));
+    }
+    let mut rest = credentials;
+    while let Some((_, escape)) = rest.split_once('%') {
+        let is_hex = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !escape.get(..2).is_some_and(is_hex) {
+            return Err(encode("has a % within its user or password that encodes nothing"));
+        }
+        rest = escape;
+    }
+    Ok(())
 }
 
 /// Parses an address without TLS parameters. It must have a host, a user and a database.
@@ -147,6 +196,10 @@ fn node(text: &str) -> Result<Url, InvalidValue> {
         let good = "the address alone, such as http://127.0.0.1:9200";
         return Err(invalid_node("has a query or a fragment".to_owned(), good));
     }
+    if node.path().contains('@') {
+        let good = "the user and the password percent-encoded: @ as %40, / as %2F";
+        return Err(invalid_node("has a / within its user or password".to_owned(), good));
+    }
     if !node.path().ends_with('/') {
         let path = format!("{}/", node.path());
         node.set_path(&path);
@@ -192,6 +245,8 @@ struct SslParameters {
     mode: Option<String>,
     /// `sslrootcert`; `None` for `system`.
     root_certificates: Option<PathBuf>,
+    /// `sslrootcert=system`, which verifies the host too (libpq, "sslrootcert").
+    system_roots: bool,
 }
 
 /// A connection string, split into its TLS parameters and the others.
@@ -234,7 +289,10 @@ impl SslParameters {
     fn take(&mut self, key: &str, value: &str) -> Result<bool, InvalidValue> {
         match key {
             "sslmode" => self.mode = Some(value.to_owned()),
-            "sslrootcert" if value == "system" => self.root_certificates = None,
+            "sslrootcert" if value == "system" => {
+                self.root_certificates = None;
+                self.system_roots = true;
+            }
             "sslrootcert" => self.root_certificates = Some(PathBuf::from(value)),
             "pgbouncer" => {
                 return Err(InvalidValue {
@@ -353,6 +411,12 @@ mod tests {
         check("postgres://a@b/c?connect_timeout=3&sslmode=verify-full", SslMode::VerifyFull);
         check("host=b user=a dbname=c sslmode='verify-full'", SslMode::VerifyFull);
         check("host=/run/postgresql user=a dbname=c", SslMode::Disable);
+        check("hostaddr=10.0.0.1 user=a dbname=c", SslMode::Prefer);
+        // libpq: with the system's roots the host is verified, or the address refused.
+        check("postgres://a@b/c?sslrootcert=system", SslMode::VerifyFull);
+        check("postgres://a@b/c?sslmode=verify-full&sslrootcert=system", SslMode::VerifyFull);
+        let weak = database("postgres://a@b/c?sslmode=require&sslrootcert=system").unwrap_err();
+        assert!(weak.good.contains("sslmode=verify-full"), "{weak:?}");
     }
 
     #[test]
@@ -391,6 +455,32 @@ mod tests {
         check("postgres://ann:hunter2@db:port/shop", "port");
         check("postgres://ann:hunter2@db/shop?pgbouncer=true", "pooler");
         check("host=db user=ann password='hunter2", "a quote that is not closed");
+    }
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused_and_not_shown() {
+        for (text, expected) in [
+            ("postgres://ann:a@hunter2@db/shop", "an @ within"),
+            ("postgres://ann:a@hunter2/x@db/shop", "an @ within"),
+            ("postgres://ann:hun/ter2@db/shop", "an @ within"),
+            ("postgres://ann:hunter2%@db/shop", "a % within"),
+            ("postgres://ann:hunter2%zz@db/shop", "a % within"),
+            ("postgres://ann:hunter2#x@db/shop", "a /, a ? or a # within"),
+            ("postgres://ann:hunter2?x@db/shop", "a /, a ? or a # within"),
+        ] {
+            let fault = database(text).expect_err(text);
+            assert!(fault.reason.contains(expected), "{text}: {}", fault.reason);
+            assert!(fault.good.contains("percent-encoded"), "{text}: {}", fault.good);
+            assert!(!format!("{fault:?}").contains("ter2"), "{fault:?}");
+        }
+        for text in [
+            "postgres://ann:p%40w@db/shop?options=-c%20x%3Da@b",
+            "postgres://ann@db:1,db2:2/shop?application_name=a@b",
+        ] {
+            assert!(database(text).is_ok(), "{text}");
+        }
+        let fault = nodes("http://elastic:12/hunter2@es:9200").unwrap_err();
+        assert!(fault.reason.contains("a / within"), "{fault:?}");
     }
 
     #[test]

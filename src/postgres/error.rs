@@ -47,15 +47,22 @@ const PERMANENT: &[&str] = &[
     "08P01", // protocol_violation: a pooler, or no PostgreSQL at all
 ];
 
-/// How a SQLSTATE is handled. An unknown one counts as transient, because waiting loses nothing.
-fn of_sqlstate(code: &str) -> Disposition {
-    if PERMANENT.contains(&code) { Disposition::Operator } else { Disposition::Retry }
+/// How an error of the server is handled. An unknown SQLSTATE counts as transient, because waiting
+/// loses nothing. So does what a standby refuses: it may be promoted, or its name led elsewhere.
+fn of_server(code: &str, message: &str) -> Disposition {
+    let is_standby = code == "55000" && message.contains("recovery is in progress");
+    if PERMANENT.contains(&code) && !is_standby {
+        Disposition::Operator
+    } else {
+        Disposition::Retry
+    }
 }
 
 impl Recovery for tokio_postgres::Error {
     /// By the SQLSTATE. An error without one is a failure of the connection, which is transient.
     fn disposition(&self) -> Disposition {
-        self.code().map_or(Disposition::Retry, |code| of_sqlstate(code.code()))
+        let server = self.as_db_error();
+        server.map_or(Disposition::Retry, |e| of_server(e.code().code(), e.message()))
     }
 }
 
@@ -156,7 +163,29 @@ impl ServerError {
             "55000" | "58P01" if text.contains("slot") || self.code == "58P01" => {
                 "run `walferry rebuild` to start over with a new slot and new indices"
             }
+            "53300" if text.contains("for role") => {
+                "raise the role's limit: alter role … connection limit …, or close its other sessions"
+            }
+            "53300" if text.contains("for database") => {
+                "raise the database's limit: alter database … connection limit …, or close other \
+                 sessions"
+            }
+            "53300" if text.contains("max_wal_senders") => {
+                "raise max_wal_senders and restart PostgreSQL, or end another replication connection"
+            }
             "53300" => "raise max_connections or close other sessions",
+            "25006" if text.contains("during recovery") => {
+                "the server is a standby; waiting until it is promoted, or its name leads to the \
+                 primary"
+            }
+            "25006" => {
+                "default_transaction_read_only is on for the role, the database or the server; turn \
+                 it off"
+            }
+            "55000" if text.contains("recovery is in progress") => {
+                "the server is a standby; waiting until it is promoted, or its name leads to the \
+                 primary"
+            }
             "53400" => "raise max_replication_slots or drop an unused slot",
             "55006" => "another session uses it; waiting for it to let go",
             _ => return None,
@@ -166,7 +195,7 @@ impl ServerError {
 
 impl Recovery for ServerError {
     fn disposition(&self) -> Disposition {
-        if self.is_pooler() { Disposition::Operator } else { of_sqlstate(&self.code) }
+        if self.is_pooler() { Disposition::Operator } else { of_server(&self.code, &self.message) }
     }
 }
 
@@ -190,10 +219,10 @@ mod tests {
     #[test]
     fn errors_that_need_an_operator_are_permanent() {
         for code in ["28P01", "28000", "42704", "55000", "42501", "3D000", "58P01", "08P01"] {
-            assert_eq!(of_sqlstate(code), Disposition::Operator, "{code}");
+            assert_eq!(of_server(code, ""), Disposition::Operator, "{code}");
         }
         for code in ["57P01", "57P03", "53300", "55006", "08006", "08003", "40001", "XX000"] {
-            assert_eq!(of_sqlstate(code), Disposition::Retry, "{code}");
+            assert_eq!(of_server(code, ""), Disposition::Retry, "{code}");
         }
     }
 
@@ -222,6 +251,37 @@ mod tests {
              rebuild` to start over with a new slot and new indices",
         );
         check("XX000", "boom", "boom (SQLSTATE XX000)");
+    }
+
+    #[test]
+    fn the_remedy_names_the_limit_that_is_reached() {
+        for (message, expected) in [
+            ("too many connections for role \"w\"", "alter role … connection limit"),
+            ("too many connections for database \"d\"", "alter database … connection limit"),
+            ("sorry, too many clients already", "raise max_connections"),
+            (
+                "number of requested standby connections exceeds \"max_wal_senders\" (currently 1)",
+                "raise max_wal_senders",
+            ),
+        ] {
+            let sentence = ServerError::new("53300", message).to_string();
+            assert!(sentence.contains(expected), "{sentence}");
+        }
+        let read_only = "cannot execute INSERT in a read-only transaction";
+        let sentence = ServerError::new("25006", read_only).to_string();
+        assert!(sentence.contains("default_transaction_read_only"), "{sentence}");
+    }
+
+    #[test]
+    fn a_standby_is_waited_for() {
+        for (code, message) in [
+            ("55000", "recovery is in progress"),
+            ("25006", "cannot execute LOCK TABLE during recovery"),
+        ] {
+            let error = ServerError::new(code, message);
+            assert_eq!(error.disposition(), Disposition::Retry, "{error}");
+            assert!(error.to_string().contains("a standby"), "{error}");
+        }
     }
 
     #[test]

@@ -8,12 +8,13 @@
 
 pub mod catalog;
 pub mod error;
+pub mod host;
 pub mod lock;
 mod session;
 mod tls;
 
 pub use error::{Disposition, Recovery, ServerError};
-pub use session::{Closed, ConnectError, Session, connect};
+pub use session::{Closed, ConnectError, ReadOnly, Session, connect};
 pub use tls::{TlsError, client_config, end_point_hash};
 
 /// The run-time parameters that every session sets at its start.
@@ -21,9 +22,11 @@ pub use tls::{TlsError, client_config, end_point_hash};
 /// The formatting parameters determine the text of values (`to_jsonb` depends on the time zone).
 /// With `row_security` off, PostgreSQL raises an error instead of filtering rows by a policy. The
 /// `search_path` excludes schemas that could shadow the catalog; all other names in SQL are
-/// qualified.
+/// qualified. The limits of time are those of walferry itself, which sets one where it wants one, and
+/// every transaction is made for `read committed`. `default_transaction_read_only` is not set: it
+/// may stand for a full disk, and is named instead.
 pub const SETTINGS: &[(&str, &str)] = &[
-    ("datestyle", "ISO"),
+    ("datestyle", "ISO,MDY"),
     ("timezone", "UTC"),
     ("intervalstyle", "postgres"),
     ("extra_float_digits", "3"),
@@ -32,7 +35,13 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("synchronous_commit", "on"),
     ("search_path", "pg_catalog"),
     ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
+    ("standard_conforming_strings", "on"),
+    ("client_min_messages", "notice"),
 ];
 
 /// The start-up parameter `options` (protocol section "StartupMessage"): the operator's own
@@ -47,7 +56,8 @@ pub fn startup_options(operator: Option<&str>) -> String {
         options.push_str("-c ");
         options.push_str(name);
         options.push('=');
-        options.push_str(value);
+        // A space separates options, unless a backslash precedes it.
+        options.push_str(&value.replace(' ', "\\ "));
     }
     options
 }
@@ -78,7 +88,10 @@ mod tests {
     #[test]
     fn the_settings_follow_the_options_of_the_operator() {
         let options = startup_options(Some("-c timezone=Asia/Tokyo"));
-        assert!(options.starts_with("-c timezone=Asia/Tokyo -c datestyle=ISO -c timezone=UTC"));
-        assert!(startup_options(None).starts_with("-c datestyle=ISO"));
+        assert!(options.starts_with("-c timezone=Asia/Tokyo -c datestyle=ISO,MDY -c timezone=UTC"));
+        assert!(startup_options(None).starts_with("-c datestyle=ISO,MDY"));
+        assert!(
+            startup_options(None).contains(" -c default_transaction_isolation=read\\ committed")
+        );
     }
 }

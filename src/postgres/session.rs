@@ -2,17 +2,20 @@
 //!
 //! Not here: reconnecting. The end of a session ends the run, and `engine::run` starts another.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tokio_postgres::config::Host;
 use tokio_postgres::config::SslMode as DriverSslMode;
-use tokio_postgres::config::{Host, TargetSessionAttrs};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Database, SslMode};
 use crate::postgres::error::{self, Disposition, Recovery};
+use crate::postgres::host::{self, Endpoint, HostAddress, HostAddresses, TimeShares};
 use crate::postgres::tls::{self, TlsError};
 
 /// Why a session could not be opened.
@@ -21,11 +24,12 @@ pub enum ConnectError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(
-        "no answer from PostgreSQL at {target} within {seconds} s; check host, port and firewall"
+        "no answer from PostgreSQL at {target} within {} s; check host, port and firewall",
+        time.as_secs_f32().ceil()
     )]
-    Timeout { target: String, seconds: u64 },
+    Timeout { target: String, time: Duration },
     #[error("cannot connect to PostgreSQL at {target}: {reason}")]
-    Refused { target: String, reason: String, disposition: Disposition, code: Option<String> },
+    Refused { target: String, reason: String, disposition: Disposition },
 }
 
 impl Recovery for ConnectError {
@@ -45,7 +49,42 @@ pub struct Session {
     pub client: Client,
     /// The signal for the end of the connection.
     pub closed: Closed,
+    /// Why the server takes no writes; `None` if it does.
+    pub read_only: Option<ReadOnly>,
 }
+
+/// Why a server takes no writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadOnly {
+    /// It replays the WAL of another.
+    Standby,
+    /// `default_transaction_read_only` is on; `source` is PostgreSQL's word for where it is set.
+    Setting { source: String },
+}
+
+impl fmt::Display for ReadOnly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standby => f.write_str(
+                "the server is a standby, which takes no writes; waiting until it is promoted, or \
+                 its name leads to the primary",
+            ),
+            Self::Setting { source } => write!(
+                f,
+                "default_transaction_read_only is on (set by: {source}), and the queue could not \
+                 be written; turn it off: alter role … or alter database … or alter system \
+                 reset default_transaction_read_only"
+            ),
+        }
+    }
+}
+
+/// The first statement of a session: what an older version does not take at the start-up, and what
+/// the server says of itself.
+const BEGIN: &str = include_str!("session_begin.sql");
+
+/// A connection without an answer is given up after about this time.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// A signal for the end of a session's connection, with the reason. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -76,45 +115,96 @@ impl Closed {
     }
 }
 
-/// Opens a session with [`crate::postgres::SETTINGS`], within the configured timeout.
+/// Opens a session with [`crate::postgres::SETTINGS`], within the configured time, of which each
+/// address has its share. Of several hosts the first one that takes writes is used.
 ///
 /// # Errors
 /// [`ConnectError`]. Its disposition is `Retry` if another attempt can succeed.
 pub async fn connect(database: &Database, application_name: &str) -> Result<Session, ConnectError> {
     let config = session_config(database, application_name);
-    let closed = Closed::default();
-    let attempt = open(database, &config, closed.clone());
-    let client = timeout(database.connect_timeout, attempt).await.map_err(|_| {
-        let seconds = database.connect_timeout.as_secs();
-        ConnectError::Timeout { target: target(&config), seconds }
-    })??;
-    Ok(Session { client, closed })
+    let limit = database.connect_timeout;
+    let begun = Instant::now();
+    let HostAddresses { found, unknown } = host::resolve(&config, limit).await;
+    let is_alone = config.get_hosts().len().max(config.get_hostaddrs().len()) <= 1;
+    let mut failures: Vec<ConnectError> = unknown.into_iter().map(unknown_host).collect();
+    let mut shares = TimeShares::new(begun, limit, found.len());
+    for address in &found {
+        let share = shares.next(Instant::now());
+        let attempt = timeout(share, open(database, &config, address)).await;
+        let failure = match attempt {
+            Ok(Ok(session)) if is_alone || session.read_only.is_none() => return Ok(session),
+            Ok(Ok(session)) => read_only(address, session.read_only),
+            Ok(Err(error)) => error,
+            Err(_) => ConnectError::Timeout { target: named(address, &config), time: share },
+        };
+        failures.push(failure);
+    }
+    Err(joined(failures, &config))
+}
+
+/// The one failure, or all of them: with one of them, waiting may help.
+fn joined(mut failures: Vec<ConnectError>, config: &tokio_postgres::Config) -> ConnectError {
+    if failures.len() == 1 {
+        return failures.remove(0);
+    }
+    let may_pass = failures.iter().any(|failure| failure.disposition() == Disposition::Retry);
+    let sentences: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    ConnectError::Refused {
+        target: target(config),
+        reason: sentences.join("; "),
+        disposition: if may_pass { Disposition::Retry } else { Disposition::Operator },
+    }
+}
+
+fn unknown_host((target, error): (String, std::io::Error)) -> ConnectError {
+    let reason = error::sentence(&error);
+    ConnectError::Refused { target, reason, disposition: Disposition::Retry }
+}
+
+fn read_only(address: &HostAddress, reason: Option<ReadOnly>) -> ConnectError {
+    let reason = reason.map_or_else(String::new, |reason| reason.to_string());
+    ConnectError::Refused { target: address.to_string(), reason, disposition: Disposition::Retry }
 }
 
 async fn open(
     database: &Database,
     config: &tokio_postgres::Config,
-    closed: Closed,
-) -> Result<Client, ConnectError> {
+    address: &HostAddress,
+) -> Result<Session, ConnectError> {
+    let config = &host::config_for(config, address);
     let refused = |error: &tokio_postgres::Error| ConnectError::Refused {
-        target: target(config),
+        target: named(address, config),
         reason: error::sentence(error),
         disposition: connect_disposition(error),
-        code: error.code().map(|code| code.code().to_owned()),
     };
-    let is_unix = |host: &Host| !matches!(host, Host::Tcp(_));
-    if database.ssl_mode == SslMode::Disable || config.get_hosts().iter().all(is_unix) {
+    let closed = Closed::default();
+    let ended = closed.clone();
+    let is_plain = matches!(address.endpoint, Endpoint::Unix(..));
+    let client = if database.ssl_mode == SslMode::Disable || is_plain {
         let (client, connection) = config.connect(NoTls).await.map_err(|e| refused(&e))?;
-        tokio::spawn(
-            async move { closed.end(connection.await.err().map(|e| error::sentence(&e))) },
-        );
-        return Ok(client);
+        tokio::spawn(async move { ended.end(connection.await.err().map(|e| error::sentence(&e))) });
+        client
+    } else {
+        let roots = database.root_certificates.as_deref();
+        let tls = MakeRustlsConnect::new(tls::client_config(database.ssl_mode, roots)?);
+        let (client, connection) = config.connect(tls).await.map_err(|e| refused(&e))?;
+        tokio::spawn(async move { ended.end(connection.await.err().map(|e| error::sentence(&e))) });
+        client
+    };
+    let answer = client.simple_query(BEGIN).await.map_err(|e| refused(&e))?;
+    Ok(Session { client, closed, read_only: read_only_of(&answer) })
+}
+
+/// What the answer to [`BEGIN`] says.
+fn read_only_of(answer: &[SimpleQueryMessage]) -> Option<ReadOnly> {
+    let row = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    })?;
+    if row.get("is_standby") == Some("t") {
+        return Some(ReadOnly::Standby);
     }
-    let roots = database.root_certificates.as_deref();
-    let tls = MakeRustlsConnect::new(tls::client_config(database.ssl_mode, roots)?);
-    let (client, connection) = config.connect(tls).await.map_err(|e| refused(&e))?;
-    tokio::spawn(async move { closed.end(connection.await.err().map(|e| error::sentence(&e))) });
-    Ok(client)
+    row.get("read_only_by").map(|source| ReadOnly::Setting { source: source.to_owned() })
 }
 
 /// How an error of connecting is handled. Without a SQLSTATE, an invalid certificate and an
@@ -132,18 +222,22 @@ fn connect_disposition(error: &tokio_postgres::Error) -> Disposition {
 fn session_config(database: &Database, application_name: &str) -> tokio_postgres::Config {
     let mut config = database.connect.clone();
     let options = super::startup_options(config.get_options());
-    config.application_name(application_name).options(options).keepalives(true).ssl_mode(
-        match database.ssl_mode {
-            SslMode::Disable => DriverSslMode::Disable,
-            SslMode::Prefer => DriverSslMode::Prefer,
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => DriverSslMode::Require,
-        },
-    );
-    if config.get_hosts().len() > 1 {
-        // libpq's target_session_attrs=read-write: the primary among several hosts
-        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    config.application_name(application_name).options(options).keepalives(true);
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(SILENCE_MAX);
     }
+    config.keepalives_idle(SILENCE_MAX.min(config.get_keepalives_idle()));
+    config.ssl_mode(match database.ssl_mode {
+        SslMode::Disable => DriverSslMode::Disable,
+        SslMode::Prefer => DriverSslMode::Prefer,
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => DriverSslMode::Require,
+    });
     config
+}
+
+/// An address and the database, for error messages.
+fn named(address: &HostAddress, config: &tokio_postgres::Config) -> String {
+    format!("{address} (database {})", config.get_dbname().unwrap_or("of the user's name"))
 }
 
 /// The hosts, ports and database of a connection, for error messages.

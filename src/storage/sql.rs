@@ -3,6 +3,7 @@
 //! Not here: any SQL text; each stands beside the function that runs it.
 
 use postgres_types::PgLsn;
+use tokio_postgres::{Client, Error};
 
 use crate::change::{Lsn, Position};
 
@@ -26,9 +27,50 @@ pub(crate) fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
-/// A sentence that quotes what Elasticsearch answered, as a `text`, which takes no NUL.
-pub(crate) fn without_nul(error: &str) -> String {
-    error.replace('\0', "")
+/// Which sentences a database can store. A sentence quotes what Elasticsearch answered, and has
+/// characters of walferry's own, such as an ellipsis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StorableText {
+    /// All but NUL.
+    Unicode,
+    /// ASCII is in every encoding; what else there is depends on it.
+    Ascii,
+}
+
+impl StorableText {
+    /// By the encoding of the session's database.
+    ///
+    /// # Errors
+    /// The error of the query.
+    pub(crate) async fn of(client: &Client) -> Result<Self, Error> {
+        let row = client.query_one("select pg_catalog.current_setting('server_encoding')", &[]);
+        let encoding: String = row.await?.try_get(0)?;
+        Ok(if matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") {
+            Self::Unicode
+        } else {
+            Self::Ascii
+        })
+    }
+
+    /// The sentence with a substitute for each character that cannot be stored.
+    pub(crate) fn sentence(self, text: &str) -> String {
+        if self == Self::Unicode || text.is_ascii() {
+            return text.replace('\0', "");
+        }
+        let mut stored = String::with_capacity(text.len());
+        for character in text.chars() {
+            match character {
+                '\0' => {}
+                '…' => stored.push_str("..."),
+                '‘' | '’' => stored.push('\''),
+                '“' | '”' | '„' => stored.push('"'),
+                '–' | '—' => stored.push('-'),
+                ascii if ascii.is_ascii() => stored.push(ascii),
+                _ => stored.push('?'),
+            }
+        }
+        stored
+    }
 }
 
 /// A position of a row.
@@ -57,6 +99,13 @@ pub fn widen_xid(xid: u32, reference: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_has_only_what_the_database_can_store() {
+        let sentence = "failed to parse … of “ş”\0";
+        assert_eq!(StorableText::Unicode.sentence(sentence), "failed to parse … of “ş”");
+        assert_eq!(StorableText::Ascii.sentence(sentence), "failed to parse ... of \"?\"");
+    }
 
     #[test]
     fn a_transaction_id_is_widened_near_its_reference() {

@@ -52,6 +52,9 @@ fn header_breaches(sql: &str) -> Vec<String> {
     if header.is_empty() {
         return vec!["does not open with a comment".to_owned()];
     }
+    if !sql.is_ascii() {
+        return vec!["is not ASCII, which every encoding of a database has".to_owned()];
+    }
     let body = sql.lines().skip_while(|line| line.starts_with("--"));
     let body: String = body.map(|line| format!("{line}\n")).collect();
     let parameters = (1..=9).map(|number| format!("${number}"));

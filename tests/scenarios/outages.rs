@@ -339,7 +339,7 @@ async fn a_cluster_that_lost_everything_is_not_written_to_silently() {
 
 impl Scene {
     /// With the witness, on these servers.
-    async fn witnessed_on(name: &str, servers: Servers) -> Scene {
+    pub(super) async fn witnessed_on(name: &str, servers: Servers) -> Scene {
         let scene = Scene::unwitnessed_on(TestBed::on(name, servers).await);
         crate::oracle::install(&scene.bed.sql).await;
         scene

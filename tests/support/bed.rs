@@ -38,9 +38,14 @@ impl TestBed {
 
     /// A test bed on other servers, which the test can stop.
     pub(crate) async fn on(name: &str, servers: Servers) -> Self {
+        Self::with_options(name, servers, "").await
+    }
+
+    /// The same, with options of `create database`.
+    pub(crate) async fn with_options(name: &str, servers: Servers, options: &str) -> Self {
         let database = format!("{name}_{}", SERIAL.fetch_add(1, Ordering::Relaxed));
         let admin = servers.postgres.connect("postgres").await;
-        admin.run(&format!("create database {database}")).await;
+        admin.run(&format!("create database {database} {options}")).await;
         let sql = servers.postgres.connect(&database).await;
         sql.run(SOURCE_SCHEMA).await;
         Self {

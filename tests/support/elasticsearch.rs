@@ -84,6 +84,11 @@ impl ElasticsearchNode {
         file.trim().parse().expect("a pid is a number")
     }
 
+    /// The data directory.
+    pub(crate) fn data_directory(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
     fn start_arguments(&self) -> Vec<String> {
         let mut arguments =
             vec!["es-start".to_owned(), text(&self.directory), self.port.to_string()];

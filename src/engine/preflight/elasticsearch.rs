@@ -9,8 +9,8 @@ use crate::config::Elasticsearch;
 use crate::engine::sink::client::{Client, Verb};
 use crate::engine::sink::privileges;
 
-const SETTINGS_PATH: &str =
-    "/_cluster/settings?include_defaults=true&filter_path=*.action.auto_create_index";
+const SETTINGS_PATH: &str = "/_cluster/settings?include_defaults=true&filter_path=*.action.auto_create_index,\
+     *.rest.action.multi.allow_explicit_index";
 
 /// The version, `action.auto_create_index`, which of `names` are indices instead of aliases, and the
 /// privileges that the user lacks on them.
@@ -29,7 +29,9 @@ pub async fn gather(
     if let Ok(answer) = client.send(Verb::Get, SETTINGS_PATH, None).await
         && answer.is_success()
     {
-        facts.auto_create_index = setting(&answer.body);
+        facts.auto_create_index = setting(&answer.body, "action/auto_create_index");
+        let explicit = setting(&answer.body, "rest/action/multi/allow_explicit_index");
+        facts.refuses_explicit_index = explicit.as_deref() == Some("false");
     }
     facts.lacking_privileges =
         privileges::lacking(&client, names).await.map_err(|error| error.to_string())?;
@@ -65,16 +67,17 @@ fn root(status: u16, body: &[u8]) -> Result<ElasticsearchFacts, String> {
         distribution: distribution.unwrap_or("elasticsearch").to_owned(),
         version: version.to_owned(),
         auto_create_index: None,
+        refuses_explicit_index: false,
         names_taken: Vec::new(),
         lacking_privileges: Vec::new(),
     })
 }
 
 /// The setting of the highest precedence.
-fn setting(body: &[u8]) -> Option<String> {
+fn setting(body: &[u8], name: &str) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
     ["transient", "persistent", "defaults"].iter().find_map(|level| {
-        let setting = value.pointer(&format!("/{level}/action/auto_create_index"))?;
+        let setting = value.pointer(&format!("/{level}/{name}"))?;
         setting.as_str().map(str::to_owned)
     })
 }
@@ -114,7 +117,8 @@ mod tests {
     #[test]
     fn the_setting_of_the_highest_precedence_counts() {
         let check = |body: &str, expected: Option<&str>| {
-            assert_eq!(setting(body.as_bytes()).as_deref(), expected);
+            let found = setting(body.as_bytes(), "action/auto_create_index");
+            assert_eq!(found.as_deref(), expected);
         };
         check(r#"{"defaults":{"action":{"auto_create_index":"true"}}}"#, Some("true"));
         check(

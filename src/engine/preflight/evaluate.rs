@@ -84,6 +84,13 @@ fn elasticsearch(found: &ElasticsearchFacts, findings: &mut Vec<Finding>) {
             "use a supported version",
         ));
     }
+    if found.refuses_explicit_index {
+        findings.push(Finding::fault(
+            "rest.action.multi.allow_explicit_index is false",
+            "each bulk request names the indices of its documents, and would be refused",
+            "set rest.action.multi.allow_explicit_index: true in elasticsearch.yml and restart the nodes",
+        ));
+    }
     if auto_create_index.as_deref() == Some("true") {
         findings.push(Finding::advice(
             "action.auto_create_index lets any write create an index",

@@ -12,7 +12,7 @@ pub struct Facts {
     pub publication_name: String,
     /// The name in the configuration.
     pub slot_name: String,
-    /// The host's name or the port are those of a pooler.
+    /// The host's name or the port are those of a pooler, and the server listens elsewhere.
     pub pooler_address: bool,
     pub server: ServerFacts,
     pub role: RoleFacts,
@@ -48,6 +48,10 @@ pub struct ServerFacts {
     /// `server_version_num`, such as 180000.
     pub version: i32,
     pub is_standby: bool,
+    /// Where `default_transaction_read_only` is set, if it is on.
+    pub read_only_by: Option<String>,
+    /// The port on which the server itself listens; `None` for a Unix-domain socket.
+    pub port: Option<i32>,
     pub database: String,
     /// The start-up settings of the session are in effect; a pooler ignores them.
     pub settings_kept: bool,
@@ -175,6 +179,8 @@ pub struct ElasticsearchFacts {
     pub distribution: String,
     pub version: String,
     /// `action.auto_create_index`, if the role may read it.
+    /// `rest.action.multi.allow_explicit_index` is false.
+    pub refuses_explicit_index: bool,
     pub auto_create_index: Option<String>,
     /// Names of aliases that are indices.
     pub names_taken: Vec<String>,

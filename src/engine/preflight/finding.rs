@@ -21,6 +21,8 @@ pub struct Finding {
     pub why: String,
     /// The SQL that corrects it, or another remedy.
     pub remedy: String,
+    /// A fault that others may end while a run waits, such as a limit that is reached.
+    pub may_pass: bool,
 }
 
 impl Finding {
@@ -35,7 +37,12 @@ impl Finding {
     }
 
     fn new(severity: Severity, what: String, why: &str, remedy: String) -> Self {
-        Self { severity, what, why: why.to_owned(), remedy }
+        Self { severity, what, why: why.to_owned(), remedy, may_pass: false }
+    }
+
+    /// The same fault, for which a run waits.
+    pub(super) fn that_may_pass(self) -> Self {
+        Self { may_pass: true, ..self }
     }
 }
 

@@ -86,11 +86,12 @@ pub async fn gather(
 ) -> Result<Facts, GatherError> {
     let slot = slot::inspect(client, &config.slot).await;
     let slot = slot.map_err(failed("the replication slot"))?;
+    let server = server(client).await.map_err(failed("the server's settings"))?;
     let mut facts = Facts {
         publication_name: config.publication.clone(),
         slot_name: config.slot.clone(),
-        pooler_address: is_pooler_address(&config.database.connect),
-        server: server(client).await.map_err(failed("the server's settings"))?,
+        pooler_address: is_pooler_address(&config.database.connect, server.port),
+        server,
         role: role(client).await.map_err(failed("the role"))?,
         tables: table_facts(client, definition).await.map_err(failed("the tables"))?,
         definition: Some(definition.clone()),
@@ -166,6 +167,8 @@ async fn server(client: &Client) -> Result<ServerFacts, tokio_postgres::Error> {
     Ok(ServerFacts {
         version: row.try_get("version")?,
         is_standby: row.try_get("is_standby")?,
+        read_only_by: row.try_get("read_only_by")?,
+        port: row.try_get("port")?,
         database: row.try_get("database")?,
         settings_kept: row.try_get("settings_kept")?,
         wal_level: row.try_get("wal_level")?,
@@ -261,13 +264,18 @@ async fn publication(
     }))
 }
 
-/// Whether a host's name or a port is one that Supavisor or PgBouncer usually has.
-fn is_pooler_address(connect: &tokio_postgres::Config) -> bool {
+/// Whether a host's name or a port is one that Supavisor or PgBouncer usually has, and the server
+/// that answers has another port.
+fn is_pooler_address(connect: &tokio_postgres::Config, own_port: Option<i32>) -> bool {
+    let ports = connect.get_ports();
+    if own_port.is_some_and(|own| ports.iter().any(|port| i32::from(*port) == own)) {
+        return false;
+    }
     let named = connect.get_hosts().iter().any(|host| match host {
         Host::Tcp(name) => name.contains("pooler.") || name.contains("pgbouncer"),
         _ => false,
     });
-    named || connect.get_ports().iter().any(|port| *port == 6543 || *port == 6432)
+    named || ports.iter().any(|port| *port == 6543 || *port == 6432)
 }
 
 fn failed(what: &'static str) -> impl Fn(tokio_postgres::Error) -> GatherError {

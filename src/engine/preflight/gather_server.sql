@@ -1,6 +1,9 @@
 -- The server's settings, as far as they matter to a run.
 select current_setting('server_version_num')::int as version,
     pg_is_in_recovery() as is_standby,
+    (select source from pg_settings
+        where name = 'default_transaction_read_only' and setting = 'on') as read_only_by,
+    inet_server_port() as port,
     current_database()::text as database,
     current_setting('row_security') = 'off' as settings_kept,
     current_setting('wal_level') as wal_level,

@@ -36,7 +36,7 @@ pub type TableName = (String, String);
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
     #[error("{what}: {why}; mend it with: {remedy}")]
-    Fault { what: String, why: String, remedy: String },
+    Fault { what: String, why: String, remedy: String, may_pass: bool },
     #[error(transparent)]
     Gather(#[from] GatherError),
 }
@@ -44,6 +44,7 @@ pub enum EnvironmentError {
 impl Recovery for EnvironmentError {
     fn disposition(&self) -> Disposition {
         match self {
+            Self::Fault { may_pass: true, .. } => Disposition::Retry,
             Self::Fault { .. } => Disposition::Operator,
             Self::Gather(error) => error.source.disposition(),
         }
@@ -65,13 +66,13 @@ pub async fn environment(
     let mut faults = evaluate(&facts).into_iter().filter(is_fault);
     match faults.next() {
         None => Ok(()),
-        Some(Finding { what, why, remedy, .. }) => {
+        Some(Finding { what, why, remedy, may_pass, .. }) => {
             let mut remedy = remedy.replace('\n', " ");
             let others = faults.count();
             if others > 0 {
                 write!(remedy, " ({others} more: walferry check)").ok();
             }
-            Err(EnvironmentError::Fault { what, why, remedy })
+            Err(EnvironmentError::Fault { what, why, remedy, may_pass })
         }
     }
 }

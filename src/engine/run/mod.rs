@@ -9,6 +9,7 @@ mod fault;
 mod indexing;
 mod once;
 mod prepare;
+mod slot_creation;
 mod spawn;
 mod stages;
 mod stores;

@@ -47,8 +47,15 @@ pub(super) async fn caught_up(
     }
 }
 
-/// Jobs wait for an index that takes no documents: the run has not indexed everything.
-pub(super) async fn verify_indexed(session: &Client) -> Result<(), Fault> {
+/// Jobs wait for an index that takes no documents, or `failed` of them were refused for good: the run
+/// has not indexed everything.
+pub(super) async fn verify_indexed(session: &Client, failed: u64) -> Result<(), Fault> {
+    if failed > 0 {
+        return Err(Fault::Permanent(RunError::Environment(format!(
+            "Elasticsearch refused the documents of {failed} jobs, which are failed now; `walferry \
+             jobs --status failed` has the reasons: correct their cause, and run `walferry retry`"
+        ))));
+    }
     let indices = awaited::names(session).await?;
     if indices.is_empty() {
         return match session.query_one(ANY_FANOUT, &[]).await?.try_get("is_any")? {

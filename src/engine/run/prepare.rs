@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
-use super::{Context, Fault, RunError};
+use super::{Context, Fault, RunError, slot_creation};
 use crate::change::Lsn;
 use crate::engine::document::definition::Definition;
 use crate::engine::document::shape::Shapes;
@@ -29,6 +29,7 @@ use crate::storage::queue::record_id::TableKeys;
 use crate::storage::schema;
 use crate::storage::schema::MigrateOptions;
 use crate::storage::source_identity::Source;
+use crate::telemetry::metrics::source::ReplicationFailure;
 use crate::telemetry::readiness::Component;
 
 /// A standby tries to take the lease this often.
@@ -88,6 +89,11 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let config = &context.config;
     let session = connect(context, &format!("walferry/{}/standby", config.slot)).await;
     let session = session.inspect_err(|fault| note(context, Component::Database, fault))?;
+    if let Some(reason) = &session.read_only {
+        let fault = Fault::Passing(format!("PostgreSQL takes no writes: {reason}"));
+        note(context, Component::Database, &fault);
+        return Err(fault);
+    }
     let control = Arc::new(session.client);
     await_asynchronous(context, &control).await?;
     migrate_virgin(context, &control).await?;
@@ -273,14 +279,8 @@ async fn recognise(
             slot.confirmed_flush
         }
         None => {
-            tracing::info!(
-                event = "slot_creating",
-                slot = name,
-                "creating the replication slot; this waits for transactions under way"
-            );
-            context.status.fault(Component::Slot, "creating; waits for transactions under way");
-            let created = replication.create_slot(name).await;
-            created.map_err(|error| replication_fault(context, error))?
+            let created = slot_creation::create(context, control, replication).await;
+            created.inspect_err(|_| context.metrics.source.failed(ReplicationFailure::Server))?
         }
     };
     let stored = StoredPosition {

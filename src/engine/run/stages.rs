@@ -52,7 +52,7 @@ pub(super) async fn run(
     tokens.stop.cancel();
     drain(context, &mut tasks).await?;
     let indexed = if is_single && !shutdown.is_cancelled() {
-        once::verify_indexed(&session).await
+        once::verify_indexed(&session, channels.progress.borrow().failed).await
     } else {
         Ok(())
     };

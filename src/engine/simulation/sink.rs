@@ -17,7 +17,7 @@ use crate::engine::sink::bulk_request::{Bulk, BulkOutcome};
 use crate::engine::sink::dispatch::{Dispatch, Dispatcher};
 use crate::engine::sink::index::Presence;
 use crate::engine::sink::state::{ServiceStatus, SinkState};
-use crate::engine::sink::verdict::{ErrorCause, ServiceError, ServiceFailure};
+use crate::engine::sink::verdict::{DoneAs, ErrorCause, ServiceError, ServiceFailure};
 
 /// Actions without a verdict.
 const ACTIONS_MAX: usize = 6;
@@ -203,7 +203,7 @@ impl SinkLoop {
         match status {
             409 => item(409, "version_conflict_engine_exception"),
             400 => item(400, "mapper_parsing_exception"),
-            status => BulkItem { status, error: None },
+            status => BulkItem { status, error: None, done: DoneAs::Asked },
         }
     }
 
@@ -246,7 +246,7 @@ fn refused() -> ServiceError {
 
 fn item(status: u16, kind: &str) -> BulkItem {
     let cause = ErrorCause { kind: kind.to_owned(), ..ErrorCause::default() };
-    BulkItem { status, error: Some(cause) }
+    BulkItem { status, error: Some(cause), done: DoneAs::Asked }
 }
 
 fn write(action: &Action) -> Write {

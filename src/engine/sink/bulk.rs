@@ -4,11 +4,13 @@
 //!
 //! Not here: sending (`bulk_request`), and the verdict on an item (`verdict`).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::Deserialize;
 
 use super::Target;
-use super::verdict::{ErrorCause, OpType};
+use super::verdict::{DoneAs, ErrorCause, OpType};
 use crate::engine::feed::action::Action;
 
 /// The approximate size of an action's metadata line without its id.
@@ -95,11 +97,42 @@ pub fn op_type(action: &Action) -> OpType {
 }
 
 /// One item of a response.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BulkItem {
     pub status: u16,
-    #[serde(default)]
     pub error: Option<ErrorCause>,
+    /// What a successful item says was done.
+    pub done: DoneAs,
+}
+
+/// An item as Elasticsearch writes it.
+#[derive(Deserialize)]
+struct RawItem<'a> {
+    status: u16,
+    #[serde(default)]
+    error: Option<ErrorCause>,
+    #[serde(rename = "_index", borrow, default)]
+    index: Option<Cow<'a, str>>,
+    #[serde(rename = "_id", borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    result: Option<Cow<'a, str>>,
+}
+
+impl RawItem<'_> {
+    /// Compares what was done with what was asked for. A member that is not there says nothing.
+    fn into_item(self, action: &Action, target: Option<&Target>) -> BulkItem {
+        let Self { status, error, index, id, result } = self;
+        let elsewhere =
+            index.filter(|index| target.is_some_and(|target| target.concrete != *index));
+        let done = match (elsewhere, id, result.as_deref()) {
+            (_, _, Some("noop")) => DoneAs::Dropped,
+            (Some(index), ..) => DoneAs::Elsewhere(index.into_owned()),
+            (None, Some(id), _) if id != *action.document.id => DoneAs::Renamed,
+            _ => DoneAs::Asked,
+        };
+        BulkItem { status, error, done }
+    }
 }
 
 /// The response does not fit its request.
@@ -118,25 +151,34 @@ pub enum BulkResponseError {
 /// # Errors
 ///
 /// The text is no bulk response, or does not pair with `actions`.
-pub fn parse(actions: &[Action], response: &[u8]) -> Result<Vec<BulkItem>, BulkResponseError> {
+pub fn parse(
+    actions: &[Action],
+    targets: &[Target],
+    response: &[u8],
+) -> Result<Vec<BulkItem>, BulkResponseError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "lowercase")]
-    enum ResponseItem {
-        Index(BulkItem),
-        Delete(BulkItem),
+    enum ResponseItem<'a> {
+        #[serde(borrow)]
+        Index(RawItem<'a>),
+        Delete(RawItem<'a>),
     }
     #[derive(Deserialize)]
-    struct BulkResponse {
-        items: Vec<ResponseItem>,
+    struct BulkResponse<'a> {
+        #[serde(borrow)]
+        items: Vec<ResponseItem<'a>>,
     }
     let BulkResponse { items } = serde_json::from_slice(response)?;
     if items.len() != actions.len() {
         return Err(BulkResponseError::Count { sent: actions.len(), answered: items.len() });
     }
-    let pair = |(at, (action, item))| match (op_type(action), item) {
-        (OpType::Index, ResponseItem::Index(item)) => Ok(item),
-        (OpType::Delete, ResponseItem::Delete(item)) => Ok(item),
-        _ => Err(BulkResponseError::OpType { at }),
+    let pair = |(at, (action, item)): (usize, (&Action, ResponseItem<'_>))| {
+        let target = targets.get(usize::from(action.document.index.0));
+        match (op_type(action), item) {
+            (OpType::Index, ResponseItem::Index(item))
+            | (OpType::Delete, ResponseItem::Delete(item)) => Ok(item.into_item(action, target)),
+            _ => Err(BulkResponseError::OpType { at }),
+        }
     };
     actions.iter().zip(items).enumerate().map(pair).collect()
 }
@@ -196,7 +238,7 @@ mod tests {
         let answer = std::fs::read(path).unwrap();
         let body = |kind| (kind == OpType::Index).then_some("{}");
         let actions: Vec<_> = kinds.iter().map(|k| action(0, "a", 1, body(*k))).collect();
-        let items = parse(&actions, &answer).unwrap();
+        let items = parse(&actions, &[], &answer).unwrap();
         kinds.iter().zip(items).map(|(k, i)| Verdict::of(*k, i.status, i.error.as_ref())).collect()
     }
 
@@ -244,10 +286,25 @@ mod tests {
     }
 
     #[test]
+    fn an_item_says_what_was_done() {
+        let one = [action(0, "x", 1, Some("{}"))];
+        let check = |members: &str, expected: DoneAs| {
+            let answer = format!(r#"{{"items":[{{"index":{{"status":200{members}}}}}]}}"#);
+            let items = parse(&one, &[target("a")], answer.as_bytes()).unwrap();
+            assert_eq!(items[0].done, expected, "{answer}");
+        };
+        check(r#","_index":"a-000001","_id":"x","result":"updated""#, DoneAs::Asked);
+        check(r#","_index":"b","_id":"x","result":"created""#, DoneAs::Elsewhere("b".to_owned()));
+        check(r#","_index":"a-000001","_id":"y","result":"created""#, DoneAs::Renamed);
+        check(r#","_index":"a-w-1","_id":"x","result":"noop""#, DoneAs::Dropped);
+        check("", DoneAs::Asked);
+    }
+
+    #[test]
     fn a_response_must_pair_with_its_request() {
         let one = [action(0, "a", 1, None)];
         let check = |answer: &str, expected: &str| {
-            let error = parse(&one, answer.as_bytes()).unwrap_err();
+            let error = parse(&one, &[], answer.as_bytes()).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         };
         check(r#"{"items":[]}"#, "0 items for 1");

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::Target;
 use super::bulk::{BulkEncoder, BulkItem, parse, parse_error};
 use super::client::{Client, HttpResponse, NoResponse, Verb};
-use super::index::{Presence, presence};
+use super::index::{self, Audit, Presence, presence};
 use super::probe;
-use super::service_error::service_error;
+use super::service_error::{refuses_explicit_index, service_error};
 use super::verdict::{ErrorCause, ServiceError, ServiceFailure};
 use crate::ack::memory::{Memory, MemoryPart};
 use crate::engine::document::id::IndexId;
@@ -23,6 +23,10 @@ use crate::engine::feed::action::Action;
 
 /// How long the existence of an index is assumed after a check.
 const CHECK_VALID_FOR: Duration = Duration::from_secs(1);
+
+/// A request that something other than Elasticsearch has refused so often is looked into: it is a
+/// failure of the service until then.
+const INTERCEPTED_AFTER: u32 = 2;
 
 /// The actions of one bulk request.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ pub enum BulkOutcome {
     Refused(ErrorCause),
     /// No response, or none about the documents.
     Failed(ServiceError),
+    /// Something that is not Elasticsearch refuses the request, maybe for what is in it.
+    Intercepted(ServiceError),
     /// Nothing was sent: this index does not exist.
     IndexMissing(IndexId, String),
 }
@@ -58,7 +64,7 @@ impl BulkOutcome {
             Self::Items(_) => "answered",
             Self::TooLarge => "too_large",
             Self::Refused(_) => "refused",
-            Self::Failed(error) => error.failure.label(),
+            Self::Failed(error) | Self::Intercepted(error) => error.failure.label(),
             Self::IndexMissing(..) => ServiceFailure::Missing.label(),
         }
     }
@@ -82,7 +88,8 @@ impl BulkSender {
         // Elasticsearch responds for its missing shards before the request times out here.
         let shard_timeout = (client.timeout().as_millis() / 2).max(1);
         let path = format!(
-            "/_bulk?timeout={shard_timeout}ms&filter_path=took,errors,items.*.status,items.*.error"
+            "/_bulk?timeout={shard_timeout}ms&filter_path=took,errors,items.*.status,items.*.error,\
+             items.*._index,items.*._id,items.*.result"
         );
         let encoder = BulkEncoder::new(&targets);
         let checked_at = targets.iter().map(|_| Mutex::default()).collect();
@@ -101,14 +108,21 @@ impl BulkSender {
         &self.client
     }
 
+    /// All indices.
+    pub fn indices(&self) -> impl Iterator<Item = IndexId> + use<> {
+        let count = u16::try_from(self.targets.len()).expect("an index has an IndexId");
+        (0..count).map(IndexId)
+    }
+
     /// The names of the indices, behind their aliases.
     #[must_use]
     pub fn concrete_indices(&self) -> Vec<String> {
         self.targets.iter().map(|target| target.concrete.clone()).collect()
     }
 
-    /// Sends one bulk request; returns its outcome and the bytes sent.
-    pub async fn bulk(&self, actions: &[Action]) -> (BulkOutcome, usize) {
+    /// Sends one bulk request that has failed `attempts` times; returns its outcome and the bytes
+    /// sent.
+    pub async fn bulk(&self, actions: &[Action], attempts: u32) -> (BulkOutcome, usize) {
         for at in 0..self.targets.len() {
             let index = IndexId(u16::try_from(at).expect("an index has an IndexId"));
             let deletes = actions.iter().any(|a| a.document.index == index && a.body.is_none());
@@ -120,8 +134,32 @@ impl BulkSender {
         let bytes = body.len();
         let _memory = self.memory.hold(MemoryPart::Requests, bytes);
         match self.client.send_bulk(&self.path, body).await {
-            Ok(response) => (classify(actions, &response), bytes),
+            Ok(response) => match classify(actions, &self.targets, &response) {
+                BulkOutcome::Intercepted(error) if attempts >= INTERCEPTED_AFTER => {
+                    (self.intercepted(actions, error).await, bytes)
+                }
+                outcome => (outcome, bytes),
+            },
             Err(error) => (BulkOutcome::Failed(error.into()), bytes),
+        }
+    }
+
+    /// The outcome of a request that something in between refuses: what is in it is the cause if
+    /// the index can be written otherwise, by the same way.
+    async fn intercepted(&self, actions: &[Action], error: ServiceError) -> BulkOutcome {
+        let Some(first) = actions.first() else { return BulkOutcome::Failed(error) };
+        match self.probe(first.document.index).await {
+            Ok(Presence::Present) => BulkOutcome::Refused(ErrorCause {
+                kind: "not_elasticsearch".to_owned(),
+                reason: Some(format!(
+                    "something between walferry and Elasticsearch refuses this document, and \
+                     takes others: {}",
+                    error.reason
+                )),
+                caused_by: None,
+            }),
+            Ok(_) => BulkOutcome::Failed(error),
+            Err(error) => BulkOutcome::Failed(error),
         }
     }
 
@@ -150,6 +188,15 @@ impl BulkSender {
         presence
     }
 
+    /// Looks at the index, its shards and its aliases.
+    ///
+    /// # Errors
+    ///
+    /// As [`BulkSender::check`].
+    pub async fn audit(&self, index: IndexId) -> Result<Audit, ServiceError> {
+        index::audit(&self.client, self.target(index)).await
+    }
+
     /// Checks whether the index exists and takes documents.
     ///
     /// # Errors
@@ -173,7 +220,9 @@ impl BulkSender {
         }
         match self.check(index).await {
             Ok(Presence::Present) => None,
-            Ok(Presence::Missing(reason)) => Some(BulkOutcome::IndexMissing(index, reason)),
+            Ok(Presence::Missing(reason) | Presence::Misdirected(reason)) => {
+                Some(BulkOutcome::IndexMissing(index, reason))
+            }
             Err(error) => Some(BulkOutcome::Failed(error)),
         }
     }
@@ -185,10 +234,10 @@ impl BulkSender {
 }
 
 /// The outcome of the request as a whole.
-fn classify(actions: &[Action], response: &HttpResponse) -> BulkOutcome {
+fn classify(actions: &[Action], targets: &[Target], response: &HttpResponse) -> BulkOutcome {
     let failed = || BulkOutcome::Failed(service_error(response));
     match response.status {
-        200 => match parse(actions, &response.body) {
+        200 => match parse(actions, targets, &response.body) {
             Ok(items) => BulkOutcome::Items(items),
             Err(error) => BulkOutcome::Failed(ServiceError {
                 failure: ServiceFailure::NotUnderstood,
@@ -200,7 +249,18 @@ fn classify(actions: &[Action], response: &HttpResponse) -> BulkOutcome {
             BulkOutcome::TooLarge
         }
         // Only an error of Elasticsearch itself is about the documents.
-        400 => parse_error(&response.body).map_or_else(failed, BulkOutcome::Refused),
+        400 | 402..=407 | 409..=412 | 414..=428 | 430..=499
+            if parse_error(&response.body).is_none() =>
+        {
+            BulkOutcome::Intercepted(service_error(response))
+        }
+        400 => match parse_error(&response.body) {
+            None => failed(),
+            Some(cause) => match refuses_explicit_index(&cause) {
+                Some(error) => BulkOutcome::Failed(error),
+                None => BulkOutcome::Refused(cause),
+            },
+        },
         _ => failed(),
     }
 }
@@ -214,8 +274,9 @@ mod tests {
     fn a_response_is_about_the_service_or_the_documents() {
         let check = |status, body: &'static str, expected: &str| {
             let response = HttpResponse { status, body: body.into() };
-            let text = match classify(&[action(0, "a", 1, None)], &response) {
+            let text = match classify(&[action(0, "a", 1, None)], &[], &response) {
                 BulkOutcome::Failed(error) => format!("{:?}, {:?}", error.failure, error.reason),
+                BulkOutcome::Intercepted(error) => format!("intercepted: {}", error.reason),
                 outcome => format!("{outcome:?}"),
             };
             assert!(text.contains(expected), "{status} {body} is {text}");
@@ -226,9 +287,14 @@ mod tests {
         check(200, "<html>", "NotUnderstood, ");
         check(413, "", "TooLarge");
         check(400, error, "Refused");
-        check(400, "<html>", "NotUnderstood, \"status 400\"");
+        let explicit = r#"{"error":{"type":"illegal_argument_exception",
+            "reason":"explicit index in bulk is not allowed"},"status":400}"#;
+        check(400, explicit, "allow_explicit_index is false");
+        check(400, "<html>", "intercepted: status 400");
         check(401, error, "NotAuthorised, \"not authorised");
-        check(403, "", "NotAuthorised, ");
+        check(403, "<html>", "intercepted: not authorised");
+        check(403, error, "NotAuthorised, ");
+        check(404, "<html>", "intercepted: ");
         check(404, error, "NotUnderstood, \"status 404: x: said …\"");
         check(429, "", "Overloaded, ");
         check(503, "", "Unavailable, ");

@@ -1,9 +1,9 @@
 //! The HTTP client for Elasticsearch's nodes: sends a request to a healthy node, and returns the
 //! status and the body of its response.
 //!
-//! This is the only file that names the `elasticsearch` crate. The crate serves as a transport of
-//! encoded bytes: one transport per node, without sniffing (its sniffer ends at the first failure).
-//! A node that does not respond gets no requests for a while.
+//! It connects to the configured nodes only: no redirect is followed, no proxy variable obeyed, and
+//! with a file of certificate authorities no other is trusted. A response has a limit. A node that
+//! does not respond gets no requests for a while.
 //!
 //! Not here: retries (`dispatch`) and the meaning of a response.
 
@@ -14,23 +14,31 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use elasticsearch::auth::Credentials;
-use elasticsearch::cert::{Certificate, CertificateValidation};
-use elasticsearch::http::Method;
-use elasticsearch::http::headers::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
+use bytes::BytesMut;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+};
+use reqwest::{Certificate, Method, Response, redirect};
 use tokio::time::Instant;
+use url::Url;
 
 use super::backoff::Backoff;
 use super::verdict::{ServiceError, ServiceFailure};
 use crate::config::{Authentication, Elasticsearch};
 use crate::postgres::{Disposition, Recovery};
+use crate::telemetry::http_client;
 
 /// The time without requests to a node that failed.
 const REST: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
+
+/// A response has no more bytes: a page of a listing and the items of a bulk request have a few
+/// hundred each.
+const RESPONSE_BYTES_MAX: usize = 64 << 20;
 
 /// A larger body is compressed on another thread.
 const COMPRESSED_HERE_MAX: usize = 64 * 1024;
@@ -102,7 +110,9 @@ pub struct Client {
 #[derive(Debug)]
 struct Node {
     name: String,
-    transport: Transport,
+    /// Ends with a slash.
+    url: Url,
+    http: reqwest::Client,
     health: Mutex<NodeHealth>,
 }
 
@@ -190,31 +200,10 @@ impl Client {
         body: Option<Bytes>,
     ) -> Result<HttpResponse, NoResponse> {
         let node = self.choose();
-        let method = match verb {
-            Verb::Get => Method::Get,
-            Verb::Put => Method::Put,
-            Verb::Post => Method::Post,
-            Verb::Delete => Method::Delete,
-        };
-        let request = node.transport.send(method, path, headers, None::<&()>, body, None);
-        let response = match request.await {
-            Ok(response) => {
-                let status = response.status_code().as_u16();
-                response.bytes().await.map(|body| HttpResponse { status, body })
-            }
-            Err(error) => Err(error),
-        };
-        match response {
-            Ok(response) => {
-                // A proxy responds so for a node that is down, a node while it has no master.
-                node.record(!matches!(response.status, 502..=504));
-                Ok(response)
-            }
-            Err(error) => {
-                node.record(false);
-                Err(no_response(&node.name, &error))
-            }
-        }
+        let response = node.send(verb, path, headers, body).await;
+        // A proxy responds so for a node that is down, a node while it has no master.
+        node.record(response.as_ref().is_ok_and(|found| !matches!(found.status, 502..=504)));
+        response
     }
 
     /// Round robin among the healthy nodes; without any, the node of which the wait ends first.
@@ -240,23 +229,99 @@ impl Node {
             url.host_str().unwrap_or("?"),
             url.port_or_known_default().unwrap_or(9200)
         );
-        let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url.clone()))
-            .disable_proxy()
-            .enable_meta_header(false)
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(authorization) = authorization(&settings.authentication)? {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        let mut builder = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .default_headers(headers)
             .timeout(settings.request_timeout);
-        if let Some(credentials) = credentials(&settings.authentication)? {
-            builder = builder.auth(credentials);
-        }
-        if let (Some(pem), Some(path)) = (authority, &settings.certificate_authority) {
-            let certificate = Certificate::from_pem(pem).map_err(|source| {
-                ClientError::Certificate { path: path.clone(), source: source.into() }
-            })?;
-            builder = builder.cert_validation(CertificateValidation::Full(certificate));
-        }
-        let transport = builder
+        let authorities = match (authority, &settings.certificate_authority) {
+            (Some(pem), Some(path)) => {
+                builder = builder.tls_built_in_root_certs(false);
+                Certificate::from_pem_bundle(pem).map_err(|source| ClientError::Certificate {
+                    path: path.clone(),
+                    source: source.into(),
+                })?
+            }
+            _ => http_client::system_authorities(),
+        };
+        let builder = authorities.into_iter().fold(builder, |b, one| b.add_root_certificate(one));
+        let http = builder
             .build()
             .map_err(|source| ClientError::Build { node: name.clone(), source: source.into() })?;
-        Ok(Self { name, transport, health: Mutex::default() })
+        Ok(Self { name, url: url.clone(), http, health: Mutex::default() })
+    }
+
+    /// Sends one request to the node.
+    async fn send(
+        &self,
+        verb: Verb,
+        path: &str,
+        headers: HeaderMap,
+        body: Option<Bytes>,
+    ) -> Result<HttpResponse, NoResponse> {
+        let method = match verb {
+            Verb::Get => Method::GET,
+            Verb::Put => Method::PUT,
+            Verb::Post => Method::POST,
+            Verb::Delete => Method::DELETE,
+        };
+        let failed = |failure, reason| NoResponse { node: self.name.clone(), failure, reason };
+        let url = self.url.join(path.trim_start_matches('/'));
+        let url = url.map_err(|e| failed(ServiceFailure::NotUnderstood, e.to_string()))?;
+        let mut request = self.http.request(method, url);
+        if let Some(body) = body {
+            if !headers.contains_key(CONTENT_TYPE) {
+                request = request.header(CONTENT_TYPE, "application/json");
+            }
+            request = request.body(body);
+        }
+        let sent = request.headers(headers).send().await;
+        let response = sent.map_err(|error| no_response(&self.name, error))?;
+        let status = response.status().as_u16();
+        if response.status().is_redirection() {
+            let reason = format!(
+                "it redirects to {} (status {status}), which is not followed; set \
+                 ELASTICSEARCH_URL to the address of Elasticsearch itself",
+                self.redirect_target(&response)
+            );
+            return Err(failed(ServiceFailure::NotUnderstood, reason));
+        }
+        let body = self.read(response).await?;
+        Ok(HttpResponse { status, body })
+    }
+
+    /// The body, which has a limit.
+    async fn read(&self, mut response: Response) -> Result<Bytes, NoResponse> {
+        let mut body = BytesMut::new();
+        loop {
+            let chunk = response.chunk().await.map_err(|error| no_response(&self.name, error))?;
+            let Some(chunk) = chunk else { return Ok(body.freeze()) };
+            if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
+                return Err(NoResponse {
+                    node: self.name.clone(),
+                    failure: ServiceFailure::NotUnderstood,
+                    reason: format!("it answers with more than {} MiB", RESPONSE_BYTES_MAX >> 20),
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+    }
+
+    /// Where a response leads to, without credentials and query.
+    fn redirect_target(&self, response: &Response) -> String {
+        let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+        let Some(target) = location.and_then(|to| self.url.join(to).ok()) else {
+            return "nowhere".to_owned();
+        };
+        let port = target.port().map_or_else(String::new, |port| format!(":{port}"));
+        let host = target.host_str().unwrap_or_default();
+        format!("{}://{host}{port}{}", target.scheme(), target.path())
     }
 
     fn resting_until(&self) -> Option<Instant> {
@@ -276,23 +341,27 @@ impl Node {
     }
 }
 
-fn credentials(authentication: &Authentication) -> Result<Option<Credentials>, ClientError> {
-    match authentication {
-        Authentication::None => Ok(None),
+/// The header that authenticates each request.
+fn authorization(authentication: &Authentication) -> Result<Option<HeaderValue>, ClientError> {
+    let text = match authentication {
+        Authentication::None => return Ok(None),
         Authentication::Basic { username, password } => {
-            Ok(Some(Credentials::Basic(username.clone(), password.0.clone())))
+            format!("Basic {}", BASE64.encode(format!("{username}:{}", password.0)))
         }
-        Authentication::ApiKey(key) => {
-            if !key.0.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(ClientError::ApiKey);
-            }
-            // `id:key` as in the API's response, or already encoded.
-            Ok(Some(match key.0.split_once(':') {
-                Some((id, key)) => Credentials::ApiKey(id.to_owned(), key.to_owned()),
-                None => Credentials::EncodedApiKey(key.0.clone()),
-            }))
+        // `id:key` as in the API's response, or already encoded.
+        Authentication::ApiKey(key) if key.0.contains(':') => {
+            format!("ApiKey {}", BASE64.encode(&key.0))
         }
+        Authentication::ApiKey(key) => format!("ApiKey {}", key.0),
+    };
+    if let Authentication::ApiKey(key) = authentication
+        && !key.0.bytes().all(|b| b.is_ascii_graphic())
+    {
+        return Err(ClientError::ApiKey);
     }
+    let mut value = HeaderValue::try_from(text).map_err(|_| ClientError::ApiKey)?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 async fn compress(body: Bytes) -> Bytes {
@@ -309,7 +378,9 @@ fn gzip(body: &[u8]) -> Bytes {
     Bytes::from(encoder.finish().expect("memory takes what is written"))
 }
 
-fn no_response(node: &str, error: &elasticsearch::Error) -> NoResponse {
+fn no_response(node: &str, error: reqwest::Error) -> NoResponse {
+    // The node is named already, and the path says nothing.
+    let error = error.without_url();
     let failure =
         if error.is_timeout() { ServiceFailure::Timeout } else { ServiceFailure::Connection };
     let mut reason = error.to_string();

@@ -25,6 +25,7 @@ pub(crate) mod testing;
 pub mod verdict;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -34,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use self::bulk_request::{Bulk, BulkOutcome, BulkSender};
 use self::client::Client;
 use self::dispatch::{Dispatch, Dispatcher};
-use self::index::Presence;
+use self::index::{Audit, Pipelines, Presence, ShardHistories};
 use self::listing::{Listing, ListingError};
 use self::refresh::Refresher;
 use self::state::{BulkSize, SinkState};
@@ -49,6 +50,9 @@ use crate::postgres::{Disposition, Recovery};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace;
 use crate::telemetry::waits::{WaitName, Waits};
+
+/// Between two looks at the indices, their shards and their aliases.
+const AUDIT_EVERY: Duration = Duration::from_secs(30);
 
 /// Commands received at once.
 const COMMANDS_MAX: usize = 512;
@@ -68,6 +72,10 @@ pub struct Target {
     pub uuid: String,
     /// The index was created by this preparation.
     pub created: bool,
+    /// Its ingest pipelines.
+    pub pipelines: Pipelines,
+    /// The histories of its shards.
+    pub histories: ShardHistories,
 }
 
 /// The sink cannot continue. Failures of the service are none of these.
@@ -77,6 +85,9 @@ pub enum SinkError {
     CheckpointGone,
     #[error(transparent)]
     Listing(#[from] ListingError),
+    /// The next run has write aliases of its own.
+    #[error("{0}")]
+    Misdirected(String),
     #[error("a part of the sink died")]
     Died(#[from] JoinError),
 }
@@ -97,6 +108,8 @@ pub struct Sink {
     in_flight: JoinSet<Completion>,
     listings: JoinSet<Listed>,
     waits: Waits,
+    audit_at: Instant,
+    audits: JoinSet<Vec<(IndexId, Audit)>>,
     /// Listings that have ended, and go on to find out when their indices can be listed.
     probes: JoinSet<Listed>,
 }
@@ -137,6 +150,8 @@ impl Sink {
             in_flight: JoinSet::new(),
             listings: JoinSet::new(),
             waits: metrics.waits.clone(),
+            audit_at: Instant::now() + AUDIT_EVERY,
+            audits: JoinSet::new(),
             probes: JoinSet::new(),
         }
     }
@@ -162,6 +177,9 @@ pub async fn run(
     loop {
         let caught_up = report.borrow_and_update().caught_up;
         sink.dispatch(caught_up);
+        if let Some(reason) = sink.dispatcher.misdirected() {
+            return Err(SinkError::Misdirected(reason.to_owned()));
+        }
         sink.send_settled(&settled).await?;
         if sink.is_finished(commands_open, shutdown.is_cancelled()) {
             return Ok(());
@@ -174,6 +192,8 @@ pub async fn run(
                 commands.close();
             }
             Some(completion) = sink.in_flight.join_next() => sink.complete(completion?),
+            Some(audited) = sink.audits.join_next() => sink.audited(audited?),
+            () = sleep_until(sink.audit_at), if sink.audits.is_empty() => sink.audit(),
             Some(listed) = sink.listings.join_next() => sink.listed(listed?)?,
             Some(listed) = sink.probes.join_next() => sink.listed(listed?)?,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
@@ -233,8 +253,40 @@ impl Sink {
         }
     }
 
+    /// Looks at all indices.
+    fn audit(&mut self) {
+        let sender = Arc::clone(&self.sender);
+        self.audits.spawn(async move {
+            let mut found = Vec::new();
+            for index in sender.indices() {
+                // An error is that of the service, which the next request shows as well.
+                if let Ok(audit) = sender.audit(index).await {
+                    found.push((index, audit));
+                }
+            }
+            found
+        });
+    }
+
+    fn audited(&mut self, found: Vec<(IndexId, Audit)>) {
+        let now = Instant::now();
+        self.audit_at = now + AUDIT_EVERY;
+        for (index, audit) in found {
+            self.dispatcher.audited(now, index, audit);
+        }
+    }
+
     fn complete(&mut self, completion: Completion) {
         let now = Instant::now();
+        let was_up = self.dispatcher.is_up();
+        self.apply(now, completion);
+        if !was_up && self.dispatcher.is_up() {
+            // The cluster may not be what it was.
+            self.audit_at = now;
+        }
+    }
+
+    fn apply(&mut self, now: Instant, completion: Completion) {
         match completion {
             Completion::Bulk { bulk, outcome, bytes } => {
                 let documents = u32::try_from(bulk.actions.len()).unwrap_or(u32::MAX);
@@ -331,7 +383,7 @@ impl Sink {
 async fn send_bulk(sender: &BulkSender, bulk: Bulk) -> Completion {
     let jobs = bulk.actions.iter().flat_map(|action| action.jobs.iter().map(JobAck::batch));
     let span = trace::bulk(jobs, bulk.actions.len(), bulk.attempts);
-    let (outcome, bytes) = sender.bulk(&bulk.actions).await;
+    let (outcome, bytes) = sender.bulk(&bulk.actions, bulk.attempts).await;
     let known = matches!(outcome, BulkOutcome::Items(_));
     trace::bulk_ended(&span, bytes, outcome.label(), known);
     drop(span);

@@ -4,8 +4,9 @@
 
 use serde::Deserialize;
 
+use super::bulk::parse_error;
 use super::client::{Client, NoResponse, Verb};
-use super::service_error::service_error;
+use super::service_error::whole_service_error;
 use super::verdict::{ServiceError, ServiceFailure};
 use crate::postgres::{Disposition, Recovery};
 
@@ -42,6 +43,11 @@ pub enum PingError {
     )]
     NotAuthorised { reason: String },
     #[error(
+        "the user in Elasticsearch lacks the privilege `monitor` on the cluster ({reason}); grant \
+         it by a role of the user"
+    )]
+    NotPermitted { reason: String },
+    #[error(
         "what answers is neither Elasticsearch nor OpenSearch ({reason}); check ELASTICSEARCH_URL"
     )]
     NotElasticsearch { reason: String },
@@ -53,9 +59,10 @@ impl Recovery for PingError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::NoResponse(_) | Self::NotReady { .. } | Self::Red { .. } => Disposition::Retry,
-            Self::NotAuthorised { .. } | Self::NotElasticsearch { .. } | Self::TooOld { .. } => {
-                Disposition::Operator
-            }
+            Self::NotAuthorised { .. }
+            | Self::NotPermitted { .. }
+            | Self::NotElasticsearch { .. }
+            | Self::TooOld { .. } => Disposition::Operator,
         }
     }
 }
@@ -67,7 +74,7 @@ impl PingError {
         match self {
             Self::NoResponse(error) => error.failure,
             Self::NotReady { .. } | Self::Red { .. } => ServiceFailure::Unavailable,
-            Self::NotAuthorised { .. } => ServiceFailure::NotAuthorised,
+            Self::NotAuthorised { .. } | Self::NotPermitted { .. } => ServiceFailure::NotAuthorised,
             Self::NotElasticsearch { .. } | Self::TooOld { .. } => ServiceFailure::NotUnderstood,
         }
     }
@@ -91,7 +98,7 @@ pub async fn ping(client: &Client, names: &[String]) -> Result<Ping, PingError> 
     let status = match serde_json::from_slice::<ClusterHealth>(&response.body) {
         Ok(health) if response.is_success() => health.status,
         _ if response.status == 403 => "unknown".to_owned(),
-        _ => return Err(PingError::NotReady { reason: service_error(&response).reason }),
+        _ => return Err(PingError::NotReady { reason: whole_service_error(&response).reason }),
     };
     let ping = Ping { version, cluster_name, status };
     if ping.status == "red" { Err(PingError::Red { ping }) } else { Ok(ping) }
@@ -101,8 +108,14 @@ pub async fn ping(client: &Client, names: &[String]) -> Result<Ping, PingError> 
 async fn identify(client: &Client) -> Result<(String, String), PingError> {
     let response = client.send(Verb::Get, "/", None).await?;
     if !response.is_success() {
-        let ServiceError { failure, reason } = service_error(&response);
+        let ServiceError { failure, reason } = whole_service_error(&response);
         return Err(match failure {
+            // A proxy in between knows no privileges.
+            ServiceFailure::NotAuthorised
+                if response.status == 403 && parse_error(&response.body).is_some() =>
+            {
+                PingError::NotPermitted { reason }
+            }
             ServiceFailure::NotAuthorised => PingError::NotAuthorised { reason },
             ServiceFailure::NotUnderstood => PingError::NotElasticsearch { reason },
             _ => PingError::NotReady { reason },
@@ -155,7 +168,7 @@ pub async fn auto_create_advice(
                 &filter_path=*.action.auto_create_index";
     let response = client.send(Verb::Get, path, None).await?;
     if !response.is_success() {
-        return Err(PingError::NotReady { reason: service_error(&response).reason });
+        return Err(PingError::NotReady { reason: whole_service_error(&response).reason });
     }
     let found: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let value = ["transient", "persistent", "defaults"]

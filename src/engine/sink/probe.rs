@@ -10,10 +10,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Target;
-use super::bulk::BulkItem;
 use super::client::HttpResponse;
 use super::service_error::service_error;
-use super::verdict::{OpType, ServiceError, ServiceFailure, Verdict};
+use super::verdict::{ErrorCause, OpType, ServiceError, ServiceFailure, Verdict};
 
 /// The id in the probe. There need not be a document of it.
 const ID: &str = "walferry-probe";
@@ -35,8 +34,14 @@ pub(super) fn encode(target: &Target) -> Bytes {
 /// The index takes no documents, or the response is not Elasticsearch's.
 pub(super) fn judge(response: &HttpResponse) -> Result<(), ServiceError> {
     #[derive(Deserialize)]
+    struct Index {
+        status: u16,
+        #[serde(default)]
+        error: Option<ErrorCause>,
+    }
+    #[derive(Deserialize)]
     struct Item {
-        index: BulkItem,
+        index: Index,
     }
     #[derive(Deserialize)]
     struct Response {

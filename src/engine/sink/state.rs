@@ -59,6 +59,8 @@ pub struct SinkState {
     service: watch::Sender<ServiceStatus>,
     indices: watch::Sender<Vec<IndexStatus>>,
     closed: watch::Sender<ClosedIndices>,
+    /// By index: what is wrong with its alias for searches.
+    searches: watch::Sender<Vec<Option<String>>>,
     in_flight: AtomicUsize,
     waiting: AtomicUsize,
     documents: [AtomicU64; DocumentOutcome::ALL.len()],
@@ -86,6 +88,7 @@ impl SinkState {
             service: watch::Sender::new(ServiceStatus::Up),
             indices: watch::Sender::new(vec![IndexStatus::Open; index_count]),
             closed: watch::Sender::default(),
+            searches: watch::Sender::new(vec![None; index_count]),
             in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             documents: Default::default(),
@@ -112,6 +115,27 @@ impl SinkState {
     #[must_use]
     pub fn closed(&self) -> watch::Receiver<ClosedIndices> {
         self.closed.subscribe()
+    }
+
+    /// Follows what is wrong with the aliases for searches, by [`IndexId`].
+    #[must_use]
+    pub fn searches(&self) -> watch::Receiver<Vec<Option<String>>> {
+        self.searches.subscribe()
+    }
+
+    /// Reports what is wrong with the alias for searches of an index.
+    pub(super) fn set_searches(&self, index: IndexId, fault: Option<String>) {
+        self.searches.send_if_modified(|all| {
+            let known = &mut all[usize::from(index.0)];
+            if *known == fault {
+                return false;
+            }
+            if let Some(error) = &fault {
+                tracing::warn!(event = "alias_elsewhere", error, "searches find other documents");
+            }
+            *known = fault;
+            true
+        });
     }
 
     /// Bulk requests in flight.

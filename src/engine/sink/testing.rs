@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Target;
+use super::index::{Pipelines, ShardHistories};
 use crate::ack::batch::{BatchDescriptor, CreatedBetween, JobKey, PendingBatch};
 use crate::ack::fanout::FanoutProgress;
 use crate::ack::job_set::JobSet;
@@ -20,6 +21,8 @@ pub(crate) fn target(name: &str) -> Target {
         base: Lsn(0),
         uuid: String::new(),
         created: true,
+        pipelines: Pipelines::default(),
+        histories: ShardHistories::new(),
     }
 }
 

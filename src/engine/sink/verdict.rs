@@ -9,6 +9,16 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+/// Types of errors whose reasons quote no document.
+const ABOUT_NO_DOCUMENT: [&str; 6] = [
+    "cluster_block_exception",
+    "index_closed_exception",
+    "index_not_found_exception",
+    "security_exception",
+    "unavailable_shards_exception",
+    "es_rejected_execution_exception",
+];
+
 /// Bytes of an error sentence kept in `error_message`.
 const SENTENCE_BYTES_MAX: usize = 500;
 
@@ -134,13 +144,28 @@ impl ErrorCause {
             })
     }
 
-    /// `type: reason (cause's type)`, truncated, without values of the document.
+    /// `type: reason (cause's type)`, truncated, without values of the document. The reasons of
+    /// errors that are not about a document are whole: they name blocks, privileges and numbers.
     #[must_use]
     pub fn sentence(&self) -> String {
+        if ABOUT_NO_DOCUMENT.contains(&self.kind.as_str()) {
+            return self.whole();
+        }
+        self.written(without_values)
+    }
+
+    /// As [`ErrorCause::sentence`], with the reason as it is: for the answer to a request that
+    /// carries no document.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        self.written(|reason| Cow::Borrowed(reason))
+    }
+
+    fn written(&self, shown: impl Fn(&str) -> Cow<'_, str>) -> String {
         let mut sentence = self.kind.clone();
         if let Some(reason) = &self.reason {
             sentence.push_str(": ");
-            sentence.push_str(&without_values(reason));
+            sentence.push_str(&shown(reason));
         }
         if let Some(cause) = &self.caused_by {
             sentence.push_str(" (");
@@ -149,6 +174,36 @@ impl ErrorCause {
         }
         sentence.truncate(sentence.floor_char_boundary(SENTENCE_BYTES_MAX));
         sentence
+    }
+}
+
+/// What a successful item says was done. Only what was asked for is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DoneAs {
+    /// As it was asked for.
+    #[default]
+    Asked,
+    /// In another index.
+    Elsewhere(String),
+    /// Under another id.
+    Renamed,
+    /// Nothing (`noop`).
+    Dropped,
+}
+
+impl DoneAs {
+    /// What is wrong with it; `None` if it is what was asked for.
+    fn fault(&self) -> Option<String> {
+        let what = match self {
+            Self::Asked => return None,
+            Self::Elsewhere(index) => format!("its documents went to index {index}"),
+            Self::Renamed => "its documents got another _id".to_owned(),
+            Self::Dropped => "its documents were dropped (result noop)".to_owned(),
+        };
+        Some(format!(
+            "{what}: the write alias was moved, or an ingest pipeline of the index \
+             (index.default_pipeline, index.final_pipeline) alters what is sent"
+        ))
     }
 }
 
@@ -168,6 +223,18 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The verdict on an item that says what was done.
+    #[must_use]
+    pub fn of_item(kind: OpType, status: u16, cause: Option<&ErrorCause>, done: &DoneAs) -> Self {
+        match (Self::of(kind, status, cause), done.fault()) {
+            // The index is looked at, and what is wrong with it is put right or told.
+            (Self::Done(DocumentOutcome::Indexed), Some(reason)) => {
+                Self::Stop(ServiceError { failure: ServiceFailure::Missing, reason })
+            }
+            (verdict, _) => verdict,
+        }
+    }
+
     /// The verdict on an item with this status.
     #[must_use]
     pub fn of(kind: OpType, status: u16, cause: Option<&ErrorCause>) -> Self {
@@ -365,6 +432,37 @@ mod tests {
         check("the field's value is [secret", "the field's value is …");
         check("plain", "plain");
         check("", "");
+    }
+
+    #[test]
+    fn names_of_blocks_and_privileges_are_whole() {
+        let check = |kind: &str, reason: &str| {
+            let cause = ErrorCause {
+                kind: kind.to_owned(),
+                reason: Some(reason.to_owned()),
+                ..ErrorCause::default()
+            };
+            assert_eq!(cause.sentence(), format!("{kind}: {reason}"));
+        };
+        check(
+            "cluster_block_exception",
+            "index [a-000001] blocked by: [FORBIDDEN/9/index metadata (api)];",
+        );
+        check(
+            "security_exception",
+            "action [indices:data/write/bulk[s]] is unauthorized for user [w] with effective \
+             roles [r] on indices [a]",
+        );
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_done() {
+        let asked = Verdict::of_item(OpType::Index, 201, None, &DoneAs::Asked);
+        assert_eq!(asked, Verdict::Done(DocumentOutcome::Indexed));
+        for done in [DoneAs::Elsewhere("b".to_owned()), DoneAs::Renamed, DoneAs::Dropped] {
+            let verdict = Verdict::of_item(OpType::Index, 200, None, &done);
+            assert!(matches!(verdict, Verdict::Stop(_)), "{verdict:?}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub const SINK_DOWN_MAX: Duration = Duration::from_secs(2);
 pub struct SinkWatch {
     service: watch::Receiver<ServiceStatus>,
     indices: watch::Receiver<Vec<IndexStatus>>,
+    searches: watch::Receiver<Vec<Option<String>>>,
     outage: Outage,
 }
 
@@ -24,7 +25,12 @@ impl SinkWatch {
     /// Follows this sink.
     #[must_use]
     pub fn new(state: &Arc<SinkState>) -> Self {
-        Self { service: state.service(), indices: state.indices(), outage: Outage::default() }
+        Self {
+            service: state.service(),
+            indices: state.indices(),
+            searches: state.searches(),
+            outage: Outage::default(),
+        }
     }
 
     /// Returns when the state has changed.
@@ -32,6 +38,7 @@ impl SinkWatch {
         let changed = tokio::select! {
             changed = self.service.changed() => changed,
             changed = self.indices.changed() => changed,
+            changed = self.searches.changed() => changed,
         };
         if changed.is_err() {
             std::future::pending::<()>().await; // the sink has ended, and the run ends with it
@@ -63,15 +70,16 @@ impl SinkWatch {
         }
     }
 
-    /// Why an index takes no documents; `None` if all do.
+    /// Why an index takes no documents, or searches do not find its own; `None` if all is well.
     #[must_use]
     pub fn index_fault(&self) -> Option<String> {
-        self.indices.borrow().iter().find_map(|index| match index {
+        let closed = self.indices.borrow().iter().find_map(|index| match index {
             IndexStatus::Open => None,
             IndexStatus::Blocked { reason, .. } | IndexStatus::Missing { reason, .. } => {
                 Some(reason.clone())
             }
-        })
+        });
+        closed.or_else(|| self.searches.borrow().iter().flatten().next().cloned())
     }
 }
 

@@ -14,6 +14,7 @@ use postgres_protocol::message::frontend;
 
 use super::error::ReplicationError;
 use crate::engine::wal::wire::Wire;
+use tokio_postgres::config::ChannelBinding as BindingWish;
 
 /// The user and the means to authenticate.
 pub(crate) struct RoleCredentials<'a> {
@@ -22,6 +23,8 @@ pub(crate) struct RoleCredentials<'a> {
     /// The hash of the server's certificate, over TLS.
     pub(crate) certificate_hash: Option<Vec<u8>>,
     pub(crate) encrypted: bool,
+    /// `channel_binding` of the connection string.
+    pub(crate) binding: BindingWish,
 }
 
 impl RoleCredentials<'_> {
@@ -45,10 +48,18 @@ pub(crate) async fn authenticate(
     wire: &mut Wire,
     credentials: &RoleCredentials<'_>,
 ) -> Result<(), ReplicationError> {
+    let mut is_bound = false;
     loop {
         let (kind, body) = request(wire).await?;
         match kind {
+            // A server that skips the exchange has not proved that it is at the channel's other end.
+            kind::OK if credentials.binding == BindingWish::Require && !is_bound => {
+                return Err(ReplicationError::Unbound);
+            }
             kind::OK => return Ok(()),
+            kind::CLEARTEXT | kind::MD5 if credentials.binding == BindingWish::Require => {
+                return Err(ReplicationError::Unbound);
+            }
             kind::CLEARTEXT => {
                 frontend::password_message(credentials.password()?, &mut wire.output)?;
             }
@@ -58,7 +69,7 @@ pub(crate) async fn authenticate(
                 frontend::password_message(hash.as_bytes(), &mut wire.output)?;
             }
             kind::SASL => {
-                scram(wire, credentials, &body).await?;
+                is_bound = scram(wire, credentials, &body).await?;
                 continue;
             }
             other => return Err(ReplicationError::Authentication(other)),
@@ -67,21 +78,30 @@ pub(crate) async fn authenticate(
     }
 }
 
+/// Returns whether the exchange was bound to the channel.
 async fn scram(
     wire: &mut Wire,
     credentials: &RoleCredentials<'_>,
     mechanisms: &[u8],
-) -> Result<(), ReplicationError> {
+) -> Result<bool, ReplicationError> {
     let offered = |name: &str| mechanisms.split(|&byte| byte == 0).any(|m| m == name.as_bytes());
     let (mechanism, binding) = match &credentials.certificate_hash {
-        Some(hash) if offered(SCRAM_SHA_256_PLUS) => {
+        Some(hash)
+            if offered(SCRAM_SHA_256_PLUS) && credentials.binding != BindingWish::Disable =>
+        {
             (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(hash.clone()))
         }
         // "y" states that the client supports channel binding: the server refuses if it has offered
         // it, since an attacker has then removed the offer.
-        Some(_) if credentials.encrypted => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+        Some(_) if credentials.encrypted && credentials.binding != BindingWish::Disable => {
+            (SCRAM_SHA_256, ChannelBinding::unrequested())
+        }
         _ => (SCRAM_SHA_256, ChannelBinding::unsupported()),
     };
+    let is_bound = mechanism == SCRAM_SHA_256_PLUS;
+    if credentials.binding == BindingWish::Require && !is_bound {
+        return Err(ReplicationError::Unbound);
+    }
     if !offered(mechanism) {
         return Err(ReplicationError::Authentication(kind::SASL));
     }
@@ -94,7 +114,8 @@ async fn scram(
     frontend::sasl_response(exchange.message(), &mut wire.output)?;
     wire.flush().await?;
     let last = expect(wire, kind::SASL_FINAL).await?;
-    Ok(exchange.finish(&last)?)
+    exchange.finish(&last)?;
+    Ok(is_bound)
 }
 
 async fn expect(wire: &mut Wire, expected: u32) -> Result<Bytes, ReplicationError> {

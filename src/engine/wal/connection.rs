@@ -13,23 +13,24 @@ use postgres_protocol::message::backend::{
     EMPTY_QUERY_RESPONSE_TAG, PARAMETER_STATUS_TAG, READY_FOR_QUERY_TAG, ROW_DESCRIPTION_TAG,
 };
 use postgres_protocol::message::frontend;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::change::Lsn;
 use crate::config::Database;
 use crate::engine::wal::authentication::{RoleCredentials, authenticate};
 use crate::engine::wal::error::ReplicationError;
-use crate::engine::wal::open::{HostAddress, host_addresses, open};
+use crate::engine::wal::open::open;
 use crate::engine::wal::pgoutput::ByteReader;
 use crate::engine::wal::wire::Wire;
 use crate::postgres::catalog::slot::SystemIdentity;
+use crate::postgres::host::{self, HostAddress, HostAddresses, TimeShares};
 use crate::postgres::{quote_identifier, startup_options};
 
 /// CopyBothResponse, which only replication sessions receive.
 const COPY_BOTH_RESPONSE_TAG: u8 = b'W';
-/// The `wal_sender_timeout` of the session if the server has none. Without one the server would
+/// The longest `wal_sender_timeout` of the session. With a longer one, or none, the server would
 /// keep the slot active for a dead client until TCP times out.
-const SENDER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+const SENDER_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// A replication session that accepts commands.
 pub struct Replication {
@@ -48,15 +49,20 @@ impl Replication {
         database: &Database,
         application_name: &str,
     ) -> Result<Self, ReplicationError> {
-        let hosts = host_addresses(&database.connect);
-        let several = hosts.len() > 1;
-        let mut failure = ReplicationError::Closed;
-        for host in hosts {
+        let config = &database.connect;
+        let limit = database.connect_timeout;
+        let begun = Instant::now();
+        let HostAddresses { found, mut unknown } = host::resolve(config, limit).await;
+        let several = config.get_hosts().len().max(config.get_hostaddrs().len()) > 1;
+        let mut failure = unknown.pop().map_or(ReplicationError::Closed, |(_, error)| error.into());
+        let mut shares = TimeShares::new(begun, limit, found.len());
+        for host in found {
             let attempt = Self::connect_to(&host, database, application_name, several);
-            match timeout(database.connect_timeout, attempt).await {
+            let share = shares.next(Instant::now());
+            match timeout(share, attempt).await {
                 Ok(Ok(session)) => return Ok(session),
                 Ok(Err(error)) => failure = error,
-                Err(_) => failure = ReplicationError::Timeout(database.connect_timeout),
+                Err(_) => failure = ReplicationError::Timeout(share),
             }
         }
         Err(failure)
@@ -88,15 +94,22 @@ impl Replication {
             password: config.get_password(),
             certificate_hash: opened.certificate_hash,
             encrypted: opened.encrypted,
+            binding: config.get_channel_binding(),
         };
         authenticate(&mut wire, &credentials).await?;
-        let mut session = Self { wire, sender_timeout: SENDER_TIMEOUT_DEFAULT, sender_pid: 0 };
+        let mut session = Self { wire, sender_timeout: SENDER_TIMEOUT_MAX, sender_pid: 0 };
         session.ready_for_query().await?;
         if several && session.value("select pg_is_in_recovery()").await? == "t" {
             return Err(ReplicationError::Standby(host.to_string()));
         }
-        session.set_sender_timeout().await?;
+        session.set_limits().await?;
         Ok(session)
+    }
+
+    /// The process id of the server's end.
+    #[must_use]
+    pub fn sender_pid(&self) -> i32 {
+        self.sender_pid
     }
 
     /// The `wal_sender_timeout` of this session.
@@ -202,19 +215,22 @@ impl Replication {
         }
     }
 
-    /// Reads `wal_sender_timeout`, and sets it if the server has none.
-    async fn set_sender_timeout(&mut self) -> Result<(), ReplicationError> {
+    /// Reads `wal_sender_timeout`, and sets it if it is longer than it may be, or off. A transaction
+    /// has no limit of time, whatever the role has: decoding a large one takes as long as it takes.
+    async fn set_limits(&mut self) -> Result<(), ReplicationError> {
         let milliseconds = self
             .value("select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'")
             .await?;
-        let found = milliseconds.parse().map_or(SENDER_TIMEOUT_DEFAULT, Duration::from_millis);
-        if found.is_zero() {
-            let seconds = SENDER_TIMEOUT_DEFAULT.as_secs();
+        let found = milliseconds.parse().map_or(SENDER_TIMEOUT_MAX, Duration::from_millis);
+        if found.is_zero() || found > SENDER_TIMEOUT_MAX {
+            let seconds = SENDER_TIMEOUT_MAX.as_secs();
             self.query(&format!("set wal_sender_timeout = '{seconds}s'")).await?;
         } else {
             self.sender_timeout = found;
         }
-        Ok(())
+        let unlimited = "select pg_catalog.set_config('transaction_timeout', '0', false)
+            where pg_catalog.current_setting('transaction_timeout', true) <> '0'";
+        self.query(unlimited).await.map(drop)
     }
 
     async fn value(&mut self, sql: &str) -> Result<String, ReplicationError> {

@@ -28,6 +28,11 @@ pub enum ReplicationError {
          use scram-sha-256 in pg_hba.conf"
     )]
     Authentication(u32),
+    #[error(
+        "channel_binding=require, and PostgreSQL does not bind the channel; it takes TLS and \
+         scram-sha-256 in pg_hba.conf"
+    )]
+    Unbound,
     #[error("PostgreSQL does not offer TLS; set ssl = on there, or sslmode=disable here")]
     TlsRefused,
     #[error("the TLS handshake failed: {0}; check sslmode and sslrootcert")]
@@ -54,6 +59,7 @@ impl Recovery for ReplicationError {
             Self::Io(_) | Self::Closed | Self::Timeout(_) | Self::Standby(_) => Disposition::Retry,
             Self::PasswordMissing
             | Self::Authentication(_)
+            | Self::Unbound
             | Self::TlsRefused
             | Self::Handshake(_)
             | Self::Tls(_)
@@ -81,6 +87,7 @@ impl ReplicationError {
             }
             Self::PasswordMissing
             | Self::Authentication(_)
+            | Self::Unbound
             | Self::TlsRefused
             | Self::Handshake(_)
             | Self::Tls(_) => ReplicationFailure::Refused,

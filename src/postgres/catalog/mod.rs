@@ -4,6 +4,7 @@
 //! (`engine::preflight`), and the columns of streamed rows, which Relation messages define
 //! (`engine::wal::relation`).
 
+pub mod holdup;
 pub mod publication;
 pub mod sender;
 pub mod slot;

@@ -69,7 +69,8 @@ const TERMINATE_READER: &str =
 const CREATE: &str = "select pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')::text";
 
 const DROP: &str = "select pg_catalog.pg_drop_replication_slot(slot_name)
-    from pg_catalog.pg_replication_slots where slot_name = $1";
+    from pg_catalog.pg_replication_slots
+    where slot_name = $1 and (database is null or database = pg_catalog.current_database())";
 
 /// Reads a slot; `None` if it does not exist.
 ///
@@ -119,7 +120,7 @@ pub async fn create(client: &Client, slot: &str) -> Result<(), Error> {
     client.query_one(CREATE, &[&slot]).await.map(drop)
 }
 
-/// Drops a slot; returns false if it does not exist.
+/// Drops a slot; returns false if it does not exist, or is that of another database.
 ///
 /// # Errors
 /// The error of the query.

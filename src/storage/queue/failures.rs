@@ -6,7 +6,7 @@ use postgres_types::PgLsn;
 
 use crate::ack::batch::{BatchDescriptor, JobKey, Unfinished};
 use crate::change::Micros;
-use crate::storage::sql::{bigint, pg_lsn, without_nul};
+use crate::storage::sql::{StorableText, bigint, pg_lsn};
 
 /// All failures of a settlement as the arrays that the statements take, but for those of jobs that
 /// end with a fan-out.
@@ -21,7 +21,10 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    pub(super) fn of(pending_batches: &[(BatchDescriptor, Unfinished)]) -> Self {
+    pub(super) fn of(
+        pending_batches: &[(BatchDescriptor, Unfinished)],
+        text: StorableText,
+    ) -> Self {
         let mut all = Self {
             lsns: Vec::new(),
             ordinals: Vec::new(),
@@ -39,7 +42,7 @@ impl Failures {
             all.min = all.min.min(Micros(descriptor.created.min));
             all.max = all.max.max(Micros(descriptor.created.max));
             for failure in failures.iter().filter(|failure| !unfinished.contains(&failure.job)) {
-                let error = without_nul(&failure.error);
+                let error = text.sentence(&failure.error);
                 match failure.job {
                     JobKey::At(position) => {
                         all.lsns.push(pg_lsn(position.commit_lsn));

@@ -16,7 +16,7 @@ use super::retry::RetryPolicy;
 use crate::ack::batch::{CreatedBetween, Failure, JobKey};
 use crate::ack::fanout::{BegunFanout, FanoutChunk, FanoutGroup, FanoutRows, StoredFanout};
 use crate::change::Micros;
-use crate::storage::sql::{bigint, count, pg_lsn, position, without_nul};
+use crate::storage::sql::{StorableText, bigint, count, pg_lsn, position};
 use crate::storage::{QueueError, doing};
 
 /// For errors.
@@ -29,14 +29,16 @@ pub(super) struct FanoutStatements {
     begin: Statement,
     advance: Statement,
     end: Statement,
+    text: StorableText,
 }
 
 impl FanoutStatements {
-    pub(super) async fn prepare(client: &Client) -> Result<Self, QueueError> {
+    pub(super) async fn prepare(client: &Client, text: StorableText) -> Result<Self, QueueError> {
         Ok(Self {
             begin: prepare(client, include_str!("fanout_begin.sql")).await?,
             advance: prepare(client, include_str!("fanout_advance.sql")).await?,
             end: prepare(client, counted!("fanout_end.sql")).await?,
+            text,
         })
     }
 
@@ -53,7 +55,7 @@ impl FanoutStatements {
         let values = rows.values.as_ref().map(|values| serde_json::json!(values).to_string());
         let lsns: Vec<PgLsn> = groups.iter().map(|g| pg_lsn(g.highest.commit_lsn)).collect();
         let ordinals: Vec<i64> = groups.iter().map(|g| bigint(g.highest.ordinal)).collect();
-        let jobs = JobColumns::of(groups, failures);
+        let jobs = JobColumns::of(groups, failures, self.text);
         let parameters: [&(dyn ToSql + Sync); 15] = [
             &slot,
             &rows.changed,
@@ -86,7 +88,7 @@ impl FanoutStatements {
         for failure in failures {
             if let JobKey::Id(id) = failure.job {
                 ids.push(id);
-                errors.push(without_nul(&failure.error));
+                errors.push(self.text.sentence(&failure.error));
             }
         }
         let rows = bigint(chunk.row_count);
@@ -126,7 +128,7 @@ struct JobColumns {
 }
 
 impl JobColumns {
-    fn of(groups: &[FanoutGroup], failures: &[Failure]) -> Self {
+    fn of(groups: &[FanoutGroup], failures: &[Failure], text: StorableText) -> Self {
         let errors: HashMap<JobKey, &str> =
             failures.iter().map(|failure| (failure.job, failure.error.as_str())).collect();
         let mut columns = Self::default();
@@ -144,7 +146,7 @@ impl JobColumns {
                 columns.ids.push(id);
                 columns.lsns.push(at.map(|at| pg_lsn(at.commit_lsn)));
                 columns.ordinals.push(at.map(|at| bigint(at.ordinal)));
-                columns.errors.push(errors.get(job).map(|error| without_nul(error)));
+                columns.errors.push(errors.get(job).map(|error| text.sentence(error)));
             }
         }
         columns

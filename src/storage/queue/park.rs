@@ -13,7 +13,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use crate::ack::batch::{BatchDescriptor, JobKey, ParkedJob, Unfinished};
 use crate::change::Micros;
-use crate::storage::sql::{bigint, pg_lsn};
+use crate::storage::sql::{StorableText, bigint, pg_lsn};
 use crate::storage::{QueueError, doing};
 
 /// For errors.
@@ -42,11 +42,14 @@ pub(super) struct ParkedJobs<'a> {
 #[derive(Default)]
 struct AwaitedColumns<'a> {
     indices: Vec<&'a str>,
-    reasons: Vec<&'a str>,
+    reasons: Vec<String>,
 }
 
 impl<'a> ParkedJobs<'a> {
-    pub(super) fn of(pending_batches: &'a [(BatchDescriptor, Unfinished)]) -> Self {
+    pub(super) fn of(
+        pending_batches: &'a [(BatchDescriptor, Unfinished)],
+        text: StorableText,
+    ) -> Self {
         let mut all = Self {
             ids: Vec::new(),
             lsns: Vec::new(),
@@ -76,7 +79,7 @@ impl<'a> ParkedJobs<'a> {
                     JobKey::Loaded(_) => continue,
                 };
                 waits.indices.push(&wait.index);
-                waits.reasons.push(&wait.reason);
+                waits.reasons.push(text.sentence(&wait.reason));
             }
         }
         all

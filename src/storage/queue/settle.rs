@@ -24,7 +24,7 @@ use crate::ack::job_set::JobSet;
 use crate::change::{Lsn, Micros, Position};
 use crate::storage::lease::Lease;
 use crate::storage::leased_transaction::LeasedTransaction;
-use crate::storage::sql::{bigint, pg_lsn, without_nul};
+use crate::storage::sql::{StorableText, bigint, pg_lsn};
 use crate::storage::{QueueError, doing, position};
 
 /// Sessions that move jobs: plans are made for the actual bounds, and no part is read whole. A
@@ -54,6 +54,7 @@ pub struct Settler {
     guard: LeasedTransaction,
     counter: Counter,
     policy: RetryPolicy,
+    text: StorableText,
     complete_commit: Statement,
     complete_commits: Statement,
     complete_commits_except: Statement,
@@ -78,10 +79,12 @@ impl Settler {
         policy: RetryPolicy,
     ) -> Result<Self, QueueError> {
         client.batch_execute(SESSION).await.map_err(doing(PREPARING))?;
+        let text = StorableText::of(&client).await.map_err(doing(PREPARING))?;
         Ok(Self {
             guard: LeasedTransaction::prepare(&client, lease).await?,
             counter: Counter::prepare(&client, lease, "settle").await?,
             policy,
+            text,
             complete_commit: prepare(&client, counted!("complete_commit.sql")).await?,
             complete_commits: prepare(&client, counted!("complete_commits.sql")).await?,
             complete_commits_except: prepare(&client, counted!("complete_commits_except.sql"))
@@ -94,7 +97,7 @@ impl Settler {
             progress: prepare(&client, include_str!("settle_load.sql")).await?,
             settled: prepare(&client, SETTLED).await?,
             place: None,
-            fanouts: FanoutStatements::prepare(&client).await?,
+            fanouts: FanoutStatements::prepare(&client, text).await?,
             client,
         })
     }
@@ -120,8 +123,8 @@ impl Settler {
         settled_lsn: Option<Lsn>,
         loaded: &[LoadedChunk],
     ) -> Result<SettleCounts, QueueError> {
-        let failures = Failures::of(pending_batches);
-        let parked = ParkedJobs::of(pending_batches);
+        let failures = Failures::of(pending_batches, self.text);
+        let parked = ParkedJobs::of(pending_batches, self.text);
         // Polled in this order at first, so the failures and what is parked are on the wire before
         // the completions that would otherwise take their rows.
         let body = async {
@@ -308,7 +311,7 @@ impl Settler {
         let refused = chunk.refused.iter();
         let record_ids: Vec<Uuid> = refused.clone().map(|found| found.row.record_id).collect();
         let keys: Vec<&str> = refused.clone().map(|found| found.row.key.as_str()).collect();
-        let errors: Vec<String> = refused.map(|found| without_nul(&found.error)).collect();
+        let errors: Vec<String> = refused.map(|found| self.text.sentence(&found.error)).collect();
         let parameters: [&(dyn ToSql + Sync); 4] = [&chunk.table_name, &record_ids, &keys, &errors];
         self.moved(&self.refuse, &parameters).await
     }

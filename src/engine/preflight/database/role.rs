@@ -60,6 +60,11 @@ pub(in crate::engine::preflight) fn own_objects(facts: &Facts, findings: &mut Ve
     findings.push(Finding::fault(
         format!("role {} may not write {}", facts.role.name, objects.join(", ")),
         "jobs and positions are written there",
-        format!("grant usage on schema walferry to {role};\n{}", grants.join("\n")),
+        format!(
+            "walferry migrate --runtime-role {name}  # with DATABASE_URL of the tables' owner, or:\n\
+             grant usage on schema walferry to {role};\n{}",
+            grants.join("\n"),
+            name = facts.role.name,
+        ),
     ));
 }

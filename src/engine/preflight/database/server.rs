@@ -9,10 +9,17 @@ const VERSIONS: std::ops::RangeInclusive<i32> = 14..=18;
 pub(in crate::engine::preflight) fn server(facts: &Facts, findings: &mut Vec<Finding>) {
     let server = &facts.server;
     let major = server.version / 10_000;
-    if facts.pooler_address || !server.settings_kept {
+    if !server.settings_kept {
         findings.push(Finding::fault(
             "the address is that of a pooler, not of PostgreSQL",
             "replication can't pass a pooler, and a pooler hands one session to many clients",
+            "set DATABASE_URL to the direct address (usually port 5432 of the database's own host)",
+        ));
+    }
+    if facts.pooler_address {
+        findings.push(Finding::advice(
+            "the address looks like that of a pooler",
+            "replication can't pass a pooler; the server itself listens on another port",
             "set DATABASE_URL to the direct address (usually port 5432 of the database's own host)",
         ));
     }
@@ -25,11 +32,20 @@ pub(in crate::engine::preflight) fn server(facts: &Facts, findings: &mut Vec<Fin
         ));
     }
     if server.is_standby {
+        findings.push(
+            Finding::fault(
+                "the server is a standby",
+                "the queue is written in the same database as the tables",
+                "set DATABASE_URL to the primary",
+            )
+            .that_may_pass(),
+        );
+    } else if let Some(source) = &server.read_only_by {
         findings.push(Finding::fault(
-            "the server is a standby",
-            "the queue is written in the same database as the tables",
-            "set DATABASE_URL to the primary",
-        ));
+            format!("default_transaction_read_only is on (set by: {source})"),
+            "the queue could not be written",
+            "alter role … reset default_transaction_read_only; -- or alter database …, or alter system",
+        ).that_may_pass());
     }
     if server.wal_level != "logical" {
         findings.push(Finding::fault(

@@ -81,7 +81,12 @@ fn the_server() {
     fault(|f| f.server.slots_used = 10, "max_replication_slots", "= 15");
     fault(|f| f.server.senders_used = 10, "max_wal_senders", "= 15");
     fault(|f| f.server.is_standby = true, "standby", "primary");
-    fault(|f| f.pooler_address = true, "pooler", "direct address");
+    advice(|f| f.pooler_address = true, "pooler", "direct address");
+    fault(
+        |f| f.server.read_only_by = Some("user".into()),
+        "default_transaction_read_only is on (set by: user)",
+        "reset default_transaction_read_only",
+    );
     fault(|f| f.server.settings_kept = false, "pooler", "direct address");
     advice(|f| f.server.slot_wal_keep_mib = -1, "max_slot_wal_keep_size", "alter system");
     advice(|f| f.server.idle_slot_timeout = Some(60), "idle_replication_slot_timeout", "= 0");
@@ -178,6 +183,11 @@ fn walferrys_own_objects() {
         |f| f.privileges_missing = vec![Privilege { verb: "select", object: "walferry.lease" }],
         "may not write walferry.lease",
         "grant select on walferry.lease to \"ferry\";",
+    );
+    fault(
+        |f| f.privileges_missing = vec![Privilege { verb: "select", object: "walferry.lease" }],
+        "may not write walferry.lease",
+        "walferry migrate --runtime-role ferry",
     );
 }
 

@@ -25,7 +25,7 @@ use self::select::index_id;
 use super::backoff::{AdaptiveConcurrency, Backoff, CircuitBreaker};
 use super::bulk::screen;
 use super::bulk_request::Bulk;
-use super::index::Presence;
+use super::index::{Audit, Presence};
 use super::pending::PendingActions;
 use super::state::{Circuit, SinkState};
 use super::verdict::{DocumentOutcome, ServiceError, ServiceFailure};
@@ -82,6 +82,8 @@ pub struct Dispatcher {
     /// When actions of a closed index are to be parked next.
     park_at: Option<Instant>,
     state: Arc<SinkState>,
+    /// A write alias leads to another index: only a new epoch's is sure to be this process's.
+    misdirected: Option<String>,
 }
 
 /// The circuit breaker of one index.
@@ -137,6 +139,7 @@ impl Dispatcher {
             last_request_at: None,
             settled: Vec::new(),
             written: vec![false; index_count],
+            misdirected: None,
             park_at: None,
             state,
         }
@@ -186,6 +189,10 @@ impl Dispatcher {
         match result {
             Ok(Presence::Present) => self.close_circuit(index),
             Ok(Presence::Missing(reason)) => self.index_missing(now, index, reason),
+            Ok(Presence::Misdirected(reason)) => {
+                self.index_missing(now, index, reason.clone());
+                self.misdirected = Some(reason);
+            }
             Err(error)
                 if matches!(error.failure, ServiceFailure::Blocked | ServiceFailure::Missing) =>
             {
@@ -193,6 +200,27 @@ impl Dispatcher {
             }
             Err(_) => self.circuits[usize::from(index.0)].breaker.trip(now, index_wait),
         }
+    }
+
+    /// Applies the result of a look at an index that nothing was wrong with.
+    pub fn audited(&mut self, now: Instant, index: IndexId, audit: Audit) {
+        self.state.set_searches(index, audit.searches);
+        match audit.presence {
+            Presence::Present => {}
+            found => self.checked(now, index, Ok(found)),
+        }
+    }
+
+    /// Whether the service takes requests.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.service.is_closed()
+    }
+
+    /// Why the write aliases must be made anew.
+    #[must_use]
+    pub fn misdirected(&self) -> Option<&str> {
+        self.misdirected.as_deref()
     }
 
     /// Applies the result of a ping.

@@ -49,7 +49,9 @@ impl Dispatcher {
                 self.service_responded(now);
                 self.split_refused(now, bulk, &cause.sentence());
             }
-            BulkOutcome::Failed(error) => self.request_failed(now, bulk, error),
+            BulkOutcome::Failed(error) | BulkOutcome::Intercepted(error) => {
+                self.request_failed(now, bulk, error);
+            }
             BulkOutcome::IndexMissing(index, reason) => {
                 self.service_responded(now);
                 let failure = ServiceFailure::Missing;
@@ -88,7 +90,7 @@ impl Dispatcher {
     fn apply_item(&mut self, action: Action, item: &BulkItem, of_index: &mut IndexVerdicts) {
         let operation = op_type(&action);
         let circuit = &self.circuits[usize::from(action.document.index.0)];
-        match Verdict::of(operation, item.status, item.error.as_ref()) {
+        match Verdict::of_item(operation, item.status, item.error.as_ref(), &item.done) {
             Verdict::Done(outcome) => {
                 of_index.works |= circuit.is_shown_open_by(operation);
                 of_index.settled[outcome as usize] += 1;

@@ -8,7 +8,7 @@ use crate::engine::sink::bulk::BulkItem;
 use crate::engine::sink::bulk_request::BulkOutcome;
 use crate::engine::sink::state::{IndexStatus, ServiceStatus};
 use crate::engine::sink::testing::action;
-use crate::engine::sink::verdict::ErrorCause;
+use crate::engine::sink::verdict::{DoneAs, ErrorCause};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -70,6 +70,7 @@ impl Bench {
             status: *status,
             error: (!error.is_empty())
                 .then(|| ErrorCause { kind: (*error).to_owned(), ..ErrorCause::default() }),
+            done: DoneAs::Asked,
         };
         self.now += MS;
         let items = statuses.iter().map(item).collect();
@@ -88,8 +89,11 @@ impl Bench {
             caused_by: None,
         });
         let status = if pressed { 429 } else { 201 };
-        let items =
-            bulk.actions.iter().map(|_| BulkItem { status, error: error.clone() }).collect();
+        let items = bulk
+            .actions
+            .iter()
+            .map(|_| BulkItem { status, error: error.clone(), done: DoneAs::Asked })
+            .collect();
         self.now += MS;
         self.dispatcher.answered(self.now, bulk, BulkOutcome::Items(items));
     }

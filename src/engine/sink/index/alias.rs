@@ -48,6 +48,18 @@ pub(super) async fn holders(client: &Client, name: &str) -> Result<Vec<String>, 
     Ok(found.into_iter().map(|(index, _)| index).collect())
 }
 
+/// An index among the holders of a read alias that is no generation of it. The name itself may be an
+/// index of the original system.
+pub(super) fn foreign(name: &str, holders: &[String]) -> Option<String> {
+    let is_generation = |index: &str| {
+        let number = index.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+        number.is_some_and(|digits| {
+            digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    holders.iter().find(|index| *index != name && !is_generation(index)).cloned()
+}
+
 /// A write alias of some epoch.
 pub(super) struct WriteAlias {
     pub(super) index: String,

@@ -4,6 +4,7 @@ use serde_json::{Map, json};
 
 use super::error::IndexError;
 use super::response::accept;
+use super::settings::Pipelines;
 use super::{IndexSpec, Preparation};
 use crate::engine::sink::client::{Client, Verb};
 
@@ -22,6 +23,16 @@ pub(super) async fn create(
     if !nested && !settings.contains_key("gc_deletes") {
         // A second safeguard; the first is that no action older than a delete is sent after it.
         settings.entry("index.gc_deletes").or_insert_with(|| "1h".into());
+    }
+    let pipelines = Pipelines::of(&spec.settings).settings();
+    for name in ["default_pipeline", "final_pipeline"] {
+        // Nested or flat, what the definition says stays where it is.
+        let is_nested = settings.get("index").is_some_and(|index| index.get(name).is_some());
+        if !is_nested && !settings.contains_key(name) {
+            let name = format!("index.{name}");
+            let value = pipelines[&name].clone();
+            settings.entry(name).or_insert(value);
+        }
     }
     let mut mappings = spec.mappings.as_object().cloned().unwrap_or_default();
     let meta = mappings.entry("_meta").or_insert_with(|| json!({}));

@@ -53,6 +53,19 @@ pub enum IndexError {
         slot: String,
     },
     #[error(
+        "alias {name} stands on index {index}, which is not walferry's, so searches would find its \
+         documents; take it away: POST /_aliases {{\"actions\": [{{\"remove\": {{\"index\": \
+         \"{index}\", \"alias\": \"{name}\"}}}}]}}"
+    )]
+    AliasElsewhere { name: String, index: String },
+    #[error(
+        "the mapping of index {index} has _routing.required, and walferry sends no routing; take \
+         it out of the definition or the template, and run `walferry rebuild`"
+    )]
+    RoutingRequired { index: String },
+    #[error("{}", shards_lost(index, shards))]
+    ShardsLost { index: String, shards: String },
+    #[error(
         "index {index} has documents of {sent}, and the WAL of this database ends at {insert_lsn}: \
          the database was put back to an earlier state, and changes since would be taken for old \
          ones; run `walferry rebuild` to start over with a new slot and new indices"
@@ -60,21 +73,36 @@ pub enum IndexError {
     Ahead { index: String, sent: Lsn, insert_lsn: Lsn },
 }
 
+/// The sentence of a loss, at a start and while running.
+pub(super) fn shards_lost(index: &str, shards: &str) -> String {
+    format!(
+        "index {index} was given an empty or a stale copy of shard {shards}, so documents are \
+         missing; run `walferry rebuild` to load everything anew"
+    )
+}
+
 impl Recovery for IndexError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::NoResponse(_) => Disposition::Retry,
+            // A limit of the cluster: indices may be deleted, or the limit raised.
+            Self::Refused { reason, .. } if reason.contains("maximum normal shards open") => {
+                Disposition::Retry
+            }
             Self::Refused { failure, .. } => match failure {
                 ServiceFailure::Unavailable
                 | ServiceFailure::Overloaded
-                | ServiceFailure::Timeout => Disposition::Retry,
+                | ServiceFailure::Timeout
+                | ServiceFailure::Blocked => Disposition::Retry,
                 ServiceFailure::Connection
                 | ServiceFailure::NotAuthorised
                 | ServiceFailure::NotUnderstood
-                | ServiceFailure::Blocked
                 | ServiceFailure::Missing => Disposition::Operator,
             },
+            Self::AliasElsewhere { .. } => Disposition::Retry,
             Self::NameTaken { .. }
+            | Self::RoutingRequired { .. }
+            | Self::ShardsLost { .. }
             | Self::NotOurs { .. }
             | Self::OtherHistory { .. }
             | Self::OtherDatabase { .. }

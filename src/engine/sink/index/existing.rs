@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::Preparation;
 use super::error::IndexError;
 use super::response::{accept, read};
+use super::shards::{SHARDS, ShardHistories};
 use crate::change::Lsn;
 use crate::engine::sink::client::{Client, Verb};
 
@@ -15,12 +16,18 @@ pub(super) struct ExistingIndex {
     #[serde(default)]
     pub(super) aliases: Map<String, Value>,
     #[serde(default)]
-    mappings: Value,
+    pub(super) mappings: Value,
     #[serde(default)]
-    settings: Value,
+    pub(super) settings: Value,
 }
 
 impl ExistingIndex {
+    /// Whether an alias of the index leads what is written to this index.
+    pub(super) fn is_written_by(&self, alias: &str) -> bool {
+        let found = self.aliases.get(alias);
+        found.is_some_and(|found| found["is_write_index"].as_bool() != Some(false))
+    }
+
     /// The index's uuid, which changes when an index of the same name is made anew.
     pub(super) fn uuid(&self) -> &str {
         self.settings["index"]["uuid"].as_str().unwrap_or_default()
@@ -75,18 +82,24 @@ impl ExistingIndex {
         meta.base_lsn.parse().map_err(|_| not_ours())
     }
 
-    /// `_meta` with the database and the slot; `None` if it has them. An index of a version that
-    /// did not store them is taken for this database's.
-    pub(super) fn meta_with_source(&self, preparation: Preparation<'_>) -> Option<Value> {
+    /// `_meta` with the database, the slot and these histories of shards; `None` if it has them. An
+    /// index of a version that did not store them is taken for this database's.
+    pub(super) fn meta_with_source(
+        &self,
+        preparation: Preparation<'_>,
+        histories: &ShardHistories,
+    ) -> Option<Value> {
         let mut meta = self.mappings["_meta"].clone();
         let own = &mut meta["walferry"];
-        if !own["database_oid"].is_null() && !own["slot"].is_null() {
-            return None;
+        if own["database_oid"].is_null() || own["slot"].is_null() {
+            own["database_oid"] = preparation.database_oid.into();
+            own["database"] = preparation.database.into();
+            own["slot"] = preparation.slot.into();
         }
-        own["database_oid"] = preparation.database_oid.into();
-        own["database"] = preparation.database.into();
-        own["slot"] = preparation.slot.into();
-        Some(meta)
+        if !histories.is_empty() {
+            meta[SHARDS] = json!(histories);
+        }
+        if meta == self.mappings["_meta"] { None } else { Some(meta) }
     }
 }
 
@@ -106,9 +119,13 @@ pub(super) async fn read_index(
     client: &Client,
     concrete: &str,
 ) -> Result<Option<ExistingIndex>, IndexError> {
-    const FILTER: &str = "filter_path=*.aliases,*.mappings._meta,*.settings.index.uuid";
+    const FILTER: &str = "filter_path=*.aliases,*.mappings._meta,*.mappings._routing,\
+        *.settings.index.uuid,*.settings.index.default_pipeline,*.settings.index.final_pipeline";
     let response = client.send(Verb::Get, &format!("/{concrete}?{FILTER}"), None).await?;
-    if response.status == 404 {
+    // A proxy without a route answers so too, and not in JSON.
+    if response.status == 404
+        && serde_json::from_slice::<Map<String, Value>>(&response.body).is_ok()
+    {
         return Ok(None);
     }
     let what = || format!("show index {concrete}");

@@ -15,12 +15,16 @@ mod existing;
 mod presence;
 mod response;
 mod sent;
+mod settings;
+mod shards;
 
 use serde_json::{Value, json};
 
 pub use alias::swap_read_aliases;
 pub use error::IndexError;
-pub use presence::{Presence, presence};
+pub use presence::{Audit, Presence, audit, presence};
+pub use settings::Pipelines;
+pub use shards::ShardHistories;
 
 use super::Target;
 use super::client::Client;
@@ -88,7 +92,11 @@ pub async fn prepare(
         }
         let alias = json!({ "index": concrete, "alias": write_alias, "is_write_index": true });
         actions.push(json!({ "add": alias }));
-        if holders(client, name).await?.is_empty() {
+        let readers = holders(client, name).await?;
+        if let Some(other) = alias::foreign(name, &readers) {
+            return Err(IndexError::AliasElsewhere { name: name.clone(), index: other });
+        }
+        if readers.is_empty() {
             actions.push(json!({ "add": { "index": concrete, "alias": name } }));
         }
     }
@@ -126,10 +134,20 @@ async fn prepare_one(
         }
     };
     let base = index.base(&concrete, preparation)?;
+    settings::verify_routing(&concrete, &index.mappings)?;
+    let pipelines = Pipelines::of(&spec.settings);
+    pipelines.put_back(client, &concrete, &index).await?;
+    let mut histories = shards::stored(&index.mappings);
+    let found = shards::histories(client, &concrete).await?;
+    if let Some(shards) = shards::lost(&histories, &found) {
+        return Err(IndexError::ShardsLost { index: concrete, shards });
+    }
+    histories.extend(found);
     sent::verify_not_ahead(client, &concrete, base, preparation).await?;
-    if let Some(meta) = index.meta_with_source(preparation) {
+    if let Some(meta) = index.meta_with_source(preparation, &histories) {
         store_meta(client, &concrete, &meta).await?;
     }
     let uuid = index.uuid().to_owned();
-    Ok(Target { write_alias: format!("{name}-w-{epoch}"), name, concrete, base, uuid, created })
+    let write_alias = format!("{name}-w-{epoch}");
+    Ok(Target { write_alias, name, concrete, base, uuid, created, pipelines, histories })
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::error::IndexError;
 use crate::engine::sink::client::HttpResponse;
-use crate::engine::sink::service_error::service_error;
+use crate::engine::sink::service_error::whole_service_error;
 use crate::engine::sink::verdict::{ServiceError, ServiceFailure};
 
 /// Requires success; `what` names the request in the error.
@@ -15,7 +15,7 @@ pub(super) fn accept(
     if response.is_success() {
         return Ok(response);
     }
-    let ServiceError { failure, reason } = service_error(&response);
+    let ServiceError { failure, reason } = whole_service_error(&response);
     Err(IndexError::Refused { what: what(), failure, reason })
 }
 

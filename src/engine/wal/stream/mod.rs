@@ -50,6 +50,10 @@ use crate::value::TypeCache;
 const REPLY_WITHIN: Duration = Duration::from_millis(100);
 /// The longest delay between an advance of the durable LSN and its acknowledgement.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(50);
+/// A server that sends nothing for this long is looked at, whatever its `wal_sender_timeout`.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// The time for that look, which takes a session that answers.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The channels and shared values of the loop.
 #[derive(Debug)]
@@ -84,7 +88,7 @@ pub async fn run(
 ) -> Result<(), StreamError> {
     let now = Instant::now();
     let start = stream.start_lsn();
-    let silence = Silence::new(stream.sender_timeout(), now);
+    let silence = Silence::new(stream.sender_timeout().min(SILENCE_MAX), now);
     let period = Duration::from_secs(1).min(stream.sender_timeout() / 3);
     let mut connection = FeedbackConnection {
         stream,
@@ -272,7 +276,8 @@ impl StreamLoop {
     async fn verify_sender(&mut self) -> Result<(), StreamError> {
         let stream = &self.connection.stream;
         let pid = stream.sender_pid();
-        let asking = timeout(stream.sender_timeout(), sender::inspect(&self.ports.watch, pid));
+        let patience = ANSWER_MAX.min(stream.sender_timeout());
+        let asking = timeout(patience, sender::inspect(&self.ports.watch, pid));
         let found = self.connection.during(asking).await?;
         let now = Instant::now();
         let length = self.silence.length(now);
