@@ -281,6 +281,38 @@ async fn a_single_run_whose_documents_are_refused_does_not_end_well() {
     assert!(output.contains("refused the documents of 1 jobs"), "{output}");
 }
 
+/// A proxy refuses what contains a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_only_a_proxy_refuses_holds_up_no_other() {
+    let scene = Scene::unwitnessed("censored").await;
+    scene.sql(ROWS).await;
+    let stage = scene.faults().await;
+    let page = "<html>403 Forbidden</html>";
+    stage.always("/_bulk", Some(Fault::Censor(403, page, "yasak")));
+    let launch = scene.bed.walferry(&["run"]).env("ELASTICSEARCH_URL", &stage.url);
+    let mut walferry = launch.env("WALFERRY_QUEUE_RETRY_DELAY_MIN", "200ms").spawn();
+    walferry.wait_ready(RECOVERY_MAX).await;
+    walferry.wait_output(LISTINGS_LOADED, RECOVERY_MAX).await;
+    scene.sql(&listings(1, 50)).await;
+    scene
+        .sql(
+            "insert into listings (user_id, category_id, title, description, status)
+             values ('a0000000-0000-4000-8000-000000000001',
+                     'b0000000-0000-4000-8000-000000000001', 'yasak', 'a', 'active')",
+        )
+        .await;
+    scene.sql(&listings(51, 99)).await;
+    let end =
+        "select count(*) from elasticsearch_sync_queue where status in ('completed', 'failed')";
+    until(RECOVERY_MAX, "all have their fate", async || scene.number(end).await == 100).await;
+    assert_eq!(scene.statuses().await, "completed 99, failed 1");
+    let named = "select count(*) from elasticsearch_sync_queue
+        where status = 'failed' and error_message like '%between walferry and Elasticsearch%'";
+    assert_eq!(scene.number(named).await, 1);
+    walferry.stop().await;
+}
+
+const LISTINGS_LOADED: &str = "\"event\":\"load_done\",\"table\":\"public.listings\"";
 const REFUSED: [&str; 1] = ["a0000000-0000-4000-8000-000000000001"];
 
 /// A server that redirects to another, which counts its connections.

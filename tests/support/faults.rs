@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     /// The documents with these ids are answered with this status and error type. The others are
     /// forwarded.
     Items(u16, &'static str, &'static [&'static str]),
+    /// A request whose body contains this text is not forwarded; this status and body are returned.
+    Censor(u16, &'static str, &'static str),
 }
 
 /// The proxy. It ends when dropped.
@@ -215,6 +217,11 @@ async fn serve(proxy: Arc<FaultProxy>, mut stream: TcpStream) {
             )
             .await
         }
+        Some(Fault::Censor(status, answer, text))
+            if String::from_utf8_lossy(&body).contains(text) =>
+        {
+            (status, answer.into())
+        }
         Some(Fault::Hold) => {
             let mut released = proxy.released.subscribe();
             released.wait_for(|go| *go).await.expect("the proxy is alive");
@@ -222,7 +229,7 @@ async fn serve(proxy: Arc<FaultProxy>, mut stream: TcpStream) {
             proxy.forwarded.send_modify(|count| *count += 1);
             answer
         }
-        Some(Fault::Reset) | None => proxy.forward(&request, body).await,
+        Some(Fault::Reset | Fault::Censor(..)) | None => proxy.forward(&request, body).await,
     };
     let head = format!(
         "HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
