@@ -1,4 +1,5 @@
-//! `synchronous_standby_names` that match walferry: no commit may wait for it.
+//! `synchronous_standby_names` that match walferry: no commit may wait for it. A standby that is gone:
+//! walferry's own commits wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,29 @@ async fn walferry_is_no_synchronous_standby() {
     set_names(&scene, "''").await;
     walferry.stop().await;
     replica.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_synchronous_standby_nothing_is_ready() {
+    let scene = Scene::with_own_postgres("standby_gone", &[]).await;
+    let mut walferry = scene.ready().await;
+    set_names(&scene, "'gone'").await;
+    eventually(RECOVERY_MAX, "it says that commits are not confirmed", async || {
+        let (code, body) = get(&walferry, "/readyz").await;
+        let text = format!("{body:?}");
+        if code == 503 && text.contains("synchronous_standby_names") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    set_names(&scene, "''").await;
+    until(RECOVERY_MAX, "it is ready again", async || {
+        status(&walferry, "/readyz").await == Some(200)
+    })
+    .await;
+    let change = "insert into categories (id, name, slug) values (gen_random_uuid(), 'a', 'a')";
+    scene.sql(change).await;
+    scene.settled(RECOVERY_MAX).await;
+    scene.assert_true().await;
+    walferry.stop().await;
 }
 
 async fn set_names(scene: &Scene, names: &str) {

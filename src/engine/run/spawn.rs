@@ -231,8 +231,9 @@ impl Wiring<'_> {
         let queue = self.context.config.queue.clone();
         let database = self.context.config.database.clone();
         let waits = self.context.metrics.waits.clone();
+        let status = self.context.status.clone();
         self.tasks.beside.spawn(async move {
-            wait_watch::run(waits).await;
+            wait_watch::run(waits, status).await;
             Ok(())
         });
         let maintain = upkeep::maintain(database, queue, self.prepared.lease.clone());

@@ -1,4 +1,5 @@
-//! Reports each wait of the pipeline that lasts longer than its bound.
+//! Reports each wait of the pipeline that lasts longer than its bound. While the renewal of the lease
+//! does, walferry is not ready: PostgreSQL answers, but confirms no commit.
 //!
 //! It waits for the clock alone, so that it reports also while everything else waits.
 //!
@@ -8,18 +9,35 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::telemetry::readiness::{Component, ReadinessReporter};
 use crate::telemetry::waits::{OngoingWait, WaitName, Waits};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// A commit waits without end for a synchronous standby that is gone (`SyncRep` in PostgreSQL's wait
+/// events); reads go on.
+const UNCONFIRMED: &str = "PostgreSQL does not confirm the renewal of the lease; if a synchronous \
+    standby is gone, every commit waits for it: see pg_stat_replication and \
+    synchronous_standby_names";
+
 /// Logs every wait past its bound once, and its end. Never returns.
-pub async fn run(waits: Waits) {
+pub async fn run(waits: Waits, status: ReadinessReporter) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reported = Reported::default();
+    let mut is_confirmed = true;
     loop {
         tick.tick().await;
-        reported.report(&waits.overdue());
+        let overdue = waits.overdue();
+        reported.report(&overdue);
+        let is_renewed = overdue.iter().all(|wait| wait.name != WaitName::Lease);
+        if std::mem::replace(&mut is_confirmed, is_renewed) != is_renewed {
+            if is_renewed {
+                status.ok(Component::Database, "connected");
+            } else {
+                status.fault(Component::Database, UNCONFIRMED);
+            }
+        }
     }
 }
 
