@@ -13,6 +13,7 @@ pub mod client;
 pub mod dispatch;
 pub mod index;
 pub mod listing;
+mod node;
 pub mod pending;
 pub mod ping;
 pub mod privileges;

@@ -18,7 +18,7 @@ pub(super) struct Plan {
     /// Tables not yet in it.
     missing: Vec<Missing>,
     /// Tables, and parts of them, whose identity is to be set.
-    identities: Vec<Identity>,
+    identities: Vec<TableIdentity>,
 }
 
 /// A table that is not published yet.
@@ -40,7 +40,7 @@ impl Missing {
 
 /// A replica identity to be set.
 #[derive(Debug)]
-struct Identity {
+struct TableIdentity {
     /// Quoted.
     table: String,
     /// `full` or `default`.
@@ -84,7 +84,7 @@ pub(super) async fn plan(client: &Client, options: &MigrateOptions) -> Result<Pl
         for row in client.query(IDENTITIES, &[&oid, &options.publication]).await.map_err(failed)? {
             let table = row.try_get("name").map_err(failed)?;
             let identity = row.try_get("identity").map_err(failed)?;
-            plan.identities.push(Identity { table, identity });
+            plan.identities.push(TableIdentity { table, identity });
         }
         if !row.try_get::<_, bool>("is_published").map_err(failed)? {
             let only = !row.try_get::<_, bool>("is_partitioned").map_err(failed)?;
@@ -138,7 +138,7 @@ pub(super) async fn apply(
     plan: &Plan,
     report: &mut Report,
 ) -> Result<(), MigrateError> {
-    for Identity { table, identity } in &plan.identities {
+    for TableIdentity { table, identity } in &plan.identities {
         let sql = format!("alter table only {table} replica identity {identity}");
         let failed = |source| {
             database(format!("set the replica identity of {table} (as its owner)"), source)

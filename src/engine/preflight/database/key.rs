@@ -13,7 +13,7 @@ const BPCHAR: u32 = 1042;
 const NUMERIC: u32 = 1700;
 
 /// A column whose values are looked up as keys.
-struct Reference<'f> {
+struct KeyReference<'f> {
     from: &'f TableFacts,
     column: &'f str,
     to: &'f TableFacts,
@@ -62,8 +62,8 @@ fn unfit(column: &ColumnFacts) -> Option<&'static str> {
     }
 }
 
-fn references<'f>(facts: &'f Facts, definition: &'f Definition) -> Vec<Reference<'f>> {
-    let mut references: Vec<Reference<'f>> = Vec::new();
+fn references<'f>(facts: &'f Facts, definition: &'f Definition) -> Vec<KeyReference<'f>> {
+    let mut references: Vec<KeyReference<'f>> = Vec::new();
     let mut add = |from, column: &'f str, to| {
         let table = |number: crate::change::TableId| facts.tables.get(usize::from(number.0));
         if let (Some(from), Some(to)) = (table(from), table(to))
@@ -71,7 +71,7 @@ fn references<'f>(facts: &'f Facts, definition: &'f Definition) -> Vec<Reference
                 .iter()
                 .any(|r| r.from.name == from.name && r.column == column && r.to.name == to.name)
         {
-            references.push(Reference { from, column, to });
+            references.push(KeyReference { from, column, to });
         }
     };
     for source in definition.indices.iter().flat_map(|index| &index.sources) {
@@ -90,8 +90,8 @@ fn references<'f>(facts: &'f Facts, definition: &'f Definition) -> Vec<Reference
     references
 }
 
-fn refers(reference: &Reference<'_>, findings: &mut Vec<Finding>) {
-    let Reference { from, column, to } = reference;
+fn refers(reference: &KeyReference<'_>, findings: &mut Vec<Finding>) {
+    let KeyReference { from, column, to } = reference;
     let mut key = to.columns.iter().filter(|column| column.in_key);
     let (Some(referring), Some(first)) = (from.column(column), key.next()) else { return };
     let (from, to) = (label(&from.name), label(&to.name));

@@ -49,16 +49,16 @@ pub(super) async fn verify_not_ahead(
 
 #[derive(Deserialize)]
 struct Found {
-    hits: Hits,
+    hits: NewestHits,
 }
 
 #[derive(Deserialize)]
-struct Hits {
-    hits: Vec<Hit>,
+struct NewestHits {
+    hits: Vec<NewestHit>,
 }
 
 #[derive(Deserialize)]
-struct Hit {
+struct NewestHit {
     #[serde(rename = "_version")]
     version: u64,
 }

@@ -40,7 +40,7 @@ pub(super) async fn histories(
         return Ok(ShardHistories::new());
     }
     let what = || format!("show the shards of index {concrete}");
-    Ok(primaries(&read::<Stats>(&response, what)?))
+    Ok(primaries(&read::<ShardStats>(&response, what)?))
 }
 
 /// Those that `_meta` has.
@@ -60,7 +60,7 @@ pub(super) fn lost(stored: &ShardHistories, found: &ShardHistories) -> Option<St
 }
 
 #[derive(Default, Deserialize)]
-struct Stats {
+struct ShardStats {
     #[serde(default)]
     indices: BTreeMap<String, IndexStats>,
 }
@@ -76,7 +76,7 @@ struct ShardCopy {
     #[serde(default)]
     routing: Routing,
     #[serde(default)]
-    commit: Commit,
+    commit: ShardCommit,
 }
 
 #[derive(Default, Deserialize)]
@@ -86,7 +86,7 @@ struct Routing {
 }
 
 #[derive(Default, Deserialize)]
-struct Commit {
+struct ShardCommit {
     #[serde(default)]
     user_data: UserData,
 }
@@ -96,7 +96,7 @@ struct UserData {
     history_uuid: Option<String>,
 }
 
-fn primaries(stats: &Stats) -> ShardHistories {
+fn primaries(stats: &ShardStats) -> ShardHistories {
     let shards = stats.indices.values().flat_map(|index| &index.shards);
     let primary = |copies: &[ShardCopy]| {
         let primary = copies.iter().find(|copy| copy.routing.primary)?;
