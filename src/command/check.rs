@@ -30,13 +30,11 @@ pub(super) async fn run(config: &Config) -> Result<(), CommandError> {
             findings.extend(evaluate_standby(&facts));
             findings
         }
-        Err(why) => vec![Finding {
-            may_pass: false,
-            severity: Severity::Fault,
-            what: "PostgreSQL cannot be looked at".to_owned(),
-            why,
-            remedy: "see the reason; DATABASE_URL says where it is looked for".to_owned(),
-        }],
+        Err(why) => vec![Finding::fault(
+            "PostgreSQL cannot be looked at",
+            &why,
+            "see the reason; DATABASE_URL says where it is looked for",
+        )],
     };
     if let Ok(found) = &elasticsearch {
         headings.push(format!("{} {}", found.distribution, found.version));

@@ -16,6 +16,7 @@ use tokio_postgres::{Client, Row};
 
 use super::{QueueError, doing};
 use crate::postgres::{Disposition, Recovery, catalog};
+use crate::value;
 
 /// How long a lease lasts unless renewed.
 pub const TERM: Duration = Duration::from_secs(4);
@@ -92,8 +93,8 @@ fn session_prefix(slot: &str, epoch: i64) -> String {
         return format!("walferry/{slot}/{epoch}/");
     }
     let head: String = slot.chars().take(15).filter(char::is_ascii).collect();
-    let hash = Sha256::digest(slot.as_bytes());
-    format!("walferry/{head}-{:02x}{:02x}{:02x}{:02x}/{epoch}/", hash[0], hash[1], hash[2], hash[3])
+    let hash = value::hex(&Sha256::digest(slot.as_bytes())[..4]);
+    format!("walferry/{head}-{hash}/{epoch}/")
 }
 
 const CREATE: &str = "insert into walferry.lease (slot) values ($1) on conflict (slot) do nothing";

@@ -1,10 +1,11 @@
-//! The HTTP client for JWKS endpoints and OTLP collectors, and the system's certificate authorities.
+//! How every HTTP client is built, that for JWKS endpoints and OTLP collectors, and the system's
+//! certificate authorities.
 //!
-//! Not here: the requests, and the client of Elasticsearch (`engine::sink::client`).
+//! Not here: the requests, and the client of Elasticsearch (`engine::sink::node`).
 
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, redirect};
 use rustls::RootCertStore;
 
 /// A client with a timeout for each request. It follows no redirects and ignores proxy variables,
@@ -12,14 +13,18 @@ use rustls::RootCertStore;
 /// addition to the built-in ones.
 #[must_use]
 pub fn client(time_max: Duration) -> Client {
-    let client = Client::builder()
-        .redirect(redirect::Policy::none())
-        .timeout(time_max)
-        .no_proxy()
-        .referer(false);
-    let system = system_authorities().into_iter();
-    let client = system.fold(client, |client, one| client.add_root_certificate(one)).build();
+    let client = trusting(builder(time_max), system_authorities()).build();
     client.expect("the certificates can be read, and nothing else can be wrong")
+}
+
+/// A client that goes where it is sent: it follows no redirect, and obeys no proxy variable.
+pub fn builder(time_max: Duration) -> ClientBuilder {
+    Client::builder().redirect(redirect::Policy::none()).timeout(time_max).no_proxy().referer(false)
+}
+
+/// Trusts these authorities too.
+pub fn trusting(client: ClientBuilder, authorities: Vec<Certificate>) -> ClientBuilder {
+    authorities.into_iter().fold(client, ClientBuilder::add_root_certificate)
 }
 
 /// The system's certificate authorities that can be read.

@@ -9,6 +9,7 @@
 //! Not here: rows (`engine::wal`), and I/O except [`TypeCache::load`].
 
 mod category;
+mod hex;
 mod json;
 mod nested;
 mod number;
@@ -20,6 +21,7 @@ mod type_cache;
 use sha2::{Digest, Sha256};
 
 pub use category::{Attribute, JsonCategory};
+pub use hex::hex;
 use size::STRING_MAX;
 pub use size::fits_jsonb;
 pub use string::write_string;
@@ -119,8 +121,7 @@ fn write_text(text: &[u8], out: &mut Vec<u8>) -> Option<Substitution> {
 #[cold]
 fn substitute(text: &[u8], reason: &'static str, out: &mut Vec<u8>) -> Substitution {
     if text.len() > STRING_MAX {
-        let digest = Sha256::digest(text);
-        let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex(&Sha256::digest(text));
         let length = text.len();
         write_string(format!("{length} bytes, SHA-256 {hash}").as_bytes(), out);
     } else {

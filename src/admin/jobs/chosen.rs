@@ -3,7 +3,6 @@
 //!
 //! Not here: what is done with them (`operations`).
 
-use std::fmt::Write;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -11,6 +10,7 @@ use tokio_postgres::Client;
 
 use super::filter::Filter;
 use crate::storage::{QueueError, doing};
+use crate::value;
 
 /// Jobs of one operation at most; more need another one.
 const JOBS_MAX: usize = 250_000;
@@ -55,7 +55,7 @@ impl ChosenJobs {
         );
         let limit = i64::try_from(JOBS_MAX + 1).unwrap_or(i64::MAX);
         let rows = client.query(&sql, &conditions.with(&[&limit])).await;
-        let rows = rows.map_err(doing("choose jobs"))?;
+        let rows = rows.map_err(&choosing)?;
         let job = |row: &tokio_postgres::Row| Ok((row.try_get("id")?, row.try_get("created_at")?));
         let jobs: Result<Vec<(i64, SystemTime)>, tokio_postgres::Error> =
             rows.iter().map(job).collect();
@@ -111,11 +111,7 @@ fn hash(ids: impl Iterator<Item = String>) -> String {
         }
         hasher.update(id.as_bytes());
     }
-    let mut hex = String::with_capacity(64);
-    for byte in hasher.finalize() {
-        write!(hex, "{byte:02x}").expect("a string takes all that is written");
-    }
-    hex
+    value::hex(&hasher.finalize())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Token;
+use crate::value;
 
 /// Makes a leaked token easy to find in a log or a repository.
 const PREFIX: &str = "wf_";
@@ -53,7 +54,7 @@ pub fn hash(token: &str) -> Result<String, TokenError> {
     if token.len() < CHARS_MIN {
         return Err(TokenError::Short);
     }
-    Ok(Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(value::hex(&Sha256::digest(token)))
 }
 
 /// The entry that a token belongs to. All entries are compared, each to its end, so that the time

@@ -9,6 +9,7 @@
 use std::io::Write;
 use std::sync::LazyLock;
 
+use crate::value;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -116,8 +117,7 @@ impl PageFile {
 
 impl Form {
     fn new(body: Bytes, suffix: &str) -> Self {
-        let digest = Sha256::digest(&body);
-        let digest: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        let digest = value::hex(&Sha256::digest(&body)[..12]);
         let tag = format!("\"{digest}{suffix}\"");
         Self { body, tag: tag.parse().expect("hexadecimal digits are a header's value") }
     }

@@ -27,7 +27,8 @@ pub struct Finding {
 
 impl Finding {
     /// A finding that prevents a run.
-    pub(super) fn fault(what: impl Into<String>, why: &str, remedy: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn fault(what: impl Into<String>, why: &str, remedy: impl Into<String>) -> Self {
         Self::new(Severity::Fault, what.into(), why, remedy.into())
     }
 

@@ -1,7 +1,7 @@
 //! One node of Elasticsearch: the request, the limits of its response, and its health.
 //!
-//! It connects to the configured node only: no redirect is followed, no proxy variable obeyed, and
-//! with a file of certificate authorities no other is trusted.
+//! It connects to the configured node only (`telemetry::http_client`), and with a file of certificate
+//! authorities no other is trusted.
 //!
 //! Not here: which node a request is sent to (`client`).
 
@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Certificate, Method, Response, redirect};
+use reqwest::{Certificate, Method, Response};
 use tokio::time::Instant;
 use url::Url;
 
@@ -128,12 +128,7 @@ impl Node {
         if let Some(authorization) = authorization(&settings.authentication)? {
             headers.insert(AUTHORIZATION, authorization);
         }
-        let mut builder = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .default_headers(headers)
-            .timeout(settings.request_timeout);
+        let mut builder = http_client::builder(settings.request_timeout).default_headers(headers);
         let authorities = match (authority, &settings.certificate_authority) {
             (Some(pem), Some(path)) => {
                 builder = builder.tls_built_in_root_certs(false);
@@ -144,8 +139,7 @@ impl Node {
             }
             _ => http_client::system_authorities(),
         };
-        let builder = authorities.into_iter().fold(builder, |b, one| b.add_root_certificate(one));
-        let http = builder
+        let http = http_client::trusting(builder, authorities)
             .build()
             .map_err(|source| ClientError::Build { node: name.clone(), source: source.into() })?;
         Ok(Self { name, url: url.clone(), http, health: Mutex::default() })

@@ -103,18 +103,17 @@ pub async fn run(
 ) -> Result<(), SupervisorError> {
     let mut tick = interval(SAMPLE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let waits = supervisor.reporter.waits().clone();
     let mut sink_down = false;
     loop {
         let outage_limit = supervisor.sink.outage_limit().filter(|_| !sink_down);
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             _ = tick.tick() => {
-                let waits = supervisor.reporter.waits().clone();
                 let sample = supervisor.sample(&channels.progress);
                 waits.during(WaitName::Supervise, sample).await?;
             }
             () = supervisor.halt.may_have_changed() => {
-                let waits = supervisor.reporter.waits().clone();
                 waits.during(WaitName::Supervise, supervisor.halt.read()).await?;
             }
             Ok(()) = channels.progress.changed() => {}

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::copy::Altered;
 use crate::change::{Change, Operation, Row};
+use crate::value;
 
 /// A change of more than this is cut before it is tried: jsonb ends at 256 MiB.
 pub(in crate::storage) const CHANGE_BYTES_MAX: usize = 200 << 20;
@@ -111,10 +112,7 @@ fn is_harmless(value: &[u8]) -> bool {
 }
 
 fn digest(bytes: &[u8], json: &mut String) {
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        write!(hex, "{byte:02x}").expect("a string takes all that is written");
-    }
+    let hex = value::hex(&Sha256::digest(bytes));
     write!(json, "{{\"bytes\": {}, \"sha256\": \"{hex}\"}}", bytes.len())
         .expect("a string takes all that is written");
 }

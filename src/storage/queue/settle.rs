@@ -93,7 +93,7 @@ impl Settler {
             fail_positions: prepare(&client, counted!("fail_positions.sql")).await?,
             fail_ids: prepare(&client, counted!("fail_ids.sql")).await?,
             parker: Parker::prepare(&client).await?,
-            refuse: prepare(&client, include_str!("settle_refused.sql")).await?,
+            refuse: prepare(&client, counted!("settle_refused.sql")).await?,
             progress: prepare(&client, include_str!("settle_load.sql")).await?,
             settled: prepare(&client, SETTLED).await?,
             place: None,

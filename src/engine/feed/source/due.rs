@@ -41,12 +41,12 @@ impl JobSource {
         core: &mut FeedCore,
         behind: Position,
     ) -> Result<(), FeedError> {
+        let waits = core.emitter.waits().clone();
         for _ in 0..BATCHES_MAX {
             if !core.control.may_begin() {
                 return Ok(());
             }
             let began = Instant::now();
-            let waits = core.emitter.waits().clone();
             let jobs = waits.during(WaitName::Claim, self.claim_due(behind)).await?;
             if !jobs.is_empty() {
                 self.render_jobs(core, jobs).await?;
