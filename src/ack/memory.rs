@@ -1,7 +1,7 @@
 //! The bytes that the pipeline holds between the stream and the acknowledgement, by part, and the
 //! limit for their sum.
 //!
-//! Whatever holds rows, documents or batches says how many bytes they are. A task that would take in
+//! Each holder of rows, documents or batches reports their bytes. A task that would take in
 //! more waits at the limit ([`Memory::room`]), before it holds anything itself, so that what is held
 //! can always be worked off. A single row may pass the limit.
 //!

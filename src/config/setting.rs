@@ -19,10 +19,18 @@ pub struct Setting {
     pub unset: &'static str,
     /// The meaning of the setting, for documentation and error messages.
     pub purpose: &'static str,
-    /// A valid value for error messages.
+    /// A value for error messages, where the default does not serve as one.
     pub example: &'static str,
     /// True if the value must not be printed.
     pub secret: bool,
+}
+
+impl Setting {
+    /// A valid value for error messages.
+    #[must_use]
+    pub const fn valid(&self) -> &'static str {
+        if self.example.is_empty() { self.default } else { self.example }
+    }
 }
 
 /// The values that a setting accepts. Sizes are in bytes and times in milliseconds. Limits are

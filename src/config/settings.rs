@@ -49,7 +49,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Time { min: 100, max: 5 * MINUTE },
         default: "5s",
         purpose: "how long one attempt to connect may take",
-        example: "5s",
         ..PLAIN
     },
     Setting {
@@ -109,7 +108,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Time { min: SECOND, max: 10 * MINUTE },
         default: "30s",
         purpose: "how long one request may take, its answer included",
-        example: "30s",
         ..PLAIN
     },
     Setting {
@@ -118,7 +116,6 @@ pub const SETTINGS: &[Setting] = &[
         default: "adaptive",
         purpose: "`adaptive`: while caught up, a bulk asks for a refresh, at most every 50 ms; \
                   `index`: the index decides",
-        example: "adaptive",
         ..PLAIN
     },
     Setting {
@@ -128,7 +125,6 @@ pub const SETTINGS: &[Setting] = &[
         ),
         default: "127.0.0.1:3002",
         purpose: "where the HTTP server listens",
-        example: "127.0.0.1:3002",
         ..PLAIN
     },
     Setting {
@@ -136,7 +132,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Text("1 to 63 of `a-z`, `0-9` and `_`"),
         default: "walferry",
         purpose: "name of the replication slot, and of this instance",
-        example: "walferry",
         ..PLAIN
     },
     Setting {
@@ -144,7 +139,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Text("1 to 63 bytes"),
         default: "walferry",
         purpose: "name of the publication",
-        example: "walferry",
         ..PLAIN
     },
     Setting {
@@ -162,7 +156,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Count { min: 1, max: 100_000 },
         default: "2000",
         purpose: "changes recorded in one transaction",
-        example: "2000",
         ..PLAIN
     },
     Setting {
@@ -170,7 +163,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Size { min: 64 * KIB, max: 256 * MIB },
         default: "2MiB",
         purpose: "row text recorded in one transaction",
-        example: "2MiB",
         ..PLAIN
     },
     Setting {
@@ -179,7 +171,6 @@ pub const SETTINGS: &[Setting] = &[
         default: "500",
         purpose: "rows that a fan-out rewrites at once, between other changes; if more rows show a \
                   changed row, they are rewritten in the background",
-        example: "500",
         ..PLAIN
     },
     Setting {
@@ -187,7 +178,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Count { min: 1, max: 100_000 },
         default: "2000",
         purpose: "documents in one bulk request",
-        example: "2000",
         ..PLAIN
     },
     Setting {
@@ -195,7 +185,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Size { min: 64 * KIB, max: 100 * MIB },
         default: "4MiB",
         purpose: "one bulk request before compression; Elasticsearch refuses more than 100 MiB",
-        example: "4MiB",
         ..PLAIN
     },
     Setting {
@@ -203,7 +192,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Count { min: 1, max: 32 },
         default: "2",
         purpose: "bulk requests under way at once",
-        example: "2",
         ..PLAIN
     },
     Setting {
@@ -211,7 +199,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Size { min: MIB, max: 4 * GIB },
         default: "16MiB",
         purpose: "documents held between their rendering and their verdict; at least `limits.bulk_bytes_max`",
-        example: "16MiB",
         ..PLAIN
     },
     Setting {
@@ -220,7 +207,6 @@ pub const SETTINGS: &[Setting] = &[
         default: "128MiB",
         purpose: "rows, documents and batches held at once, beyond what the process itself needs; at least twice \
             `limits.actions_bytes_max`",
-        example: "128MiB",
         ..PLAIN
     },
     Setting {
@@ -236,7 +222,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Time { min: 0, max: 5 * MINUTE },
         default: "7s",
         purpose: "how long what is in flight is waited for after SIGTERM",
-        example: "7s",
         ..PLAIN
     },
     Setting {
@@ -244,7 +229,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Time { min: HOUR, max: 3650 * DAY },
         default: "7d",
         purpose: "how long completed jobs are kept",
-        example: "7d",
         ..PLAIN
     },
     Setting {
@@ -252,7 +236,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Time { min: DAY, max: 3650 * DAY },
         default: "365d",
         purpose: "how long operations stay in the audit log; of refused attempts it keeps the newest 10,000",
-        example: "365d",
         ..PLAIN
     },
     Setting {
@@ -261,7 +244,6 @@ pub const SETTINGS: &[Setting] = &[
         default: "3",
         purpose: "attempts that Elasticsearch may refuse before a job is `failed`; \
                   trouble with the service does not count",
-        example: "3",
         ..PLAIN
     },
     Setting {
@@ -269,7 +251,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Time { min: 10, max: HOUR },
         default: "1s",
         purpose: "wait after the first refusal; doubles with each, less up to half at random",
-        example: "1s",
         ..PLAIN
     },
     Setting {
@@ -277,7 +258,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Time { min: 10, max: DAY },
         default: "5m",
         purpose: "the longest wait between two attempts",
-        example: "5m",
         ..PLAIN
     },
     Setting {
@@ -324,7 +304,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Text("any text"),
         default: "authenticated",
         purpose: "what must be in a JWT's `aud`",
-        example: "authenticated",
         ..PLAIN
     },
     Setting {
@@ -334,7 +313,6 @@ pub const SETTINGS: &[Setting] = &[
         ),
         default: "app_metadata.walferry_role",
         purpose: "where a JWT says viewer, operator or admin; `user_role` for a Supabase hook's claim",
-        example: "app_metadata.walferry_role",
         ..PLAIN
     },
     Setting {
@@ -381,7 +359,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: ValueKind::Flag,
         default: "false",
         purpose: "allow `listen` to be an address that other machines reach, although nobody is asked who they are",
-        example: "false",
         ..PLAIN
     },
 ];

@@ -102,7 +102,7 @@ impl Sources {
                         origin: origin.clone(),
                         value: PrintedValue(None),
                         reason: "is not a single value".to_owned(),
-                        good: format!("{} = {:?}", setting.key, setting.example),
+                        good: format!("{} = {:?}", setting.key, setting.valid()),
                     })?;
                     self.texts.insert(setting.key, (origin, text));
                 }

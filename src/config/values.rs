@@ -124,7 +124,7 @@ impl SettingText<'_> {
 
     /// The error for an invalid value, with the setting's example.
     pub(super) fn reject(&self, reason: &str) -> ConfigError {
-        self.reject_with(reason, self.setting.example)
+        self.reject_with(reason, self.setting.valid())
     }
 
     /// The error for an invalid value, with a valid one.
@@ -162,8 +162,12 @@ impl SettingText<'_> {
 
 /// The error for a setting without a value.
 pub(super) fn missing(key: &'static str) -> ConfigError {
-    let Setting { purpose, example, .. } = setting(key);
-    ConfigError::Missing { env: setting(key).best_variable(), purpose, example }
+    let setting = setting(key);
+    ConfigError::Missing {
+        env: setting.best_variable(),
+        purpose: setting.purpose,
+        example: setting.valid(),
+    }
 }
 
 fn setting(key: &'static str) -> &'static Setting {

@@ -143,7 +143,8 @@ async fn under_a_long_snapshot_the_positions_are_found_by_their_place() {
             moved.0 >= BATCHES
         })
         .await;
-        assert!(moved.1 * 4 < moved.0, "{table}: {} updates, {} scans", moved.0, moved.1);
+        // Looked for by its key, each update is a scan; besides, a few looks a second read the tables.
+        assert!(moved.1 < moved.0, "{table}: {} updates, {} scans", moved.0, moved.1);
     }
     snapshot.run("commit").await;
     walferry.stop().await;

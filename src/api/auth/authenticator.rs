@@ -31,7 +31,7 @@ pub(in crate::api) struct Authenticator {
 #[derive(Debug, Default)]
 struct KnownTokens {
     tokens: Arc<[Token]>,
-    /// There has been a token: the last one's end lets nobody in.
+    /// There has been a token: without any left, no request is accepted.
     are_required: bool,
     /// How often they have changed.
     changes: u64,

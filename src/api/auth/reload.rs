@@ -42,7 +42,7 @@ pub(in crate::api) async fn watch(state: ApiState) {
     }
 }
 
-/// Reads the file. Without a signal, what is as it was is not told again.
+/// Reads the file. Without a signal, an unchanged file is not logged again.
 async fn look(state: &ApiState, path: &Path, asked: bool) {
     let path = path.to_owned();
     let read = tokio::task::spawn_blocking(move || config::tokens_in(&path)).await;

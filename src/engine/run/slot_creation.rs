@@ -16,7 +16,7 @@ use crate::engine::wal::Replication;
 use crate::postgres::catalog::holdup::{self, Holders};
 use crate::telemetry::readiness::Component;
 
-/// Between two looks at who holds the creation up.
+/// The interval at which the sessions that delay the creation are listed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Creates the slot; returns its consistent point.

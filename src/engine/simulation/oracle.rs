@@ -34,7 +34,7 @@ pub(super) fn assert_indexed(job: &QueuedJob, source: &SourceModel, index: &Inde
     }
 }
 
-/// The server has been told its confirmed position: below it no change is sent again.
+/// The server has received its confirmed position: no change below it is sent again.
 pub(super) fn assert_acknowledged(outside: &mut Outside) {
     let confirmed = outside.source.confirmed;
     let queue = &outside.queue;

@@ -188,7 +188,7 @@ impl BulkSender {
         presence
     }
 
-    /// Looks at the index, its shards and its aliases.
+    /// Checks the index, its shards and its aliases.
     ///
     /// # Errors
     ///

@@ -52,7 +52,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace;
 use crate::telemetry::waits::{WaitName, Waits};
 
-/// Between two looks at the indices, their shards and their aliases.
+/// The interval of the checks of the indices, their shards and their aliases.
 const AUDIT_EVERY: Duration = Duration::from_secs(30);
 
 /// Commands received at once.
@@ -254,7 +254,7 @@ impl Sink {
         }
     }
 
-    /// Looks at all indices.
+    /// Checks all indices.
     fn audit(&mut self) {
         let sender = Arc::clone(&self.sender);
         self.audits.spawn(async move {

@@ -227,7 +227,7 @@ impl Verdict {
     #[must_use]
     pub fn of_item(kind: OpType, status: u16, cause: Option<&ErrorCause>, done: &DoneAs) -> Self {
         match (Self::of(kind, status, cause), done.fault()) {
-            // The index is looked at, and what is wrong with it is put right or told.
+            // The index is checked. What is wrong with it is repaired or reported.
             (Self::Done(DocumentOutcome::Indexed), Some(reason)) => {
                 Self::Stop(ServiceError { failure: ServiceFailure::Missing, reason })
             }

@@ -216,7 +216,7 @@ impl Replication {
     }
 
     /// Reads `wal_sender_timeout`, and sets it if it is longer than it may be, or off. A transaction
-    /// has no limit of time, whatever the role has: decoding a large one takes as long as it takes.
+    /// gets no time limit, also if the role has one: the decoding of a large one may take hours.
     async fn set_limits(&mut self) -> Result<(), ReplicationError> {
         let milliseconds = self
             .value("select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'")

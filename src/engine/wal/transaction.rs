@@ -123,7 +123,7 @@ impl TransactionDecoder {
     }
 
     /// Whether the table has columns that the relation, which comes next, does not. Its rows are
-    /// then read, so that a document has the same fields whatever it is made of.
+    /// then read, so that a document has the same fields from either source.
     pub fn note_partial(&mut self, oid: u32, is_partial: bool) {
         if is_partial {
             self.partial.insert(oid);

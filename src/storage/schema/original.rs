@@ -67,8 +67,8 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Refuses a queue of which the role that migrates would execute what other roles made. Whoever may
-/// create in the schema can make a table of this name before walferry does, with an index or a
+/// Refuses a queue of which the role that migrates would execute what other roles made. Any role with
+/// CREATE on the schema can make a table of this name before walferry does, with an index or a
 /// default that calls a function of theirs, and goes on reading what the table gets as its owner.
 pub(super) async fn check_trust(
     client: &Client,

@@ -1,7 +1,7 @@
 //! Rights on walferry's objects: the role that migrates owns them, the role that runs walferry may
 //! use them.
 //!
-//! Whatever `walferry migrate` executes runs with the rights of the role that migrates. So nothing
+//! All that `walferry migrate` executes runs with the rights of the role that migrates. So none
 //! of it may belong to another role: the runtime role reads and writes rows and executes functions,
 //! and can replace neither a function nor a table. Earlier versions made it the owner; what it owns
 //! is taken back, and put back to its own definition, before anything of it is executed.

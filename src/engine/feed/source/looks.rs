@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A look that finds nothing may take a twentieth of the time. It takes long where the index has many
+/// A search that finds nothing may take a twentieth of the time. It takes long where the index has many
 /// entries of jobs that are done, which a long snapshot of another session keeps.
 const PAUSE_PER_LOOK: u32 = 19;
 
-/// When the next look for due jobs may begin. Pure.
+/// When the next search for due jobs may begin. Pure.
 #[derive(Debug, Default)]
 pub(super) struct LookBudget {
     not_before: Option<Instant>,
@@ -21,7 +21,7 @@ impl LookBudget {
         self.not_before.is_none_or(|moment| now >= moment)
     }
 
-    /// A look that ended now has found nothing.
+    /// A search that ended now has found nothing.
     pub(super) fn found_nothing(&mut self, now: Instant, took: Duration) {
         self.not_before = Some(now + took * PAUSE_PER_LOOK);
     }

@@ -202,7 +202,7 @@ impl Dispatcher {
         }
     }
 
-    /// Applies the result of a look at an index that nothing was wrong with.
+    /// Applies the result of a check that found an index in order.
     pub fn audited(&mut self, now: Instant, index: IndexId, audit: Audit) {
         self.state.set_searches(index, audit.searches);
         match audit.presence {

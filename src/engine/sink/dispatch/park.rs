@@ -2,7 +2,7 @@
 //!
 //! A parked action is dropped and its jobs are `pending` again. They wait for the index, and are
 //! rendered by reads under their own versions once it takes documents. While no index takes
-//! documents nothing is parked: then the service has failed, whatever its answers are. Actions of
+//! documents, nothing is parked, because then the service has failed. Actions of
 //! the first load have no job and go on waiting.
 
 use std::sync::Arc;

@@ -20,7 +20,7 @@ pub enum Presence {
     Misdirected(String),
 }
 
-/// What a look at an index has found.
+/// The result of the check of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
     pub presence: Presence,

@@ -50,9 +50,9 @@ use crate::value::TypeCache;
 const REPLY_WITHIN: Duration = Duration::from_millis(100);
 /// The longest delay between an advance of the durable LSN and its acknowledgement.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_millis(50);
-/// A server that sends nothing for this long is looked at, whatever its `wal_sender_timeout`.
+/// After this silence the state of the server's walsender is read, also with a longer `wal_sender_timeout`.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// The time for that look, which takes a session that answers.
+/// The time limit for reading it, which takes a second session.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The channels and shared values of the loop.
