@@ -64,6 +64,7 @@ fn action_of(
         document: DocumentId { index: IndexId(index), id: id.into() },
         body: body.map(|b| Bytes::copy_from_slice(b.as_bytes())),
         version,
+        unchanged: false,
         jobs: std::iter::once(job).collect(),
         room: None,
     }
