@@ -120,10 +120,10 @@ impl Row {
         match self.at(index)? {
             b"null" => None,
             [b'"', inner @ .., b'"'] if memchr::memchr(b'\\', inner).is_none() => {
-                std::str::from_utf8(inner).ok().map(Cow::Borrowed)
+                simdutf8::basic::from_utf8(inner).ok().map(Cow::Borrowed)
             }
             json @ [b'"', ..] => serde_json::from_slice(json).ok().map(Cow::Owned),
-            json => std::str::from_utf8(json).ok().map(Cow::Borrowed),
+            json => simdutf8::basic::from_utf8(json).ok().map(Cow::Borrowed),
         }
     }
 

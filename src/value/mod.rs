@@ -67,7 +67,7 @@ fn write_value(category: &JsonCategory, text: &[u8], out: &mut Vec<u8>) -> Optio
         | Category::Timestamptz => return write_scalar(category, text, out),
         Category::Opaque(reason) => Err(*reason),
         // The output of jsonb_out is JSON. With the encoding SQL_ASCII it need not be UTF-8.
-        Category::Jsonb if std::str::from_utf8(text).is_ok() => {
+        Category::Jsonb if simdutf8::basic::from_utf8(text).is_ok() => {
             out.extend_from_slice(text);
             return None;
         }
