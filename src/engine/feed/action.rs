@@ -20,6 +20,8 @@ pub struct Action {
     pub document: DocumentId,
     /// The whole document as one line of JSON; `None` deletes it.
     pub body: Option<Bytes>,
+    /// Why the document must not be sent; it has no body then.
+    pub refusal: Option<Arc<str>>,
     /// For `version_type=external_gte`.
     pub version: u64,
     /// The jobs that this action completes.

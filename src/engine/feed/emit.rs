@@ -49,6 +49,17 @@ pub struct Emitter {
     memory: Memory,
 }
 
+/// What is sent of a document.
+#[derive(Debug)]
+pub enum DocumentContent {
+    /// The whole document as one line of JSON.
+    Body(Bytes),
+    /// It is deleted.
+    Gone,
+    /// It must not be sent, for this reason: the attempt of its jobs fails.
+    Refused(Arc<str>),
+}
+
 /// What a new batch consists of; [`Emitter::open`] gives it its number.
 pub struct NewBatch {
     pub jobs: JobSet,
@@ -183,11 +194,16 @@ impl Emitter {
     pub async fn send(
         &self,
         document: DocumentId,
-        body: Option<Bytes>,
+        content: DocumentContent,
         version: u64,
         jobs: SmallVec<[JobAck; 1]>,
     ) -> Result<(), StageGone> {
-        let mut action = Action { document, body, version, jobs, room: None };
+        let (body, refusal) = match content {
+            DocumentContent::Body(body) => (Some(body), None),
+            DocumentContent::Gone => (None, None),
+            DocumentContent::Refused(reason) => (None, Some(reason)),
+        };
+        let mut action = Action { document, body, refusal, version, jobs, room: None };
         let bytes = action.size();
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let units = units.clamp(1, self.units);

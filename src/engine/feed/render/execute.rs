@@ -1,6 +1,7 @@
 //! Executes a plan: reads the rows that it needs, builds the documents, sends the actions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::HashMap;
@@ -17,6 +18,7 @@ use crate::engine::document::id::DocumentId;
 use crate::engine::document::route;
 use crate::engine::document::route::{RequiredRow, RowKeys as _};
 use crate::engine::document::{build, plain};
+use crate::engine::feed::emit::DocumentContent;
 use crate::engine::feed::{FeedError, JobChange};
 
 /// Rows asked for in one statement.
@@ -107,19 +109,29 @@ impl Renderer {
                 found.filter(|row| build::included(self.definition.source(step.source), row))
             }
         };
-        let body = row.map(|row| self.body(step.source, row, output.escaping));
-        Ok(output.emitter.send(step.document, body, step.version, step.jobs).await?)
+        let content = match row {
+            Some(row) => self.content(step.source, row, output.escaping),
+            None => DocumentContent::Gone,
+        };
+        Ok(output.emitter.send(step.document, content, step.version, step.jobs).await?)
     }
 
     /// The document of a row; the rows that it embeds come from the cache.
-    fn body(&mut self, source: SourceId, row: &Row, escaping: Escaping) -> Bytes {
+    fn content(&mut self, source: SourceId, row: &Row, escaping: Escaping) -> DocumentContent {
+        if let Some(cut) = row.cut() {
+            return DocumentContent::Refused(Arc::from(format!(
+                "the row has {} bytes, more than limits.row_bytes_max ({}): make the row smaller, or raise the \
+                 limit and retry the job",
+                cut.row_bytes, self.reader.row_bytes_max
+            )));
+        }
         let mut json = Vec::with_capacity(row.json().len() + 512);
         self.builder.build(&self.definition, source, row, &self.cache, &mut json);
         let escaped = match escaping {
             Escaping::Plain => None,
             Escaping::ForParser => plain::readable(&json),
         };
-        Bytes::from(escaped.unwrap_or(json))
+        DocumentContent::Body(Bytes::from(escaped.unwrap_or(json)))
     }
 
     /// Sends one document of a row that was just read.
@@ -132,8 +144,8 @@ impl Renderer {
         jobs: SmallVec<[JobAck; 1]>,
     ) -> Result<(), FeedError> {
         let document = self.definition.document(source, &found.key);
-        let body = self.body(source, &found.row, output.escaping);
-        Ok(output.emitter.send(document, Some(body), version, jobs).await?)
+        let content = self.content(source, &found.row, output.escaping);
+        Ok(output.emitter.send(document, content, version, jobs).await?)
     }
 }
 
