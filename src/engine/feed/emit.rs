@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::Span;
@@ -18,7 +17,7 @@ use crate::ack::in_flight::InFlightGuard;
 use crate::ack::job_set::JobSet;
 use crate::ack::memory::{Memory, MemoryPart};
 use crate::change::{Change, Lsn};
-use crate::engine::document::id::{DocumentId, IndexId};
+use crate::engine::document::id::IndexId;
 use crate::engine::feed::action::{Action, ActionRoom, ListedPage, SinkCommand};
 use crate::postgres::{Disposition, Recovery};
 use crate::telemetry::waits::{WaitName, Waits};
@@ -47,17 +46,6 @@ pub struct Emitter {
     sequence: u64,
     waits: Waits,
     memory: Memory,
-}
-
-/// What is sent of a document.
-#[derive(Debug)]
-pub enum DocumentContent {
-    /// The whole document as one line of JSON.
-    Body(Bytes),
-    /// It is deleted.
-    Gone,
-    /// It must not be sent, for this reason: the attempt of its jobs fails.
-    Refused(Arc<str>),
 }
 
 /// What a new batch consists of; [`Emitter::open`] gives it its number.
@@ -191,19 +179,7 @@ impl Emitter {
     ///
     /// # Errors
     /// [`StageGone`].
-    pub async fn send(
-        &self,
-        document: DocumentId,
-        content: DocumentContent,
-        version: u64,
-        jobs: SmallVec<[JobAck; 1]>,
-    ) -> Result<(), StageGone> {
-        let (body, refusal) = match content {
-            DocumentContent::Body(body) => (Some(body), None),
-            DocumentContent::Gone => (None, None),
-            DocumentContent::Refused(reason) => (None, Some(reason)),
-        };
-        let mut action = Action { document, body, refusal, version, jobs, room: None };
+    pub async fn send(&self, mut action: Action) -> Result<(), StageGone> {
         let bytes = action.size();
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let units = units.clamp(1, self.units);

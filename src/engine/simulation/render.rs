@@ -18,7 +18,8 @@ use crate::change::{Lsn, Position, Row, TableId};
 use crate::engine::document::build::Embedded;
 use crate::engine::document::definition::SourceId;
 use crate::engine::document::id::{DocumentId, IndexId, version};
-use crate::engine::feed::emit::{DocumentContent, Emitter};
+use crate::engine::feed::action::Action;
+use crate::engine::feed::emit::Emitter;
 use crate::engine::feed::render::RowsFrom;
 use crate::engine::feed::render::ahead::ReadAhead;
 use crate::engine::feed::render::cache::RowCache;
@@ -152,10 +153,9 @@ impl Rendering {
             }
             Some(Work::Send { row, content, version, jobs }) => {
                 outside.note(|| format!("feed: send {row} {content:?} v{version:x}"));
-                let body = content
-                    .map(Shown::to_bytes)
-                    .map_or(DocumentContent::Gone, DocumentContent::Body);
-                let sent = emitter.send(document(row), body, version, jobs).now_or_never();
+                let body = content.map(Shown::to_bytes);
+                let sent =
+                    emitter.send(Action::new(document(row), body, version, jobs)).now_or_never();
                 assert!(matches!(sent, Some(Ok(()))), "the sink takes the action");
             }
             Some(Work::FanOut { from, jobs, version }) => {
@@ -222,6 +222,7 @@ impl Rendering {
             content,
             version: version_of(change.position),
             jobs: smallvec![open.pending.reference(change.job)],
+            unchanged: false,
         }
     }
 
@@ -287,6 +288,7 @@ impl Rendering {
                 table: DOCUMENTS,
                 version: version_of(position),
                 jobs: smallvec![open.pending.reference(job)],
+                unchanged: false,
             });
         }
         self.execute(open, plan, outside);

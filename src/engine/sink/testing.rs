@@ -65,6 +65,7 @@ fn action_of(
         body: body.map(|b| Bytes::copy_from_slice(b.as_bytes())),
         refusal: None,
         version,
+        unchanged: false,
         jobs: std::iter::once(job).collect(),
         room: None,
     }

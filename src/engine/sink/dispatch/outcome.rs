@@ -233,6 +233,11 @@ impl Dispatcher {
         self.written[usize::from(action.document.index.0)] |=
             outcome != DocumentOutcome::Superseded;
         self.pending.release(&action.document);
+        if outcome == DocumentOutcome::Indexed {
+            self.indexed.insert(action.document);
+        } else {
+            self.indexed.remove(&action.document);
+        }
         self.settled.extend(action.jobs.into_iter().filter_map(JobAck::done));
     }
 }
