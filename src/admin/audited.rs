@@ -16,8 +16,8 @@ use crate::storage::{QueueError, doing};
 
 /// Names of operations in the audit log and in metrics. `other` is an attempt that was denied and is
 /// none of them.
-pub const ACTIONS: [&str; 8] =
-    ["retry-failed", "clear", "start", "stop", "retry", "discard", "resync", "other"];
+pub const ACTIONS: [&str; 9] =
+    ["retry-failed", "clear", "start", "stop", "retry", "discard", "restore", "resync", "other"];
 
 /// An operator with a session of their own.
 pub struct Operator {

@@ -166,6 +166,14 @@ pub const SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        key: "limits.row_bytes_max",
+        kind: ValueKind::Size { min: 64 * KIB, max: 512 * MIB },
+        default: "64MiB",
+        purpose: "text of one row; of a larger one, values over 1 KiB are recorded as size and hash, and its \
+                  documents are refused. walferry holds up to five times as much while a row of this size passes",
+        ..PLAIN
+    },
+    Setting {
         key: "limits.fanout_rows_max",
         kind: ValueKind::Count { min: 1, max: 10_000 },
         default: "500",

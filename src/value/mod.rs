@@ -130,6 +130,13 @@ fn substitute(text: &[u8], reason: &'static str, out: &mut Vec<u8>) -> Substitut
     Substitution { reason }
 }
 
+/// Appends the size of a text and its SHA-256 hash, as a JSON object.
+pub fn write_digest(text: &[u8], out: &mut Vec<u8>) {
+    let hash = hex(&Sha256::digest(text));
+    let digest = format!("{{\"bytes\": {}, \"sha256\": \"{hash}\"}}", text.len());
+    out.extend_from_slice(digest.as_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

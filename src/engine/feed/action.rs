@@ -20,6 +20,8 @@ pub struct Action {
     pub document: DocumentId,
     /// The whole document as one line of JSON; `None` deletes it.
     pub body: Option<Bytes>,
+    /// Why the document must not be sent; it has no body then.
+    pub refusal: Option<Arc<str>>,
     /// For `version_type=external_gte`.
     pub version: u64,
     /// The document is the same as before the jobs' changes: where Elasticsearch has it, there is
@@ -62,7 +64,14 @@ impl Action {
         version: u64,
         jobs: SmallVec<[JobAck; 1]>,
     ) -> Self {
-        Self { document, body, version, unchanged: false, jobs, room: None }
+        Self { document, body, refusal: None, version, unchanged: false, jobs, room: None }
+    }
+
+    /// Makes it one that must not be sent: the attempt of its jobs fails for this reason.
+    pub fn refuse(&mut self, reason: String) {
+        self.body = None;
+        self.unchanged = false;
+        self.refusal = Some(reason.into());
     }
 
     /// Bytes held, as limits count them.

@@ -73,9 +73,13 @@ pub fn wire_size(action: &Action) -> usize {
     LINE_BYTES + action.document.id.len() + action.body.as_ref().map_or(0, Bytes::len)
 }
 
-/// Why an action must not be sent: Elasticsearch would refuse the whole request.
+/// Why an action must not be sent: the feed refuses it, or Elasticsearch would refuse the whole
+/// request.
 #[must_use]
 pub fn screen(action: &Action) -> Option<String> {
+    if let Some(refusal) = &action.refusal {
+        return Some(refusal.to_string());
+    }
     let id = &action.document.id;
     if id.is_empty() {
         return Some("the document's id is empty".to_owned());

@@ -63,6 +63,7 @@ fn action_of(
     Action {
         document: DocumentId { index: IndexId(index), id: id.into() },
         body: body.map(|b| Bytes::copy_from_slice(b.as_bytes())),
+        refusal: None,
         version,
         unchanged: false,
         jobs: std::iter::once(job).collect(),
