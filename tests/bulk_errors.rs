@@ -169,6 +169,7 @@ impl Rig {
             body: body.map(|body| Bytes::from(body.to_string())),
             version,
             jobs: std::iter::once(job).collect(),
+            unchanged: false,
             room: None,
         };
         self.commands.send(SinkCommand::Act(action)).await.expect("the sink runs");

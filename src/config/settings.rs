@@ -376,7 +376,8 @@ mod tests {
     fn every_setting_is_complete_and_listed_once() {
         for (number, setting) in SETTINGS.iter().enumerate() {
             let Setting { key, purpose, example, default, unset, .. } = setting;
-            assert!(!purpose.is_empty() && !example.is_empty(), "{key}");
+            assert!(!purpose.is_empty() && !setting.valid().is_empty(), "{key}");
+            assert_ne!(example, default, "{key} has its example twice");
             assert_ne!(
                 default.is_empty(),
                 unset.is_empty(),

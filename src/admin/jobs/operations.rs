@@ -1,8 +1,8 @@
 //! Operations on jobs: retry, discard, clear, start, stop.
 //!
 //! They need no lease: a running instance notices within a second which jobs are `pending` and
-//! whether jobs are to be indexed. Only a discard drops unfinished work. Each operation writes its
-//! own entries in the audit log.
+//! whether jobs are to be indexed. Discard and clear delete `failed` jobs; nothing deletes `pending`
+//! or `processing` ones. Each operation writes its own entries in the audit log.
 //!
 //! Not here: lists (`list`), authorization (`api`), and the audit log's table (`storage::audit`).
 

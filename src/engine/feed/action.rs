@@ -22,6 +22,9 @@ pub struct Action {
     pub body: Option<Bytes>,
     /// For `version_type=external_gte`.
     pub version: u64,
+    /// The document is the same as before the jobs' changes: where Elasticsearch has it, there is
+    /// nothing to send.
+    pub unchanged: bool,
     /// The jobs that this action completes.
     pub jobs: SmallVec<[JobAck; 1]>,
     /// The share of the memory limit that this action uses until its verdict; dropping the action
@@ -51,6 +54,17 @@ impl ActionRoom {
 }
 
 impl Action {
+    /// The next state of a document, or its deletion.
+    #[must_use]
+    pub fn new(
+        document: DocumentId,
+        body: Option<Bytes>,
+        version: u64,
+        jobs: SmallVec<[JobAck; 1]>,
+    ) -> Self {
+        Self { document, body, version, unchanged: false, jobs, room: None }
+    }
+
     /// Bytes held, as limits count them.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -47,6 +47,7 @@ pub(crate) fn action(index: u16, id: &str, version: u64, body: Option<&str>) -> 
         document: DocumentId { index: IndexId(index), id: id.into() },
         body: body.map(|b| Bytes::copy_from_slice(b.as_bytes())),
         version,
+        unchanged: false,
         jobs: std::iter::once(job).collect(),
         room: None,
     }

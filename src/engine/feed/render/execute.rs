@@ -17,6 +17,7 @@ use crate::engine::document::id::DocumentId;
 use crate::engine::document::route;
 use crate::engine::document::route::{RequiredRow, RowKeys as _};
 use crate::engine::document::{build, plain};
+use crate::engine::feed::action::Action;
 use crate::engine::feed::{FeedError, JobChange};
 
 /// Rows asked for in one statement.
@@ -108,7 +109,9 @@ impl Renderer {
             }
         };
         let body = row.map(|row| self.body(step.source, row, output.escaping));
-        Ok(output.emitter.send(step.document, body, step.version, step.jobs).await?)
+        let mut action = Action::new(step.document, body, step.version, step.jobs);
+        action.unchanged = step.unchanged;
+        Ok(output.emitter.send(action).await?)
     }
 
     /// The document of a row; the rows that it embeds come from the cache.
@@ -133,7 +136,7 @@ impl Renderer {
     ) -> Result<(), FeedError> {
         let document = self.definition.document(source, &found.key);
         let body = self.body(source, &found.row, output.escaping);
-        Ok(output.emitter.send(document, Some(body), version, jobs).await?)
+        Ok(output.emitter.send(Action::new(document, Some(body), version, jobs)).await?)
     }
 }
 

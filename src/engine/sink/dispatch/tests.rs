@@ -1,6 +1,7 @@
 //! The dispatcher against scripted responses.
 
 mod parking;
+mod unchanged;
 
 use super::*;
 use crate::config::Limits;
