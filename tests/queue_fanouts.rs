@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use walferry::ack::batch::{BatchDescriptor, Failure, JobKey, Unfinished};
+use walferry::ack::batch::{BatchDescriptor, Failure, IndexWait, JobKey, ParkedJob, Unfinished};
 use walferry::ack::fanout::{
     BegunFanout, FanoutChunk, FanoutGroup, FanoutProgress, FanoutRows, StoredFanout,
 };
@@ -42,14 +42,17 @@ fn chunk(sequence: u64, fanouts: &[i64], last_key: Option<&str>) -> BatchDescrip
 }
 
 /// A queue with three jobs, the second of which has begun these fan-outs.
-async fn with_begun(fanouts: Vec<BegunFanout>, failures: Vec<Failure>) -> (Queue, SettleCounts) {
+async fn with_begun(
+    fanouts: Vec<BegunFanout>,
+    unfinished: impl Into<Unfinished>,
+) -> (Queue, SettleCounts) {
     let queue = Queue::new().await;
     let changes: Vec<_> = (0..3).map(|n| listing(at(0x20, n))).collect();
     queue.recorder().await.write(&changes, Status::Processing, None).await.unwrap();
     let mut batch = pending(0, range(at(0x20, 0), at(0x20, 2)), now());
     batch.fanouts.begun = fanouts;
     let counts =
-        queue.settler().await.settle(&[(batch, failures.into())], None, &[]).await.unwrap();
+        queue.settler().await.settle(&[(batch, unfinished.into())], None, &[]).await.unwrap();
     (queue, counts)
 }
 
@@ -123,4 +126,53 @@ async fn a_refusal_in_the_batch_waits_for_the_fan_out() {
     let counts =
         settler.settle(&[(chunk(1, &[id], None), Unfinished::default())], None, &[]).await.unwrap();
     assert_eq!(counts, SettleCounts { completed: 0, failed: 0, retried: 1 });
+}
+
+fn parked(job: JobKey) -> Unfinished {
+    let wait = IndexWait { index: "notes".to_owned(), reason: "waits for index notes".to_owned() };
+    let parked = vec![ParkedJob { job, wait: Arc::new(wait) }];
+    Unfinished { failures: Vec::new(), parked }
+}
+
+const FATE: &str = "select concat_ws(' ', status, retry_count, waits_for, error_message)
+    from elasticsearch_sync_queue where ordinal = 1";
+const WAITING: &str = "pending 0 notes waits for index notes";
+
+/// Another fan-out goes on meanwhile, and a refusal in it costs no attempt: all is rendered again.
+#[tokio::test]
+async fn a_job_whose_documents_wait_for_an_index_waits_from_the_end_of_its_last_fan_out() {
+    let fanouts =
+        vec![begun("public.listings", at(0x20, 1)), begun("public.categories", at(0x20, 1))];
+    let (queue, _) = with_begun(fanouts, Vec::new()).await;
+    let found = stored(&queue).await;
+    let [first, second] = [found[0].id, found[1].id];
+    let job = found[0].begun.groups[0].jobs[0];
+    let refused = || vec![Failure { job, error: "categories/9: refused".to_owned() }].into();
+    let mut settler = queue.settler().await;
+    for (sequence, chunk, unfinished) in [
+        (1, chunk(1, &[first], Some("[1]")), refused()),
+        (2, chunk(2, &[first], Some("[2]")), parked(job)),
+        (3, chunk(3, &[first], None), Unfinished::default()),
+        (4, chunk(4, &[second], Some("[1]")), refused()),
+    ] {
+        let counts = settler.settle(&[(chunk, unfinished)], None, &[]).await.unwrap();
+        assert_eq!(counts, SettleCounts::default(), "{sequence}");
+    }
+    let last = (chunk(5, &[second], None), Unfinished::default());
+    let counts = settler.settle(&[last], None, &[]).await.unwrap();
+    assert_eq!(counts, SettleCounts { completed: 0, failed: 0, retried: 1 });
+    assert_eq!(queue.one(FATE).await, WAITING);
+}
+
+#[tokio::test]
+async fn a_job_that_waits_with_its_batch_keeps_its_fan_out() {
+    let fanouts = vec![begun("public.listings", at(0x20, 1))];
+    let (queue, counts) = with_begun(fanouts, parked(JobKey::At(at(0x20, 1)))).await;
+    assert_eq!(counts, SettleCounts { completed: 2, failed: 0, retried: 0 });
+    let found = stored(&queue).await;
+    assert_eq!(found[0].begun.groups[0].jobs.len(), 1);
+    let last = (chunk(1, &[found[0].id], None), Unfinished::default());
+    let counts = queue.settler().await.settle(&[last], None, &[]).await.unwrap();
+    assert_eq!(counts, SettleCounts { completed: 0, failed: 0, retried: 1 });
+    assert_eq!(queue.one(FATE).await, WAITING);
 }

@@ -531,6 +531,14 @@ async fn a_poison_row_is_recorded_altered_among_its_neighbours() {
         .await
         .unwrap();
     assert_eq!(counts.completed, 20);
+    // A key of text, which names the row in later claims, stays as it is.
+    let key = format!(r"c:\{}", "x".repeat(200));
+    let row = serde_json::json!({ "id": key, "a": "x\0y" }).to_string();
+    let change = Change { table: TableId(1), ..insert(at(0x30, 0), &row) };
+    recorder.write(&[change], Status::Pending, None).await.unwrap();
+    let stored =
+        "select change_data->>'id' from elasticsearch_sync_queue where commit_lsn = '0/30'";
+    assert_eq!(queue.one(stored).await, key);
     let notes = "select count(*)::text from elasticsearch_sync_queue
         where note like 'change_data is not%' and error_message is null and status = 'completed'";
     assert_eq!(queue.one(notes).await, "3");
@@ -573,6 +581,7 @@ async fn a_load_moves_on_with_its_tickets() {
         row_count,
         rows: Arc::from([LoadedRow { record_id: Uuid::from_u128(7), key: r#"{"id":7}"#.into() }]),
         refused: Vec::new(),
+        parked: Vec::new(),
     };
     let mut settler = queue.settler().await;
     settler.settle(&[], None, &[chunk(Some("[1]"), 5), chunk(Some("[2]"), 9)]).await.unwrap();
@@ -582,7 +591,7 @@ async fn a_load_moves_on_with_its_tickets() {
         (Some("[2]"), 9, false)
     );
     let mut refusing = chunk(None, 9);
-    refusing.refuse(vec![Failure { job: JobKey::Loaded(0), error: "too\0 long".into() }]);
+    refusing.leave(vec![Failure { job: JobKey::Loaded(0), error: "too\0 long".into() }].into());
     let counts = settler.settle(&[], None, &[refusing]).await.unwrap();
     assert_eq!((counts.completed, counts.failed, counts.retried), (0, 1, 0));
     let job = "select concat_ws(' ', table_name, operation, record_id, change_data, status,

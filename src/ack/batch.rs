@@ -66,6 +66,8 @@ pub struct LoadedChunk {
     pub rows: Arc<[LoadedRow]>,
     /// The rows whose documents Elasticsearch refused; known once the batch has settled.
     pub refused: Vec<RefusedRow>,
+    /// The rows whose documents wait for an index; known once the batch has settled.
+    pub parked: Vec<ParkedRow>,
 }
 
 /// A row of the first load, as a job of it would name it.
@@ -84,15 +86,32 @@ pub struct RefusedRow {
     pub error: String,
 }
 
+/// A row of the first load whose document waits for an index that takes no documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedRow {
+    pub row: LoadedRow,
+    pub wait: Arc<IndexWait>,
+}
+
 impl LoadedChunk {
-    /// Notes the rows that these failures are about, and forgets the others.
-    pub fn refuse(&mut self, failures: Vec<Failure>) {
+    /// Notes the rows that are not indexed, and forgets the others.
+    pub fn leave(&mut self, unfinished: Unfinished) {
         let rows = std::mem::take(&mut self.rows);
-        self.refused.extend(failures.into_iter().filter_map(|failure| {
-            let JobKey::Loaded(number) = failure.job else { return None };
-            let row = rows.get(usize::from(number))?.clone();
-            Some(RefusedRow { row, error: failure.error })
-        }));
+        let row = |job| {
+            let JobKey::Loaded(number) = job else { return None };
+            rows.get(usize::from(number)).cloned()
+        };
+        let Unfinished { failures, parked } = unfinished;
+        self.refused.extend(
+            failures
+                .into_iter()
+                .filter_map(|Failure { job, error }| Some(RefusedRow { row: row(job)?, error })),
+        );
+        self.parked.extend(
+            parked
+                .into_iter()
+                .filter_map(|ParkedJob { job, wait }| Some(ParkedRow { row: row(job)?, wait })),
+        );
     }
 }
 
@@ -339,11 +358,10 @@ impl JobAck {
         self.done()
     }
 
-    /// Whether the batch settles the jobs itself. Rows of the first load have none, and those of a chunk
-    /// of fan-outs end with its last chunk.
+    /// Whether a job can wait in the queue. One that was deleted from it cannot.
     #[must_use]
-    pub fn is_recorded(&self) -> bool {
-        self.pending.descriptor.jobs != JobSet::None
+    pub fn can_wait(&self) -> bool {
+        !self.jobs.keys().contains(&JobKey::GONE)
     }
 
     fn note(&self, mut add: impl FnMut(&mut OpenJobs, JobKey)) {

@@ -29,6 +29,13 @@ impl JobSet {
 pub enum JobKey {
     At(Position),
     Id(i64),
-    /// A row of the first load, by its number in the chunk. It has no job unless it is refused.
+    /// A row of the first load, by its number in the chunk. It has no job unless it is refused or
+    /// waits for an index.
     Loaded(u16),
+}
+
+impl JobKey {
+    /// Stands for the jobs of a fan-out's group that were all deleted from the queue: no job has this
+    /// id.
+    pub const GONE: Self = Self::Id(0);
 }

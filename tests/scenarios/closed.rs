@@ -1,5 +1,6 @@
 //! An index that stays closed: the others go on, its jobs wait for it, and follow once it opens.
 
+use reqwest::Method;
 use serde_json::json;
 
 use super::{RECOVERY_MAX, ROWS, listings, mode_is_live};
@@ -170,5 +171,74 @@ async fn a_truncate_waits_for_a_missing_index_and_holds_up_no_other() {
     scene.all_others_done(1).await;
     let made = scene.bed.elasticsearch.indices(&scene.bed.index(CLOSED)).await;
     assert_eq!(made, Vec::<String>::new(), "no delete and no probe has made the index anew");
+    walferry.stop().await;
+}
+
+/// The rows of the fan-out go to two indices, of which one is closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fan_out_goes_on_while_an_index_is_closed() {
+    let scene = Scene::new("waiting_fan_out").await;
+    scene.sql(ROWS).await;
+    scene.sql(&listings(1, 2000)).await;
+    let settings = [SMALL[0], SMALL[1], ("WALFERRY_LIMITS_FANOUT_ROWS_MAX", "20")];
+    let mut walferry = scene.start_with(&settings);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    scene.documents_become_true(RECOVERY_MAX).await;
+    scene.forget_witnessed().await;
+    scene.block(true).await;
+    scene.sql("update categories set name = 'Yeni'").await;
+    let rewritten = "select coalesce(sum(row_count), 0)::bigint from walferry.fanout";
+    until(RECOVERY_MAX, "the fan-out goes on", async || scene.number(rewritten).await >= 100).await;
+    walferry.kill9();
+    let progress = scene.number(rewritten).await;
+    assert!((100..2000).contains(&progress), "{progress} rows were rewritten before the kill");
+    let walferry = scene.start_with(&settings);
+    let profiles = "select count(*) from elasticsearch_sync_queue
+        where table_name = 'profiles' and status = 'completed'";
+    for n in 1..=10 {
+        scene.sql(&format!("update profiles set bio = 'yeni {n}'")).await;
+        until(RECOVERY_MAX, "a profile passes", async || scene.number(profiles).await == n).await;
+    }
+    scene.all_others_done(1).await;
+    mode_is_live(&walferry).await;
+    scene.bed.wait_acknowledged(RECOVERY_MAX).await;
+    let listings = scene.bed.elasticsearch.all_documents(&scene.bed.index("listings")).await;
+    assert!(listings.values().all(|listing| listing["category"]["name"] == "Yeni"));
+    let (_, metrics) = walferry.http_get("/metrics").await.expect("walferry answers");
+    assert!(
+        metrics.contains("walferry_memory_held_bytes{part=\"actions\"} 0\n"),
+        "actions are held: {metrics}"
+    );
+    scene.opens(walferry).await;
+}
+
+/// Indices are made with a block on one of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_load_goes_on_while_an_index_is_closed() {
+    let scene = Scene::new("waiting_load").await;
+    scene.sql(ROWS).await;
+    scene.sql(&listings(1, 1200)).await;
+    let template = format!("/_index_template/{}", scene.bed.index("closed"));
+    let body = json!({
+        "index_patterns": [scene.bed.index(&format!("{CLOSED}-*"))],
+        "template": { "settings": { "index.blocks.write": true } },
+    });
+    scene.bed.elasticsearch.request(Method::PUT, &template, Some(&body)).await;
+    let mut walferry = scene.start_with(&SMALL);
+    scene.indices_made().await;
+    scene.bed.elasticsearch.request(Method::DELETE, &template, None).await;
+    let loaded = "select count(*) from walferry.load where done_at is not null";
+    until(RECOVERY_MAX, "all is loaded", async || scene.number(loaded).await == 3).await;
+    // The listings and their category.
+    scene.all_others_done(1201).await;
+    scene.indexed("listings", 1200).await;
+    mode_is_live(&walferry).await;
+    scene.bed.wait_acknowledged(RECOVERY_MAX).await;
+    walferry.stop().await;
+    scene.block(false).await;
+    let mut walferry = scene.start_with(&SMALL);
+    scene.documents_become_true(RECOVERY_MAX).await;
+    scene.all_others_done(0).await;
+    scene.assert_no_attempt_lost("a closed index").await;
     walferry.stop().await;
 }

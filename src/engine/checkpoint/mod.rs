@@ -123,7 +123,7 @@ impl Checkpoint {
             fanouts.chunks += u64::from(descriptor.fanouts.chunk.is_some());
             if let Some(chunk) = &mut descriptor.loaded {
                 log_refused_rows(&unfinished.failures);
-                chunk.refuse(std::mem::take(&mut unfinished.failures));
+                chunk.leave(std::mem::take(unfinished));
             }
             self.watermark.settle(descriptor);
         }

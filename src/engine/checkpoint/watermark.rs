@@ -71,6 +71,7 @@ mod tests {
                 row_count,
                 rows: Arc::default(),
                 refused: Vec::new(),
+                parked: Vec::new(),
             }),
             fanouts: FanoutProgress::default(),
         }

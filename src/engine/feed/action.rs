@@ -86,7 +86,7 @@ impl Action {
     /// Whether the action may be dropped for its jobs, which render it again later.
     #[must_use]
     pub fn may_be_parked(&self) -> bool {
-        !self.jobs.is_empty() && self.jobs.iter().all(JobAck::is_recorded)
+        !self.jobs.is_empty() && self.jobs.iter().all(JobAck::can_wait)
     }
 }
 

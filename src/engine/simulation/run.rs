@@ -28,7 +28,7 @@ use crate::engine::recorder::{
     BatchAssembler, BatchToWrite, Recorder, RecorderChannels, RecorderMetrics,
 };
 use crate::engine::sink::state::{IndexStatus, ServiceStatus, SinkState};
-use crate::engine::supervisor::retention_guard::RetentionGuard;
+use crate::engine::supervisor::retention_guard::{HeldWal, RetentionGuard};
 use crate::engine::supervisor::sink_watch::SinkWatch;
 use crate::telemetry::metrics::Metrics;
 
@@ -316,7 +316,8 @@ impl Run {
         if is_sampled {
             self.sample_at = outside.now + SAMPLE_EVERY;
             let unconfirmed = outside.source.insert_lsn.0 - outside.source.confirmed.0;
-            outside.guard_was_on |= self.guard.observe(unconfirmed);
+            outside.guard_was_on |=
+                self.guard.observe(HeldWal { unconfirmed, retained: unconfirmed });
             self.halted = outside.queue.halted;
         }
         self.is_sink_down = self.sink_watch.is_down(now);

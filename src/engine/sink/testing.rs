@@ -27,13 +27,9 @@ pub(crate) fn target(name: &str) -> Target {
 }
 
 pub(crate) fn pending() -> Arc<PendingBatch> {
-    batch(JobSet::None)
-}
-
-fn batch(jobs: JobSet) -> Arc<PendingBatch> {
     PendingBatch::open(BatchDescriptor {
         sequence: 0,
-        jobs,
+        jobs: JobSet::None,
         created: CreatedBetween { min: 0, max: 0 },
         end_lsn: None,
         loaded: None,
@@ -41,23 +37,10 @@ fn batch(jobs: JobSet) -> Arc<PendingBatch> {
     })
 }
 
-/// An action with one job of a batch of its own, which it alone holds open.
+/// An action with one job of a batch of its own, which it alone holds open. The version is the job's
+/// id too.
 pub(crate) fn action(index: u16, id: &str, version: u64, body: Option<&str>) -> Action {
-    action_of(&pending(), index, id, version, body)
-}
-
-/// As [`action`], with a job that stands in the queue.
-pub(crate) fn recorded_action(index: u16, id: &str, version: u64) -> Action {
-    action_of(&batch(JobSet::Ids(vec![1])), index, id, version, Some("{}"))
-}
-
-fn action_of(
-    pending: &Arc<PendingBatch>,
-    index: u16,
-    id: &str,
-    version: u64,
-    body: Option<&str>,
-) -> Action {
+    let pending = pending();
     let job = pending.reference(JobKey::Id(i64::try_from(version).unwrap_or(i64::MAX)));
     assert!(!pending.settle_one());
     Action {

@@ -31,7 +31,7 @@ use crate::storage::source_identity::SourceError;
 use crate::telemetry::waits::WaitName;
 use operator_halt::OperatorHalt;
 use reporter::Reporter;
-use retention_guard::RetentionGuard;
+use retention_guard::{HeldWal, RetentionGuard};
 use sink_watch::SinkWatch;
 use slot_watch::SlotWatch;
 
@@ -144,15 +144,27 @@ impl Supervisor {
         let sample = self.slot.sample().await?;
         let settled = progress.borrow().settled;
         self.reporter.slot(&sample, settled);
-        let unconfirmed_bytes = match &sample.slot {
-            Some(figures) => figures.unconfirmed_bytes,
+        let held = match &sample.slot {
+            Some(figures) => {
+                HeldWal { unconfirmed: figures.unconfirmed_bytes, retained: figures.retained_bytes }
+            }
             // Without the privilege, the guard goes by what the stream itself has confirmed.
-            None => self.reporter.unconfirmed_bytes(&sample, settled),
+            None => {
+                let unconfirmed = self.reporter.unconfirmed_bytes(&sample, settled);
+                HeldWal { unconfirmed, retained: unconfirmed }
+            }
         };
         let was_on = self.guard.is_on();
-        let on = self.guard.observe(unconfirmed_bytes);
+        let on = self.guard.observe(held);
         if on != was_on {
-            tracing::warn!(event = "retention_guard", on, unconfirmed_bytes, "retention guard");
+            let HeldWal { unconfirmed, retained } = held;
+            tracing::warn!(
+                event = "retention_guard",
+                on,
+                unconfirmed_bytes = unconfirmed,
+                retained_bytes = retained,
+                "retention guard"
+            );
         }
         self.halt.read().await?;
         Ok(self.slot.verify_source().await?)

@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::retry::RetryPolicy;
-use crate::ack::batch::{CreatedBetween, Failure, JobKey};
+use crate::ack::batch::{CreatedBetween, Failure, JobKey, ParkedJob, Unfinished};
 use crate::ack::fanout::{BegunFanout, FanoutChunk, FanoutGroup, FanoutRows, StoredFanout};
 use crate::change::Micros;
 use crate::storage::sql::{StorableText, bigint, count, pg_lsn, position};
@@ -42,21 +42,21 @@ impl FanoutStatements {
         })
     }
 
-    /// Stores a fan-out with its jobs. `failures` are those of its batch.
+    /// Stores a fan-out with its jobs. `unfinished` are those of its batch.
     pub(super) async fn begin(
         &self,
         client: &Client,
         slot: &str,
         begun: &BegunFanout,
         created: CreatedBetween,
-        failures: &[Failure],
+        unfinished: &Unfinished,
     ) -> Result<(), QueueError> {
         let BegunFanout { rows, groups } = begun;
         let values = rows.values.as_ref().map(|values| serde_json::json!(values).to_string());
         let lsns: Vec<PgLsn> = groups.iter().map(|g| pg_lsn(g.highest.commit_lsn)).collect();
         let ordinals: Vec<i64> = groups.iter().map(|g| bigint(g.highest.ordinal)).collect();
-        let jobs = JobColumns::of(groups, failures, self.text);
-        let parameters: [&(dyn ToSql + Sync); 15] = [
+        let jobs = JobColumns::of(groups, unfinished, self.text);
+        let parameters: [&(dyn ToSql + Sync); 16] = [
             &slot,
             &rows.changed,
             &rows.table,
@@ -70,30 +70,33 @@ impl FanoutStatements {
             &jobs.lsns,
             &jobs.ordinals,
             &jobs.errors,
+            &jobs.waits_for,
             &Micros(created.min),
             &Micros(created.max),
         ];
         client.execute(&self.begin, &parameters).await.map(drop).map_err(doing(STORING))
     }
 
-    /// Moves fan-outs on by a chunk. `failures` are those of its batch.
+    /// Moves fan-outs on by a chunk. `unfinished` are the jobs of its batch.
     pub(super) async fn advance(
         &self,
         client: &Client,
         chunk: &FanoutChunk,
-        failures: &[Failure],
+        unfinished: &Unfinished,
     ) -> Result<(), QueueError> {
         let mut ids = Vec::new();
         let mut errors = Vec::new();
-        for failure in failures {
-            if let JobKey::Id(id) = failure.job {
+        let mut waits_for = Vec::new();
+        for (job, why) in reasons(unfinished) {
+            if let JobKey::Id(id) = job {
                 ids.push(id);
-                errors.push(self.text.sentence(&failure.error));
+                errors.push(self.text.sentence(why.sentence));
+                waits_for.push(why.waits_for);
             }
         }
         let rows = bigint(chunk.row_count);
-        let parameters: [&(dyn ToSql + Sync); 5] =
-            [&chunk.fanouts, &chunk.last_key, &rows, &ids, &errors];
+        let parameters: [&(dyn ToSql + Sync); 6] =
+            [&chunk.fanouts, &chunk.last_key, &rows, &ids, &errors, &waits_for];
         client.execute(&self.advance, &parameters).await.map(drop).map_err(doing(STORING))
     }
 
@@ -117,20 +120,39 @@ async fn prepare(client: &Client, sql: &str) -> Result<Statement, QueueError> {
     client.prepare(sql).await.map_err(doing("prepare the settlement of fan-outs"))
 }
 
+/// Why a job is not completed.
+#[derive(Clone, Copy)]
+struct Reason<'a> {
+    sentence: &'a str,
+    /// The index that it waits for; `None` where a document was refused.
+    waits_for: Option<&'a str>,
+}
+
+/// The jobs that are not completed, each once.
+fn reasons(unfinished: &Unfinished) -> impl Iterator<Item = (JobKey, Reason<'_>)> {
+    let Unfinished { failures, parked } = unfinished;
+    let refused = failures
+        .iter()
+        .map(|Failure { job, error }| (*job, Reason { sentence: error, waits_for: None }));
+    refused.chain(parked.iter().map(|ParkedJob { job, wait }| {
+        (*job, Reason { sentence: &wait.reason, waits_for: Some(&wait.index) })
+    }))
+}
+
 /// The jobs of a fan-out as the arrays that the statement takes.
 #[derive(Default)]
-struct JobColumns {
+struct JobColumns<'a> {
     groups: Vec<i32>,
     ids: Vec<Option<i64>>,
     lsns: Vec<Option<PgLsn>>,
     ordinals: Vec<Option<i64>>,
     errors: Vec<Option<String>>,
+    waits_for: Vec<Option<&'a str>>,
 }
 
-impl JobColumns {
-    fn of(groups: &[FanoutGroup], failures: &[Failure], text: StorableText) -> Self {
-        let errors: HashMap<JobKey, &str> =
-            failures.iter().map(|failure| (failure.job, failure.error.as_str())).collect();
+impl<'a> JobColumns<'a> {
+    fn of(groups: &[FanoutGroup], unfinished: &'a Unfinished, text: StorableText) -> Self {
+        let reasons: HashMap<JobKey, Reason<'_>> = reasons(unfinished).collect();
         let mut columns = Self::default();
         for (number, group) in (0..).zip(groups) {
             for job in &*group.jobs {
@@ -146,7 +168,9 @@ impl JobColumns {
                 columns.ids.push(id);
                 columns.lsns.push(at.map(|at| pg_lsn(at.commit_lsn)));
                 columns.ordinals.push(at.map(|at| bigint(at.ordinal)));
-                columns.errors.push(errors.get(job).map(|error| text.sentence(error)));
+                let why = reasons.get(job);
+                columns.errors.push(why.map(|why| text.sentence(why.sentence)));
+                columns.waits_for.push(why.and_then(|why| why.waits_for));
             }
         }
         columns

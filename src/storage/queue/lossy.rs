@@ -1,7 +1,9 @@
 //! What the audit row holds where `jsonb` does not take the change as it is: values cut to size
 //! and hash, or escaped into text, and a note that says so. Pure.
 //!
-//! The document is built from the change itself, so nothing here reaches Elasticsearch.
+//! The document is built from the change itself, so nothing here reaches Elasticsearch. But a job of
+//! the table names its row by the key in `change_data`: a key stays as it is, whatever else is
+//! altered, unless nothing else helps.
 
 use super::copy::Altered;
 use crate::change::{Change, Operation, Row};
@@ -23,8 +25,10 @@ pub(in crate::storage) enum Remedy {
     Cut,
     /// So they do, and every other value that jsonb may parse becomes text.
     Escape,
-    /// Every value but short plain ones, as keys are, becomes size and hash.
+    /// Every value but keys and short plain ones becomes size and hash.
     Digest,
+    /// Keys become size and hash too, except short plain ones.
+    DigestKeys,
 }
 
 impl Remedy {
@@ -33,7 +37,8 @@ impl Remedy {
         match tried {
             None | Some(Self::Cut) => Some(Self::Escape),
             Some(Self::Escape) => Some(Self::Digest),
-            Some(Self::Digest) => None,
+            Some(Self::Digest) => Some(Self::DigestKeys),
+            Some(Self::DigestKeys) => None,
         }
     }
 }
@@ -44,17 +49,23 @@ pub(in crate::storage) fn text_bytes(change: &Change) -> usize {
     of(&change.old) + of(&change.new)
 }
 
-/// `change_data` after a remedy. `cause` is an SQLSTATE or a word for the note.
-pub(in crate::storage) fn alter(change: &Change, remedy: Remedy, cause: &str) -> Altered {
+/// `change_data` after a remedy. `key` has the columns of the table's key; `cause` is an SQLSTATE or a
+/// word for the note.
+pub(in crate::storage) fn alter(
+    change: &Change,
+    key: &[String],
+    remedy: Remedy,
+    cause: &str,
+) -> Altered {
     let what = match remedy {
         Remedy::Cut => "values over 1 MiB are given as size and hash",
         Remedy::Escape => "values are given as escaped text",
-        Remedy::Digest => "all but short values are given as size and hash",
+        Remedy::Digest | Remedy::DigestKeys => "all but short values are given as size and hash",
     };
     let note = format!("change_data is not the row itself ({cause}): {what}");
     let mut json = String::new();
     let row = |row: &Option<Row>, json: &mut String| match row {
-        Some(row) => altered_row(row, remedy, json),
+        Some(row) => altered_row(row, key, remedy, json),
         None => json.push_str("null"),
     };
     match change.operation {
@@ -72,7 +83,7 @@ pub(in crate::storage) fn alter(change: &Change, remedy: Remedy, cause: &str) ->
     Altered { change_data: json.into(), note }
 }
 
-fn altered_row(row: &Row, remedy: Remedy, json: &mut String) {
+fn altered_row(row: &Row, key: &[String], remedy: Remedy, json: &mut String) {
     json.push('{');
     let mut first = true;
     for (index, name) in row.columns().names().iter().enumerate() {
@@ -84,9 +95,11 @@ fn altered_row(row: &Row, remedy: Remedy, json: &mut String) {
         push_string(name, json);
         json.push_str(": ");
         let short = value.len() <= SHORT_BYTES_MAX && is_harmless(value);
-        if value.len() > VALUE_BYTES_MAX || (remedy == Remedy::Digest && !short) {
+        let is_key = remedy != Remedy::DigestKeys && key.iter().any(|column| **column == **name);
+        let digests = matches!(remedy, Remedy::Digest | Remedy::DigestKeys);
+        if value.len() > VALUE_BYTES_MAX || (digests && !short && !is_key) {
             digest(value, json);
-        } else if remedy == Remedy::Escape && !is_harmless(value) {
+        } else if remedy == Remedy::Escape && !is_harmless(value) && !is_key {
             push_string(&String::from_utf8_lossy(value), json);
         } else {
             json.push_str(&String::from_utf8_lossy(value));
@@ -139,7 +152,7 @@ mod tests {
     #[test]
     fn only_values_that_jsonb_may_refuse_become_text() {
         let check = |row: &str, expected: &str| {
-            let altered = alter(&insert(row), Remedy::Escape, "22P05");
+            let altered = alter(&insert(row), &[], Remedy::Escape, "22P05");
             assert_eq!(String::from_utf8(altered.change_data.to_vec()).unwrap(), expected);
         };
         check(r#"{"a": 1.5, "b": null, "c": "x"}"#, r#"{"a": 1.5, "b": null, "c": "x"}"#);
@@ -151,7 +164,7 @@ mod tests {
     #[test]
     fn large_values_become_size_and_hash() {
         let row = format!(r#"{{"id": 1, "a": "{}"}}"#, "x".repeat(VALUE_BYTES_MAX));
-        let altered = alter(&insert(&row), Remedy::Cut, "too large");
+        let altered = alter(&insert(&row), &[], Remedy::Cut, "too large");
         let text = String::from_utf8(altered.change_data.to_vec()).unwrap();
         assert!(text.starts_with(r#"{"id": 1, "a": {"bytes": 1048578, "sha256": ""#), "{text}");
         assert!(altered.note.contains("too large"));
@@ -161,10 +174,27 @@ mod tests {
     fn the_last_remedy_keeps_short_plain_values() {
         let mut change = insert(r#"{"id": 1, "a": {"b": 2}}"#);
         change.operation = Operation::Update;
-        let altered = alter(&change, Remedy::Digest, "54000");
+        let altered = alter(&change, &[], Remedy::Digest, "54000");
         let text = String::from_utf8(altered.change_data.to_vec()).unwrap();
         let start = r#"{"old": null, "new": {"id": 1, "a": {"bytes": 8, "sha256": ""#;
         assert!(text.starts_with(start), "{text}");
+    }
+
+    #[test]
+    fn a_key_stays_as_it_is_unless_nothing_else_helps() {
+        let path = format!(r#""c:\\{}""#, "x".repeat(SHORT_BYTES_MAX));
+        let change = insert(&format!(r#"{{"path": {path}, "a": "\\"}}"#));
+        let altered = |remedy| {
+            let altered = alter(&change, &["path".to_owned()], remedy, "22P05");
+            String::from_utf8(altered.change_data.to_vec()).unwrap()
+        };
+        let kept = format!(r#"{{"path": {path}, "a": "#);
+        for (remedy, is_kept) in
+            [(Remedy::Escape, true), (Remedy::Digest, true), (Remedy::DigestKeys, false)]
+        {
+            let text = altered(remedy);
+            assert_eq!(text.starts_with(&kept), is_kept, "{remedy:?}: {text}");
+        }
     }
 
     #[test]
@@ -172,6 +202,7 @@ mod tests {
         assert_eq!(Remedy::next(None), Some(Remedy::Escape));
         assert_eq!(Remedy::next(Some(Remedy::Cut)), Some(Remedy::Escape));
         assert_eq!(Remedy::next(Some(Remedy::Escape)), Some(Remedy::Digest));
-        assert_eq!(Remedy::next(Some(Remedy::Digest)), None);
+        assert_eq!(Remedy::next(Some(Remedy::Digest)), Some(Remedy::DigestKeys));
+        assert_eq!(Remedy::next(Some(Remedy::DigestKeys)), None);
     }
 }

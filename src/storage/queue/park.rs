@@ -27,7 +27,8 @@ pub(super) struct Parker {
     positions: Statement,
 }
 
-/// All parked jobs of a settlement as the arrays that the statements take.
+/// All parked jobs of a settlement as the arrays that the statements take, but for those that end
+/// with a fan-out.
 pub(super) struct ParkedJobs<'a> {
     ids: Vec<i64>,
     lsns: Vec<PgLsn>,
@@ -59,12 +60,14 @@ impl<'a> ParkedJobs<'a> {
             min: Micros(i64::MAX),
             max: Micros(i64::MIN),
         };
-        for (descriptor, Unfinished { parked, .. }) in
-            pending_batches.iter().filter(|(_, unfinished)| !unfinished.parked.is_empty())
-        {
+        for (descriptor, Unfinished { parked, .. }) in pending_batches {
+            if parked.is_empty() || descriptor.fanouts.chunk.is_some() {
+                continue;
+            }
+            let unfinished = descriptor.fanouts.unfinished_jobs();
             all.min = all.min.min(Micros(descriptor.created.min));
             all.max = all.max.max(Micros(descriptor.created.max));
-            for ParkedJob { job, wait } in parked {
+            for ParkedJob { job, wait } in parked.iter().filter(|p| !unfinished.contains(&p.job)) {
                 let waits = match *job {
                     JobKey::At(position) => {
                         all.lsns.push(pg_lsn(position.commit_lsn));
@@ -75,7 +78,7 @@ impl<'a> ParkedJobs<'a> {
                         all.ids.push(id);
                         &mut all.of_ids
                     }
-                    // It has no job that could be parked.
+                    // It is in its chunk (`LoadedChunk::leave`).
                     JobKey::Loaded(_) => continue,
                 };
                 waits.indices.push(&wait.index);

@@ -125,7 +125,7 @@ impl Recorder {
         end_lsn: Option<Lsn>,
     ) -> Result<(), QueueError> {
         self.check_order(changes)?;
-        let mut altered = Alterations::of_large(changes);
+        let mut altered = Alterations::of_large(changes, Arc::clone(&self.keys));
         // Ranges still to be written, the next one last. A refused range is halved, in order, and
         // each part is a transaction with a position of its own, until the row stands alone.
         let mut ranges = Vec::from([Range { start: 0, end: changes.len() }]);
@@ -254,12 +254,14 @@ fn may_be_poison(code: &str) -> bool {
 }
 
 /// Rows of a batch whose `change_data` differs from the change.
-#[derive(Default)]
-struct Alterations(HashMap<usize, (Remedy, Altered)>);
+struct Alterations {
+    rows: HashMap<usize, (Remedy, Altered)>,
+    keys: Arc<TableKeys>,
+}
 
 impl Alterations {
-    fn of_large(changes: &[Change]) -> Self {
-        let mut altered = Self::default();
+    fn of_large(changes: &[Change], keys: Arc<TableKeys>) -> Self {
+        let mut altered = Self { rows: HashMap::new(), keys };
         for (index, change) in changes.iter().enumerate() {
             if lossy::text_bytes(change) > CHANGE_BYTES_MAX {
                 altered.set(changes, index, Remedy::Cut, "too large");
@@ -269,27 +271,29 @@ impl Alterations {
     }
 
     fn get(&self, index: usize) -> Option<&Altered> {
-        if self.0.is_empty() {
+        if self.rows.is_empty() {
             return None;
         }
-        self.0.get(&index).map(|(_, altered)| altered)
+        self.rows.get(&index).map(|(_, altered)| altered)
     }
 
     /// Takes the next remedy; false when there is none left.
     fn worsen(&mut self, changes: &[Change], index: usize, code: &str) -> bool {
-        let tried = self.0.get(&index).map(|(remedy, _)| *remedy);
+        let tried = self.rows.get(&index).map(|(remedy, _)| *remedy);
         let Some(remedy) = Remedy::next(tried) else { return false };
         self.set(changes, index, remedy, code);
         true
     }
 
     fn set(&mut self, changes: &[Change], index: usize, remedy: Remedy, cause: &str) {
-        let mut outcome = lossy::alter(&changes[index], remedy, cause);
+        let change = &changes[index];
+        let key = &self.keys.get(change.table).columns;
+        let mut outcome = lossy::alter(change, key, remedy, cause);
         let mut remedy = remedy;
         if outcome.change_data.len() > CHANGE_BYTES_MAX {
             remedy = Remedy::Digest;
-            outcome = lossy::alter(&changes[index], remedy, cause);
+            outcome = lossy::alter(change, key, remedy, cause);
         }
-        self.0.insert(index, (remedy, outcome));
+        self.rows.insert(index, (remedy, outcome));
     }
 }

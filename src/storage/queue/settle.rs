@@ -63,6 +63,7 @@ pub struct Settler {
     fail_ids: Statement,
     parker: Parker,
     refuse: Statement,
+    park_loaded: Statement,
     progress: Statement,
     settled: Statement,
     /// Where the row of the settled position was written last.
@@ -94,6 +95,7 @@ impl Settler {
             fail_ids: prepare(&client, counted!("fail_ids.sql")).await?,
             parker: Parker::prepare(&client).await?,
             refuse: prepare(&client, counted!("settle_refused.sql")).await?,
+            park_loaded: prepare(&client, counted!("settle_parked.sql")).await?,
             progress: prepare(&client, include_str!("settle_load.sql")).await?,
             settled: prepare(&client, SETTLED).await?,
             place: None,
@@ -111,8 +113,8 @@ impl Settler {
     }
 
     /// Gives every job of these batches its fate, begins, moves on and ends fan-outs, moves the first
-    /// load's progress on by the `loaded` chunks (in order, nothing before them open), writes a
-    /// failed job for each row of them that was refused, and raises the settled position to
+    /// load's progress on by the `loaded` chunks (in order, nothing before them open), writes a job
+    /// for each row of them that was refused or waits for an index, and raises the settled position to
     /// `settled_lsn` (it never goes back).
     ///
     /// # Errors
@@ -253,14 +255,14 @@ impl Settler {
         pending_batches: &[(BatchDescriptor, Unfinished)],
     ) -> Result<Vec<Row>, QueueError> {
         let mut ended = Vec::new();
-        for (descriptor, Unfinished { failures, .. }) in pending_batches {
+        for (descriptor, unfinished) in pending_batches {
             let created = descriptor.created;
             for begun in &descriptor.fanouts.begun {
                 let slot = &self.guard.lease().slot;
-                self.fanouts.begin(&self.client, slot, begun, created, failures).await?;
+                self.fanouts.begin(&self.client, slot, begun, created, unfinished).await?;
             }
             if let Some(chunk) = &descriptor.fanouts.chunk {
-                self.fanouts.advance(&self.client, chunk, failures).await?;
+                self.fanouts.advance(&self.client, chunk, unfinished).await?;
                 if chunk.last_key.is_none() {
                     ended.extend(self.fanouts.end(&self.client, chunk, self.policy).await?);
                 }
@@ -292,12 +294,15 @@ impl Settler {
         self.moved(&self.complete_commits, &parameters).await
     }
 
-    /// Returns the counts of the failed jobs that it wrote.
+    /// Returns the counts of the jobs that it wrote.
     async fn progress(&self, loaded: &[LoadedChunk]) -> Result<Vec<Row>, QueueError> {
         let mut begun = Vec::new();
         for chunk in loaded {
             if !chunk.refused.is_empty() {
                 begun.extend(self.refuse(chunk).await?);
+            }
+            if !chunk.parked.is_empty() {
+                begun.extend(self.park_loaded(chunk).await?);
             }
             let rows = bigint(chunk.row_count);
             let parameters: [&(dyn ToSql + Sync); 4] =
@@ -314,6 +319,18 @@ impl Settler {
         let errors: Vec<String> = refused.map(|found| self.text.sentence(&found.error)).collect();
         let parameters: [&(dyn ToSql + Sync); 4] = [&chunk.table_name, &record_ids, &keys, &errors];
         self.moved(&self.refuse, &parameters).await
+    }
+
+    async fn park_loaded(&self, chunk: &LoadedChunk) -> Result<Vec<Row>, QueueError> {
+        let parked = chunk.parked.iter();
+        let record_ids: Vec<Uuid> = parked.clone().map(|found| found.row.record_id).collect();
+        let keys: Vec<&str> = parked.clone().map(|found| found.row.key.as_str()).collect();
+        let indices: Vec<&str> = parked.clone().map(|found| found.wait.index.as_str()).collect();
+        let reasons: Vec<String> =
+            parked.map(|found| self.text.sentence(&found.wait.reason)).collect();
+        let parameters: [&(dyn ToSql + Sync); 5] =
+            [&chunk.table_name, &record_ids, &keys, &indices, &reasons];
+        self.moved(&self.park_loaded, &parameters).await
     }
 
     /// Returns where the row of the settled position is written.

@@ -16,7 +16,7 @@
 //! | pending, processing → completed | a rebuild: the new load does the work of unfinished jobs |
 //!
 //! A job that is handed over at once is recorded as `processing`. A row of the first load has a job
-//! only where its document was refused: it is recorded as `failed`.
+//! only where its document was refused (it is recorded as `failed`) or waits for an index (`pending`).
 //!
 //! Not here: the statements that make the moves. Each names its own in a comment.
 

@@ -45,7 +45,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("fanout", include_str!("../../../migrations/0012_fanout.sql")),
     ("waits_for", include_str!("../../../migrations/0013_waits_for.sql")),
     ("rights", include_str!("../../../migrations/0014_rights.sql")),
-    ("discarded", include_str!("../../../migrations/0017_discarded.sql")),
+    ("fanout_waits", include_str!("../../../migrations/0015_fanout_waits.sql")),
+    ("discarded", include_str!("../../../migrations/0016_discarded.sql")),
 ];
 
 const FOUNDATION: &str = include_str!("foundation.sql");

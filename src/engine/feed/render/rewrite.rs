@@ -13,9 +13,6 @@ use crate::change::{Position, Row, TableId};
 use crate::engine::document::definition::{Definition, Dependent};
 use crate::engine::document::shape::Shapes;
 
-/// Stands for the jobs of a group that were all deleted from the queue: no job has this id.
-const NO_JOB: JobKey = JobKey::Id(0);
-
 /// A change that rewrites documents, and its job.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FanoutCause {
@@ -65,7 +62,7 @@ impl RowsToRewrite {
         let is_same = |d: &&Dependent| d.table == rewritten && d.by == column && d.path == path;
         let dependent = definition.dependents_of(changed).iter().find(is_same)?.clone();
         let group = |FanoutGroup { highest, jobs }| {
-            let jobs = if jobs.is_empty() { Arc::from([NO_JOB]) } else { jobs };
+            let jobs = if jobs.is_empty() { Arc::from([JobKey::GONE]) } else { jobs };
             CauseGroup { highest, jobs }
         };
         Some(Self {

@@ -110,6 +110,7 @@ async fn load_table(
             table_name: shape.name.clone(),
             rows: loaded_rows(shape, &rows),
             refused: Vec::new(),
+            parked: Vec::new(),
         };
         let span = trace::batch("load", rows.len());
         let pending =

@@ -2,8 +2,9 @@
 //!
 //! A parked action is dropped and its jobs are `pending` again. They wait for the index, and are
 //! rendered by reads under their own versions once it takes documents. While no index takes
-//! documents, nothing is parked, because then the service has failed. Actions of
-//! the first load have no job and go on waiting.
+//! documents, nothing is parked, because then the service has failed. A job of a fan-out waits from
+//! the fan-out's end on, and a row of the first load gets a job that waits. The actions of a fan-out
+//! whose jobs were deleted from the queue stay.
 
 use std::sync::Arc;
 use std::time::Duration;

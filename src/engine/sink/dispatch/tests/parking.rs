@@ -1,16 +1,20 @@
 //! Indices that stay closed.
 
 use super::*;
-use crate::engine::sink::testing::recorded_action;
 
 const BLOCKED: (u16, &str) = (403, "cluster_block_exception");
 const SECOND: Duration = Duration::from_secs(1);
 
+/// An action on the index 0.
+fn waiting(id: &str, version: u64) -> Action {
+    action(0, id, version, Some("{}"))
+}
+
 impl Bench {
-    /// Pushes an action of a recorded job and one of the first load to the closed index 0.
+    /// Pushes an action of a job, and one of a fan-out whose jobs were deleted, to the closed index 0.
     fn close_first(&mut self) {
-        self.dispatcher.push(recorded_action(0, "job", 1));
-        self.push(0, "load");
+        self.dispatcher.push(waiting("job", 1));
+        self.dispatcher.push(waiting("gone", 0));
         let bulk = self.send();
         self.answer(bulk, &[BLOCKED, BLOCKED]);
     }
@@ -37,16 +41,16 @@ fn actions_of_an_index_that_stays_closed_are_parked() {
     assert_eq!(bench.parked(), Vec::<String>::new());
     bench.now = closed_at + 2 * SECOND;
     assert_eq!(bench.parked(), ["waits for index a: cluster_block_exception"]);
-    // What the first load has sent is the next probe.
+    // What has no job that could wait is the next probe.
     bench.wait();
-    assert_eq!(ids(&bench.send()), "load");
+    assert_eq!(ids(&bench.send()), "gone");
     assert_eq!(bench.dispatcher.pending.len(), 1);
 }
 
 #[test]
 fn parking_needs_no_other_event() {
     let mut bench = bench(8, 2);
-    bench.dispatcher.push(recorded_action(0, "job", 1));
+    bench.dispatcher.push(waiting("job", 1));
     let bulk = bench.send();
     bench.answer(bulk, &[BLOCKED]);
     let closed_at = bench.now;
@@ -62,7 +66,7 @@ fn parking_needs_no_other_event() {
 #[test]
 fn an_index_without_actions_is_checked_until_it_opens() {
     let mut bench = bench(8, 2);
-    bench.dispatcher.push(recorded_action(0, "job", 1));
+    bench.dispatcher.push(waiting("job", 1));
     let bulk = bench.send();
     bench.answer(bulk, &[BLOCKED]);
     bench.now += 2 * SECOND;
@@ -77,7 +81,7 @@ fn an_index_without_actions_is_checked_until_it_opens() {
         bench.dispatcher.checked(bench.now, IndexId(0), result);
     }
     assert_eq!(bench.closed(), Vec::<String>::new());
-    bench.dispatcher.push(recorded_action(0, "later", 2));
+    bench.dispatcher.push(waiting("later", 2));
     bench.now += 60 * SECOND;
     assert_eq!(bench.parked(), Vec::<String>::new());
 }
@@ -85,7 +89,7 @@ fn an_index_without_actions_is_checked_until_it_opens() {
 #[test]
 fn deletes_do_not_show_that_a_blocked_index_is_open() {
     let mut bench = bench(8, 2);
-    bench.dispatcher.push(recorded_action(0, "job", 1));
+    bench.dispatcher.push(waiting("job", 1));
     let bulk = bench.send();
     bench.answer(bulk, &[BLOCKED]);
     bench.now += 2 * SECOND;
@@ -109,7 +113,7 @@ fn deletes_do_not_show_that_a_blocked_index_is_open() {
 fn what_is_to_be_sent_again_is_parked_as_well() {
     let mut bench = bench(8, 2);
     bench.push(1, "other");
-    bench.dispatcher.push(recorded_action(0, "job", 1));
+    bench.dispatcher.push(waiting("job", 1));
     let bulk = bench.send();
     bench.fail(bulk, ServiceFailure::Timeout);
     bench.dispatcher.pinged(bench.now, Ok(()));
@@ -152,7 +156,7 @@ fn nothing_is_parked_while_the_service_is_down_or_after_the_index_has_opened() {
             bench.answer(bulk, &vec![(201, ""); count]);
         }
     }
-    bench.dispatcher.push(recorded_action(0, "later", 2));
+    bench.dispatcher.push(waiting("later", 2));
     bench.now += 60 * SECOND;
     assert_eq!(bench.parked(), Vec::<String>::new());
 }
@@ -187,7 +191,7 @@ fn memory_is_bounded_however_long_an_index_stays_closed() {
     for round in 0..600_u64 {
         for number in 0..500 {
             let id = (round * 500 + number).to_string();
-            bench.dispatcher.push(recorded_action(0, &id, 1));
+            bench.dispatcher.push(waiting(&id, 1));
         }
         while let Some(dispatch) = bench.dispatcher.next(bench.now) {
             let Dispatch::Send(probe) = dispatch else { continue };
@@ -195,7 +199,7 @@ fn memory_is_bounded_however_long_an_index_stays_closed() {
             bench.answer(probe, &vec![BLOCKED; count]);
         }
         parked += bench.parked().len();
-        assert!(bench.dispatcher.pending.len() <= 1, "only the load's action is kept");
+        assert!(bench.dispatcher.pending.len() <= 1, "only the action without a job is kept");
         bench.now += 100 * MS;
     }
     assert_eq!(parked, 300_000);
