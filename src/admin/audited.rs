@@ -16,8 +16,20 @@ use crate::storage::{QueueError, doing};
 
 /// Names of operations in the audit log and in metrics. `other` is an attempt that was denied and is
 /// none of them.
-pub const ACTIONS: [&str; 8] =
-    ["retry-failed", "clear", "start", "stop", "retry", "discard", "resync", "other"];
+pub const ACTIONS: [&str; 12] = [
+    "retry-failed",
+    "clear",
+    "start",
+    "stop",
+    "retry",
+    "discard",
+    "resync",
+    "backfill",
+    "cancel",
+    "pause",
+    "resume",
+    "other",
+];
 
 /// An operator with a session of their own.
 pub struct Operator {
@@ -100,6 +112,12 @@ impl Operator {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub(crate) fn name(&self) -> &str {
+        &self.actor.name
     }
 
     /// Runs `work` between its two entries in the audit log.

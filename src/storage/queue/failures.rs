@@ -53,7 +53,7 @@ impl Failures {
                         all.ids.push(id);
                         all.id_errors.push(error);
                     }
-                    // It is in its chunk (`LoadedChunk::refuse`).
+                    // It is in its chunk (`LoadedChunk::leave`).
                     JobKey::Loaded(_) => {}
                 }
             }

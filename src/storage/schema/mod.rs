@@ -45,6 +45,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("fanout", include_str!("../../../migrations/0012_fanout.sql")),
     ("waits_for", include_str!("../../../migrations/0013_waits_for.sql")),
     ("rights", include_str!("../../../migrations/0014_rights.sql")),
+    ("operation", include_str!("../../../migrations/0015_operation.sql")),
 ];
 
 const FOUNDATION: &str = include_str!("foundation.sql");
