@@ -101,9 +101,7 @@ pub(super) async fn spawn(
     wiring.spawn_stream(stores.feed, Arc::clone(&stores.watch), chunks)?;
     wiring.spawn_supervisor(stores.watch).await?;
     wiring.spawn_duties(stores.rescuer);
-    if !context.options.once {
-        wiring.spawn_operations(stores.operate, operations);
-    }
+    wiring.spawn_operations(stores.operate, operations);
     Ok(wiring.tasks)
 }
 
@@ -271,9 +269,16 @@ impl Wiring<'_> {
             chunks,
             chunk_rows: config.limits.fanout_rows_max,
         });
-        self.tasks
-            .beside
-            .spawn(async move { operation::run(operations).await.map_err(Fault::from) });
+        let is_single = self.context.options.once;
+        self.tasks.beside.spawn(async move {
+            if is_single {
+                // The end of a session would end the run.
+                let _open = operations;
+                std::future::pending::<()>().await;
+                return Ok(());
+            }
+            operation::run(operations).await.map_err(Fault::from)
+        });
     }
 }
 
