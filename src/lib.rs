@@ -27,10 +27,10 @@
 //! | [`api`] | the HTTP server, its routes and the page |
 //! | [`command`] | the command line |
 //!
-//! A *change* is one row's insert, update or delete; a *job* is its audit row in the queue; an
-//! *action* is what to do to one document; a *verdict* is Elasticsearch's answer to it; a batch
-//! *settles* once the fate of each of its jobs is durable. ARCHITECTURE.md has the rules and all
-//! words.
+//! A *change* is one row's insert, update or delete, or a TRUNCATE; a *job* is its audit row in the
+//! queue; an *action* is what to do to one document; a *verdict* is Elasticsearch's answer to it; a
+//! batch *settles* once the result of each of its jobs is durable. ARCHITECTURE.md has the rules and
+//! a glossary.
 
 pub mod ack;
 pub mod admin;

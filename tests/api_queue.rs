@@ -317,6 +317,31 @@ async fn an_operation_is_about_the_jobs_that_were_there_when_it_began() {
     chosen.sort();
     let target = format!("jobs {}: all failed jobs", chosen.join(", "));
     assert_eq!(audit["entries"][0]["target"], target, "{audit}");
+    // For a day a discard can be undone.
+    let sql = "alter table elasticsearch_sync_queue disable trigger fail_another;
+        update walferry.discarded_job set discarded_at = now() - interval '25 h'
+        where id = (select max(id) from walferry.discarded_job)";
+    scene.sql(sql).await;
+    let path = format!("{Q}/operations/restore");
+    let (status, dry) = walferry.post_json(&path, Some(&json!({ "dry_run": true }))).await;
+    assert_eq!((status, &dry["matched"], &dry["restored"]), (200, &2.into(), &0.into()), "{dry}");
+    let one: i64 = chosen[0].parse().unwrap();
+    let body = json!({ "ids": [one], "reason": "a mistake" });
+    let (status, back) = walferry.post_json(&path, Some(&body)).await;
+    assert_eq!((status, &back["restored"]), (200, &1.into()), "{back}");
+    let job = get(&walferry, &format!("{Q}/jobs/{one}")).await;
+    assert_eq!(job["status"], "failed", "{job}");
+    let (code, said) = scene.bed.walferry_once(&["restore", "--reason", "the rest"], SOON).await;
+    assert!(code == 0 && said.contains("1 discarded jobs are failed again"), "{said}");
+    let audit = get(&walferry, "/api/v1/audit?action=restore").await;
+    let entry = &audit["entries"][1];
+    assert_eq!((&entry["affected"], &entry["reason"]), (&1.into(), &"a mistake".into()), "{audit}");
+    assert_eq!(audit["entries"][0]["reason"], "the rest", "{audit}");
+    scene.bed.walferry_once(&["maintain"], SOON).await;
+    assert_eq!(scene.number("select count(*) from walferry.discarded_job").await, 0);
+    let differs = "select count(*) from get_elasticsearch_queue_stats()
+        where failed_jobs <> (select count(*) from elasticsearch_sync_queue where status = 'failed')";
+    assert_eq!(scene.number(differs).await, 0, "the counts are exact");
     walferry.stop().await;
 }
 
@@ -415,8 +440,11 @@ async fn a_stream_tells_of_changes_and_ends_with_the_server() {
 
 /// What halts and clears, and what the audit log says of all that was done before.
 async fn stopped_and_cleared(scene: &Scene, walferry: &Walferry) {
-    let (status, _) = walferry.post_json(&format!("{Q}/stop"), Some(&json!({}))).await;
+    let why = json!({ "reason": "the index moves" });
+    let (status, _) = walferry.post_json(&format!("{Q}/stop"), Some(&why)).await;
     assert_eq!(status, 200);
+    let short = json!({ "reason": "x" });
+    assert_eq!(walferry.post_json(&format!("{Q}/clear"), Some(&short)).await.0, 400);
     let health = get(walferry, &format!("{Q}/health")).await;
     let issues = health["issues"].as_array().unwrap();
     assert!(
@@ -425,7 +453,8 @@ async fn stopped_and_cleared(scene: &Scene, walferry: &Walferry) {
     );
     assert_eq!(issues.len(), health["recommendations"].as_array().unwrap().len());
     walferry.post_json(&format!("{Q}/start"), Some(&json!({}))).await;
-    let (_, cleared) = walferry.post_json(&format!("{Q}/clear"), Some(&json!({}))).await;
+    let why = json!({ "reason": "all is read" });
+    let (_, cleared) = walferry.post_json(&format!("{Q}/clear"), Some(&why)).await;
     assert_eq!(cleared["cleared"], 7, "{cleared}");
 
     let audit = get(walferry, "/api/v1/audit").await;
@@ -436,6 +465,8 @@ async fn stopped_and_cleared(scene: &Scene, walferry: &Walferry) {
         .map(|e| e["action"].as_str().unwrap())
         .collect();
     assert_eq!(actions, ["clear", "start", "stop", "retry", "discard", "retry"], "{audit}");
+    let reason = |entry: usize| audit["entries"][entry]["reason"].as_str();
+    assert_eq!([0, 1, 2].map(reason), [Some("all is read"), None, Some("the index moves")]);
     let discard = &audit["entries"][4];
     assert_eq!(
         (&discard["result"], &discard["affected"], &discard["reason"]),
@@ -458,7 +489,10 @@ async fn stopped_and_cleared(scene: &Scene, walferry: &Walferry) {
     assert!(export.lines().count() == 2 && export.contains(",done,a test"), "{export}");
     let export = reqwest::get(walferry.url("/api/v1/audit/export")).await.unwrap();
     assert_eq!(export.text().await.unwrap().lines().count(), 6);
-    let (code, output) = scene.bed.walferry_once(&["audit", "--json"], SOON).await;
+    let line = ["audit", "--action", "discard", "--result", "done", "--actor", "anonymous"];
+    let (code, output) = scene.bed.walferry_once(&line, SOON).await;
     assert_eq!(code, 0, "{output}");
-    assert!(output.contains("a test"), "{output}");
+    assert!(output.contains("a test") && !output.contains("all is read"), "{output}");
+    let (_, output) = scene.bed.walferry_once(&["audit", "--day", "2020-01-31"], SOON).await;
+    assert!(output.contains("no entry matches"), "{output}");
 }

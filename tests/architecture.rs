@@ -1,5 +1,5 @@
 //! The layout rules of ARCHITECTURE.md, held: imports look left; files and functions stay small;
-//! every file opens with its promise; two files name the HTTP client, one hall reads the
+//! every file opens with its promise; one file builds HTTP clients, one hall reads the
 //! environment; lines are short enough to read side by side.
 //!
 //! Each rule is a function from a file's text to its breaches, so the tests below can show that it

@@ -67,6 +67,7 @@ fn settings(urls: &[&str]) -> config::Elasticsearch {
 
 fn limits() -> Limits {
     Limits {
+        row_bytes_max: usize::MAX,
         batch_changes_max: 1000,
         batch_bytes_max: 1 << 20,
         fanout_rows_max: 500,
@@ -165,10 +166,12 @@ impl Rig {
         let job = pending.reference(JobKey::Id(0));
         assert!(!pending.settle_one());
         let action = Action {
+            refusal: None,
             document: DocumentId { index: IndexId(index), id: id.into() },
             body: body.map(|body| Bytes::from(body.to_string())),
             version,
             jobs: std::iter::once(job).collect(),
+            unchanged: false,
             room: None,
         };
         self.commands.send(SinkCommand::Act(action)).await.expect("the sink runs");

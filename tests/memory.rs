@@ -141,6 +141,62 @@ async fn what_is_held_stays_near_the_limit_and_is_released() {
     walferry.stop().await;
 }
 
+/// What a statement may cost: walferry's peak above what it has while idle.
+async fn peak_of(scene: &Scene, name: &str, sql: &str) -> u64 {
+    let walferry = scene.bed.walferry(&["run"]).env("WALFERRY_LIMITS_ROW_BYTES_MAX", "48MiB");
+    let mut walferry = walferry.spawn();
+    walferry.wait_ready(CATCH_UP_MAX).await;
+    let idle = walferry.rss_bytes().highest;
+    scene.sql(sql).await;
+    scene.bed.wait_acknowledged(CATCH_UP_MAX).await;
+    let unfinished = "select count(*) from elasticsearch_sync_queue
+        where status not in ('completed', 'failed')";
+    until(CATCH_UP_MAX, name, async || scene.number(unfinished).await == 0).await;
+    let peak = walferry.rss_bytes().highest.saturating_sub(idle) >> 20;
+    note(&format!("{name}: {peak} MiB above idle"));
+    walferry.stop().await;
+    peak
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_large_row_takes_no_more_than_four_times_its_size() {
+    const ROW_MEBIBYTES: u64 = 40;
+    let scene = Scene::unwitnessed("large_row").await;
+    scene.sql(SELLER).await;
+    scene.ready().await.stop().await;
+    let text =
+        |letters: &str, kibibytes: u64| format!("repeat('{letters}', {})", kibibytes << 10 >> 5);
+    let text = |seed: &str, mebibytes: u64| text(&format!("{seed:a<32}"), mebibytes << 10);
+    let insert = format!(
+        "insert into listings (user_id, category_id, title, description, status)
+         select 'a0000000-0000-4000-8000-000000000001', 'b0000000-0000-4000-8000-000000000001',
+                'ilan', {}, 'draft'",
+        text("x", ROW_MEBIBYTES)
+    );
+    let update = format!("update listings set description = {}", text("y", ROW_MEBIBYTES));
+    // A document is rendered from a read of its row while the stream's image waits.
+    for (name, sql, times) in [
+        ("insert of a row of 40 MiB", insert.as_str(), 4),
+        ("update of a row of 40 MiB", update.as_str(), 4),
+        ("its document", "update listings set status = 'active'", 5),
+        (
+            "update beyond the limit",
+            &format!("update listings set description = {}", text("z", 60)),
+            4,
+        ),
+        ("update that leaves it beyond", "update listings set title = 'ilan 2'", 4),
+    ] {
+        let peak = peak_of(&scene, name, sql).await;
+        assert!(peak <= times * ROW_MEBIBYTES, "{name}: {peak} MiB");
+    }
+    let refused = "select count(*) from elasticsearch_sync_queue where status = 'failed'
+        and error_message like '%62914%bytes, more than limits.row_bytes_max (50331648): make the row smaller%'
+        and change_data #>> '{new,description,bytes}' = '62914560'
+        and length(change_data #>> '{new,description,sha256}') = 64
+        and note like 'the row has 62914% bytes, more than limits.row_bytes_max (50331648)%'";
+    assert_eq!(scene.number(refused).await, 2, "both are recorded by size and hash, and refused");
+}
+
 /// The mebibytes that the pipeline holds, apart from some parts.
 async fn held(walferry: &Walferry, but: &[&str]) -> f64 {
     let (_, text) = walferry.http_get("/metrics").await.expect("metrics are served");

@@ -184,7 +184,7 @@ async fn clearing_leaves_what_is_unfinished() {
              generate_series(1, 30000) n
         where n = 1 or status = 'completed'";
     queue.admin.batch_execute(fill).await.unwrap();
-    let cleared = operations::clear(&operator(&queue).await).await.unwrap();
+    let cleared = operations::clear(&operator(&queue).await, None).await.unwrap();
     let finished = JobsChanged { jobs: 30_001, more: false };
     assert_eq!(cleared, ClearedJobs { finished, unfinished: 2 });
     let left = queue.admin.query("select status from elasticsearch_sync_queue", &[]).await.unwrap();

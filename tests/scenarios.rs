@@ -26,7 +26,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::scene::Scene;
+use crate::scene::{Scene, until};
 use crate::support::Walferry;
 use crate::support::faults::Faults;
 use crate::workload::Workload;
@@ -56,6 +56,15 @@ fn listings(first: u32, last: u32) -> String {
 /// The id of listing number `n`.
 fn listing(n: u32) -> String {
     format!("c0000000-0000-4000-8000-{n:012}")
+}
+
+/// Waits until changes go from the stream to the documents.
+async fn mode_is_live(walferry: &Walferry) {
+    until(RECOVERY_MAX, "live mode goes on", async || {
+        let Ok((_, metrics)) = walferry.http_get("/metrics").await else { return false };
+        metrics.contains(r#"walferry_pipeline_mode{mode="live"} 1"#)
+    })
+    .await;
 }
 
 impl Scene {

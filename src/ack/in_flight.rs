@@ -2,7 +2,7 @@
 //!
 //! A stage that takes up jobs holds their [`JobSet`] here until their fate is durable, so that the
 //! rescue of stuck jobs leaves them alone however long Elasticsearch takes. The list is lost with
-//! the process: the jobs that it was working on are stuck then.
+//! the process; the next run makes the jobs that it was working on `pending` when it begins.
 //!
 //! Not here: I/O, and what becomes of a stuck job (`storage::queue::rescue`).
 

@@ -1,4 +1,4 @@
-//! Which jobs of the queue a batch consists of, and how one of them is named.
+//! Which jobs of the queue a batch consists of, and the key of one job.
 
 use crate::change::Position;
 

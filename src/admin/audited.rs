@@ -16,13 +16,14 @@ use crate::storage::{QueueError, doing};
 
 /// Names of operations in the audit log and in metrics. `other` is an attempt that was denied and is
 /// none of them.
-pub const ACTIONS: [&str; 12] = [
+pub const ACTIONS: [&str; 13] = [
     "retry-failed",
     "clear",
     "start",
     "stop",
     "retry",
     "discard",
+    "restore",
     "resync",
     "backfill",
     "cancel",

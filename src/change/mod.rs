@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use lsn::{Lsn, ParseLsnError, Position};
 pub use micros::Micros;
-pub use row::{Columns, Row, RowError};
+pub use row::{Columns, CutValues, Row, RowError};
 
 /// The operation of a change. [`Operation::Truncate`] applies to a whole table, the others to
 /// one row.
@@ -41,6 +41,9 @@ impl Operation {
         }
     }
 }
+
+/// An old row of more than this is not kept whole after it has been recorded.
+const LARGE_ROW_BYTES: usize = 1 << 20;
 
 /// The index of a configured table in the definition's list of tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +78,14 @@ pub struct Change {
 }
 
 impl Change {
+    /// Drops the large values of a large old row, once they are recorded: what follows needs its keys
+    /// and conditions only.
+    pub fn lighten(&mut self) {
+        if let Some(old) = self.old.as_mut().filter(|old| old.size() > LARGE_ROW_BYTES) {
+            *old = old.lightened();
+        }
+    }
+
     /// The size in memory in bytes. The limits of batches and channels count this size.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -37,10 +37,22 @@ impl Columns {
     }
 }
 
+/// A value up to this is kept in a row that is lightened.
+const LIGHT_VALUE_BYTES_MAX: usize = 1 << 10;
+
 /// A text that is not a JSON object. The field is the offset in bytes at which parsing stopped.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a row is not a JSON object (stopped at byte {0})")]
 pub struct RowError(pub usize);
+
+/// What is left out of a row whose text exceeds the largest that a row may have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CutValues {
+    /// The bytes of the row's text in PostgreSQL.
+    pub row_bytes: usize,
+    /// The columns whose values are replaced by their size and hash, and the bytes of each.
+    pub values: Vec<(usize, usize)>,
+}
 
 /// A row: the text of its JSON object, and the byte range of each value in it.
 #[derive(Clone, Debug)]
@@ -49,6 +61,7 @@ pub struct Row {
     json: Bytes,
     /// Byte ranges in `json`, parallel to `columns`; `None` if the value is missing.
     spans: Vec<Option<Range<u32>>>,
+    cut: Option<Arc<CutValues>>,
 }
 
 impl Row {
@@ -57,7 +70,58 @@ impl Row {
     #[must_use]
     pub fn new(columns: Arc<Columns>, json: Bytes, spans: Vec<Option<Range<u32>>>) -> Self {
         debug_assert_eq!(columns.names.len(), spans.len());
-        Self { columns, json, spans }
+        Self { columns, json, spans, cut: None }
+    }
+
+    /// The same row, of which large values were replaced. No document may be made of it.
+    #[must_use]
+    pub fn with_cut(self, cut: CutValues) -> Self {
+        Self { cut: Some(Arc::new(cut)), ..self }
+    }
+
+    /// What was left out, if the row is larger than a row may be.
+    #[must_use]
+    pub fn cut(&self) -> Option<&CutValues> {
+        self.cut.as_deref()
+    }
+
+    /// The bytes that the value of a column had before it was replaced; `None` if it was not.
+    #[must_use]
+    pub fn cut_bytes(&self, index: usize) -> Option<usize> {
+        let cut = self.cut.as_ref()?;
+        cut.values.iter().find(|(column, _)| *column == index).map(|(_, bytes)| *bytes)
+    }
+
+    /// The row without the values that were replaced, as other documents may embed it.
+    #[must_use]
+    pub fn without_cut_values(mut self) -> Self {
+        for (column, _) in self.cut.take().iter().flat_map(|cut| &cut.values) {
+            if let Some(span) = self.spans.get_mut(*column) {
+                *span = None;
+            }
+        }
+        self
+    }
+
+    /// A copy without the values over 1 KiB, which then count as not sent.
+    #[must_use]
+    pub fn lightened(&self) -> Self {
+        let mut json = Vec::with_capacity(LIGHT_VALUE_BYTES_MAX);
+        let mut spans = Vec::with_capacity(self.spans.len());
+        for (index, name) in self.columns.names.iter().enumerate() {
+            let Some(value) = self.at(index).filter(|v| v.len() <= LIGHT_VALUE_BYTES_MAX) else {
+                spans.push(None);
+                continue;
+            };
+            json.push(if json.is_empty() { b'{' } else { b',' });
+            json.extend_from_slice(serde_json::Value::from(name.as_str()).to_string().as_bytes());
+            json.push(b':');
+            let start = json.len();
+            json.extend_from_slice(value);
+            spans.push(offset(start).ok().zip(offset(json.len()).ok()).map(|(from, to)| from..to));
+        }
+        json.extend_from_slice(if json.is_empty() { b"{}" } else { b"}" });
+        Self { columns: Arc::clone(&self.columns), json: Bytes::from(json), spans, cut: None }
     }
 
     /// Parses the text of `to_jsonb(row)`. The row shares the columns `like` if its keys are the
@@ -73,7 +137,7 @@ impl Row {
             _ => Arc::new(Columns::new(object.names)),
         };
         let json = Bytes::copy_from_slice(text.as_bytes());
-        Ok(Self { columns, json, spans: object.spans })
+        Ok(Self { columns, json, spans: object.spans, cut: None })
     }
 
     /// The column names.
@@ -84,7 +148,7 @@ impl Row {
 
     /// The text of the JSON object.
     #[must_use]
-    pub fn json(&self) -> &[u8] {
+    pub fn json(&self) -> &Bytes {
         &self.json
     }
 
@@ -120,10 +184,10 @@ impl Row {
         match self.at(index)? {
             b"null" => None,
             [b'"', inner @ .., b'"'] if memchr::memchr(b'\\', inner).is_none() => {
-                std::str::from_utf8(inner).ok().map(Cow::Borrowed)
+                simdutf8::basic::from_utf8(inner).ok().map(Cow::Borrowed)
             }
             json @ [b'"', ..] => serde_json::from_slice(json).ok().map(Cow::Owned),
-            json => std::str::from_utf8(json).ok().map(Cow::Borrowed),
+            json => simdutf8::basic::from_utf8(json).ok().map(Cow::Borrowed),
         }
     }
 
@@ -282,6 +346,22 @@ mod tests {
         assert_eq!(row.text("b"), None);
         assert_eq!(row.text("c").as_deref(), Some("7"));
         assert_eq!(row.text("d"), None);
+    }
+
+    #[test]
+    fn a_lightened_row_lacks_its_large_values() {
+        let long = "x".repeat(LIGHT_VALUE_BYTES_MAX);
+        let row = Row::parse(&format!(r#"{{"a":1,"b":"{long}","c":"y"}}"#), None).unwrap();
+        let light = row.lightened();
+        assert_eq!(light.json().as_ref(), br#"{"a":1,"c":"y"}"#);
+        assert_eq!(
+            (light.get("a"), light.get("b"), light.get("c")),
+            (Some(&b"1"[..]), None, Some(&br#""y""#[..]))
+        );
+        assert_eq!(
+            Row::parse(&format!(r#"{{"b":"{long}"}}"#), None).unwrap().lightened().json().as_ref(),
+            b"{}"
+        );
     }
 
     #[test]

@@ -128,6 +128,18 @@ pub enum QueueCommand {
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: String,
     },
+    /// Undo discards of the last day: the jobs are failed again, as they were
+    Restore {
+        /// Only this job; may be repeated
+        #[arg(long, value_name = "ID")]
+        id: Vec<i64>,
+        /// Only say how many
+        #[arg(long)]
+        dry_run: bool,
+        /// Why, for the audit log
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: Option<String>,
+    },
     /// Show one job with its change, column by column
     Job {
         /// Its number
@@ -145,12 +157,19 @@ pub enum QueueCommand {
     /// Let indexing go on after a stop
     Start,
     /// Halt indexing; changes are captured into the queue meanwhile
-    Stop,
+    Stop {
+        /// Why, for the audit log
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: Option<String>,
+    },
     /// Delete completed and failed jobs; what is unfinished stays
     Clear {
         /// Do it; without this, only say what would be done
         #[arg(long)]
         yes: bool,
+        /// Why, for the audit log
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: Option<String>,
     },
     /// Render a record's documents anew from its row
     Resync {
@@ -206,6 +225,18 @@ pub enum QueueCommand {
     },
     /// List who did what, the newest first
     Audit {
+        /// Only what this person or token did
+        #[arg(long, value_name = "NAME")]
+        actor: Option<String>,
+        /// Only this operation, such as discard
+        #[arg(long, value_name = "WORD")]
+        action: Option<String>,
+        /// Only this outcome
+        #[arg(long, value_parser = ["started", "done", "denied", "failed"])]
+        result: Option<String>,
+        /// Only this day, UTC, such as 2027-01-31
+        #[arg(long, value_name = "DATE", value_parser = day_end)]
+        day: Option<SystemTime>,
         /// At most this many
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
@@ -309,6 +340,11 @@ fn token_name(text: &str) -> Result<String, &'static str> {
 fn date(text: &str) -> Result<String, &'static str> {
     let end = config::end_of_day(text).ok_or("write a date such as 2027-01-31")?;
     (end > SystemTime::now()).then(|| text.to_owned()).ok_or("that day is over")
+}
+
+/// The moment at which a day ends.
+fn day_end(text: &str) -> Result<SystemTime, &'static str> {
+    config::end_of_day(text).ok_or("write a date such as 2027-01-31")
 }
 
 fn key_value(text: &str) -> Result<(String, String), &'static str> {

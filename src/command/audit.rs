@@ -9,11 +9,19 @@ use crate::storage::QueueError;
 use crate::storage::audit::AuditFilter;
 
 /// The newest lines, as a table or as one JSON array.
-pub(super) async fn list(client: &Client, limit: u32, as_json: bool) -> Result<String, QueueError> {
+pub(super) async fn list(
+    client: &Client,
+    filter: &AuditFilter,
+    limit: u32,
+    as_json: bool,
+) -> Result<String, QueueError> {
     let first = Page { offset: 0, limit: i64::from(limit) };
-    let lines = audit::page(client, &AuditFilter::default(), first).await?.lines;
+    let lines = audit::page(client, filter, first).await?.lines;
     if as_json {
         return Ok(serde_json::json!(lines).to_string());
+    }
+    if lines.is_empty() && *filter != AuditFilter::default() {
+        return Ok("no entry matches".to_owned());
     }
     if lines.is_empty() {
         return Ok("nobody has done anything yet".to_owned());

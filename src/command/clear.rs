@@ -21,8 +21,8 @@ pub(super) async fn dry_run(client: &Client) -> Result<String, QueueError> {
 }
 
 /// Deletes finished jobs.
-pub(super) async fn run(operator: &Operator) -> Result<String, QueueError> {
-    let finished = operations::clear(operator).await?.finished;
+pub(super) async fn run(operator: &Operator, reason: Option<String>) -> Result<String, QueueError> {
+    let finished = operations::clear(operator, reason).await?.finished;
     let more = if finished.more { "; there are more, run this again" } else { "" };
     Ok(format!("{} finished jobs were deleted{more}", finished.jobs))
 }

@@ -11,7 +11,7 @@ use crate::admin::audited::Operator;
 use crate::admin::jobs::filter::Filter;
 use crate::admin::jobs::list::{self, JobSummary};
 use crate::admin::jobs::operations::{
-    self, ChangeError, FailedJobAction, FailedJobsRequest, job_status,
+    self, ChangeError, FailedJobAction, FailedJobsRequest, RestoreRequest, job_status,
 };
 use crate::admin::page::Page;
 use crate::storage::QueueError;
@@ -116,6 +116,25 @@ pub(super) async fn change_failed(
         FailedJobAction::Discard => "were discarded",
     };
     Ok(format!("{} failed jobs {outcome}{more}", done.jobs))
+}
+
+/// Undoes discards, or says how many jobs would come back.
+///
+/// # Errors
+///
+/// [`QueueError`].
+pub(super) async fn restore(
+    operator: &Operator,
+    asked: RestoreRequest,
+    dry_run: bool,
+) -> Result<String, QueueError> {
+    if dry_run {
+        let count = operations::count_discarded(operator.client(), asked.ids.as_ref()).await?;
+        return Ok(format!("{count} discarded jobs would come back; nothing was changed"));
+    }
+    let done = operations::restore(operator, asked).await?;
+    let more = if done.more { "; there are more, run this again" } else { "" };
+    Ok(format!("{} discarded jobs are failed again{more}", done.jobs))
 }
 
 fn target(filter: &Filter) -> String {

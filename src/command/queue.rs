@@ -13,26 +13,42 @@ use super::status::StatusError;
 use super::{audit, clear, indexing, job, jobs, operation, resync, session, status};
 use crate::admin::audited::Operator;
 use crate::admin::jobs::filter::Filter;
-use crate::admin::jobs::operations::FailedJobAction;
+use crate::admin::jobs::operations::{FailedJobAction, RestoreRequest};
 use crate::config::Config;
 use crate::engine::document::definition::Definition;
 use crate::engine::document::parse;
 use crate::storage::QueueError;
+use crate::storage::audit::AuditFilter;
 use crate::storage::operation::Steer;
 
 /// A terminal waits this long for an operation.
 const TIME_MAX: Duration = Duration::from_secs(600);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) async fn run(command: QueueCommand, config: &Config) -> Result<(), CommandError> {
     let definition = parse::parse(config.definition.as_ref())?;
     let client = session::connect(config).await?.client;
     let text = match command {
         QueueCommand::Status { json } => return status(&client, &config.slot, json).await,
-        QueueCommand::Start => indexing::set(&operator(client).await?, &config.slot, true).await?,
-        QueueCommand::Stop => indexing::set(&operator(client).await?, &config.slot, false).await?,
-        QueueCommand::Clear { yes: true } => clear::run(&operator(client).await?).await?,
-        QueueCommand::Clear { yes: false } => clear::dry_run(&client).await?,
-        QueueCommand::Audit { limit, json } => audit::list(&client, limit, json).await?,
+        QueueCommand::Start => {
+            indexing::set(&operator(client).await?, &config.slot, true, None).await?
+        }
+        QueueCommand::Stop { reason } => {
+            indexing::set(&operator(client).await?, &config.slot, false, reason).await?
+        }
+        QueueCommand::Clear { yes: true, reason } => {
+            clear::run(&operator(client).await?, reason).await?
+        }
+        QueueCommand::Clear { yes: false, .. } => clear::dry_run(&client).await?,
+        QueueCommand::Audit { actor, action, result, day, limit, json } => {
+            let (since, until) = (day.map(|end| end - DAY), day);
+            let filter = AuditFilter { actor, action, result, since, until };
+            audit::list(&client, &filter, limit, json).await?
+        }
+        QueueCommand::Restore { id, dry_run, reason } => {
+            let ids = Some(id).filter(|ids| !ids.is_empty());
+            jobs::restore(&operator(client).await?, RestoreRequest { ids, reason }, dry_run).await?
+        }
         QueueCommand::Job { id, json: true } => job::json(&client, &definition, id).await?,
         QueueCommand::Job { id, json: false } => job::text(&client, &definition, id).await?,
         QueueCommand::Resync { table, record_id } => {

@@ -164,6 +164,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
     let limits = Limits {
         batch_changes_max: values.count("limits.batch_changes_max")?,
         batch_bytes_max: values.size("limits.batch_bytes_max")?,
+        row_bytes_max: values.size("limits.row_bytes_max")?,
         fanout_rows_max: values.count("limits.fanout_rows_max")?,
         bulk_actions_max: values.count("limits.bulk_actions_max")?,
         bulk_bytes_max: values.size("limits.bulk_bytes_max")?,

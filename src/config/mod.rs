@@ -146,6 +146,8 @@ pub struct Limits {
     pub batch_changes_max: usize,
     /// The row text recorded in one transaction, in bytes.
     pub batch_bytes_max: usize,
+    /// The text of a row in bytes above which it is recorded by its size and gets no document.
+    pub row_bytes_max: usize,
     /// The number of rows that a fan-out rewrites at once; more of them are left to the background.
     pub fanout_rows_max: usize,
     /// The number of documents in a bulk request.

@@ -166,6 +166,14 @@ pub const SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        key: "limits.row_bytes_max",
+        kind: ValueKind::Size { min: 64 * KIB, max: 512 * MIB },
+        default: "64MiB",
+        purpose: "text of one row; of a larger one, values over 1 KiB are recorded as size and hash, and its \
+                  documents are refused. walferry holds up to five times as much while a row of this size passes",
+        ..PLAIN
+    },
+    Setting {
         key: "limits.fanout_rows_max",
         kind: ValueKind::Count { min: 1, max: 10_000 },
         default: "500",
@@ -376,7 +384,8 @@ mod tests {
     fn every_setting_is_complete_and_listed_once() {
         for (number, setting) in SETTINGS.iter().enumerate() {
             let Setting { key, purpose, example, default, unset, .. } = setting;
-            assert!(!purpose.is_empty() && !example.is_empty(), "{key}");
+            assert!(!purpose.is_empty() && !setting.valid().is_empty(), "{key}");
+            assert_ne!(example, default, "{key} has its example twice");
             assert_ne!(
                 default.is_empty(),
                 unset.is_empty(),

@@ -49,17 +49,26 @@ impl fmt::Display for HostAddress {
 #[derive(Debug, Default)]
 pub struct HostAddresses {
     pub found: Vec<HostAddress>,
-    /// Hosts whose name has no address, as `host:port`, with the reason.
-    pub unknown: Vec<(String, io::Error)>,
+    pub unknown: Vec<UnknownHost>,
+}
+
+/// A host whose name has no address.
+#[derive(Debug)]
+pub struct UnknownHost {
+    /// `host:port`.
+    pub target: String,
+    pub reason: io::Error,
 }
 
 /// Looks up the configured hosts. All names are looked up at once, for half of `limit` at most.
 pub async fn resolve(config: &Config, limit: Duration) -> HostAddresses {
-    let (hosts, numbers) = (config.get_hosts(), config.get_hostaddrs());
+    let hosts = config.get_hosts();
+    let numbers = config.get_hostaddrs();
     let ports = config.get_ports();
     let lookups = (0..hosts.len().max(numbers.len())).map(|index| {
         let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
-        let (host, number) = (hosts.get(index), numbers.get(index).copied());
+        let host = hosts.get(index);
+        let number = numbers.get(index).copied();
         async move {
             let number = number.map(|ip| SocketAddr::new(ip, port));
             match (host, number) {
@@ -70,7 +79,7 @@ pub async fn resolve(config: &Config, limit: Duration) -> HostAddresses {
                     let found = found.unwrap_or_else(|_| {
                         Err(io::Error::other("looking up its address took too long"))
                     });
-                    let unknown = |error| (format!("{name}:{port}"), error);
+                    let unknown = |reason| UnknownHost { target: format!("{name}:{port}"), reason };
                     let found = found.map_err(unknown)?;
                     let found: Vec<_> = found.map(|address| tcp(name.clone(), address)).collect();
                     if found.is_empty() {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Database, SslMode};
 use crate::postgres::error::{self, Disposition, Recovery};
-use crate::postgres::host::{self, Endpoint, HostAddress, HostAddresses, TimeShares};
+use crate::postgres::host::{self, Endpoint, HostAddress, HostAddresses, TimeShares, UnknownHost};
 use crate::postgres::tls::{self, TlsError};
 
 /// Why a session could not be opened.
@@ -156,9 +156,9 @@ fn joined(mut failures: Vec<ConnectError>, config: &tokio_postgres::Config) -> C
     }
 }
 
-fn unknown_host((target, error): (String, std::io::Error)) -> ConnectError {
-    let reason = error::sentence(&error);
-    ConnectError::Refused { target, reason, disposition: Disposition::Retry }
+fn unknown_host(host: UnknownHost) -> ConnectError {
+    let reason = error::sentence(&host.reason);
+    ConnectError::Refused { target: host.target, reason, disposition: Disposition::Retry }
 }
 
 fn read_only(address: &HostAddress, reason: Option<ReadOnly>) -> ConnectError {

@@ -1,8 +1,8 @@
 //! What is durable: the lease, positions, the audit log and the queue table with its migrations.
 //!
 //! Everything here works on connections that it is given, dedicated to it and with
-//! `row_security = off`. Every transaction locks the lease first. A future dropped half-way leaves
-//! its transaction open, so the connection must be dropped with it.
+//! `row_security = off`. Every transaction of a run locks the lease first. A future dropped half-way
+//! leaves its transaction open, so the connection must be dropped with it.
 //!
 //! Not here: how a job's document is built, when to send it, and which LSN to acknowledge.
 

@@ -2,8 +2,10 @@
 //!
 //! A table that is dropped and made anew, renamed, or taken out of the publication for a moment
 //! leaves a gap that no position shows. So the identity of each is stored beside the position:
-//! object ids are never given twice, so what differs was away. Compared at each start and while
-//! running.
+//! object ids are never given twice, so a table whose id differs was not on the stream for a time.
+//! Compared at each start and while running. While running, primary key, replica identity, generated
+//! columns and composite types are compared too: a difference ends the run, and the next one reads
+//! them anew.
 //!
 //! Not here: what a publication should look like (`postgres::catalog::publication`, `engine::preflight`).
 

@@ -1,7 +1,8 @@
-//! How every HTTP client is built, that for JWKS endpoints and OTLP collectors, and the system's
-//! certificate authorities.
+//! Builds every HTTP client: without redirects, without proxies, and with the certificate authorities
+//! that it trusts. The client for Elasticsearch adds credentials and its own authority
+//! (`engine::sink::node`).
 //!
-//! Not here: the requests, and the client of Elasticsearch (`engine::sink::node`).
+//! Not here: the requests.
 
 use std::time::Duration;
 

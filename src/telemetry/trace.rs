@@ -7,7 +7,7 @@
 //!
 //! If no collector is configured, each function costs one load of an atomic.
 //!
-//! Not here: the export of spans (`log`).
+//! Not here: the export of spans (`log::export`).
 
 use std::fmt::Display;
 

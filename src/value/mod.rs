@@ -67,7 +67,7 @@ fn write_value(category: &JsonCategory, text: &[u8], out: &mut Vec<u8>) -> Optio
         | Category::Timestamptz => return write_scalar(category, text, out),
         Category::Opaque(reason) => Err(*reason),
         // The output of jsonb_out is JSON. With the encoding SQL_ASCII it need not be UTF-8.
-        Category::Jsonb if std::str::from_utf8(text).is_ok() => {
+        Category::Jsonb if simdutf8::basic::from_utf8(text).is_ok() => {
             out.extend_from_slice(text);
             return None;
         }
@@ -128,6 +128,13 @@ fn substitute(text: &[u8], reason: &'static str, out: &mut Vec<u8>) -> Substitut
         write_string(text, out);
     }
     Substitution { reason }
+}
+
+/// Appends the size of a text and its SHA-256 hash, as a JSON object.
+pub fn write_digest(text: &[u8], out: &mut Vec<u8>) {
+    let hash = hex(&Sha256::digest(text));
+    let digest = format!("{{\"bytes\": {}, \"sha256\": \"{hash}\"}}", text.len());
+    out.extend_from_slice(digest.as_bytes());
 }
 
 #[cfg(test)]

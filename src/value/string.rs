@@ -16,7 +16,7 @@ pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
 
 /// Appends `text` escaped for a JSON string, without the quotes.
 pub(super) fn escape(text: &[u8], out: &mut Vec<u8>) {
-    if std::str::from_utf8(text).is_ok() {
+    if simdutf8::basic::from_utf8(text).is_ok() {
         escape_valid(text, out);
     } else {
         escape_valid(String::from_utf8_lossy(text).as_bytes(), out);

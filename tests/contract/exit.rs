@@ -46,6 +46,7 @@ const CASES: &[Case] = &[
     case("migrate", &[AWAY]),
     case("openapi", &[]),
     case("rebuild", &[AWAY]),
+    case("restore", &[AWAY]),
     case("retry --all", &[AWAY]),
     case("run", &[]),
     case("run", &[AWAY]),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{RECOVERY_MAX, ROWS, listings};
+use super::{RECOVERY_MAX, ROWS, listings, mode_is_live};
 use crate::scene::{Scene, get, until};
 use crate::support::{Walferry, eventually};
 
@@ -74,14 +74,6 @@ async fn loaded(name: &str) -> (Scene, Walferry) {
     scene.documents_become_true(RECOVERY_MAX).await;
     scene.forget_witnessed().await;
     (scene, walferry)
-}
-
-async fn mode_is_live(walferry: &Walferry) {
-    until(RECOVERY_MAX, "live mode goes on", async || {
-        let Ok((_, metrics)) = walferry.http_get("/metrics").await else { return false };
-        metrics.contains(r#"walferry_pipeline_mode{mode="live"} 1"#)
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

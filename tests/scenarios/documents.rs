@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::{RECOVERY_MAX, ROWS, listing, listings, post};
+use super::{RECOVERY_MAX, ROWS, listing, listings, mode_is_live, post};
 use crate::scene::{Scene, until};
 use crate::support::launcher::new_file;
 use crate::support::{Servers, TestBed};
@@ -241,4 +241,63 @@ async fn jobs_that_nobody_can_find_are_said_so() {
     let said = scene.command(&["discard", "--all", "--reason", " x "], 2).await;
     assert!(said.contains("3 to 500 characters"), "{said}");
     assert!(scene.command(&["jobs", "--table", "profiles"], 0).await.contains("INSERT"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_a_change_leaves_as_it_is_is_not_sent_again() {
+    let scene = Scene::new("unchanged").await;
+    scene.sql(ROWS).await;
+    scene.once().await;
+    scene.forget_witnessed().await;
+    let mut walferry = scene.ready().await;
+    mode_is_live(&walferry).await;
+    // Up to this distance from its start, documents may have been rendered from rows that were read.
+    let write = "select pg_logical_emit_message(false, 'walferry_test', repeat('x', 1000000))
+        from generate_series(1, 5)";
+    scene.sql(write).await;
+    scene.sql(&listings(1, 1)).await;
+    scene.settled(RECOVERY_MAX).await;
+    let (shown, suggested) = (scene.bed.index("listings"), scene.bed.index("ai_suggestions"));
+    let (id, suggestion) = (listing(1), format!("listing:{}", listing(1)));
+    let versions = async || {
+        let elasticsearch = &scene.bed.elasticsearch;
+        let shown = elasticsearch.version(&shown, &id).await.expect("there is a listing");
+        (shown, elasticsearch.version(&suggested, &suggestion).await.expect("and its suggestion"))
+    };
+    let first = versions().await;
+
+    // The suggestion does not show how often a listing was viewed.
+    scene.sql("update listings set view_count = view_count + 1").await;
+    scene.settled(RECOVERY_MAX).await;
+    let viewed = versions().await;
+    assert!(viewed.0 > first.0 && viewed.1 == first.1, "{first:?} -> {viewed:?}");
+    scene.sql("update listings set title = 'İlan 1, yeni', view_count = 7").await;
+    scene.settled(RECOVERY_MAX).await;
+    let titled = versions().await;
+    assert!(titled.0 > viewed.0 && titled.1 > viewed.1, "{viewed:?} -> {titled:?}");
+    // In one transaction with a change that is shown, the last row counts.
+    scene
+        .sql(
+            "begin; update listings set title = 'İlan 1, en yeni';
+             update listings set view_count = 8; commit",
+        )
+        .await;
+    scene.settled(RECOVERY_MAX).await;
+    assert!(versions().await.1 > titled.1);
+    scene.assert_true().await;
+
+    // Another process does not know what was indexed, and what was deleted is not there.
+    walferry.stop().await;
+    let mut walferry = scene.ready().await;
+    mode_is_live(&walferry).await;
+    let before = versions().await;
+    scene.sql("update listings set view_count = 9").await;
+    scene.settled(RECOVERY_MAX).await;
+    assert!(versions().await.1 > before.1);
+    scene.sql("begin; update listings set status = 'sold'; commit").await;
+    scene.sql("update listings set status = 'active'").await;
+    scene.sql("update listings set view_count = 10").await;
+    scene.settled(RECOVERY_MAX).await;
+    scene.assert_true().await;
+    walferry.stop().await;
 }

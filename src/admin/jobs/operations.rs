@@ -1,8 +1,8 @@
 //! Operations on jobs: retry, discard, clear, start, stop.
 //!
 //! They need no lease: a running instance notices within a second which jobs are `pending` and
-//! whether jobs are to be indexed. Only a discard drops unfinished work. Each operation writes its
-//! own entries in the audit log.
+//! whether jobs are to be indexed. Discard and clear delete `failed` jobs; nothing deletes `pending`
+//! or `processing` ones. Each operation writes its own entries in the audit log.
 //!
 //! Not here: lists (`list`), authorization (`api`), and the audit log's table (`storage::audit`).
 
@@ -28,13 +28,24 @@ const JOBS_AT_ONCE: i64 = 2_000;
 const RESCUE_TIME_MAX: Duration = Duration::from_secs(3);
 
 const CLEAR: &str = include_str!("clear.sql");
+const PUT_ASIDE: &str = "returning q.*)
+    insert into walferry.discarded_job
+        (id, table_name, operation, record_id, change_data, retry_count, error_message,
+         created_at, processed_at, commit_lsn, ordinal, xid, note)
+    select id, table_name, operation, record_id, change_data, retry_count, error_message,
+        created_at, processed_at, commit_lsn, ordinal, xid, note
+    from changed";
+const RESTORE: &str = include_str!("restore.sql");
+const RESTORABLE: &str = "select count(*) as jobs from walferry.discarded_job
+    where discarded_at > clock_timestamp() - interval '1 day'
+      and ($1::bigint[] is null or id = any ($1))";
 
 /// What is done with failed jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailedJobAction {
     /// They become `pending` with `retry_count` 0. Their last error stays until they settle.
     Retry,
-    /// They are deleted and not tried again. Rows and documents stay as they are.
+    /// They are put aside for a day and not tried again. Rows and documents stay as they are.
     Discard,
 }
 
@@ -58,7 +69,19 @@ impl FailedJobAction {
                      processed_at = null, started_at = null, epoch = null
                  from chosen"
             }
-            Self::Discard => "delete from public.elasticsearch_sync_queue q using chosen",
+            Self::Discard => {
+                ", changed as (delete from public.elasticsearch_sync_queue q using chosen"
+            }
+        }
+    }
+}
+
+impl FailedJobAction {
+    /// The end of its statement: discarded jobs are put aside.
+    const fn end(self) -> &'static str {
+        match self {
+            Self::Retry => "",
+            Self::Discard => PUT_ASIDE,
         }
     }
 }
@@ -208,12 +231,46 @@ pub async fn retry_failed(
     operator.audited(request, work).await
 }
 
+/// Discarded jobs that are to come back.
+#[derive(Clone, Debug, Default)]
+pub struct RestoreRequest {
+    /// `None`: all of the last day.
+    pub ids: Option<Vec<i64>>,
+    pub reason: Option<String>,
+}
+
+/// How many discarded jobs would come back.
+///
+/// # Errors
+/// [`QueueError::Database`].
+pub async fn count_discarded(client: &Client, ids: Option<&Vec<i64>>) -> Result<u64, QueueError> {
+    let row = client.query_one(RESTORABLE, &[&ids]).await.map_err(doing("count discarded jobs"))?;
+    row.try_get("jobs").map(sql::count).map_err(doing("count discarded jobs"))
+}
+
+/// Undoes discards of the last day: the jobs are `failed` again, as they were.
+///
+/// # Errors
+/// [`QueueError::Database`]; the jobs that came back by then stay.
+pub async fn restore(
+    operator: &Operator,
+    asked: RestoreRequest,
+) -> Result<JobsChanged, QueueError> {
+    let RestoreRequest { ids, reason } = asked;
+    let target = match &ids {
+        Some(ids) => format!("discarded jobs {ids:?}"),
+        None => "all jobs discarded within a day".to_owned(),
+    };
+    let request = AuditRequest { action: "restore", target: Some(target), reason };
+    operator.audited(request, repeat(operator, RESTORE, &[&ids, &JOBS_AT_ONCE])).await
+}
+
 /// Deletes finished jobs, `completed` and `failed`. Unfinished ones stay.
 ///
 /// # Errors
 /// [`QueueError::Database`]; the jobs deleted by then stay deleted.
-pub async fn clear(operator: &Operator) -> Result<ClearedJobs, QueueError> {
-    let request = AuditRequest { action: "clear", ..AuditRequest::default() };
+pub async fn clear(operator: &Operator, reason: Option<String>) -> Result<ClearedJobs, QueueError> {
+    let request = AuditRequest { action: "clear", target: None, reason };
     let work = async {
         let finished = repeat(operator, CLEAR, &[&JOBS_AT_ONCE]).await?;
         let unfinished = unfinished(&operator.client).await;
@@ -228,9 +285,14 @@ pub async fn clear(operator: &Operator) -> Result<ClearedJobs, QueueError> {
 ///
 /// # Errors
 /// [`QueueError::Database`].
-pub async fn set_indexing(operator: &Operator, slot: &str, on: bool) -> Result<(), QueueError> {
+pub async fn set_indexing(
+    operator: &Operator,
+    slot: &str,
+    on: bool,
+    reason: Option<String>,
+) -> Result<(), QueueError> {
     let action = if on { "start" } else { "stop" };
-    let request = AuditRequest { action, ..AuditRequest::default() };
+    let request = AuditRequest { action, target: None, reason };
     let work = async { Ok(control::set_indexing(&operator.client, slot, on).await?) };
     operator.audited(request, work).await
 }
@@ -255,8 +317,10 @@ async fn change(
              for no key update skip locked)
          {}
          where q.id = chosen.id and q.created_at = chosen.created_at
-           and q.status || '' = 'failed'",
-        action.statement()
+           and q.status || '' = 'failed'
+         {}",
+        action.statement(),
+        action.end()
     );
     let client = &operator.client;
     let statement = client.prepare(&sql).await.map_err(doing("prepare an operation"))?;

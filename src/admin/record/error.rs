@@ -1,4 +1,4 @@
-//! Why a record is neither read nor re-synced.
+//! Why a record could not be read or re-synced.
 
 use uuid::Uuid;
 

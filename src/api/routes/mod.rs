@@ -182,21 +182,24 @@ fn actions_on_the_whole() -> Vec<Route> {
             Admin,
             "finished jobs are deleted; unfinished ones stay",
             operations::clear,
-        ),
+        )
+        .with_body::<Reason>(),
         Route::post::<_, _, operations::IndexingChosen>(
             Queue,
             "/start",
             Operator,
             "indexing goes on",
             operations::start,
-        ),
+        )
+        .with_body::<Reason>(),
         Route::post::<_, _, operations::IndexingChosen>(
             Queue,
             "/stop",
             Operator,
             "indexing halts; changes are captured meanwhile",
             operations::stop,
-        ),
+        )
+        .with_body::<Reason>(),
     ]
 }
 
@@ -215,7 +218,7 @@ fn actions_on_jobs() -> Vec<Route> {
             Queue,
             "/jobs/{id}/discard",
             Admin,
-            "a failed job is deleted; nobody will try it again",
+            "a failed job is put aside; nobody will try it again, and for a day it can be restored",
             job::discard,
         )
         .with_body::<Reason>(),
@@ -231,10 +234,18 @@ fn actions_on_jobs() -> Vec<Route> {
             Queue,
             "/operations/discard",
             Admin,
-            "failed jobs that match are deleted; nobody will try them again",
+            "failed jobs that match are put aside; for a day they can be restored",
             operations::discard_by_filter,
         )
         .with_body::<operations::ByFilter>(),
+        Route::post::<_, _, operations::Restored>(
+            Queue,
+            "/operations/restore",
+            Admin,
+            "jobs that were discarded within a day are failed again",
+            operations::restore,
+        )
+        .with_body::<operations::RestoreBody>(),
         Route::post::<_, _, records::Resynced>(
             Root,
             "/api/v1/records/{table}/{record_id}/resync",

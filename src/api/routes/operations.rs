@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::jobs::FilterBody;
 use crate::admin::jobs::filter::Filter;
 use crate::admin::jobs::operations::{
-    self, FailedJobAction, FailedJobsRequest, JobsChanged, RetriedJobs,
+    self, FailedJobAction, FailedJobsRequest, JobsChanged, RestoreRequest, RetriedJobs,
 };
 use crate::api::server::audit_log::{Requester, operate};
-use crate::api::server::input::{self, Body, Nothing};
+use crate::api::server::input::{self, Body, Nothing, Reason};
 use crate::api::server::problem::Problem;
 use crate::api::state::ApiState;
 
@@ -95,9 +95,9 @@ pub(in crate::api) struct DiscardedByFilter {
 pub(in crate::api) async fn start(
     extract::State(state): extract::State<ApiState>,
     requester: Requester,
-    Body(Nothing {}): Body<Nothing>,
+    Body(body): Body<Reason>,
 ) -> Result<Json<IndexingChosen>, Problem> {
-    set_indexing(&state, requester, true).await?;
+    set_indexing(&state, requester, true, body).await?;
     let message = "Queue processor started".to_owned();
     Ok(Json(IndexingChosen { success: true, message }))
 }
@@ -106,18 +106,24 @@ pub(in crate::api) async fn start(
 pub(in crate::api) async fn stop(
     extract::State(state): extract::State<ApiState>,
     requester: Requester,
-    Body(Nothing {}): Body<Nothing>,
+    Body(body): Body<Reason>,
 ) -> Result<Json<IndexingChosen>, Problem> {
-    set_indexing(&state, requester, false).await?;
+    set_indexing(&state, requester, false, body).await?;
     let message = "Queue processor stopped".to_owned();
     Ok(Json(IndexingChosen { success: true, message }))
 }
 
-async fn set_indexing(state: &ApiState, requester: Requester, on: bool) -> Result<(), Problem> {
+async fn set_indexing(
+    state: &ApiState,
+    requester: Requester,
+    on: bool,
+    Reason { reason }: Reason,
+) -> Result<(), Problem> {
+    let reason = input::optional_reason(reason)?;
     let slot = Arc::clone(&state.slot);
     let action = if on { "start" } else { "stop" };
     operate(state, requester, action, move |operator| async move {
-        operations::set_indexing(&operator, &slot, on).await
+        operations::set_indexing(&operator, &slot, on, reason).await
     })
     .await
 }
@@ -145,10 +151,11 @@ pub(in crate::api) async fn retry_failed(
 pub(in crate::api) async fn clear(
     extract::State(state): extract::State<ApiState>,
     requester: Requester,
-    Body(Nothing {}): Body<Nothing>,
+    Body(Reason { reason }): Body<Reason>,
 ) -> Result<Json<Cleared>, Problem> {
+    let reason = input::optional_reason(reason)?;
     let done = operate(&state, requester, "clear", |operator| async move {
-        operations::clear(&operator).await
+        operations::clear(&operator, reason).await
     });
     let done = done.await?;
     let message = match done.unfinished {
@@ -170,9 +177,7 @@ pub(in crate::api) async fn retry_by_filter(
     Body(body): Body<ByFilter>,
 ) -> Result<Json<RetriedByFilter>, Problem> {
     let filter = body.filter.filter()?;
-    if body.reason.is_some() {
-        input::reason(body.reason.clone())?;
-    }
+    input::optional_reason(body.reason.clone())?;
     let matched = matched(&state, &filter).await?;
     let mut answer = RetriedByFilter {
         matched,
@@ -219,6 +224,50 @@ pub(in crate::api) async fn discard_by_filter(
         answer.more = more;
     }
     Ok(Json(answer))
+}
+
+/// Which discarded jobs come back.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct RestoreBody {
+    /// Not given: every job that was discarded within a day.
+    ids: Option<Vec<i64>>,
+    /// Only say how many.
+    #[serde(default)]
+    dry_run: bool,
+    /// For the audit log.
+    reason: Option<String>,
+}
+
+/// Answer of undoing discards.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(in crate::api) struct Restored {
+    matched: u64,
+    restored: u64,
+    dry_run: bool,
+    success: bool,
+    message: String,
+}
+
+/// `POST operations/restore`.
+pub(in crate::api) async fn restore(
+    extract::State(state): extract::State<ApiState>,
+    requester: Requester,
+    Body(RestoreBody { ids, dry_run, reason }): Body<RestoreBody>,
+) -> Result<Json<Restored>, Problem> {
+    let reason = input::optional_reason(reason)?;
+    let counted = state.pool.read(async |c| operations::count_discarded(c, ids.as_ref()).await);
+    let matched = counted.await?;
+    if dry_run {
+        let message = format!("{matched} discarded jobs would come back; nothing was changed");
+        return Ok(Json(Restored { matched, restored: 0, dry_run, success: true, message }));
+    }
+    let done = operate(&state, requester, "restore", move |operator| async move {
+        operations::restore(&operator, RestoreRequest { ids, reason }).await
+    });
+    let JobsChanged { jobs: restored, more } = done.await?;
+    let message = format!("{restored} discarded jobs are failed again{}", again(more));
+    Ok(Json(Restored { matched, restored, dry_run, success: true, message }))
 }
 
 fn request(action: FailedJobAction, filter: Filter, body: ByFilter) -> FailedJobsRequest {

@@ -68,6 +68,11 @@ pub(in crate::api) struct Reason {
     pub(in crate::api) reason: Option<String>,
 }
 
+/// A reason where none is needed; one that is given says something.
+pub(in crate::api) fn optional_reason(given: Option<String>) -> Result<Option<String>, Problem> {
+    given.map(|given| reason(Some(given))).transpose()
+}
+
 /// An operator's reason, if it says something.
 pub(in crate::api) fn reason(given: Option<String>) -> Result<String, Problem> {
     let given = given.unwrap_or_default();

@@ -209,10 +209,39 @@ impl Definition {
 impl DocumentSource {
     /// The columns that the definition names on the source's own rows.
     fn columns_named(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.include.iter().map(|i| i.column.as_str()).collect();
+        let mut names = self.inputs();
         if let Base::AllExcept(except) = &self.base {
             names.extend(except.iter().map(String::as_str));
         }
+        names
+    }
+
+    /// Whether its documents depend on this column of their own row.
+    #[must_use]
+    pub fn depends_on(&self, column: &str) -> bool {
+        let is_base = match &self.base {
+            Base::AllExcept(except) => {
+                !except.iter().any(|name| name == column)
+                    && !self.fields.iter().any(|field| field.name == column)
+            }
+            Base::Nothing => false,
+        };
+        is_base || self.inputs().contains(&column)
+    }
+
+    /// Whether its documents embed rows of this table.
+    #[must_use]
+    pub fn embeds(&self, table: TableId) -> bool {
+        self.fields.iter().any(|field| match &field.value {
+            FieldValue::Embed { table: embedded, .. }
+            | FieldValue::Path { table: embedded, .. } => *embedded == table,
+            _ => false,
+        })
+    }
+
+    /// The columns that conditions and fields are made of.
+    fn inputs(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.include.iter().map(|i| i.column.as_str()).collect();
         for field in &self.fields {
             match &field.value {
                 FieldValue::Column(column) => names.push(column),

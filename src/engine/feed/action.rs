@@ -20,8 +20,13 @@ pub struct Action {
     pub document: DocumentId,
     /// The whole document as one line of JSON; `None` deletes it.
     pub body: Option<Bytes>,
+    /// Why the document must not be sent; it has no body then.
+    pub refusal: Option<Arc<str>>,
     /// For `version_type=external_gte`.
     pub version: u64,
+    /// The document is the same as before the jobs' changes: where Elasticsearch has it, there is
+    /// nothing to send.
+    pub unchanged: bool,
     /// The jobs that this action completes.
     pub jobs: SmallVec<[JobAck; 1]>,
     /// The share of the memory limit that this action uses until its verdict; dropping the action
@@ -51,6 +56,24 @@ impl ActionRoom {
 }
 
 impl Action {
+    /// The next state of a document, or its deletion.
+    #[must_use]
+    pub fn new(
+        document: DocumentId,
+        body: Option<Bytes>,
+        version: u64,
+        jobs: SmallVec<[JobAck; 1]>,
+    ) -> Self {
+        Self { document, body, refusal: None, version, unchanged: false, jobs, room: None }
+    }
+
+    /// Makes it one that must not be sent: the attempt of its jobs fails for this reason.
+    pub fn refuse(&mut self, reason: String) {
+        self.body = None;
+        self.unchanged = false;
+        self.refusal = Some(reason.into());
+    }
+
     /// Bytes held, as limits count them.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::Span;
@@ -18,7 +17,7 @@ use crate::ack::in_flight::InFlightGuard;
 use crate::ack::job_set::JobSet;
 use crate::ack::memory::{Memory, MemoryPart};
 use crate::change::{Change, Lsn};
-use crate::engine::document::id::{DocumentId, IndexId};
+use crate::engine::document::id::IndexId;
 use crate::engine::feed::action::{Action, ActionRoom, ListedPage, SinkCommand};
 use crate::postgres::{Disposition, Recovery};
 use crate::telemetry::waits::{WaitName, Waits};
@@ -184,14 +183,7 @@ impl Emitter {
     ///
     /// # Errors
     /// [`StageGone`].
-    pub async fn send(
-        &self,
-        document: DocumentId,
-        body: Option<Bytes>,
-        version: u64,
-        jobs: SmallVec<[JobAck; 1]>,
-    ) -> Result<(), StageGone> {
-        let mut action = Action { document, body, version, jobs, room: None };
+    pub async fn send(&self, mut action: Action) -> Result<(), StageGone> {
         let bytes = action.size();
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let units = units.clamp(1, self.units);

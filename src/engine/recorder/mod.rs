@@ -32,7 +32,7 @@ use super::control::SettlementProgress;
 use crate::ack::in_flight::InFlight;
 use crate::ack::job_set::JobSet;
 use crate::ack::memory::{MemoryHold, MemoryPart};
-use crate::change::{Lsn, Position};
+use crate::change::{Change, Lsn, Position};
 use crate::config::Limits;
 use crate::engine::control::{Control, IndexingReport};
 use crate::engine::wal::CapturedChunk;
@@ -327,7 +327,7 @@ impl<S> Recorder<S> {
 impl Recorder {
     /// Writes one batch, for which there is room.
     async fn write(&mut self, room: BatchRoom) -> Result<(), QueueError> {
-        let Some(to_write) = self.take_batch(room) else { return Ok(()) };
+        let Some(mut to_write) = self.take_batch(room) else { return Ok(()) };
         let batch = &to_write.batch;
         if !batch.changes.is_empty() {
             let began = Instant::now();
@@ -337,6 +337,7 @@ impl Recorder {
             drop(span);
             self.metrics.recorded(&batch.changes, began.elapsed());
         }
+        to_write.batch.changes.iter_mut().for_each(Change::lighten);
         self.batch_written(to_write);
         Ok(())
     }

@@ -138,6 +138,7 @@ impl Indexing {
         let mut reader = RowReader::new(self.reader, self.shapes.clone());
         reader.report_waits(metrics.waits.clone());
         reader.report_memory(&metrics.memory);
+        reader.limit_rows(config.limits.row_bytes_max);
         let mut renderer = Renderer::new(
             definition,
             self.shapes,

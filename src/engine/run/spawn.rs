@@ -171,7 +171,8 @@ impl Wiring<'_> {
             named: shape.named.clone(),
         });
         let tables = Tables::new(tables.collect());
-        let mut settings = StreamSettings::default();
+        let row_bytes_max = self.context.config.limits.row_bytes_max;
+        let mut settings = StreamSettings { row_bytes_max, ..StreamSettings::default() };
         if self.context.options.once {
             settings.idle_step = 0;
         }

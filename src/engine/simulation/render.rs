@@ -18,6 +18,7 @@ use crate::change::{Lsn, Position, Row, TableId};
 use crate::engine::document::build::Embedded;
 use crate::engine::document::definition::SourceId;
 use crate::engine::document::id::{DocumentId, IndexId, version};
+use crate::engine::feed::action::Action;
 use crate::engine::feed::emit::Emitter;
 use crate::engine::feed::render::RowsFrom;
 use crate::engine::feed::render::ahead::ReadAhead;
@@ -153,7 +154,8 @@ impl Rendering {
             Some(Work::Send { row, content, version, jobs }) => {
                 outside.note(|| format!("feed: send {row} {content:?} v{version:x}"));
                 let body = content.map(Shown::to_bytes);
-                let sent = emitter.send(document(row), body, version, jobs).now_or_never();
+                let sent =
+                    emitter.send(Action::new(document(row), body, version, jobs)).now_or_never();
                 assert!(matches!(sent, Some(Ok(()))), "the sink takes the action");
             }
             Some(Work::FanOut { from, jobs, version }) => {
@@ -220,6 +222,7 @@ impl Rendering {
             content,
             version: version_of(change.position),
             jobs: smallvec![open.pending.reference(change.job)],
+            unchanged: false,
         }
     }
 
@@ -285,6 +288,7 @@ impl Rendering {
                 table: DOCUMENTS,
                 version: version_of(position),
                 jobs: smallvec![open.pending.reference(job)],
+                unchanged: false,
             });
         }
         self.execute(open, plan, outside);

@@ -112,6 +112,7 @@ fn limits(rng: &mut fastrand::Rng) -> Limits {
     Limits {
         batch_changes_max: rng.usize(1..=4),
         batch_bytes_max: 1 << 20,
+        row_bytes_max: usize::MAX,
         bulk_actions_max: rng.usize(1..=4),
         bulk_bytes_max: 1 << 20,
         bulks_in_flight_max: rng.usize(1..=3),

@@ -73,9 +73,13 @@ pub fn wire_size(action: &Action) -> usize {
     LINE_BYTES + action.document.id.len() + action.body.as_ref().map_or(0, Bytes::len)
 }
 
-/// Why an action must not be sent: Elasticsearch would refuse the whole request.
+/// Why an action must not be sent: the feed refuses it, or Elasticsearch would refuse the whole
+/// request.
 #[must_use]
 pub fn screen(action: &Action) -> Option<String> {
+    if let Some(refusal) = &action.refusal {
+        return Some(refusal.to_string());
+    }
     let id = &action.document.id;
     if id.is_empty() {
         return Some("the document's id is empty".to_owned());
@@ -112,23 +116,28 @@ struct RawItem<'a> {
     #[serde(default)]
     error: Option<ErrorCause>,
     #[serde(rename = "_index", borrow, default)]
-    index: Option<Cow<'a, str>>,
+    index: Option<Text<'a>>,
     #[serde(rename = "_id", borrow, default)]
-    id: Option<Cow<'a, str>>,
+    id: Option<Text<'a>>,
     #[serde(borrow, default)]
-    result: Option<Cow<'a, str>>,
+    result: Option<Text<'a>>,
 }
+
+/// A string without escapes is borrowed. Serde does that for a field of this type, and not for a
+/// `Cow` within an `Option`.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl RawItem<'_> {
     /// Compares what was done with what was asked for. A member that is not there says nothing.
     fn into_item(self, action: &Action, target: Option<&Target>) -> BulkItem {
         let Self { status, error, index, id, result } = self;
         let elsewhere =
-            index.filter(|index| target.is_some_and(|target| target.concrete != *index));
-        let done = match (elsewhere, id, result.as_deref()) {
-            (_, _, Some("noop")) => DoneAs::Dropped,
-            (Some(index), ..) => DoneAs::Elsewhere(index.into_owned()),
-            (None, Some(id), _) if id != *action.document.id => DoneAs::Renamed,
+            index.filter(|index| target.is_some_and(|target| target.concrete != index.0));
+        let done = match (elsewhere, id, result) {
+            (_, _, Some(result)) if result.0 == "noop" => DoneAs::Dropped,
+            (Some(index), ..) => DoneAs::Elsewhere(index.0.into_owned()),
+            (None, Some(id), _) if id.0 != *action.document.id => DoneAs::Renamed,
             _ => DoneAs::Asked,
         };
         BulkItem { status, error, done }

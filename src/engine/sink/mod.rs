@@ -12,6 +12,7 @@ pub mod bulk_request;
 pub mod client;
 pub mod dispatch;
 pub mod index;
+pub mod indexed;
 pub mod listing;
 mod node;
 pub mod pending;

@@ -64,6 +64,12 @@ impl PendingActions {
         self.queues[usize::from(index.0)].ready.len()
     }
 
+    /// Whether an action on the document has no verdict yet.
+    #[must_use]
+    pub fn contains(&self, document: &DocumentId) -> bool {
+        self.documents.contains_key(document)
+    }
+
     /// Adds an action, which must not be older than any before it on the same document.
     pub fn push(&mut self, action: Action) {
         let queue = &mut self.queues[usize::from(action.document.index.0)];

@@ -1,4 +1,5 @@
-//! Decides when indices are refreshed, so that searches find documents just written. Pure.
+//! With `elasticsearch.refresh = adaptive`, decides when indices are refreshed, so that searches find
+//! documents just written. Pure.
 //!
 //! A refresh is a request of its own, not a bulk's `refresh=true`: it takes longer than the bulk,
 //! and no verdict shall wait for it. It runs only while the feed has caught up, at most every

@@ -1,4 +1,4 @@
-//! The service failure that a response without success stands for. Pure.
+//! Classifies a response without success as a failure of the service. Pure.
 //!
 //! Only an error of Elasticsearch itself refuses a document (`bulk_request`); every other response
 //! is a failure of the service, which uses up no attempt of a job.

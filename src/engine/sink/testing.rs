@@ -63,7 +63,9 @@ fn action_of(
     Action {
         document: DocumentId { index: IndexId(index), id: id.into() },
         body: body.map(|b| Bytes::copy_from_slice(b.as_bytes())),
+        refusal: None,
         version,
+        unchanged: false,
         jobs: std::iter::once(job).collect(),
         room: None,
     }

@@ -40,10 +40,13 @@ pub enum DocumentOutcome {
     Superseded,
     /// Elasticsearch refuses the document permanently.
     Refused,
+    /// Nothing was sent: Elasticsearch has this document already.
+    Unchanged,
 }
 
 impl DocumentOutcome {
-    pub const ALL: [Self; 4] = [Self::Indexed, Self::Deleted, Self::Superseded, Self::Refused];
+    pub const ALL: [Self; 5] =
+        [Self::Indexed, Self::Deleted, Self::Superseded, Self::Refused, Self::Unchanged];
 
     /// The metric label.
     #[must_use]
@@ -53,6 +56,7 @@ impl DocumentOutcome {
             Self::Deleted => "deleted",
             Self::Superseded => "superseded",
             Self::Refused => "refused",
+            Self::Unchanged => "unchanged",
         }
     }
 }

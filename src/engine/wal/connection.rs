@@ -54,7 +54,8 @@ impl Replication {
         let begun = Instant::now();
         let HostAddresses { found, mut unknown } = host::resolve(config, limit).await;
         let several = config.get_hosts().len().max(config.get_hostaddrs().len()) > 1;
-        let mut failure = unknown.pop().map_or(ReplicationError::Closed, |(_, error)| error.into());
+        let mut failure =
+            unknown.pop().map_or(ReplicationError::Closed, |unknown| unknown.reason.into());
         let mut shares = TimeShares::new(begun, limit, found.len());
         for host in found {
             let attempt = Self::connect_to(&host, database, application_name, several);

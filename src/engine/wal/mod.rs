@@ -14,6 +14,7 @@
 
 mod authentication;
 pub mod connection;
+mod cut;
 pub mod error;
 mod feedback;
 mod open;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::cut::Cutter;
 use super::error::TransactionError;
 use crate::change::{Columns, Row, TableId};
 use crate::engine::wal::pgoutput;
@@ -80,6 +81,7 @@ pub(crate) struct RelationDescriptor {
     pub(crate) partial: bool,
     columns: Arc<Columns>,
     converters: Vec<ColumnConverter>,
+    row_bytes_max: usize,
 }
 
 /// Converts the values of one column.
@@ -117,6 +119,16 @@ pub(crate) enum TupleKind<'a> {
     New(Option<&'a Row>),
 }
 
+impl<'a> TupleKind<'a> {
+    /// The row that has the values which were not sent.
+    fn old(self) -> Option<&'a Row> {
+        match self {
+            Self::New(old) => old,
+            Self::Full | Self::Key => None,
+        }
+    }
+}
+
 /// A row, and whether it has all of its values.
 pub(crate) struct DecodedRow {
     pub(crate) row: Row,
@@ -129,6 +141,7 @@ impl RelationDescriptor {
         relation: &pgoutput::Relation<'_>,
         types: &TypeCache,
         partial: bool,
+        row_bytes_max: usize,
     ) -> Self {
         let names = relation.columns.iter().map(|column| column.name.to_owned()).collect();
         let converters = relation
@@ -142,7 +155,8 @@ impl RelationDescriptor {
                 ColumnConverter { prefix, category, is_key: column.is_key }
             })
             .collect();
-        Self { table, partial, columns: Arc::new(Columns::new(names)), converters }
+        let columns = Arc::new(Columns::new(names));
+        Self { table, partial, columns, converters, row_bytes_max }
     }
 
     /// Converts a tuple to a row. `scratch` is a buffer that is reused.
@@ -161,6 +175,7 @@ impl RelationDescriptor {
         }
         scratch.clear();
         scratch.push(b'{');
+        let mut cutter = Cutter::of(tuple, kind.old(), self.row_bytes_max);
         let mut spans = Vec::with_capacity(self.converters.len());
         let mut complete = true;
         for (column, (converter, sent)) in self.converters.iter().zip(tuple.values()).enumerate() {
@@ -169,7 +184,11 @@ impl RelationDescriptor {
                 continue;
             }
             let old = match (sent, kind) {
-                (Value::Unchanged, TupleKind::New(Some(old))) => old.at(column),
+                (Value::Unchanged, TupleKind::New(Some(old)))
+                    if cutter.is_some() || old.cut_bytes(column).is_none() =>
+                {
+                    old.at(column)
+                }
                 _ => None,
             };
             if sent == Value::Unchanged && old.is_none() {
@@ -182,8 +201,8 @@ impl RelationDescriptor {
             }
             scratch.extend_from_slice(&converter.prefix);
             let start = scratch.len();
-            let reason = converter.write(sent, old, scratch)?;
-            if let Some(reason) = reason {
+            let is_cut = cutter.as_mut().is_some_and(|cutter| cutter.cut(column, sent, scratch));
+            if !is_cut && let Some(reason) = converter.write(sent, old, scratch)? {
                 replaced.push(ReplacedValue { column, reason });
             }
             spans.push(Some(span(start, scratch, column, replaced)));
@@ -193,7 +212,10 @@ impl RelationDescriptor {
             0..=COPIED_BYTES_MAX => Bytes::copy_from_slice(scratch),
             _ => Bytes::from(std::mem::take(scratch)),
         };
-        let row = Row::new(Arc::clone(&self.columns), json, spans);
+        let mut row = Row::new(Arc::clone(&self.columns), json, spans);
+        if let Some(cutter) = cutter {
+            row = row.with_cut(cutter.found);
+        }
         Ok(DecodedRow { row, complete })
     }
 

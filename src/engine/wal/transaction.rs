@@ -8,7 +8,7 @@
 
 use foldhash::{HashMap, HashSet};
 
-use crate::change::{Change, Lsn, Operation, Position, TableId};
+use crate::change::{Change, Lsn, Operation, Position, Row, TableId};
 use crate::engine::wal::Captured;
 use crate::engine::wal::error::TransactionError;
 use crate::engine::wal::pgoutput;
@@ -46,6 +46,7 @@ pub struct TransactionDecoder {
     partial: HashSet<u32>,
     open: Option<OpenTransaction>,
     scratch: Vec<u8>,
+    row_bytes_max: usize,
 }
 
 /// The transaction in progress.
@@ -92,11 +93,13 @@ impl OpenTransaction {
 }
 
 impl TransactionDecoder {
-    /// An assembler of the changes of these tables.
+    /// An assembler of the changes of these tables. Large values of rows with more text than
+    /// `row_bytes_max` are replaced by their size and hash.
     #[must_use]
-    pub fn new(tables: Tables) -> Self {
+    pub fn new(tables: Tables, row_bytes_max: usize) -> Self {
         Self {
             tables,
+            row_bytes_max,
             relations: HashMap::default(),
             partial: HashSet::default(),
             open: None,
@@ -164,9 +167,10 @@ impl TransactionDecoder {
             }
             Message::Relation(relation) => {
                 let is_partial = self.partial.contains(&relation.oid);
-                let descriptor = self
-                    .table(relation)
-                    .map(|table| RelationDescriptor::new(table, relation, types, is_partial));
+                let row_bytes_max = self.row_bytes_max;
+                let descriptor = self.table(relation).map(|table| {
+                    RelationDescriptor::new(table, relation, types, is_partial, row_bytes_max)
+                });
                 self.relations.insert(relation.oid, descriptor);
             }
             Message::Insert { relation, new } => {
@@ -223,6 +227,11 @@ impl TransactionDecoder {
             }
         }
         change.note = relation.note(&replaced).or(change.note);
+        if let Some(cut) = [&change.old, &change.new].into_iter().flatten().find_map(Row::cut) {
+            let note = cut_note(cut.row_bytes, self.row_bytes_max);
+            change.note =
+                Some(change.note.map_or(note.clone(), |own| format!("{note}; {own}")).into());
+        }
         out.push(Captured::Change(change));
         if self.scratch.capacity() > SCRATCH_BYTES_MAX {
             self.scratch = Vec::new();
@@ -250,6 +259,14 @@ impl TransactionDecoder {
     }
 }
 
+/// The note of a job whose row was cut.
+fn cut_note(row_bytes: usize, row_bytes_max: usize) -> String {
+    format!(
+        "the row has {row_bytes} bytes, more than limits.row_bytes_max ({row_bytes_max}): \
+         its large values are given as size and hash"
+    )
+}
+
 /// The relation's schema; an empty name stands for `pg_catalog`.
 fn schema<'a>(relation: &pgoutput::Relation<'a>) -> &'a str {
     if relation.schema.is_empty() { "pg_catalog" } else { relation.schema }
@@ -262,7 +279,6 @@ fn unix_micros(postgres: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Row;
     use crate::engine::wal::relation::StreamTable;
 
     const CAPTURED: &str = include_str!("../../../tests/fixtures/pgoutput/transactions.hex");
@@ -275,7 +291,7 @@ mod tests {
 
     fn decoder(tables: &[&str]) -> TransactionDecoder {
         let tables = tables.iter().map(|name| StreamTable::by_name("public", name));
-        TransactionDecoder::new(Tables::new(tables.collect()))
+        TransactionDecoder::new(Tables::new(tables.collect()), usize::MAX)
     }
 
     fn shown(row: Option<&Row>) -> String {

@@ -1,4 +1,4 @@
-//! Reads the messages of the protocol from a socket, and writes to it.
+//! Reads the messages of PostgreSQL's frontend/backend protocol from a socket, and writes to it.
 //!
 //! Reading is cancel safe: bytes that have arrived are in the buffer. A message's body is split off
 //! the buffer without a copy; the buffer is reused after the bodies have been dropped.

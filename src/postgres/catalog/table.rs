@@ -105,7 +105,7 @@ pub async fn wholes(client: &Client, oid: u32) -> Result<Vec<u32>, Error> {
     rows.iter().map(|row| row.try_get("oid")).collect()
 }
 
-/// The columns of these tables (`schema.name`) with their types and the attributes of those, each as
+/// The generated columns of these tables (`schema.name`), and those of composite types, each as
 /// a text that differs once one of them is altered. A table that does not exist has none.
 ///
 /// # Errors

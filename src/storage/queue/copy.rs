@@ -2,7 +2,7 @@
 //!
 //! Not here: the transaction around it (`record`), and rows that `jsonb` does not take (`lossy`).
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
 use super::record_id::TableKeys;
@@ -37,7 +37,7 @@ pub(in crate::storage) struct Stamp {
 /// What `change_data` holds instead of the change's own text, and why.
 #[derive(Debug)]
 pub(in crate::storage) struct Altered {
-    pub(in crate::storage) change_data: Vec<u8>,
+    pub(in crate::storage) change_data: Bytes,
     pub(in crate::storage) note: String,
 }
 
@@ -50,14 +50,60 @@ pub(in crate::storage) struct Source<'a> {
     pub(in crate::storage) altered: Option<&'a Altered>,
 }
 
+/// A larger text is sent from where it is.
+const COPIED_BYTES_MAX: usize = 64 << 10;
+
+/// A larger buffer is freed as soon as it has been sent.
+const REUSED_BYTES_MAX: usize = 16 << 20;
+
+/// The data of a COPY, in pieces. The text of a large row is a piece of its own that the row shares,
+/// so that it is not in memory twice.
+#[derive(Debug, Default)]
+pub(in crate::storage) struct CopyText {
+    pieces: Vec<Bytes>,
+    tail: BytesMut,
+}
+
+impl CopyText {
+    /// Begins anew.
+    pub(in crate::storage) fn begin(&mut self) {
+        self.pieces.clear();
+        self.tail.clear();
+        self.tail.put_slice(HEADER);
+    }
+
+    /// The pieces, ended.
+    pub(in crate::storage) fn end(&mut self) -> Vec<Bytes> {
+        self.tail.put_slice(TRAILER);
+        let last = match self.tail.capacity() {
+            // The part that stays would keep a large buffer until the next batch.
+            REUSED_BYTES_MAX.. => std::mem::take(&mut self.tail),
+            _ => self.tail.split(),
+        };
+        let mut pieces = std::mem::take(&mut self.pieces);
+        pieces.push(last.freeze());
+        pieces
+    }
+
+    fn share(&mut self, text: &Bytes) {
+        if text.len() <= COPIED_BYTES_MAX {
+            self.tail.put_slice(text);
+        } else {
+            self.pieces.push(self.tail.split().freeze());
+            self.pieces.push(text.clone());
+        }
+    }
+}
+
 /// Appends one row.
 pub(in crate::storage) fn row(
-    out: &mut BytesMut,
+    text_out: &mut CopyText,
     source: Source<'_>,
     stamp: Stamp,
     keys: &TableKeys,
 ) {
     let Source { change, xid, altered } = source;
+    let out = &mut text_out.tail;
     out.put_i16(COLUMN_COUNT);
     let key = keys.get(change.table);
     text(out, &key.name);
@@ -66,9 +112,10 @@ pub(in crate::storage) fn row(
     let id = keyed.and_then(|row| key.record_id(row)).unwrap_or(Uuid::nil());
     field(out, id.as_bytes());
     match altered {
-        Some(altered) => change_data(out, |out| out.put_slice(&altered.change_data)),
-        None => change_data(out, |out| own_text(out, change)),
+        Some(altered) => change_data(text_out, &[&altered.change_data]),
+        None => own_text(text_out, change),
     }
+    let out = &mut text_out.tail;
     text(out, stamp.status.as_str());
     note(out, change.note.as_deref(), altered.map(|altered| altered.note.as_str()));
     long(out, Micros(change.committed_at).to_wire());
@@ -87,33 +134,31 @@ pub(in crate::storage) fn row(
 const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 
 /// `change_data` as the contract has it: the row, old and new rows, the old row, or `{}`.
-fn own_text(out: &mut BytesMut, change: &Change) {
-    let json = |row: &Option<Row>, out: &mut BytesMut| match row {
-        Some(row) => out.put_slice(row.json()),
-        None => out.put_slice(b"null"),
-    };
+fn own_text(out: &mut CopyText, change: &Change) {
+    let none = Bytes::from_static(b"null");
+    let old = change.old.as_ref().map_or(&none, Row::json);
+    let new = change.new.as_ref().map_or(&none, Row::json);
     match change.operation {
-        Operation::Insert => json(&change.new, out),
-        Operation::Delete => json(&change.old, out),
-        Operation::Truncate => out.put_slice(b"{}"),
+        Operation::Insert => change_data(out, &[new]),
+        Operation::Delete => change_data(out, &[old]),
+        Operation::Truncate => change_data(out, &[&Bytes::from_static(b"{}")]),
         Operation::Update => {
-            out.put_slice(b"{\"old\": ");
-            json(&change.old, out);
-            out.put_slice(b", \"new\": ");
-            json(&change.new, out);
-            out.put_u8(b'}');
+            let [before, between, after] =
+                [&b"{\"old\": "[..], b", \"new\": ", b"}"].map(Bytes::from_static);
+            change_data(out, &[&before, old, &between, new, &after]);
         }
     }
 }
 
-fn change_data(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
-    let at = out.len();
-    out.put_i32(0);
-    out.put_u8(JSONB_VERSION);
-    write(out);
-    let length = i32::try_from(out.len() - at - 4)
+fn change_data(out: &mut CopyText, parts: &[&Bytes]) {
+    let bytes = 1 + parts.iter().map(|part| part.len()).sum::<usize>();
+    let length = i32::try_from(bytes)
         .expect("the recorder replaces change_data that is over its limit before it comes here");
-    out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+    out.tail.put_i32(length);
+    out.tail.put_u8(JSONB_VERSION);
+    for part in parts {
+        out.share(part);
+    }
 }
 
 /// The column `note`: one line on what was altered, by the decoder and by the recorder.
@@ -180,9 +225,11 @@ mod tests {
         let keys =
             TableKeys(vec![TableKey { name: "t".into(), columns: vec!["id".into()], uuid: true }]);
         let stamp = Stamp { status, started_at: Micros(946_684_800_000_002), epoch: 5 };
-        let mut out = BytesMut::new();
+        let mut out = CopyText::default();
+        out.begin();
         row(&mut out, Source { change, xid: 9, altered: None }, stamp, &keys);
-        fields(&out)
+        let all = out.end().concat();
+        fields(&all[HEADER.len()..all.len() - TRAILER.len()])
     }
 
     #[test]
@@ -198,6 +245,18 @@ mod tests {
         check(Operation::Update, Some(r#"{"a": 1}"#), Some(r#"{"a": 2}"#), both);
         let new_only = r#"{"old": null, "new": {"a": 2}}"#;
         check(Operation::Update, None, Some(r#"{"a": 2}"#), new_only);
+    }
+
+    #[test]
+    fn the_text_of_a_large_row_is_not_copied() {
+        let text = format!(r#"{{"id": 1, "a": "{}"}}"#, "x".repeat(COPIED_BYTES_MAX));
+        let change = change(Operation::Update, Some(r#"{"id": 1}"#), Some(&text));
+        let expected = format!("\u{1}{{\"old\": {{\"id\": 1}}, \"new\": {text}}}");
+        assert_eq!(written(&change, Status::Pending)[3].as_deref(), Some(expected.as_bytes()));
+        let mut out = CopyText::default();
+        own_text(&mut out, &change);
+        let own = change.new.as_ref().unwrap().json().as_ptr();
+        assert!(out.end().iter().any(|piece| piece.as_ptr() == own));
     }
 
     #[test]

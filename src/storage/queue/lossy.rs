@@ -3,10 +3,6 @@
 //!
 //! The document is built from the change itself, so nothing here reaches Elasticsearch.
 
-use std::fmt::Write;
-
-use sha2::{Digest, Sha256};
-
 use super::copy::Altered;
 use crate::change::{Change, Operation, Row};
 use crate::value;
@@ -73,7 +69,7 @@ pub(in crate::storage) fn alter(change: &Change, remedy: Remedy, cause: &str) ->
             json.push('}');
         }
     }
-    Altered { change_data: json.into_bytes(), note }
+    Altered { change_data: json.into(), note }
 }
 
 fn altered_row(row: &Row, remedy: Remedy, json: &mut String) {
@@ -112,9 +108,9 @@ fn is_harmless(value: &[u8]) -> bool {
 }
 
 fn digest(bytes: &[u8], json: &mut String) {
-    let hex = value::hex(&Sha256::digest(bytes));
-    write!(json, "{{\"bytes\": {}, \"sha256\": \"{hex}\"}}", bytes.len())
-        .expect("a string takes all that is written");
+    let mut digest = Vec::new();
+    value::write_digest(bytes, &mut digest);
+    json.push_str(&String::from_utf8_lossy(&digest));
 }
 
 fn push_string(text: &str, json: &mut String) {
@@ -144,7 +140,7 @@ mod tests {
     fn only_values_that_jsonb_may_refuse_become_text() {
         let check = |row: &str, expected: &str| {
             let altered = alter(&insert(row), Remedy::Escape, "22P05");
-            assert_eq!(String::from_utf8(altered.change_data).unwrap(), expected);
+            assert_eq!(String::from_utf8(altered.change_data.to_vec()).unwrap(), expected);
         };
         check(r#"{"a": 1.5, "b": null, "c": "x"}"#, r#"{"a": 1.5, "b": null, "c": "x"}"#);
         check(r#"{"a": "\u0000"}"#, r#"{"a": "\"\\u0000\""}"#);
@@ -156,7 +152,7 @@ mod tests {
     fn large_values_become_size_and_hash() {
         let row = format!(r#"{{"id": 1, "a": "{}"}}"#, "x".repeat(VALUE_BYTES_MAX));
         let altered = alter(&insert(&row), Remedy::Cut, "too large");
-        let text = String::from_utf8(altered.change_data).unwrap();
+        let text = String::from_utf8(altered.change_data.to_vec()).unwrap();
         assert!(text.starts_with(r#"{"id": 1, "a": {"bytes": 1048578, "sha256": ""#), "{text}");
         assert!(altered.note.contains("too large"));
     }
@@ -166,7 +162,7 @@ mod tests {
         let mut change = insert(r#"{"id": 1, "a": {"b": 2}}"#);
         change.operation = Operation::Update;
         let altered = alter(&change, Remedy::Digest, "54000");
-        let text = String::from_utf8(altered.change_data).unwrap();
+        let text = String::from_utf8(altered.change_data.to_vec()).unwrap();
         let start = r#"{"old": null, "new": {"id": 1, "a": {"bytes": 8, "sha256": ""#;
         assert!(text.starts_with(start), "{text}");
     }

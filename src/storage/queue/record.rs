@@ -11,12 +11,12 @@ use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::SinkExt;
 use futures_util::future::join4;
 use tokio_postgres::{Client, CopyInSink, Statement};
 
-use super::copy::{self, Altered, Source, Stamp};
+use super::copy::{self, Altered, CopyText, Source, Stamp};
 use super::job_counts::{Counter, Delta};
 use super::lossy;
 use super::lossy::{CHANGE_BYTES_MAX, Remedy};
@@ -36,9 +36,6 @@ const ADVANCE: &str = include_str!("record_position.sql");
 /// COPY data is sent in pieces of this, so that the server need not hold a batch at once.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// A larger buffer is freed as soon as it has been sent.
-const REUSED_BYTES_MAX: usize = 16 << 20;
-
 /// For errors.
 const RECORDING: &str = "record changes";
 
@@ -51,7 +48,7 @@ pub struct Recorder {
     copy: Statement,
     advance: Statement,
     counter: Counter,
-    rows: BytesMut,
+    rows: CopyText,
     recorded: Position,
     /// Where the row of the position was written last.
     place: Option<String>,
@@ -91,7 +88,7 @@ impl Recorder {
             copy,
             advance,
             counter,
-            rows: BytesMut::new(),
+            rows: CopyText::default(),
             recorded,
             place: None,
             xid_reference,
@@ -195,8 +192,7 @@ impl Recorder {
     ) {
         let started_at = Micros(Micros::now().0.saturating_add(self.clock_offset));
         let stamp = Stamp { status, started_at, epoch: self.guard.lease().epoch };
-        self.rows.clear();
-        self.rows.put_slice(copy::HEADER);
+        self.rows.begin();
         for index in range {
             let change = &changes[index];
             let xid = widen_xid(change.xid, self.xid_reference);
@@ -204,7 +200,6 @@ impl Recorder {
             let source = Source { change, xid, altered: altered.get(index) };
             copy::row(&mut self.rows, source, stamp, &self.keys);
         }
-        self.rows.put_slice(copy::TRAILER);
     }
 
     /// Sends the rows, the position, the count and the commit in one go. A COPY that fails makes
@@ -216,17 +211,14 @@ impl Recorder {
         end_lsn: Option<Lsn>,
         delta: &Delta,
     ) -> Result<(), QueueError> {
-        let mut rows = match self.rows.capacity() {
-            // The part that stays would keep a large buffer until the next batch.
-            REUSED_BYTES_MAX.. => std::mem::take(&mut self.rows),
-            _ => self.rows.split(),
-        }
-        .freeze();
+        let pieces = self.rows.end();
         let copied = async {
             let mut sink = pin!(sink);
-            while !rows.is_empty() {
-                let piece = rows.split_to(rows.len().min(PIECE_BYTES));
-                sink.feed(piece).await?;
+            for mut rows in pieces {
+                while !rows.is_empty() {
+                    let piece = rows.split_to(rows.len().min(PIECE_BYTES));
+                    sink.feed(piece).await?;
+                }
             }
             sink.finish().await
         };

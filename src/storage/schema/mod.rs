@@ -46,6 +46,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("waits_for", include_str!("../../../migrations/0013_waits_for.sql")),
     ("rights", include_str!("../../../migrations/0014_rights.sql")),
     ("operation", include_str!("../../../migrations/0015_operation.sql")),
+    ("discarded", include_str!("../../../migrations/0017_discarded.sql")),
 ];
 
 const FOUNDATION: &str = include_str!("foundation.sql");

@@ -1,4 +1,4 @@
-//! The checks of a definition that need one list only. Pure.
+//! Checks of a definition: counts, unique names, names of indices, prefixes of ids that overlap. Pure.
 
 use std::collections::BTreeSet;
 

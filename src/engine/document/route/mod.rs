@@ -8,8 +8,10 @@ mod keys;
 mod required;
 #[cfg(test)]
 mod testing;
+mod unchanged;
 
 pub use affected::{AffectedDocument, Effect, documents};
 pub use dependent::dependents;
 pub use keys::RowKeys;
 pub use required::{RequiredRow, first_unknown, needs};
+pub use unchanged::is_unchanged;

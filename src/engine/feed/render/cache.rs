@@ -37,6 +37,7 @@ impl RowCache {
 
     /// Adds what a read with this snapshot LSN found.
     pub fn insert(&mut self, table: TableId, key: String, row: Option<Row>, snapshot_lsn: Lsn) {
+        let row = row.map(Row::without_cut_values);
         self.bytes += row.as_ref().map_or(0, Row::size) + key.len();
         self.tables.entry(table).or_default().insert(key, CachedRow { row, snapshot_lsn });
     }
@@ -48,7 +49,7 @@ impl RowCache {
         if commit_lsn <= entry.snapshot_lsn {
             rows.remove(key);
         } else {
-            entry.row = row.cloned();
+            entry.row = row.cloned().map(Row::without_cut_values);
         }
     }
 

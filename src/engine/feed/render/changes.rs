@@ -56,6 +56,8 @@ impl Renderer {
                     Effect::Index => Content::Image(number),
                     Effect::Delete => Content::Gone,
                 };
+                let unchanged = matches!(content, Content::Image(_))
+                    && route::is_unchanged(&self.definition, affected.source, change);
                 plan.touch(DocumentStep {
                     document: affected.document,
                     source: affected.source,
@@ -63,6 +65,7 @@ impl Renderer {
                     content,
                     version,
                     jobs: smallvec![output.pending.reference(*job)],
+                    unchanged,
                 });
             }
             self.apply_to_cache(change);

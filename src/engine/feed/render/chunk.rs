@@ -88,6 +88,7 @@ impl Renderer {
                     content: Content::Read(key.clone()),
                     version,
                     jobs: smallvec![output.pending.reference(JobKey::Loaded(number))],
+                    unchanged: false,
                 });
             }
         }

@@ -17,6 +17,7 @@ use crate::engine::document::id::DocumentId;
 use crate::engine::document::route;
 use crate::engine::document::route::{RequiredRow, RowKeys as _};
 use crate::engine::document::{build, plain};
+use crate::engine::feed::action::Action;
 use crate::engine::feed::{FeedError, JobChange};
 
 /// Rows asked for in one statement.
@@ -107,19 +108,32 @@ impl Renderer {
                 found.filter(|row| build::included(self.definition.source(step.source), row))
             }
         };
-        let body = row.map(|row| self.body(step.source, row, output.escaping));
-        Ok(output.emitter.send(step.document, body, step.version, step.jobs).await?)
+        let mut action = Action::new(step.document, None, step.version, step.jobs);
+        action.unchanged = step.unchanged;
+        if let Some(row) = row {
+            self.fill(&mut action, step.source, row, output.escaping);
+        }
+        Ok(output.emitter.send(action).await?)
     }
 
-    /// The document of a row; the rows that it embeds come from the cache.
-    fn body(&mut self, source: SourceId, row: &Row, escaping: Escaping) -> Bytes {
+    /// Gives an action the document of a row; the rows that it embeds come from the cache. A row that
+    /// is too large has none.
+    fn fill(&mut self, action: &mut Action, source: SourceId, row: &Row, escaping: Escaping) {
+        if let Some(cut) = row.cut() {
+            action.refuse(format!(
+                "the row has {} bytes, more than limits.row_bytes_max ({}): make the row smaller, or raise the \
+                 limit and retry the job",
+                cut.row_bytes, self.reader.row_bytes_max
+            ));
+            return;
+        }
         let mut json = Vec::with_capacity(row.json().len() + 512);
         self.builder.build(&self.definition, source, row, &self.cache, &mut json);
         let escaped = match escaping {
             Escaping::Plain => None,
             Escaping::ForParser => plain::readable(&json),
         };
-        Bytes::from(escaped.unwrap_or(json))
+        action.body = Some(Bytes::from(escaped.unwrap_or(json)));
     }
 
     /// Sends one document of a row that was just read.
@@ -132,8 +146,9 @@ impl Renderer {
         jobs: SmallVec<[JobAck; 1]>,
     ) -> Result<(), FeedError> {
         let document = self.definition.document(source, &found.key);
-        let body = self.body(source, &found.row, output.escaping);
-        Ok(output.emitter.send(document, Some(body), version, jobs).await?)
+        let mut action = Action::new(document, None, version, jobs);
+        self.fill(&mut action, source, &found.row, output.escaping);
+        Ok(output.emitter.send(action).await?)
     }
 }
 

@@ -28,6 +28,8 @@ pub struct DocumentStep {
     pub content: Content,
     pub version: u64,
     pub jobs: SmallVec<[JobAck; 1]>,
+    /// The document is the same as before the step.
+    pub unchanged: bool,
 }
 
 /// The steps of a batch, in the order in which their documents were first touched.
@@ -51,6 +53,7 @@ impl DocumentPlan {
             before.content = step.content;
             before.source = step.source;
         }
+        before.unchanged &= step.unchanged;
         before.version = before.version.max(step.version);
         before.jobs.extend(step.jobs);
     }

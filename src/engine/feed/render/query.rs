@@ -8,11 +8,14 @@ use bytes::Bytes;
 use tokio_postgres::types::ToSql;
 
 use super::read::{KeyedRow, ReadError, ReadTransaction, RowReader};
-use crate::change::{Columns, Row, TableId};
+use crate::change::{Columns, CutValues, Row, TableId};
 use crate::engine::document::shape::TableShape;
 use crate::postgres::catalog::table::LackingColumn;
 use crate::postgres::quote_identifier as quote;
 use crate::value;
+
+/// Of a row that is too large, values up to this are read.
+const KEPT_BYTES_MAX: usize = 1 << 10;
 
 /// Rows whose `column` has one of the values.
 #[derive(Clone, Copy, Debug)]
@@ -154,25 +157,20 @@ impl ReadTransaction<'_> {
         let shape = self.shape(table);
         let label = shape.label();
         let columns = self.present_columns(&label, &shape).await?;
-        let list: Vec<String> = columns
-            .iter()
-            .map(|(name, _)| {
-                let name = quote(name);
-                // `is null` would hold for a composite value of nulls too.
-                format!(
-                    "case when t.{name} is distinct from null \
-                     then pg_catalog.format('%s', t.{name}) end"
-                )
-            })
-            .collect();
-        let sql = format!("select {} from {} t {tail}", list.join(", "), shape.own_rows());
+        let names = columns.iter().map(|(name, _)| name.as_str());
+        let sql = limited(names, &shape.own_rows(), tail, self.reader.row_bytes_max);
         let found = self.query(&label, &sql, parameters).await?;
         let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
         let shared = self.reader.share(table, names);
         let mut rows = Vec::with_capacity(found.len());
-        for row in &found {
-            let texts = (0..columns.len()).map(|i| row.get::<_, Option<&str>>(i));
-            let row = self.reader.object(&shared, &columns, texts);
+        // Each answer is dropped when its row has been made, so that a large one is not held twice.
+        for answer in found {
+            let texts = (0..columns.len()).map(|i| answer.get::<_, Option<&str>>(i));
+            let mut row = self.reader.object(&shared, &columns, texts);
+            if let Some(sizes) = answer.get::<_, Option<Vec<i32>>>(columns.len()) {
+                row = row.with_cut(cut_values(&sizes));
+            }
+            drop(answer);
             rows.push(KeyedRow { key: shape.key_text(&row), row });
         }
         let bytes = rows.iter().map(|found| found.key.len() + found.row.size()).sum();
@@ -273,6 +271,48 @@ impl RowReader {
         }
         json.push(b'}');
         Row::new(Arc::clone(shared), Bytes::from(json), spans)
+    }
+}
+
+/// The text of each column, and the sizes of all if the row has more text than a row may have. The
+/// server then keeps large values to itself: a client that asked for them would have to hold them.
+fn limited<'n>(
+    names: impl Iterator<Item = &'n str>,
+    table: &str,
+    tail: &str,
+    bytes_max: usize,
+) -> String {
+    let (mut texts, mut shown, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, name) in names.enumerate() {
+        let name = quote(name);
+        // `is null` would hold for a composite value of nulls too.
+        texts.push(format!(
+            "case when t.{name} is distinct from null then pg_catalog.format('%s', t.{name}) end \
+             as c{number}"
+        ));
+        shown.push(format!(
+            "case when bytes <= {bytes_max} or pg_catalog.octet_length(c{number}) <= {KEPT_BYTES_MAX} \
+             then c{number} end"
+        ));
+        sizes.push(format!("coalesce(pg_catalog.octet_length(c{number}), 0)"));
+    }
+    let (texts, shown) = (texts.join(", "), shown.join(", "));
+    let list = sizes.join(", ");
+    let sum = sizes.join(" + ");
+    // `offset 0` keeps the server from making each text again where it is used.
+    format!(
+        "select {shown}, case when bytes > {bytes_max} then array[{list}] end
+         from (select *, 0::bigint + {sum} as bytes
+               from (select {texts} from {table} t {tail} offset 0) texts offset 0) sized"
+    )
+}
+
+/// What the server left out, by the sizes of all values.
+fn cut_values(sizes: &[i32]) -> CutValues {
+    let sizes = sizes.iter().map(|bytes| usize::try_from(*bytes).unwrap_or(0)).enumerate();
+    CutValues {
+        row_bytes: sizes.clone().map(|(_, bytes)| bytes).sum(),
+        values: sizes.filter(|(_, bytes)| *bytes > KEPT_BYTES_MAX).collect(),
     }
 }
 

@@ -25,6 +25,8 @@ use crate::value::TypeCache;
 
 /// The wait between two attempts at a snapshot that shows all; doubles up to `RETRY_MAX`.
 const RETRY_MIN: Duration = Duration::from_millis(1);
+/// Unless it is set otherwise.
+const ROW_BYTES_MAX: usize = 64 << 20;
 const RETRY_MAX: Duration = Duration::from_millis(100);
 
 /// The time to wait for the locks of a read transaction. The error that follows ends the run, so
@@ -84,6 +86,8 @@ pub struct RowReader {
     waits: Waits,
     /// Counts the rows of the last transaction.
     pub(super) rows: MemoryHold,
+    /// Bytes of a row's text above which its large values are not read.
+    pub(super) row_bytes_max: usize,
 }
 
 impl RowReader {
@@ -106,6 +110,7 @@ impl RowReader {
             delivered: Delivered::default(),
             waits: Waits::default(),
             rows: Memory::default().hold(MemoryPart::Rows, 0),
+            row_bytes_max: ROW_BYTES_MAX,
         }
     }
 
@@ -117,6 +122,11 @@ impl RowReader {
     /// Counts there the rows that it reads.
     pub fn report_memory(&mut self, memory: &Memory) {
         self.rows = memory.hold(MemoryPart::Rows, 0);
+    }
+
+    /// Reads large values only of rows with at most this much text.
+    pub fn limit_rows(&mut self, bytes_max: usize) {
+        self.row_bytes_max = bytes_max;
     }
 
     /// Waits for locks no longer than this.

@@ -48,6 +48,7 @@ impl Renderer {
                         content: Content::Read(shape.split_key(key)),
                         version,
                         jobs: smallvec![output.pending.reference(truncate.job)],
+                        unchanged: false,
                     });
                 }
                 self.execute(output, &[], plan).await?;

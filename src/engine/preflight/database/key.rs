@@ -94,7 +94,8 @@ fn refers(reference: &KeyReference<'_>, findings: &mut Vec<Finding>) {
     let KeyReference { from, column, to } = reference;
     let mut key = to.columns.iter().filter(|column| column.in_key);
     let (Some(referring), Some(first)) = (from.column(column), key.next()) else { return };
-    let (from, to) = (label(&from.name), label(&to.name));
+    let from = label(&from.name);
+    let to = label(&to.name);
     if key.next().is_some() {
         findings.push(Finding::fault(
             format!(

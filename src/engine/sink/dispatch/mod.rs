@@ -26,10 +26,11 @@ use super::backoff::{AdaptiveConcurrency, Backoff, CircuitBreaker};
 use super::bulk::screen;
 use super::bulk_request::Bulk;
 use super::index::{Audit, Presence};
+use super::indexed::IndexedDocuments;
 use super::pending::PendingActions;
 use super::state::{Circuit, SinkState};
 use super::verdict::{DocumentOutcome, ServiceError, ServiceFailure};
-use crate::ack::batch::PendingBatch;
+use crate::ack::batch::{JobAck, PendingBatch};
 use crate::config::Limits;
 use crate::engine::document::id::IndexId;
 use crate::engine::feed::action::Action;
@@ -62,6 +63,7 @@ pub struct Dispatcher {
     /// The indices' aliases, for error sentences.
     names: Vec<String>,
     pending: PendingActions,
+    indexed: IndexedDocuments,
     /// By index.
     circuits: Vec<IndexCircuit>,
     service: CircuitBreaker,
@@ -125,6 +127,7 @@ impl Dispatcher {
         Self {
             names,
             pending: PendingActions::new(index_count),
+            indexed: IndexedDocuments::default(),
             circuits: std::iter::repeat_with(|| IndexCircuit::CLOSED).take(index_count).collect(),
             service: CircuitBreaker::Closed,
             retries: Vec::new(),
@@ -168,8 +171,16 @@ impl Dispatcher {
         (0..).map(IndexId).zip(written).filter_map(|(index, written)| written.then_some(index))
     }
 
-    /// Adds an action.
+    /// Adds an action. What Elasticsearch is known to have is settled at once.
     pub fn push(&mut self, action: Action) {
+        let is_settled = action.unchanged
+            && self.indexed.contains(&action.document)
+            && !self.pending.contains(&action.document);
+        if is_settled {
+            self.state.count(action.document.index, DocumentOutcome::Unchanged, 1);
+            self.settled.extend(action.jobs.into_iter().filter_map(JobAck::done));
+            return;
+        }
         if let Some(reason) = screen(&action) {
             self.refuse(action, &reason);
             return;
@@ -243,6 +254,7 @@ impl Dispatcher {
     }
 
     fn service_failed(&mut self, now: Instant, error: ServiceError) {
+        self.indexed.clear();
         self.service.trip(now, |attempts| SERVICE.delay(attempts, fastrand::f64()));
         self.state.circuit(Circuit::Open);
         self.state.down(now, error);
@@ -294,6 +306,7 @@ impl Dispatcher {
     }
 
     fn open_circuit(&mut self, now: Instant, index: IndexId, error: ServiceError) {
+        self.indexed.clear();
         let circuit = &mut self.circuits[usize::from(index.0)];
         circuit.missing = error.failure == ServiceFailure::Missing;
         circuit.breaker.trip(now, index_wait);
@@ -310,6 +323,7 @@ impl Dispatcher {
 
     /// Fails an action's jobs; the sentence begins with the document.
     fn refuse(&mut self, action: Action, reason: &str) {
+        self.indexed.remove(&action.document);
         self.state.count(action.document.index, DocumentOutcome::Refused, 1);
         let id = &action.document.id;
         let (id, _) = id.split_at(id.floor_char_boundary(ID_SHOWN_BYTES_MAX));

@@ -138,7 +138,7 @@ impl Dispatcher {
         if let Some(error) = failure {
             self.state.count_retries(error.failure, actions.len());
             let several = actions.len() > 1;
-            if attempts >= SINGLE_ATTEMPTS_MAX && !several && self.is_closed(index) {
+            if attempts >= SINGLE_ATTEMPTS_MAX && !several && self.is_open(index) {
                 self.refuse_single(actions, attempts, &error.reason);
             } else if several && attempts > 0 && attempts.is_multiple_of(SPLIT_AFTER) {
                 let not_before = now + REQUEST.delay(attempts, fastrand::f64());
@@ -233,6 +233,11 @@ impl Dispatcher {
         self.written[usize::from(action.document.index.0)] |=
             outcome != DocumentOutcome::Superseded;
         self.pending.release(&action.document);
+        if outcome == DocumentOutcome::Indexed {
+            self.indexed.insert(action.document);
+        } else {
+            self.indexed.remove(&action.document);
+        }
         self.settled.extend(action.jobs.into_iter().filter_map(JobAck::done));
     }
 }

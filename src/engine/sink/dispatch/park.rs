@@ -89,6 +89,7 @@ impl Dispatcher {
             let wait = Arc::clone(&failing.wait);
             self.recall_retries(index);
             for action in self.pending.park(index) {
+                self.indexed.remove(&action.document);
                 let jobs = action.jobs.into_iter();
                 self.settled.extend(jobs.filter_map(|job| job.parked(&wait)));
             }

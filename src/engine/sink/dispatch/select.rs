@@ -68,8 +68,8 @@ impl Dispatcher {
         closed.map(|(index, _)| self.pending.ready(index)).sum()
     }
 
-    /// Whether actions of the index wait until it can be written.
-    pub(super) fn is_closed(&self, index: IndexId) -> bool {
+    /// Whether actions are sent to the index: its circuit breaker is closed.
+    pub(super) fn is_open(&self, index: IndexId) -> bool {
         self.circuits[usize::from(index.0)].breaker.is_closed()
     }
 
@@ -100,7 +100,7 @@ impl Dispatcher {
             let at = self.retries.iter().position(|retry| retry.not_before <= by)?;
             let RetryBatch { actions, attempts, .. } = self.retries.swap_remove(at);
             let (mut actions, blocked): (Vec<_>, Vec<_>) =
-                actions.into_iter().partition(|action| self.is_closed(action.document.index));
+                actions.into_iter().partition(|action| self.is_open(action.document.index));
             self.requeue(blocked);
             if !actions.is_empty() {
                 actions.iter_mut().for_each(|action| self.pending.merge_later(action));

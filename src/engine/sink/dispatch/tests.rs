@@ -1,6 +1,7 @@
 //! The dispatcher against scripted responses.
 
 mod parking;
+mod unchanged;
 
 use super::*;
 use crate::config::Limits;
@@ -26,6 +27,7 @@ fn bench(actions_max: usize, in_flight_max: usize) -> Bench {
     let limits = Limits {
         batch_changes_max: 1,
         batch_bytes_max: 1,
+        row_bytes_max: usize::MAX,
         fanout_rows_max: 500,
         bulk_actions_max: actions_max,
         bulk_bytes_max: 1 << 20,

@@ -1,4 +1,4 @@
-//! Decodes one message. Pure; the message borrows from the bytes.
+//! Decodes one `pgoutput` message. Pure; the message borrows from the bytes.
 
 use super::message::{Begin, Column, Commit, Message, OldTuple, Relation};
 use super::reader::{ByteReader, DecodeError};

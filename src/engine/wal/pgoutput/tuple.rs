@@ -40,6 +40,12 @@ impl<'a> Tuple<'a> {
         self.column_count == 0
     }
 
+    /// The bytes of all values with their kinds and lengths.
+    #[must_use]
+    pub fn wire_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The values in the order of the relation's columns.
     pub fn values(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
         let mut reader = ByteReader::new(self.bytes);

@@ -17,11 +17,18 @@ pub struct StreamSettings {
     pub chunk_items_max: usize,
     /// Bytes of row text in one chunk. A single row may be larger.
     pub chunk_bytes_max: usize,
+    /// Bytes of a row's text above which its large values are replaced by their size and hash.
+    pub row_bytes_max: usize,
 }
 
 impl Default for StreamSettings {
     fn default() -> Self {
-        Self { idle_step: 1 << 20, chunk_items_max: 2048, chunk_bytes_max: 1 << 20 }
+        Self {
+            idle_step: 1 << 20,
+            chunk_items_max: 2048,
+            chunk_bytes_max: 1 << 20,
+            row_bytes_max: 64 << 20,
+        }
     }
 }
 

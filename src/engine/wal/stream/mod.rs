@@ -105,7 +105,7 @@ pub async fn run(
         connection,
         settings,
         ports,
-        decoder: TransactionDecoder::new(tables),
+        decoder: TransactionDecoder::new(tables, settings.row_bytes_max),
         types: TypeCache::new(),
         chunk: Chunk::new(memory),
         emitted: start,
