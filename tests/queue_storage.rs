@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use uuid::Uuid;
 use walferry::ack::batch::{
-    BatchDescriptor, CreatedBetween, Failure, IndexWait, JobKey, LoadedChunk, LoadedRow, ParkedJob,
-    Unfinished,
+    BatchDescriptor, ChunkPurpose, CreatedBetween, Failure, IndexWait, JobKey, LoadedChunk,
+    LoadedRow, ParkedJob, Unfinished,
 };
 use walferry::ack::fanout::FanoutProgress;
 use walferry::ack::job_set::JobSet;
@@ -580,6 +580,7 @@ async fn a_load_moves_on_with_its_tickets() {
         last_key: last_key.map(str::to_owned),
         row_count,
         rows: Arc::from([LoadedRow { record_id: Uuid::from_u128(7), key: r#"{"id":7}"#.into() }]),
+        purpose: ChunkPurpose::Load,
         refused: Vec::new(),
         parked: Vec::new(),
     };
@@ -591,7 +592,8 @@ async fn a_load_moves_on_with_its_tickets() {
         (Some("[2]"), 9, false)
     );
     let mut refusing = chunk(None, 9);
-    refusing.leave(vec![Failure { job: JobKey::Loaded(0), error: "too\0 long".into() }].into());
+    let failure = Failure { job: JobKey::Loaded(0), error: "too\0 long".into() };
+    refusing.leave(Unfinished::from(vec![failure]));
     let counts = settler.settle(&[], None, &[refusing]).await.unwrap();
     assert_eq!((counts.completed, counts.failed, counts.retried), (0, 1, 0));
     let job = "select concat_ws(' ', table_name, operation, record_id, change_data, status,

@@ -10,6 +10,7 @@ mod edges;
 mod fanouts;
 mod gaps;
 mod locks;
+mod operations;
 mod operator;
 mod outages;
 mod settings;

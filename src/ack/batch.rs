@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 use uuid::Uuid;
 
@@ -33,7 +34,7 @@ pub struct BatchDescriptor {
     /// The end LSN of the last commit that this batch completes: settled with the batch and all
     /// before it, everything up to here may be acknowledged.
     pub end_lsn: Option<Lsn>,
-    /// The chunk of the first load that settles with this batch.
+    /// The chunk of the first load, or of an operation, that settles with this batch.
     pub loaded: Option<LoadedChunk>,
     /// What the settlement of this batch does to fan-outs.
     pub fanouts: FanoutProgress,
@@ -51,7 +52,7 @@ impl BatchDescriptor {
     }
 }
 
-/// How far the first load of a table has come once a batch settles.
+/// How far the first load of a table, or an operation on it, has come once a batch settles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadedChunk {
     /// `schema.name` of the table.
@@ -64,21 +65,40 @@ pub struct LoadedChunk {
     pub row_count: u64,
     /// The rows of the chunk, by the number in [`JobKey::Loaded`].
     pub rows: Arc<[LoadedRow]>,
+    /// What the rows are read for.
+    pub purpose: ChunkPurpose,
     /// The rows whose documents Elasticsearch refused; known once the batch has settled.
     pub refused: Vec<RefusedRow>,
-    /// The rows whose documents wait for an index; known once the batch has settled.
+    /// The rows of which a document waits for an index; known once the batch has settled.
     pub parked: Vec<ParkedRow>,
 }
 
-/// A row of the first load, as a job of it would name it.
+/// What a chunk of rows without jobs is read for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChunkPurpose {
+    /// The first load.
+    #[default]
+    Load,
+    /// A backfill, by the number of its operation.
+    Backfill(i64),
+}
+
+/// A row without a job, of which a document waits for an index that takes none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedRow {
+    pub row: LoadedRow,
+    pub wait: Arc<IndexWait>,
+}
+
+/// A row without a job, as a job of it would name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadedRow {
     pub record_id: Uuid,
-    /// A JSON object with the key's columns.
+    /// The job's `change_data`: a JSON object with the key's columns.
     pub key: String,
 }
 
-/// A row of the first load whose document Elasticsearch refused.
+/// A row without a job, whose document Elasticsearch refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedRow {
     pub row: LoadedRow,
@@ -86,15 +106,8 @@ pub struct RefusedRow {
     pub error: String,
 }
 
-/// A row of the first load whose document waits for an index that takes no documents.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParkedRow {
-    pub row: LoadedRow,
-    pub wait: Arc<IndexWait>,
-}
-
 impl LoadedChunk {
-    /// Notes the rows that are not indexed, and forgets the others.
+    /// Notes the rows that are not completed, and forgets the others.
     pub fn leave(&mut self, unfinished: Unfinished) {
         let rows = std::mem::take(&mut self.rows);
         let row = |job| {
@@ -102,15 +115,13 @@ impl LoadedChunk {
             rows.get(usize::from(number)).cloned()
         };
         let Unfinished { failures, parked } = unfinished;
-        self.refused.extend(
-            failures
-                .into_iter()
-                .filter_map(|Failure { job, error }| Some(RefusedRow { row: row(job)?, error })),
-        );
+        self.refused.extend(failures.into_iter().filter_map(|failure| {
+            Some(RefusedRow { row: row(failure.job)?, error: failure.error })
+        }));
         self.parked.extend(
             parked
                 .into_iter()
-                .filter_map(|ParkedJob { job, wait }| Some(ParkedRow { row: row(job)?, wait })),
+                .filter_map(|parked| Some(ParkedRow { row: row(parked.job)?, wait: parked.wait })),
         );
     }
 }
@@ -192,6 +203,8 @@ pub struct BatchHolds {
     pub in_flight: Option<InFlightGuard>,
     /// Counts its bytes.
     pub memory: Option<MemoryHold>,
+    /// The share of an operation in what may be on its way.
+    pub operation: Option<OwnedSemaphorePermit>,
 }
 
 impl PendingBatch {

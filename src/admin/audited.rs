@@ -16,8 +16,21 @@ use crate::storage::{QueueError, doing};
 
 /// Names of operations in the audit log and in metrics. `other` is an attempt that was denied and is
 /// none of them.
-pub const ACTIONS: [&str; 9] =
-    ["retry-failed", "clear", "start", "stop", "retry", "discard", "restore", "resync", "other"];
+pub const ACTIONS: [&str; 13] = [
+    "retry-failed",
+    "clear",
+    "start",
+    "stop",
+    "retry",
+    "discard",
+    "restore",
+    "resync",
+    "backfill",
+    "cancel",
+    "pause",
+    "resume",
+    "other",
+];
 
 /// An operator with a session of their own.
 pub struct Operator {
@@ -100,6 +113,12 @@ impl Operator {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub(crate) fn name(&self) -> &str {
+        &self.actor.name
     }
 
     /// Runs `work` between its two entries in the audit log.

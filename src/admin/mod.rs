@@ -12,6 +12,7 @@ pub mod elasticsearch;
 pub mod figures;
 pub mod health;
 pub mod jobs;
+pub mod operation;
 pub mod page;
 pub mod pool;
 pub mod record;

@@ -178,6 +178,51 @@ pub enum QueueCommand {
         /// The record's id, or its key; a vertical bar joins the values of a composite key
         record_id: String,
     },
+    /// Render the documents of a table's rows anew, beside the stream; a running walferry does it
+    Backfill {
+        /// The table's name; without it, every table that has documents
+        table: Option<String>,
+        /// Only rows that this SQL condition on the table's columns holds for
+        #[arg(long = "where", value_name = "SQL", requires = "table", conflicts_with = "keys")]
+        condition: Option<String>,
+        /// Only rows with the keys in this file, one in each line; a vertical bar joins the values of
+        /// a composite key
+        #[arg(long, value_name = "FILE", requires = "table")]
+        keys: Option<PathBuf>,
+        /// At most this many rows in a second
+        #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        rate: Option<u32>,
+        /// Do not wait for its end
+        #[arg(long)]
+        detach: bool,
+        /// Progress as lines of JSON on a terminal too
+        #[arg(long)]
+        json: bool,
+    },
+    /// List operations such as backfills, the newest first
+    Operations {
+        /// At most this many
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Cancel an operation; what it has sent stays
+    Cancel {
+        /// Its number
+        id: i64,
+    },
+    /// Pause an operation
+    Pause {
+        /// Its number
+        id: i64,
+    },
+    /// Go on with a paused operation from where it was
+    Resume {
+        /// Its number
+        id: i64,
+    },
     /// List who did what, the newest first
     Audit {
         /// Only what this person or token did

@@ -4,8 +4,10 @@ use std::io;
 
 use super::healthcheck::HealthError;
 use super::jobs::JobsError;
+use super::operation::BackfillError;
 use super::rebuild::RebuildError;
 use super::status::StatusError;
+use crate::admin::operation::OperationError;
 use crate::admin::record::error::RecordError;
 use crate::api::auth::token::TokenError;
 use crate::config::ConfigError;
@@ -42,6 +44,10 @@ pub enum CommandError {
     #[error(transparent)]
     Record(#[from] RecordError),
     #[error(transparent)]
+    Operation(#[from] OperationError),
+    #[error(transparent)]
+    Backfill(#[from] BackfillError),
+    #[error(transparent)]
     Status(#[from] StatusError),
     #[error(transparent)]
     Health(#[from] HealthError),
@@ -65,9 +71,37 @@ impl CommandError {
             Self::Rebuild(error) => error.exit_code(),
             Self::Jobs(error) => error.exit_code(),
             Self::Record(error) => record_exit_code(error),
+            Self::Operation(error) => operation_exit_code(error),
+            Self::Backfill(error) => backfill_exit_code(error),
             Self::Run(error) => error.exit_code(),
             Self::Status(_) | Self::Health(_) | Self::Token(_) | Self::System(_) => 1,
         }
+    }
+}
+
+const fn backfill_exit_code(error: &BackfillError) -> u8 {
+    match error {
+        BackfillError::Operation(error) => operation_exit_code(error),
+        BackfillError::Keys { .. } => 2,
+        BackfillError::Queue(_) => 3,
+        BackfillError::Failed { .. }
+        | BackfillError::Cancelled { .. }
+        | BackfillError::Refused { .. }
+        | BackfillError::Output(_) => 1,
+    }
+}
+
+const fn operation_exit_code(error: &OperationError) -> u8 {
+    match error {
+        OperationError::Record(error) => record_exit_code(error),
+        OperationError::NoDocuments { .. }
+        | OperationError::NoTable
+        | OperationError::Condition { .. }
+        | OperationError::Key { .. }
+        | OperationError::Keys { .. }
+        | OperationError::TooManyKeys { .. } => 2,
+        OperationError::Unknown(_) | OperationError::State { .. } => 1,
+        OperationError::Queue(_) => 3,
     }
 }
 

@@ -20,6 +20,7 @@ mod job;
 mod jobs;
 mod maintain;
 mod migrate;
+mod operation;
 mod output;
 mod queue;
 mod rebuild;

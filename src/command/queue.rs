@@ -7,9 +7,10 @@ use tokio_postgres::Client;
 use super::arguments::QueueCommand;
 use super::error::CommandError;
 use super::jobs::FailedJobsArguments;
+use super::operation::BackfillArguments;
 use super::output::say;
 use super::status::StatusError;
-use super::{audit, clear, indexing, job, jobs, resync, session, status};
+use super::{audit, clear, indexing, job, jobs, operation, resync, session, status};
 use crate::admin::audited::Operator;
 use crate::admin::jobs::filter::Filter;
 use crate::admin::jobs::operations::{FailedJobAction, RestoreRequest};
@@ -18,6 +19,7 @@ use crate::engine::document::definition::Definition;
 use crate::engine::document::parse;
 use crate::storage::QueueError;
 use crate::storage::audit::AuditFilter;
+use crate::storage::operation::Steer;
 
 /// A terminal waits this long for an operation.
 const TIME_MAX: Duration = Duration::from_secs(600);
@@ -52,6 +54,19 @@ pub(super) async fn run(command: QueueCommand, config: &Config) -> Result<(), Co
         QueueCommand::Resync { table, record_id } => {
             resync::run(&operator(client).await?, &definition, &table, record_id).await?
         }
+        QueueCommand::Backfill { table, condition, keys, rate, detach, json } => {
+            let rate_max = rate;
+            let arguments = BackfillArguments { table, condition, keys, rate_max, detach, json };
+            let operator = operator(client).await?;
+            let slot = &config.slot;
+            return Ok(operation::backfill(&operator, &definition, slot, arguments).await?);
+        }
+        QueueCommand::Operations { limit, json } => {
+            operation::operations(&client, &config.slot, limit, json).await?
+        }
+        QueueCommand::Cancel { id } => steer(client, &config.slot, id, Steer::Cancel).await?,
+        QueueCommand::Pause { id } => steer(client, &config.slot, id, Steer::Pause).await?,
+        QueueCommand::Resume { id } => steer(client, &config.slot, id, Steer::Resume).await?,
         QueueCommand::Jobs { choice, status, limit, json } => {
             let (status, stuck) = status.unwrap_or_default();
             let filter = Filter { status, stuck, ..choice.filter() };
@@ -79,6 +94,10 @@ async fn status(client: &Client, slot: &str, json: bool) -> Result<(), CommandEr
     let status = status::read(client, slot).await?;
     say(&if json { status.json() } else { status.text() })?;
     if status.is_unhealthy() { Err(StatusError::Unhealthy.into()) } else { Ok(()) }
+}
+
+async fn steer(client: Client, slot: &str, id: i64, what: Steer) -> Result<String, CommandError> {
+    Ok(operation::steer(&operator(client).await?, slot, id, what).await?)
 }
 
 async fn operator(client: Client) -> Result<Operator, QueueError> {

@@ -11,6 +11,7 @@ pub mod control;
 pub mod lease;
 mod leased_transaction;
 pub mod load_progress;
+pub mod operation;
 pub mod position;
 pub mod queue;
 pub mod schema;

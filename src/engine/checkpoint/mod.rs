@@ -17,7 +17,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch, Unfinished};
+use crate::ack::batch::{
+    BatchDescriptor, ChunkPurpose, Failure, LoadedChunk, PendingBatch, Unfinished,
+};
 use crate::change::Lsn;
 pub use crate::engine::checkpoint::settlement_metrics::SettlementMetrics;
 use crate::engine::control::{AcknowledgeAt, Control, FanoutSettlements, SettlementProgress};
@@ -122,7 +124,7 @@ impl Checkpoint {
             fanouts.begun += descriptor.fanouts.begun.len() as u64;
             fanouts.chunks += u64::from(descriptor.fanouts.chunk.is_some());
             if let Some(chunk) = &mut descriptor.loaded {
-                log_refused_rows(&unfinished.failures);
+                log_refused_rows(chunk, &unfinished.failures);
                 chunk.leave(std::mem::take(unfinished));
             }
             self.watermark.settle(descriptor);
@@ -174,13 +176,23 @@ impl Checkpoint {
     }
 }
 
-/// Refused rows of the first load become failed jobs when the progress of their chunk is written.
-fn log_refused_rows(failures: &[Failure]) {
+/// Refused rows of the first load, or of an operation, become failed jobs when the progress of their
+/// chunk is written.
+fn log_refused_rows(chunk: &LoadedChunk, failures: &[Failure]) {
     for failure in failures {
-        tracing::error!(
-            event = "load_document_refused",
-            error = failure.error,
-            "document of the first load was refused"
-        );
+        let error = &failure.error;
+        match chunk.purpose {
+            ChunkPurpose::Load => tracing::error!(
+                event = "load_document_refused",
+                error,
+                "document of the first load was refused"
+            ),
+            ChunkPurpose::Backfill(operation) => tracing::error!(
+                event = "backfill_document_refused",
+                operation,
+                error,
+                "document of a backfill was refused"
+            ),
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::ack::batch::{BatchDescriptor, LoadedChunk, PendingBatch, Unfinished};
+use crate::ack::batch::{BatchDescriptor, ChunkPurpose, LoadedChunk, PendingBatch, Unfinished};
 use crate::storage::queue::settle::SettleCounts;
 use crate::telemetry::metrics::pipeline::Latencies;
 use crate::telemetry::metrics::{Metrics, Stage};
@@ -61,7 +61,7 @@ impl SettlementMetrics {
                 "documents were refused for good; `walferry jobs --status failed` has the reasons"
             );
         }
-        for chunk in loaded {
+        for chunk in loaded.iter().filter(|chunk| chunk.purpose == ChunkPurpose::Load) {
             let table = chunk.table.strip_prefix("public.").unwrap_or(&chunk.table);
             pipeline.set_load(table, chunk.row_count, chunk.last_key.is_none());
         }

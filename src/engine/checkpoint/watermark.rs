@@ -54,7 +54,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::ack::batch::CreatedBetween;
+    use crate::ack::batch::{ChunkPurpose, CreatedBetween};
     use crate::ack::fanout::FanoutProgress;
     use crate::ack::job_set::JobSet;
 
@@ -70,6 +70,7 @@ mod tests {
                 last_key: None,
                 row_count,
                 rows: Arc::default(),
+                purpose: ChunkPurpose::Load,
                 refused: Vec::new(),
                 parked: Vec::new(),
             }),

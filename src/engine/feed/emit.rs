@@ -59,6 +59,8 @@ pub struct NewBatch {
     pub commits: Commits,
     /// Keeps the jobs in flight until the batch is dropped.
     pub hold: Option<InFlightGuard>,
+    /// The share of an operation, returned once the batch has settled.
+    pub operation: Option<OwnedSemaphorePermit>,
     /// The trace span of the batch.
     pub span: Span,
 }
@@ -90,6 +92,7 @@ impl NewBatch {
             chunk: None,
             commits: Commits::default(),
             hold: None,
+            operation: None,
             span: Span::none(),
         }
     }
@@ -134,12 +137,13 @@ impl Emitter {
     pub fn open(&mut self, new: NewBatch) -> Arc<PendingBatch> {
         let sequence = self.sequence;
         self.sequence += 1;
-        let NewBatch { jobs, created, end_lsn, loaded, chunk, commits, hold, span } = new;
+        let NewBatch { jobs, created, end_lsn, loaded, chunk, commits, hold, operation, span } =
+            new;
         let fanouts = FanoutProgress { begun: Vec::new(), chunk };
         let descriptor = BatchDescriptor { sequence, jobs, created, end_lsn, loaded, fanouts };
         let bytes = size_of::<PendingBatch>() + descriptor.size() + commits.size();
         let memory = Some(self.memory.hold(MemoryPart::Batches, bytes));
-        let holds = BatchHolds { in_flight: hold, memory };
+        let holds = BatchHolds { in_flight: hold, memory, operation };
         PendingBatch::open_held(descriptor, commits, holds, span)
     }
 

@@ -28,7 +28,8 @@ use crate::engine::feed::render::stored::StoredReadAhead;
 use crate::engine::feed::source::background::BackgroundFanouts;
 use crate::engine::feed::source::external::ExternalPosition;
 use crate::engine::feed::source::load::FirstLoad;
-use crate::engine::feed::source::table::JobSource;
+use crate::engine::feed::source::operation::{OperationChunk, OperationChunks};
+use crate::engine::feed::source::table::{BetweenBatches, JobSource};
 use crate::engine::feed::{Feed, FeedCore};
 use crate::engine::recorder::LiveRequest;
 use crate::engine::sink;
@@ -69,6 +70,8 @@ pub(super) struct Indexing {
     pub control: watch::Receiver<Control>,
     pub recorded_end: watch::Receiver<Lsn>,
     pub fanouts: watch::Receiver<FanoutSettlements>,
+    /// Rows whose documents operations render anew.
+    pub operations: mpsc::Receiver<OperationChunk>,
     pub in_flight: InFlight,
     pub stop: CancellationToken,
 }
@@ -173,7 +176,7 @@ impl Indexing {
             self.claims,
             self.in_flight,
             external,
-            fanouts,
+            BetweenBatches { fanouts, operations: OperationChunks::new(self.operations) },
             recorded,
             self.recorded_end,
         );

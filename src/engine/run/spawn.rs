@@ -13,19 +13,25 @@ use super::prepare::Prepared;
 use super::stores::Stores;
 use super::{Context, Fault};
 use crate::ack::batch::PendingBatch;
+use crate::change::TableId;
 use crate::engine::checkpoint;
 use crate::engine::checkpoint::{
     Checkpoint, CheckpointChannels, ReceivedPosition, SettlementMetrics,
 };
+use crate::engine::document::definition::SourceId;
+use crate::engine::feed::source::operation::OperationChunk;
 use crate::engine::recorder;
 use crate::engine::recorder::{LiveRequest, Recorder, RecorderChannels, RecorderMetrics};
 use crate::engine::supervisor;
+use crate::engine::supervisor::operation::{OperationParts, Operations};
 use crate::engine::supervisor::operator_halt::OperatorHalt;
 use crate::engine::supervisor::reporter::Reporter;
 use crate::engine::supervisor::retention_guard::{RetentionGuard, default_limit};
 use crate::engine::supervisor::sink_watch::SinkWatch;
 use crate::engine::supervisor::slot_watch::SlotWatch;
-use crate::engine::supervisor::{Supervisor, SupervisorChannels, rescue, upkeep, wait_watch};
+use crate::engine::supervisor::{
+    Supervisor, SupervisorChannels, operation, rescue, upkeep, wait_watch,
+};
 use crate::engine::wal;
 use crate::engine::wal::{CapturedChunk, StreamSettings, StreamStats, StreamTable, Tables};
 use crate::storage::queue::record;
@@ -58,6 +64,7 @@ pub(super) async fn spawn(
     let (chunks, changes) = mpsc::channel(CHUNKS_MAX);
     let (requests, live_requests) = mpsc::channel(1);
     let (settled, pending_batches) = mpsc::channel(BATCHES_MAX);
+    let (operations, chunks_of_operations) = mpsc::channel(1);
     let stores = Stores::open(context, prepared).await?;
     let tasks = Tasks {
         flow: JoinSet::new(),
@@ -86,6 +93,7 @@ pub(super) async fn spawn(
         control: channels.control.subscribe(),
         recorded_end: channels.recorded_end.subscribe(),
         fanouts: channels.fanouts.subscribe(),
+        operations: chunks_of_operations,
         in_flight: channels.in_flight.clone(),
         stop: tokens.stop.clone(),
     };
@@ -93,6 +101,7 @@ pub(super) async fn spawn(
     wiring.spawn_stream(stores.feed, Arc::clone(&stores.watch), chunks)?;
     wiring.spawn_supervisor(stores.watch).await?;
     wiring.spawn_duties(stores.rescuer);
+    wiring.spawn_operations(stores.operate, operations);
     Ok(wiring.tasks)
 }
 
@@ -243,6 +252,46 @@ impl Wiring<'_> {
             Ok(())
         });
     }
+
+    /// Spawns the duty that does what operators ask for beside the stream.
+    fn spawn_operations(
+        &mut self,
+        session: tokio_postgres::Client,
+        chunks: mpsc::Sender<OperationChunk>,
+    ) {
+        let config = &self.context.config;
+        let operations = Operations::new(OperationParts {
+            session,
+            database: config.database.clone(),
+            lease: self.prepared.lease.clone(),
+            shapes: self.prepared.shapes.clone(),
+            indices: indices_of_tables(self.context),
+            closed: self.channels.sink.closed(),
+            chunks,
+            chunk_rows: config.limits.fanout_rows_max,
+        });
+        let is_single = self.context.options.once;
+        self.tasks.beside.spawn(async move {
+            if is_single {
+                // The end of a session would end the run.
+                let _open = operations;
+                std::future::pending::<()>().await;
+                return Ok(());
+            }
+            operation::run(operations).await.map_err(Fault::from)
+        });
+    }
+}
+
+/// The names of the indices that show a table's rows, by table.
+fn indices_of_tables(context: &Context) -> Vec<Vec<String>> {
+    let tables = (0_u16..).zip(&context.definition.tables);
+    let of_table = |(number, _)| {
+        let sources = context.definition.sources_of(TableId(number));
+        let index = |source: SourceId| context.indices[usize::from(source.index.0)].clone();
+        sources.into_iter().map(index).collect()
+    };
+    tables.map(of_table).collect()
 }
 
 async fn retained_max(context: &Context, control: &tokio_postgres::Client) -> Result<u64, Fault> {

@@ -24,6 +24,8 @@ pub(super) struct Stores {
     pub(super) storage: record::Recorder,
     pub(super) settler: Settler,
     pub(super) rescuer: Rescuer,
+    /// For operations: their states, and the moments that their documents are true of.
+    pub(super) operate: tokio_postgres::Client,
     pub(super) reader: Arc<tokio_postgres::Client>,
     pub(super) feed: Arc<tokio_postgres::Client>,
     /// Reads only, for the supervisor and the stream.
@@ -51,6 +53,7 @@ impl Stores {
             storage: storage?,
             settler,
             rescuer,
+            operate: prepared.session(context, "operate").await?,
             reader: Arc::new(prepared.session(context, "read").await?),
             feed: Arc::new(prepared.session(context, "feed").await?),
             watch: Arc::new(prepared.session(context, "watch").await?),

@@ -6,6 +6,7 @@
 //! Not here: the decision itself (`engine::control`), and the stages. A duty never changes a job
 //! that a stage has in flight.
 
+pub mod operation;
 pub mod operator_halt;
 pub mod reporter;
 pub mod requests;

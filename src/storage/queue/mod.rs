@@ -11,6 +11,7 @@ macro_rules! counted {
 }
 
 pub mod awaited;
+mod chunks;
 pub mod claim;
 pub mod copy;
 mod failures;

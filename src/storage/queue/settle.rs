@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use futures_util::future::{join, join_all, join5};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
-use uuid::Uuid;
 
+use super::chunks::ChunkStatements;
 use super::failures::Failures;
 use super::fanout::FanoutStatements;
 use super::job_counts::{Counter, Delta};
@@ -62,9 +62,7 @@ pub struct Settler {
     fail_positions: Statement,
     fail_ids: Statement,
     parker: Parker,
-    refuse: Statement,
-    park_loaded: Statement,
-    progress: Statement,
+    chunks: ChunkStatements,
     settled: Statement,
     /// Where the row of the settled position was written last.
     place: Option<String>,
@@ -94,9 +92,7 @@ impl Settler {
             fail_positions: prepare(&client, counted!("fail_positions.sql")).await?,
             fail_ids: prepare(&client, counted!("fail_ids.sql")).await?,
             parker: Parker::prepare(&client).await?,
-            refuse: prepare(&client, counted!("settle_refused.sql")).await?,
-            park_loaded: prepare(&client, counted!("settle_parked.sql")).await?,
-            progress: prepare(&client, include_str!("settle_load.sql")).await?,
+            chunks: ChunkStatements::prepare(&client, text).await?,
             settled: prepare(&client, SETTLED).await?,
             place: None,
             fanouts: FanoutStatements::prepare(&client, text).await?,
@@ -113,8 +109,8 @@ impl Settler {
     }
 
     /// Gives every job of these batches its fate, begins, moves on and ends fan-outs, moves the first
-    /// load's progress on by the `loaded` chunks (in order, nothing before them open), writes a job
-    /// for each row of them that was refused or waits for an index, and raises the settled position to
+    /// load's and operations' progress on by the `loaded` chunks (in order, nothing before them open),
+    /// writes a job for each row of them that was refused or waits for an index, and raises the settled position to
     /// `settled_lsn` (it never goes back).
     ///
     /// # Errors
@@ -133,7 +129,7 @@ impl Settler {
             let finish = async {
                 let (completed, progressed) = join(
                     join_all(pending_batches.iter().map(|(d, _)| self.complete(d))),
-                    self.progress(loaded),
+                    self.chunks.settle(&self.client, &self.guard.lease().slot, loaded),
                 )
                 .await;
                 Ok::<_, QueueError>((completed, progressed?))
@@ -294,45 +290,6 @@ impl Settler {
         self.moved(&self.complete_commits, &parameters).await
     }
 
-    /// Returns the counts of the jobs that it wrote.
-    async fn progress(&self, loaded: &[LoadedChunk]) -> Result<Vec<Row>, QueueError> {
-        let mut begun = Vec::new();
-        for chunk in loaded {
-            if !chunk.refused.is_empty() {
-                begun.extend(self.refuse(chunk).await?);
-            }
-            if !chunk.parked.is_empty() {
-                begun.extend(self.park_loaded(chunk).await?);
-            }
-            let rows = bigint(chunk.row_count);
-            let parameters: [&(dyn ToSql + Sync); 4] =
-                [&self.guard.lease().slot, &chunk.table, &chunk.last_key, &rows];
-            self.execute(&self.progress, &parameters).await?;
-        }
-        Ok(begun)
-    }
-
-    async fn refuse(&self, chunk: &LoadedChunk) -> Result<Vec<Row>, QueueError> {
-        let refused = chunk.refused.iter();
-        let record_ids: Vec<Uuid> = refused.clone().map(|found| found.row.record_id).collect();
-        let keys: Vec<&str> = refused.clone().map(|found| found.row.key.as_str()).collect();
-        let errors: Vec<String> = refused.map(|found| self.text.sentence(&found.error)).collect();
-        let parameters: [&(dyn ToSql + Sync); 4] = [&chunk.table_name, &record_ids, &keys, &errors];
-        self.moved(&self.refuse, &parameters).await
-    }
-
-    async fn park_loaded(&self, chunk: &LoadedChunk) -> Result<Vec<Row>, QueueError> {
-        let parked = chunk.parked.iter();
-        let record_ids: Vec<Uuid> = parked.clone().map(|found| found.row.record_id).collect();
-        let keys: Vec<&str> = parked.clone().map(|found| found.row.key.as_str()).collect();
-        let indices: Vec<&str> = parked.clone().map(|found| found.wait.index.as_str()).collect();
-        let reasons: Vec<String> =
-            parked.map(|found| self.text.sentence(&found.wait.reason)).collect();
-        let parameters: [&(dyn ToSql + Sync); 5] =
-            [&chunk.table_name, &record_ids, &keys, &indices, &reasons];
-        self.moved(&self.park_loaded, &parameters).await
-    }
-
     /// Returns where the row of the settled position is written.
     async fn raise(&self, settled_lsn: Option<Lsn>) -> Result<Option<String>, QueueError> {
         let Some(lsn) = settled_lsn else { return Ok(None) };
@@ -344,15 +301,6 @@ impl Settler {
         // `position::store` wrote the row with the slot's first position.
         let row = row.ok_or_else(|| QueueError::NoPosition { slot: slot.clone() })?;
         row.try_get("place").map(Some).map_err(doing("store the settled position"))
-    }
-
-    async fn execute(
-        &self,
-        statement: &Statement,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<(), QueueError> {
-        let done = self.client.execute(statement, parameters).await;
-        done.map(drop).map_err(doing("settle jobs"))
     }
 
     async fn moved(

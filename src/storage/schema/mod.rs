@@ -47,6 +47,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("rights", include_str!("../../../migrations/0014_rights.sql")),
     ("fanout_waits", include_str!("../../../migrations/0015_fanout_waits.sql")),
     ("discarded", include_str!("../../../migrations/0016_discarded.sql")),
+    ("operation", include_str!("../../../migrations/0017_operation.sql")),
 ];
 
 const FOUNDATION: &str = include_str!("foundation.sql");

@@ -1,8 +1,9 @@
-//! Chunks of the first load: rows in the order of the key, all sent under one version.
+//! Chunks of the first load and of operations: rows that are all sent under one version.
 
 use smallvec::smallvec;
 
 use super::execute::embed;
+use super::plan::{Content, DocumentPlan, DocumentStep};
 use super::read::KeyedRow;
 use super::{BatchOutput, Renderer};
 use crate::ack::batch::JobKey;
@@ -10,6 +11,7 @@ use crate::change::{Lsn, TableId};
 use crate::engine::document::build;
 use crate::engine::document::id::version_below;
 use crate::engine::document::route;
+use crate::engine::document::route::RowKeys as _;
 use crate::engine::feed::FeedError;
 
 /// Rows of one chunk.
@@ -61,6 +63,36 @@ impl Renderer {
             }
         }
         Ok(())
+    }
+
+    /// Renders the documents of the rows with these keys from the rows as they are now, under the
+    /// version just below `moment`. A row that is not there, or that a source does not include, has
+    /// its document deleted.
+    pub(in crate::engine::feed) async fn send_rows(
+        &mut self,
+        output: BatchOutput<'_>,
+        table: TableId,
+        keys: Vec<Vec<String>>,
+        moment: Lsn,
+    ) -> Result<(), FeedError> {
+        let sources = self.definition.sources_of(table);
+        let mut plan = DocumentPlan::default();
+        for (number, key) in (0_u16..).zip(keys) {
+            for &source in &sources {
+                // Below its base an index has a newer state.
+                let Some(version) = version_below(moment, self.base(source)) else { continue };
+                plan.touch(DocumentStep {
+                    document: self.definition.document(source, &self.shapes.text(&key)),
+                    source,
+                    table,
+                    content: Content::Read(key.clone()),
+                    version,
+                    jobs: smallvec![output.pending.reference(JobKey::Loaded(number))],
+                    unchanged: false,
+                });
+            }
+        }
+        self.execute(output, &[], plan).await
     }
 
     /// The server's insert LSN now.

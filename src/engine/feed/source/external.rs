@@ -16,7 +16,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::change::{Lsn, Position};
+use super::moment::Moment;
+use crate::change::Position;
 use crate::engine::feed::render::read::ReadError;
 use crate::telemetry::waits::{WaitGuard, WaitName, Waits};
 
@@ -26,21 +27,6 @@ const ATTEMPTS_MAX: u32 = 3;
 const ATTEMPT_AGAIN: Duration = Duration::from_millis(10);
 /// Jobs without a position wait this long for the end of a long transaction.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-
-/// First the moment, then a transaction id: a transaction with a commit record before the moment
-/// drew its id before this one.
-const MOMENT: &str = "select moment::text, pg_catalog.pg_current_xact_id()::text
-    from (select pg_catalog.pg_current_wal_insert_lsn() as moment offset 0) first";
-
-/// No transaction of this database (or a prepared one, which names no database) with an id before
-/// `$1` is running. A transaction holds its id's lock until snapshots show it (`CommitTransaction`:
-/// `ProcArrayEndTransaction` comes before the locks are released).
-const ENDED: &str = "select not exists (
-    select from pg_catalog.pg_locks l
-    left join pg_catalog.pg_stat_activity a on a.pid = l.pid
-    where l.locktype = 'transactionid' and l.mode = 'ExclusiveLock' and l.granted
-      and pg_catalog.age(l.transactionid) > pg_catalog.age($1::text::xid8::xid)
-      and (a.datname is null or a.datname = pg_catalog.current_database()))";
 
 /// Assigns positions to jobs that have none. A position that it assigns is never lower than one
 /// that it assigned before.
@@ -88,14 +74,10 @@ impl ExternalPosition {
 
     /// The insert LSN of now, if every transaction that may have committed before it has ended.
     async fn current_position(&self) -> Result<Option<Position>, ReadError> {
-        let row = self.session.query_one(MOMENT, &[]).await.map_err(ReadError::Open)?;
-        let moment: String = row.get(0);
-        let xid: String = row.get(1);
-        let commit_lsn: Lsn = moment.parse().map_err(|_| ReadError::Unreadable(moment))?;
+        let moment = Moment::now(&self.session).await?;
         for _ in 0..ATTEMPTS_MAX {
-            let row = self.session.query_one(ENDED, &[&xid]).await.map_err(ReadError::Open)?;
-            if row.get(0) {
-                return Ok(Some(Position { commit_lsn, ordinal: 0 }));
+            if moment.is_settled(&self.session).await? {
+                return Ok(Some(Position { commit_lsn: moment.lsn, ordinal: 0 }));
             }
             tokio::time::sleep(ATTEMPT_AGAIN).await;
         }

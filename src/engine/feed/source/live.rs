@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::operation;
 use super::table::{JobSource, NO_KEY, names_a_row};
 use crate::ack::batch::JobKey;
 use crate::ack::job_set::JobSet;
@@ -41,6 +42,9 @@ pub(in crate::engine::feed) async fn follow(
             }
             () = jobs.fanouts.ready(), if core.control.may_begin() => {
                 jobs.fanouts.step(core, RowsFrom::Stream).await?;
+            }
+            chunk = jobs.operations.next(), if core.control.may_begin() => {
+                operation::send_chunk(core, chunk, RowsFrom::Stream).await?;
             }
             _ = tick.tick() => jobs.take_due_while_live(core).await?,
             () = wake.notified() => jobs.take_due_at_once(core).await?,

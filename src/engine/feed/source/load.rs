@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use crate::ack::batch::{LoadedChunk, LoadedRow};
+use crate::ack::batch::{ChunkPurpose, LoadedChunk, LoadedRow};
 use crate::change::{Lsn, TableId};
 use crate::engine::document::shape::TableShape;
 use crate::engine::feed::emit::NewBatch;
@@ -109,6 +109,7 @@ async fn load_table(
             row_count,
             table_name: shape.name.clone(),
             rows: loaded_rows(shape, &rows),
+            purpose: ChunkPurpose::Load,
             refused: Vec::new(),
             parked: Vec::new(),
         };

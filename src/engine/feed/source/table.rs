@@ -11,6 +11,8 @@ use super::background::BackgroundFanouts;
 use super::course::{FedPositions, LiveStart, TableCourse, TableStep};
 use super::external::ExternalPosition;
 use super::looks::LookBudget;
+use super::operation;
+use super::operation::OperationChunks;
 use crate::ack::batch::JobKey;
 use crate::ack::in_flight::InFlight;
 use crate::ack::job_set::JobSet;
@@ -42,10 +44,17 @@ pub struct JobSource {
     in_flight: InFlight,
     pub(super) external: ExternalPosition,
     pub(in crate::engine::feed) fanouts: BackgroundFanouts,
+    pub(super) operations: OperationChunks,
     pub(super) fed: FedPositions,
     /// Up to here the table holds every change.
     recorded_end: watch::Receiver<Lsn>,
     pub(super) looks: LookBudget,
+}
+
+/// What is sent between the batches of jobs.
+pub struct BetweenBatches {
+    pub fanouts: BackgroundFanouts,
+    pub operations: OperationChunks,
 }
 
 impl JobSource {
@@ -55,12 +64,13 @@ impl JobSource {
         claims: Claimer,
         in_flight: InFlight,
         external: ExternalPosition,
-        fanouts: BackgroundFanouts,
+        between: BetweenBatches,
         recorded: Position,
         recorded_end: watch::Receiver<Lsn>,
     ) -> Self {
+        let BetweenBatches { fanouts, operations } = between;
         let (fed, looks) = (FedPositions::new(recorded), LookBudget::default());
-        Self { claims, in_flight, external, fanouts, fed, recorded_end, looks }
+        Self { claims, in_flight, external, fanouts, operations, fed, recorded_end, looks }
     }
 
     /// Works through the table until no job is left and the recorder goes live. `None` when the
@@ -112,6 +122,10 @@ impl JobSource {
                         },
                         () = self.fanouts.ready(), if core.control.may_begin() => {
                             self.fanouts.step(core, RowsFrom::Tables).await?;
+                            course.unanswered();
+                        }
+                        chunk = self.operations.next(), if core.control.may_begin() => {
+                            operation::send_chunk(core, chunk, RowsFrom::Tables).await?;
                             course.unanswered();
                         }
                         () = tokio::time::sleep(QUERY_AGAIN) => course.unanswered(),
@@ -169,6 +183,9 @@ impl JobSource {
                 self.fanouts.step(core, RowsFrom::Tables).await?;
             }
             self.fanouts.make_room(core, RowsFrom::Tables).await?;
+            if let Some(chunk) = self.operations.try_next() {
+                operation::send_chunk(core, chunk, RowsFrom::Tables).await?;
+            }
         }
         Ok(last)
     }
