@@ -16,7 +16,8 @@ pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
 
 /// Appends `text` escaped for a JSON string, without the quotes.
 pub(super) fn escape(text: &[u8], out: &mut Vec<u8>) {
-    if simdutf8::basic::from_utf8(text).is_ok() {
+    // simdutf8 leaves short texts to the standard library, which takes a byte at a time.
+    if text.is_ascii() || simdutf8::basic::from_utf8(text).is_ok() {
         escape_valid(text, out);
     } else {
         escape_valid(String::from_utf8_lossy(text).as_bytes(), out);
