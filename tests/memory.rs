@@ -159,8 +159,10 @@ async fn peak_of(scene: &Scene, name: &str, sql: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_large_row_takes_no_more_than_four_times_its_size() {
+async fn one_large_row_takes_a_few_times_its_size() {
     const ROW_MEBIBYTES: u64 = 40;
+    /// What is held besides the row. One copy more than allowed is above it.
+    const OTHER_MEBIBYTES: u64 = 16;
     let scene = Scene::unwitnessed("large_row").await;
     scene.sql(SELLER).await;
     scene.ready().await.stop().await;
@@ -187,7 +189,8 @@ async fn one_large_row_takes_no_more_than_four_times_its_size() {
         ("update that leaves it beyond", "update listings set title = 'ilan 2'", 4),
     ] {
         let peak = peak_of(&scene, name, sql).await;
-        assert!(peak <= times * ROW_MEBIBYTES, "{name}: {peak} MiB");
+        let peak_max = times * ROW_MEBIBYTES + OTHER_MEBIBYTES;
+        assert!(peak <= peak_max, "{name}: {peak} MiB");
     }
     let refused = "select count(*) from elasticsearch_sync_queue where status = 'failed'
         and error_message like '%62914%bytes, more than limits.row_bytes_max (50331648): make the row smaller%'
