@@ -13,14 +13,15 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
-use uuid::Uuid;
 
 pub use super::commits::{Commits, Committed, CreatedBetween};
 use super::fanout::{BegunFanout, FanoutProgress};
 use super::in_flight::InFlightGuard;
 pub use super::job_set::JobKey;
 use super::job_set::JobSet;
+pub use super::loaded_chunk::{ChunkPurpose, LoadedChunk, LoadedRow, ParkedRow, RefusedRow};
 use super::memory::MemoryHold;
+pub use super::unfinished::{Failure, IndexWait, ParkedJob, Unfinished};
 use crate::change::Lsn;
 use crate::change::Micros;
 
@@ -49,118 +50,6 @@ impl BatchDescriptor {
         });
         // The jobs are listed here and in the list of jobs in flight.
         2 * self.jobs.size() + rows
-    }
-}
-
-/// How far the first load of a table, or an operation on it, has come once a batch settles.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadedChunk {
-    /// `schema.name` of the table.
-    pub table: String,
-    /// The word for the table in `table_name`.
-    pub table_name: String,
-    /// The JSON text of the last key read (an array of the key's columns); `None` when the table
-    /// is finished.
-    pub last_key: Option<String>,
-    pub row_count: u64,
-    /// The rows of the chunk, by the number in [`JobKey::Loaded`].
-    pub rows: Arc<[LoadedRow]>,
-    /// What the rows are read for.
-    pub purpose: ChunkPurpose,
-    /// The rows whose documents Elasticsearch refused; known once the batch has settled.
-    pub refused: Vec<RefusedRow>,
-    /// The rows of which a document waits for an index; known once the batch has settled.
-    pub parked: Vec<ParkedRow>,
-}
-
-/// What a chunk of rows without jobs is read for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ChunkPurpose {
-    /// The first load.
-    #[default]
-    Load,
-    /// A backfill, by the number of its operation.
-    Backfill(i64),
-}
-
-/// A row without a job, of which a document waits for an index that takes none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParkedRow {
-    pub row: LoadedRow,
-    pub wait: Arc<IndexWait>,
-}
-
-/// A row without a job, as a job of it would name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadedRow {
-    pub record_id: Uuid,
-    /// The job's `change_data`: a JSON object with the key's columns.
-    pub key: String,
-}
-
-/// A row without a job, whose document Elasticsearch refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedRow {
-    pub row: LoadedRow,
-    /// A sentence for `error_message`.
-    pub error: String,
-}
-
-impl LoadedChunk {
-    /// Notes the rows that are not completed, and forgets the others.
-    pub fn leave(&mut self, unfinished: Unfinished) {
-        let rows = std::mem::take(&mut self.rows);
-        let row = |job| {
-            let JobKey::Loaded(number) = job else { return None };
-            rows.get(usize::from(number)).cloned()
-        };
-        let Unfinished { failures, parked } = unfinished;
-        self.refused.extend(failures.into_iter().filter_map(|failure| {
-            Some(RefusedRow { row: row(failure.job)?, error: failure.error })
-        }));
-        self.parked.extend(
-            parked
-                .into_iter()
-                .filter_map(|parked| Some(ParkedRow { row: row(parked.job)?, wait: parked.wait })),
-        );
-    }
-}
-
-/// A job whose document Elasticsearch refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    pub job: JobKey,
-    /// A sentence for `error_message`: type, reason and the document it is about.
-    pub error: String,
-}
-
-/// What a parked job waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexWait {
-    /// The index's alias, for `waits_for`.
-    pub index: String,
-    /// A sentence for `error_message`: the index, and why it takes no documents.
-    pub reason: String,
-}
-
-/// A job of which an action waits for an index that takes no documents. It is `pending` again, and
-/// has used up no attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParkedJob {
-    pub job: JobKey,
-    pub wait: Arc<IndexWait>,
-}
-
-/// The jobs of a batch that are not completed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unfinished {
-    pub failures: Vec<Failure>,
-    pub parked: Vec<ParkedJob>,
-}
-
-impl From<Vec<Failure>> for Unfinished {
-    fn from(failures: Vec<Failure>) -> Self {
-        Self { failures, parked: Vec::new() }
     }
 }
 

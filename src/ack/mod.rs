@@ -14,4 +14,6 @@ pub mod commits;
 pub mod fanout;
 pub mod in_flight;
 pub mod job_set;
+pub mod loaded_chunk;
 pub mod memory;
+pub mod unfinished;

@@ -140,7 +140,8 @@ impl StandbyNames {
 /// Names separated by commas; within quotes, `""` is a quote.
 fn names(list: &str) -> Vec<String> {
     let mut names = vec![String::new()];
-    let (mut quoted, mut characters) = (false, list.chars().peekable());
+    let mut quoted = false;
+    let mut characters = list.chars().peekable();
     while let Some(character) = characters.next() {
         let last = names.len() - 1;
         match character {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use super::moment::Moment;
+use super::moment::EndingMoment;
 use crate::change::Position;
 use crate::engine::feed::render::read::ReadError;
 use crate::telemetry::waits::{WaitGuard, WaitName, Waits};
@@ -74,7 +74,7 @@ impl ExternalPosition {
 
     /// The insert LSN of now, if every transaction that may have committed before it has ended.
     async fn current_position(&self) -> Result<Option<Position>, ReadError> {
-        let moment = Moment::now(&self.session).await?;
+        let moment = EndingMoment::now(&self.session).await?;
         for _ in 0..ATTEMPTS_MAX {
             if moment.is_settled(&self.session).await? {
                 return Ok(Some(Position { commit_lsn: moment.lsn, ordinal: 0 }));

@@ -8,7 +8,7 @@ use crate::engine::feed::render::read::ReadError;
 
 /// First the moment, then a transaction id: a transaction with a commit record before the moment
 /// drew its id before this one.
-const MOMENT: &str = "select moment::text, pg_catalog.pg_current_xact_id()::text
+const MOMENT: &str = "select moment::text as moment, pg_catalog.pg_current_xact_id()::text as xid
     from (select pg_catalog.pg_current_wal_insert_lsn() as moment offset 0) first";
 
 /// No transaction of this database (or a prepared one, which names no database) with an id before
@@ -23,20 +23,20 @@ const ENDED: &str = "select not exists (
 
 /// The insert LSN of a moment, with a transaction id drawn just after it.
 #[derive(Clone, Debug)]
-pub struct Moment {
+pub struct EndingMoment {
     pub lsn: Lsn,
     xid: String,
 }
 
-impl Moment {
+impl EndingMoment {
     /// Now.
     ///
     /// # Errors
     /// [`ReadError`].
     pub async fn now(client: &Client) -> Result<Self, ReadError> {
         let row = client.query_one(MOMENT, &[]).await.map_err(ReadError::Open)?;
-        let moment: String = row.get(0);
-        let xid: String = row.get(1);
+        let moment: String = row.get("moment");
+        let xid: String = row.get("xid");
         let lsn: Lsn = moment.parse().map_err(|_| ReadError::Unreadable(moment))?;
         Ok(Self { lsn, xid })
     }

@@ -24,7 +24,7 @@ pub(super) struct Keys {
 }
 
 /// Where the keys come from.
-enum Origin {
+enum KeyOrigin {
     /// The rows of the table that the condition holds for.
     Table { first: Statement, following: Statement, after: Option<Vec<String>> },
     /// A list, of which so many are done.
@@ -36,7 +36,7 @@ pub(super) struct KeySource {
     client: Client,
     parts: usize,
     chunk_rows: usize,
-    origin: Origin,
+    origin: KeyOrigin,
 }
 
 impl KeySource {
@@ -49,13 +49,13 @@ impl KeySource {
     ) -> Result<Self, OperationFault> {
         client.batch_execute(SETTINGS).await?;
         let origin = match &begun.keys {
-            Some(keys) => Origin::List {
+            Some(keys) => KeyOrigin::List {
                 keys: keys.clone(),
                 done: usize::try_from(begun.row_count).unwrap_or(usize::MAX),
             },
             None => {
                 let condition = begun.condition.as_deref();
-                Origin::Table {
+                KeyOrigin::Table {
                     first: client.prepare(&select(shape, condition, None)).await?,
                     following: client
                         .prepare(&select(shape, condition, Some(shape.key_is_after(2))))
@@ -71,7 +71,7 @@ impl KeySource {
     pub(super) async fn next(&mut self) -> Result<Keys, OperationFault> {
         let limit = i64::try_from(self.chunk_rows).unwrap_or(i64::MAX);
         let keys: Vec<Vec<String>> = match &mut self.origin {
-            Origin::Table { first, following, after } => {
+            KeyOrigin::Table { first, following, after } => {
                 let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&limit];
                 let statement = match after {
                     Some(parts) => {
@@ -85,7 +85,7 @@ impl KeySource {
                 *after = keys.last().cloned();
                 keys
             }
-            Origin::List { keys, done } => {
+            KeyOrigin::List { keys, done } => {
                 let rest = keys.get(*done..).unwrap_or_default();
                 let chunk = rest[..rest.len().min(self.chunk_rows)].to_vec();
                 *done += chunk.len();

@@ -21,7 +21,7 @@ use crate::config::Database;
 use crate::engine::control::ClosedIndices;
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed::render::read::ReadError;
-use crate::engine::feed::source::moment::Moment;
+use crate::engine::feed::source::moment::EndingMoment;
 use crate::engine::feed::source::operation::OperationChunk;
 use crate::postgres;
 use crate::postgres::error::sentence;
@@ -220,7 +220,7 @@ impl Operations {
     /// W, after everything that ran at W has ended.
     async fn settled_moment(&self, id: i64) -> Result<Lsn, OperationFault> {
         const WAITS_FOR: &str = "the end of transactions that began before it (pg_stat_activity)";
-        let moment = Moment::now(&self.parts.session).await?;
+        let moment = EndingMoment::now(&self.parts.session).await?;
         let mut is_noted = false;
         while !moment.is_settled(&self.parts.session).await? {
             if !std::mem::replace(&mut is_noted, true) {
