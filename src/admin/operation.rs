@@ -89,7 +89,7 @@ pub enum OperationError {
 /// Queues a backfill of each table that is meant.
 ///
 /// # Errors
-/// [`OperationError`]; then nothing was queued.
+/// [`OperationError`]; then nothing was queued, but for [`OperationError::Queue`] the tables before.
 pub async fn backfill(
     operator: &Operator,
     definition: &Definition,

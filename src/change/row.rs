@@ -54,6 +54,13 @@ pub struct CutValues {
     pub values: Vec<(usize, usize)>,
 }
 
+impl CutValues {
+    /// Values up to this are kept, as keys and states are.
+    pub const KEPT_BYTES_MAX: usize = 1 << 10;
+    /// The largest that a row may have, unless it is set otherwise.
+    pub const ROW_BYTES_MAX: usize = 64 << 20;
+}
+
 /// A row: the text of its JSON object, and the byte range of each value in it.
 #[derive(Clone, Debug)]
 pub struct Row {

@@ -200,18 +200,14 @@ pub async fn entries(
 
 /// Drops operations that are older than `retention`, and the oldest refusals beyond
 /// [`REFUSALS_MAX`], some thousands at most; returns how many. However many attempts are refused,
-/// no operation is dropped for them. Jobs that were discarded more than a day ago go with them.
+/// no operation is dropped for them.
 ///
 /// # Errors
 /// [`QueueError::Database`].
 pub async fn prune(client: &Client, retention: Duration) -> Result<u64, QueueError> {
     const PRUNE: &str = include_str!("audit_prune.sql");
-    const FORGET: &str = "delete from walferry.discarded_job
-        where discarded_at < clock_timestamp() - interval '1 day'";
     let pruned = client.execute(PRUNE, &[&retention.as_secs_f64(), &REFUSALS_MAX]).await;
-    let pruned = pruned.map_err(doing("prune the audit log"))?;
-    client.execute(FORGET, &[]).await.map_err(doing("forget discarded jobs"))?;
-    Ok(pruned)
+    pruned.map_err(doing("prune the audit log"))
 }
 
 fn shortened(text: &str) -> String {

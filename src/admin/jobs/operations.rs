@@ -74,9 +74,7 @@ impl FailedJobAction {
             }
         }
     }
-}
 
-impl FailedJobAction {
     /// The end of its statement: discarded jobs are put aside.
     const fn end(self) -> &'static str {
         match self {

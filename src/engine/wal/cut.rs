@@ -9,9 +9,6 @@ use super::pgoutput::{Tuple, Value};
 use crate::change::{CutValues, Row};
 use crate::value;
 
-/// Of a row that is too large, values up to this are kept, as keys and states are.
-const KEPT_BYTES_MAX: usize = 1 << 10;
-
 /// Cuts one row.
 pub(super) struct Cutter<'a> {
     old: Option<&'a Row>,
@@ -41,7 +38,7 @@ impl<'a> Cutter<'a> {
     /// Writes a large value as its size and hash; false for any other, which is to be written as is.
     pub(super) fn cut(&mut self, column: usize, sent: Value<'_>, out: &mut Vec<u8>) -> bool {
         let bytes = match sent {
-            Value::Text(text) if text.len() > KEPT_BYTES_MAX => {
+            Value::Text(text) if text.len() > CutValues::KEPT_BYTES_MAX => {
                 value::write_digest(text, out);
                 text.len()
             }

@@ -120,7 +120,8 @@ impl<'a> Maintainer<'a> {
     }
 
     /// Makes parts ahead, drops those over, deletes completed jobs older than `retention` where no
-    /// part goes. May be cut off anywhere and repeated.
+    /// part goes, and forgets jobs that were discarded more than a day ago. May be cut off anywhere and
+    /// repeated.
     ///
     /// # Errors
     /// [`QueueError`]; what was done stays done.
@@ -143,7 +144,15 @@ impl<'a> Maintainer<'a> {
         }
         report.deleted += self.delete_completed("queue_default", &first_kept).await?;
         counts::merge(self.client).await?;
+        self.forget_discarded().await?;
         Ok(report)
+    }
+
+    async fn forget_discarded(&self) -> Result<(), QueueError> {
+        const FORGET: &str = "delete from walferry.discarded_job
+            where discarded_at < clock_timestamp() - interval '1 day'";
+        let forgotten = self.client.execute(FORGET, &[]).await;
+        forgotten.map(drop).map_err(doing("forget discarded jobs"))
     }
 
     /// What [`Maintainer::run`] would do. Alters nothing.

@@ -14,9 +14,6 @@ use crate::postgres::catalog::table::LackingColumn;
 use crate::postgres::quote_identifier as quote;
 use crate::value;
 
-/// Of a row that is too large, values up to this are read.
-const KEPT_BYTES_MAX: usize = 1 << 10;
-
 /// Rows whose `column` has one of the values.
 #[derive(Clone, Copy, Debug)]
 pub struct Referring<'a> {
@@ -282,7 +279,10 @@ fn limited<'n>(
     tail: &str,
     bytes_max: usize,
 ) -> String {
-    let (mut texts, mut shown, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
+    let kept_max = CutValues::KEPT_BYTES_MAX;
+    let mut texts = Vec::new();
+    let mut shown = Vec::new();
+    let mut sizes = Vec::new();
     for (number, name) in names.enumerate() {
         let name = quote(name);
         // `is null` would hold for a composite value of nulls too.
@@ -291,7 +291,7 @@ fn limited<'n>(
              as c{number}"
         ));
         shown.push(format!(
-            "case when bytes <= {bytes_max} or pg_catalog.octet_length(c{number}) <= {KEPT_BYTES_MAX} \
+            "case when bytes <= {bytes_max} or pg_catalog.octet_length(c{number}) <= {kept_max} \
              then c{number} end"
         ));
         sizes.push(format!("coalesce(pg_catalog.octet_length(c{number}), 0)"));
@@ -312,7 +312,7 @@ fn cut_values(sizes: &[i32]) -> CutValues {
     let sizes = sizes.iter().map(|bytes| usize::try_from(*bytes).unwrap_or(0)).enumerate();
     CutValues {
         row_bytes: sizes.clone().map(|(_, bytes)| bytes).sum(),
-        values: sizes.filter(|(_, bytes)| *bytes > KEPT_BYTES_MAX).collect(),
+        values: sizes.filter(|(_, bytes)| *bytes > CutValues::KEPT_BYTES_MAX).collect(),
     }
 }
 

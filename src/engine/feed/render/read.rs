@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Statement};
 
 use super::visible::{Delivered, DeliveredXid, Snapshot};
 use crate::ack::memory::{Memory, MemoryHold, MemoryPart};
-use crate::change::{Columns, Lsn, Row, TableId};
+use crate::change::{Columns, CutValues, Lsn, Row, TableId};
 use crate::engine::document::shape::{Shapes, TableShape};
 use crate::postgres::catalog::table::LackingColumn;
 use crate::postgres::lock::{LIMIT_WAITS, LockError, LockMode, TableLocks};
@@ -25,8 +25,6 @@ use crate::value::TypeCache;
 
 /// The wait between two attempts at a snapshot that shows all; doubles up to `RETRY_MAX`.
 const RETRY_MIN: Duration = Duration::from_millis(1);
-/// Unless it is set otherwise.
-const ROW_BYTES_MAX: usize = 64 << 20;
 const RETRY_MAX: Duration = Duration::from_millis(100);
 
 /// The time to wait for the locks of a read transaction. The error that follows ends the run, so
@@ -110,7 +108,7 @@ impl RowReader {
             delivered: Delivered::default(),
             waits: Waits::default(),
             rows: Memory::default().hold(MemoryPart::Rows, 0),
-            row_bytes_max: ROW_BYTES_MAX,
+            row_bytes_max: CutValues::ROW_BYTES_MAX,
         }
     }
 

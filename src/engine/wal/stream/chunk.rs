@@ -3,6 +3,7 @@
 use tokio::sync::mpsc;
 
 use crate::ack::memory::{Memory, MemoryHold, MemoryPart};
+use crate::change::CutValues;
 use crate::engine::control::AcknowledgeAt;
 use crate::engine::wal::{Captured, CapturedChunk};
 
@@ -27,7 +28,7 @@ impl Default for StreamSettings {
             idle_step: 1 << 20,
             chunk_items_max: 2048,
             chunk_bytes_max: 1 << 20,
-            row_bytes_max: 64 << 20,
+            row_bytes_max: CutValues::ROW_BYTES_MAX,
         }
     }
 }
