@@ -316,8 +316,8 @@ impl Run {
         if is_sampled {
             self.sample_at = outside.now + SAMPLE_EVERY;
             let unconfirmed = outside.source.insert_lsn.0 - outside.source.confirmed.0;
-            outside.guard_was_on |=
-                self.guard.observe(HeldWal { unconfirmed, retained: unconfirmed });
+            let held = HeldWal { unconfirmed, retained: unconfirmed, unsettled: unconfirmed };
+            outside.guard_was_on |= self.guard.observe(held);
             self.halted = outside.queue.halted;
         }
         self.is_sink_down = self.sink_watch.is_down(now);

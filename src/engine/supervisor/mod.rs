@@ -145,20 +145,18 @@ impl Supervisor {
         let sample = self.slot.sample().await?;
         let settled = progress.borrow().settled;
         self.reporter.slot(&sample, settled);
-        let held = match &sample.slot {
-            Some(figures) => {
-                HeldWal { unconfirmed: figures.unconfirmed_bytes, retained: figures.retained_bytes }
-            }
+        let unsettled = self.reporter.unsettled_bytes(&sample, settled);
+        let (unconfirmed, retained) = match &sample.slot {
+            Some(figures) => (figures.unconfirmed_bytes, figures.retained_bytes),
             // Without the privilege, the guard goes by what the stream itself has confirmed.
             None => {
                 let unconfirmed = self.reporter.unconfirmed_bytes(&sample, settled);
-                HeldWal { unconfirmed, retained: unconfirmed }
+                (unconfirmed, unconfirmed)
             }
         };
         let was_on = self.guard.is_on();
-        let on = self.guard.observe(held);
+        let on = self.guard.observe(HeldWal { unconfirmed, retained, unsettled });
         if on != was_on {
-            let HeldWal { unconfirmed, retained } = held;
             tracing::warn!(
                 event = "retention_guard",
                 on,

@@ -90,11 +90,19 @@ impl Reporter {
 
     /// Bytes of WAL after the position that the stream has confirmed.
     pub(super) fn unconfirmed_bytes(&self, sample: &SlotSample, settled: Lsn) -> u64 {
-        let received = self.stream.received_lsn.load(Ordering::Acquire);
         let acknowledged = self.stream.acknowledged_lsn.load(Ordering::Relaxed);
-        let wal_end = sample.wal_end.unwrap_or_default().max(received);
         // Before the first feedback, what is settled is what will be confirmed.
-        wal_end.saturating_sub(acknowledged.max(settled.0))
+        self.wal_end(sample).saturating_sub(acknowledged.max(settled.0))
+    }
+
+    /// Bytes of WAL after the settled position.
+    pub(super) fn unsettled_bytes(&self, sample: &SlotSample, settled: Lsn) -> u64 {
+        self.wal_end(sample).saturating_sub(settled.0)
+    }
+
+    fn wal_end(&self, sample: &SlotSample) -> u64 {
+        let received = self.stream.received_lsn.load(Ordering::Acquire);
+        sample.wal_end.unwrap_or_default().max(received)
     }
 
     fn seen(&self, settled: Lsn) -> StageProgress {

@@ -7,13 +7,14 @@
 //! do. But the server limits what the slot retains, and its restart position follows the confirmed
 //! one by a step: an acknowledgement moves it to the record of running transactions before the first
 //! one that the previous acknowledgement did not cover. After one leap of the confirmed position
-//! nothing is unconfirmed, and as much as the leap is still retained. So while more is retained than
-//! allowed, a small part of the limit is enough to acknowledge again.
+//! nothing is unconfirmed, and as much as the leap is still retained. So in an outage, while more is
+//! retained than allowed, a small part of the limit is enough to acknowledge again. It is an outage if
+//! more than the limit is not settled: where only others hold the WAL, settlement follows its end.
 
 /// The lowest limit, as in the configuration.
 const LIMIT_MIN: u64 = 16 << 20;
 
-/// While more WAL is retained than allowed, this part of the limit may be unconfirmed.
+/// In an outage, while more WAL is retained than allowed, this part of the limit may be unconfirmed.
 const PART_WHILE_RETAINED: u64 = 8;
 
 /// The WAL that a slot holds.
@@ -23,6 +24,8 @@ pub struct HeldWal {
     pub unconfirmed: u64,
     /// Bytes after the restart position, which is not after the confirmed one.
     pub retained: u64,
+    /// Bytes after the settled position.
+    pub unsettled: u64,
 }
 
 /// The retention guard: on once more WAL is unconfirmed than allowed, off again below half of
@@ -42,7 +45,8 @@ impl RetentionGuard {
 
     /// Notes how much WAL is held now; returns whether the guard is on.
     pub fn observe(&mut self, held: HeldWal) -> bool {
-        let unconfirmed_max = if held.retained > self.bytes_max {
+        let is_outage = held.unsettled > self.bytes_max;
+        let unconfirmed_max = if is_outage && held.retained > self.bytes_max {
             self.bytes_max / PART_WHILE_RETAINED
         } else {
             self.bytes_max
@@ -74,7 +78,7 @@ mod tests {
     use super::*;
 
     fn observe(guard: &mut RetentionGuard, unconfirmed: u64, retained: u64) -> bool {
-        guard.observe(HeldWal { unconfirmed, retained })
+        guard.observe(HeldWal { unconfirmed, retained, unsettled: retained })
     }
 
     #[test]
@@ -93,6 +97,11 @@ mod tests {
         let mut guard = RetentionGuard::new(100);
         assert!(!observe(&mut guard, 0, u64::MAX));
         assert!(!observe(&mut guard, 12, u64::MAX));
+        // The stream follows, by jumps.
+        for behind in [13, 90, 100, 0] {
+            let held = HeldWal { unconfirmed: behind, retained: u64::MAX, unsettled: behind };
+            assert!(!guard.observe(held), "{behind}");
+        }
     }
 
     /// A slot as the server keeps it. One candidate at a time becomes its restart position.
@@ -124,6 +133,8 @@ mod tests {
             HeldWal {
                 unconfirmed: self.wal_end - self.confirmed,
                 retained: self.wal_end - self.restart,
+                // Nothing settles.
+                unsettled: self.wal_end,
             }
         }
     }
