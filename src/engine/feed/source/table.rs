@@ -269,7 +269,6 @@ fn change_of(job: Job, assigned_position: Position, shapes: &Shapes) -> Change {
 /// Whether the rows that a change is about can be known.
 pub(super) fn names_a_row(change: &Change, shapes: &Shapes) -> bool {
     let shape = shapes.of(change.table);
-    let has_key =
-        |row: &Option<Row>| row.as_ref().is_some_and(|row| !shape.key_parts(row).is_empty());
+    let has_key = |row: &Option<Row>| row.as_ref().is_some_and(|row| shape.has_key(row));
     change.operation == Operation::Truncate || has_key(&change.old) || has_key(&change.new)
 }
