@@ -1,7 +1,15 @@
 //! The table of all routes: path, method, access, what goes in and what comes out.
 //!
 //! The router, the checks of roles and `/openapi.json` are made from it, so none of them can miss a
-//! route.
+//! route. To add a route:
+//!
+//! 1. What it does is one function in `admin/`; an action that changes something is audited there and
+//!    is one of `ACTIONS` in `admin/audited.rs`.
+//! 2. Its handler, in a file of this folder: it parses the request and calls that function.
+//! 3. Its [`Route`] in one of the lists here: place, path, access, summary, query, body and answers.
+//! 4. `WALFERRY_BLESS=1 cargo test --test integration -- papers contract` writes it into the tables of
+//!    `docs/` and `tests/fixtures/contract/`. A new problem code goes into `docs/api.md` by hand.
+//! 5. Tests: beside those of `tests/api*.rs`; a new `{placeholder}` of a path gets its value there.
 //!
 //! Not here: what a route does.
 
