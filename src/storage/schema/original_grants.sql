@@ -25,7 +25,7 @@ held (object, column_name, role, verb, passes_on) as (
     from pg_proc cross join aclexplode(coalesce(proacl, acldefault('f', proowner))) e
     where oid = to_regprocedure('public.get_elasticsearch_queue_stats()'))
 select format('grant %s%s on %s to %I%s', verb,
-           coalesce(' (' || quote_ident(column_name) || ')', ''), object, rolname,
+           coalesce(' (' || quote_ident(column_name) || ')', ''), object, coalesce(rolname, 'public'),
            case when passes_on then ' with grant option' else '' end) as statement,
        coalesce(rolname::text, 'PUBLIC') as role, verb,
        role = 0 or rolname in ('anon', 'authenticated')
