@@ -237,7 +237,7 @@ export default {
   "discard.one_title": "{id} numaralı işi sil",
   "discard.count": {"one": "{count} başarısız iş silinecek.", "other": "{count} başarısız iş silinecek."},
   "discard.means": [
-    "Silinen iş geri gelmez ve değişikliği bu işle indekslenmez.",
+    "Silinen iş kenara konur ve değişikliği bu işle indekslenmez; bir gün boyunca geri getirilebilir.",
     "Satır ve belge olduğu gibi kalır. Gerekçe denetim kaydında saklanır."
   ],
   "discard.button": {"one": "{count} işi sil", "other": "{count} işi sil"},
@@ -245,6 +245,7 @@ export default {
   "discard.partly": {"one": "{count} iş silindi; {left} iş kaldı.", "other": "{count} iş silindi; {left} iş kaldı."},
   "discard.one_done": "{id} numaralı iş silindi.",
   "reason": "Gerekçe",
+  "reason.optional": "Gerekçe (isteğe bağlı)",
   "reason.hint": "3–500 karakter; denetim kaydında saklanır.",
   "bulk.all_failed": "Süzgeç: yok. Bütün başarısız işler kastediliyor.",
   "bulk.filter": "Şunlara uyan başarısız işler:",
@@ -255,6 +256,17 @@ export default {
   "start": "Başlat",
   "start.done": "İndeksleme sürüyor.",
   "start.bad": "İndeksleme başlatılamadı.",
+  "restore": "Geri al",
+  "restore.all": "Silinenleri geri getir",
+  "restore.title": "Silinen işleri geri getir",
+  "restore.count": {
+    "one": "Silinen {count} iş geri getirilebilir.",
+    "other": "Silinen {count} iş geri getirilebilir."
+  },
+  "restore.means":
+    "Eski değerleri ve hatalarıyla yeniden başarısız olurlar. Silindikten bir gün sonra bu artık yapılamaz.",
+  "restore.button": {"one": "{count} işi geri getir", "other": "{count} işi geri getir"},
+  "restore.done": {"one": "{count} iş yeniden başarısız durumda.", "other": "{count} iş yeniden başarısız durumda."},
   "stop": "Durdur",
   "stop.title": "İndekslemeyi durdur",
   "stop.means": "Yeniden başlatılana dek:",
@@ -341,6 +353,9 @@ export default {
   "document.unexpected": "Belge olmamalı.",
   "audit.what": "Kuyrukta kim, nereden, ne yaptı ve ne oldu. Reddedilen denemeler de burada.",
   "audit.none": "Henüz kimse bir şey yapmadı",
+  "audit.no_match": "Bu süzgeçlere uyan kayıt yok",
+  "audit.since": "Şundan beri",
+  "audit.until": "Şundan önce",
   "audit.at": "Zaman",
   "audit.actor": "Kim",
   "audit.action": "Eylem",

@@ -63,7 +63,8 @@ fn probe_routes() -> Vec<Route> {
             Public,
             "200 when progress is possible, else 503; each part by name either way",
             probes::ready,
-        ),
+        )
+        .same_when_unavailable(),
         Route::get::<_, _, session::SessionView>(
             Root,
             "/api/v1/session",
@@ -72,7 +73,7 @@ fn probe_routes() -> Vec<Route> {
             session::get,
         ),
         Route::get::<_, _, ()>(Root, "/metrics", Viewer, "all metrics", probes::metrics)
-            .answers(TEXT, "Prometheus text"),
+            .answers(&[TEXT], "Prometheus text"),
         Route::get::<_, _, serde_json::Value>(
             Root,
             "/openapi.json",
@@ -117,7 +118,7 @@ fn reads_of_jobs() -> Vec<Route> {
             "overviews and news of jobs as server-sent events",
             events::get,
         )
-        .answers("text/event-stream", "events `state`, `jobs` and `ping`"),
+        .answers(&["text/event-stream"], "events `state`, `jobs` and `ping`"),
     ]
 }
 
@@ -155,7 +156,7 @@ fn reads_of_the_whole() -> Vec<Route> {
             audit::export,
         )
         .with_query::<audit::ExportQuery>()
-        .answers("application/x-ndjson", "a line each, as in `entries` of the list; or `text/csv`"),
+        .answers(&["application/x-ndjson", "text/csv"], "a line each, as in `entries` of the list"),
         Route::get::<_, _, health::DetailedHealth>(
             Root,
             "/api/v1/health/detailed",
