@@ -116,7 +116,7 @@ pub(super) struct Rendering {
 }
 
 pub(super) fn document(row: usize) -> DocumentId {
-    DocumentId { index: source(row).index, id: ["0", "1", "2", "3"][row].into() }
+    DocumentId::new(source(row).index, ["0", "1", "2", "3"][row].into())
 }
 
 fn source(row: usize) -> SourceId {
