@@ -196,6 +196,14 @@ async fn a_backfill_renders_what_the_condition_or_the_keys_name() {
     let writing = "nextval('public.elasticsearch_sync_queue_id_seq') > 0";
     let output = scene.command(&["backfill", "listings", "--where", writing], 1).await;
     assert!(output.contains("read-only"), "{output}");
+    // Nor does it write after it has set its session to do so: the first chunk sets, the second writes.
+    let setting = format!(
+        "case when id < '{}' then set_config('default_transaction_read_only', 'off', false) = 'off' \
+         else {writing} end",
+        listing(15)
+    );
+    let output = scene.command(&["backfill", "listings", "--where", &setting], 1).await;
+    assert!(output.contains("read-only"), "{output}");
     let (_, metrics) = walferry.http_get("/metrics").await.expect("walferry answers");
     assert!(metrics.contains("walferry_pipeline_restarts_total{reason=\"fault\"} 0"), "{metrics}");
     scene.command(&["backfill"], 0).await;

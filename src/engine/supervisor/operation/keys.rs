@@ -11,10 +11,8 @@ use crate::engine::document::shape::TableShape;
 use crate::postgres::quote_identifier as quote;
 use crate::storage::operation::BegunBackfill;
 
-/// What an operator's SQL may do. The server notices within a second that an operation was
-/// cancelled, and ends its query.
-const SETTINGS: &str = "set default_transaction_read_only = on; \
-    set client_connection_check_interval = '1s'";
+/// The server notices within a second that an operation was cancelled, and ends its query.
+const SETTINGS: &str = "set client_connection_check_interval = '1s'";
 
 /// Keys of one chunk; none after the last one.
 pub(super) struct Keys {
@@ -80,7 +78,8 @@ impl KeySource {
                     }
                     None => first,
                 };
-                let rows = self.client.query(statement, &parameters).await?;
+                let query = async { self.client.query(statement, &parameters).await };
+                let rows = read_only(&self.client, query).await?;
                 let keys: Vec<Vec<String>> = rows.iter().map(|row| key(row, self.parts)).collect();
                 *after = keys.last().cloned();
                 keys
@@ -178,7 +177,8 @@ pub async fn canonical(
     Ok(rows.iter().map(|row| key(row, parts)).collect())
 }
 
-/// Runs an operator's SQL where it can change nothing.
+/// Runs an operator's SQL where it can change nothing: a read-only transaction stays one after its
+/// first query, and the rollback undoes what `set_config` has set.
 async fn read_only<T>(
     client: &Client,
     work: impl Future<Output = Result<T, tokio_postgres::Error>>,
