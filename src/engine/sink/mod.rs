@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod index;
 pub mod indexed;
 pub mod listing;
+pub mod lookup;
 mod node;
 pub mod pending;
 pub mod ping;
