@@ -167,7 +167,7 @@ impl Rig {
         assert!(!pending.settle_one());
         let action = Action {
             refusal: None,
-            document: DocumentId { index: IndexId(index), id: id.into() },
+            document: DocumentId::new(IndexId(index), id.into()),
             body: body.map(|body| Bytes::from(body.to_string())),
             version,
             jobs: std::iter::once(job).collect(),

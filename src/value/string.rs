@@ -16,11 +16,26 @@ pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
 
 /// Appends `text` escaped for a JSON string, without the quotes.
 pub(super) fn escape(text: &[u8], out: &mut Vec<u8>) {
+    // Most texts are plain ASCII: they are looked through once.
+    if is_plain_ascii(text) {
+        out.extend_from_slice(text);
     // simdutf8 leaves short texts to the standard library, which takes a byte at a time.
-    if text.is_ascii() || simdutf8::basic::from_utf8(text).is_ok() {
+    } else if text.is_ascii() || simdutf8::basic::from_utf8(text).is_ok() {
         escape_valid(text, out);
     } else {
         escape_valid(String::from_utf8_lossy(text).as_bytes(), out);
+    }
+}
+
+/// Whether `text` is ASCII of which nothing is escaped. Within 16 bytes there is no early end, so that
+/// the compiler uses vector instructions.
+fn is_plain_ascii(text: &[u8]) -> bool {
+    let other = |byte: &u8| !(0x20..0x7f).contains(byte) | (*byte == b'"') | (*byte == b'\\');
+    let plain = |chunk: &[u8; 16]| !chunk.iter().fold(false, |found, byte| found | other(byte));
+    match text.last_chunk() {
+        // The last chunk overlaps the one before it.
+        Some(last) => text.as_chunks().0.iter().all(plain) && plain(last),
+        None => text.is_ascii() && plain_prefix(text) == text.len(),
     }
 }
 
@@ -119,8 +134,11 @@ mod tests {
                 text[at] = byte;
                 let special = byte < 0x20 || byte == b'"' || byte == b'\\';
                 assert_eq!(plain_prefix(&text), if special { at } else { 20 }, "{byte} at {at}");
+                assert!(!(special && is_plain_ascii(&text)), "{byte} at {at}");
+                assert!(special || byte == 0x7f || is_plain_ascii(&text), "{byte} at {at}");
             }
         }
+        assert!(!is_plain_ascii("ÿ¿€😀ÿ¿€😀ÿ¿€😀".as_bytes()));
         assert_eq!(plain_prefix("ÿ¿€😀ÿ¿€😀ÿ¿€😀".as_bytes()), 33);
     }
 }

@@ -1,12 +1,22 @@
 //! An Elasticsearch node of the test's own making, and a client that sees it as a reader would.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::launcher::{free_port, new_directory, note, signal, stack, stack_blocking, text};
+
+/// Lines of its log that a failed test shows.
+const STATE_LINES: usize = 40;
+/// How long a node that does not answer has for the dump of its threads.
+const DUMP_POLLS_MAX: u32 = 50;
+const DUMP_POLL_INTERVAL: Duration = Duration::from_millis(100);
+const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// One node on a loopback port. Ends when dropped.
 #[derive(Debug)]
@@ -97,8 +107,49 @@ impl ElasticsearchNode {
     }
 }
 
+impl ElasticsearchNode {
+    /// The last lines of its log, after a dump of its threads if it does not answer.
+    fn state(&self) -> String {
+        let log = self.directory.join("out.log");
+        let read =
+            || String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
+        if !self.answers() {
+            signal(self.pid(), "QUIT");
+            // The dump is written by the process itself: there is no signal of its end.
+            for _ in 0..DUMP_POLLS_MAX {
+                if read().contains("Full thread dump") {
+                    break;
+                }
+                std::thread::sleep(DUMP_POLL_INTERVAL);
+            }
+        }
+        let text = read();
+        // Of a dump: each thread's name and state, and what it runs.
+        let said = text.lines().filter(|line| !line.starts_with("\tat ") && !line.is_empty());
+        let mut last: Vec<&str> = said.rev().take(STATE_LINES).collect();
+        last.reverse();
+        last.join("\n")
+    }
+
+    /// Whether it answers within two seconds.
+    fn answers(&self) -> bool {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let Ok(mut stream) = TcpStream::connect_timeout(&address, ANSWER_MAX) else {
+            return false;
+        };
+        let request = b"GET /_cat/health HTTP/1.0\r\n\r\n";
+        let mut first = [0];
+        stream.set_read_timeout(Some(ANSWER_MAX)).is_ok()
+            && stream.write_all(request).is_ok()
+            && stream.read_exact(&mut first).is_ok()
+    }
+}
+
 impl Drop for ElasticsearchNode {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            note(&format!("--- Elasticsearch ---\n{}\n---", self.state()));
+        }
         signal(self.pid(), "KILL");
         if let Err(error) = stack_blocking(&["es-stop", &text(&self.directory)]) {
             note(&error);

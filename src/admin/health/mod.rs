@@ -30,6 +30,9 @@ const ERROR_RATE_MAX: f64 = 0.05;
 const HEADROOM_LOW: f64 = 0.5;
 const HEADROOM_VERY_LOW: f64 = 0.2;
 
+const READ_ERRORS: &str =
+    "read the errors (GET …/queue/jobs?status=failed), correct their cause, then retry";
+
 /// The verdict, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -217,7 +220,14 @@ impl QueueHealth {
                 HealthVerdict::Degraded,
                 Code::ErrorRateHigh.with([counts.failed.into(), counts.total.into()]),
                 format!("{} of {} jobs failed", counts.failed, counts.total),
-                "read the errors (GET …/queue/jobs?status=failed), correct their cause, then retry",
+                READ_ERRORS,
+            );
+        } else if counts.failed > 0 {
+            self.add(
+                HealthVerdict::Degraded,
+                Code::FailedJobs.with([counts.failed.into()]),
+                format!("{} jobs failed: their documents are not as their rows", counts.failed),
+                READ_ERRORS,
             );
         }
         if let (Some(oldest), true) = (&sample.oldest_unfinished, sample.indexing)
@@ -389,7 +399,7 @@ mod tests {
                 pending: 5,
                 processing: 2,
                 completed: 140,
-                failed: 3,
+                failed: 0,
                 stuck: 0,
                 processing_time_ms: 12.0,
                 last_processed_at: None,
@@ -450,6 +460,7 @@ mod tests {
         check(|_| {}, 61, Unhealthy, "nothing has been finished for 61 s");
         check(|s| (s.counts.pending, s.counts.processing) = (0, 0), 61, Healthy, "");
         check(|s| s.counts.stuck = 1, 0, Degraded, "1 jobs have been processing");
+        check(|s| s.counts.failed = 1, 0, Degraded, "1 jobs failed");
         check(|s| s.counts.failed = 8, 0, Degraded, "8 of 150 jobs failed");
         check(|s| s.indexing = false, 900, Degraded, "stopped by an operator");
         let old = |age_seconds| Some(Moment { at: String::new(), age_seconds });
@@ -482,7 +493,9 @@ mod tests {
 
     #[test]
     fn the_error_rate_is_the_share_of_all_jobs() {
-        let health = judged(&sample(), &well(), 0, 0);
+        let mut sample = sample();
+        sample.counts.failed = 3;
+        let health = judged(&sample, &well(), 0, 0);
         assert!((health.error_rate - 0.02).abs() < f64::EPSILON, "{health:?}");
     }
 
@@ -549,7 +562,7 @@ mod tests {
         let health = judged(&sample(), &well(), 0, 0);
         let expected = concat!(
             r#"{"status":"healthy","issues":[],"recommendations":[],"details":[],"#,
-            r#""stuckJobs":0,"errorRate":0.02}"#,
+            r#""stuckJobs":0,"errorRate":0.0}"#,
         );
         assert_eq!(serde_json::to_string(&health).unwrap(), expected);
     }

@@ -104,6 +104,11 @@ export default {
     "other": "{count} jobs have been processing for more than 30 s."
   },
   "advice.stuck_jobs": "They are reset every 15 s; “Retry failed” does it now.",
+  "issue.failed_jobs": {
+    "one": "{count} job failed: its documents are not as its row.",
+    "other": "{count} jobs failed: their documents are not as their rows."
+  },
+  "advice.failed_jobs": "Read their errors, correct their cause, then retry.",
   "issue.error_rate_high": "{count} of {total} jobs failed.",
   "advice.error_rate_high": "Read the errors of the failed jobs, correct their cause, then retry.",
   "issue.changes_late": {

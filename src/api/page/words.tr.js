@@ -106,6 +106,8 @@ export default {
     "other": "{count} iş 30 saniyeden uzun süredir işleniyor."
   },
   "advice.stuck_jobs": "15 saniyede bir sıfırlanırlar; “Başarısızları yeniden dene” bunu hemen yapar.",
+  "issue.failed_jobs": "{count} iş başarısız: belgeleri satırlarıyla aynı değil.",
+  "advice.failed_jobs": "Hatalarını okuyun, nedeni giderin, sonra yeniden deneyin.",
   "issue.error_rate_high": "{total} işin {count} tanesi başarısız.",
   "advice.error_rate_high": "Başarısız işlerin hatalarını okuyun, nedeni giderin, sonra yeniden deneyin.",
   "issue.changes_late": {

@@ -166,7 +166,9 @@ impl Definition {
     #[must_use]
     pub fn document(&self, source: SourceId, key: &str) -> DocumentId {
         let prefix = &self.source(source).id_prefix;
-        DocumentId { index: source.index, id: [prefix.as_str(), key].concat().into() }
+        let id =
+            if prefix.is_empty() { key.into() } else { [prefix.as_str(), key].concat().into() };
+        DocumentId::new(source.index, id)
     }
 
     /// The key's text in a document's id; `None` for a document of another source.

@@ -2,6 +2,11 @@
 //!
 //! Not here: what is done to a document (`engine::feed::action`).
 
+use std::hash::{BuildHasher as _, Hash, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
 use crate::change::{Lsn, Position};
 
 /// The number of a configured index: its place in the definition.
@@ -9,10 +14,26 @@ use crate::change::{Lsn, Position};
 pub struct IndexId(pub u16);
 
 /// A document of one index. `id` is Elasticsearch's `_id`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DocumentId {
     pub index: IndexId,
-    pub id: Box<str>,
+    pub id: Arc<str>,
+    /// Computed once: a document is looked up by every stage that it passes.
+    hash: u64,
+}
+
+impl DocumentId {
+    #[must_use]
+    pub fn new(index: IndexId, id: Arc<str>) -> Self {
+        let hash = FixedState::default().hash_one((index, &id));
+        Self { index, id, hash }
+    }
+}
+
+impl Hash for DocumentId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
 }
 
 /// The external version of a change's documents: `((commit_lsn - base) >> 3) << 16 | ordinal`,

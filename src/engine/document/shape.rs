@@ -1,5 +1,6 @@
 //! A configured table as the catalog describes it: its key, and its name in SQL. Pure.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::change::{Row, TableId};
@@ -71,12 +72,14 @@ impl ColumnType {
 }
 
 impl RowKeys for Shapes {
-    fn parts(&self, table: TableId, row: &Row) -> Vec<String> {
-        self.of(table).key_parts(row)
-    }
-
-    fn text(&self, parts: &[String]) -> String {
-        record_id::document_id(parts)
+    fn text<'r>(&self, table: TableId, row: &'r Row) -> Option<Cow<'r, str>> {
+        let shape = self.of(table);
+        match shape.key.as_slice() {
+            [] => None,
+            [only] => row.text_at(row.columns().index_of(&only.name)?),
+            _ if shape.has_key(row) => Some(Cow::Owned(shape.key_text(row))),
+            _ => None,
+        }
     }
 }
 
@@ -111,6 +114,15 @@ impl TableShape {
     pub fn key_parts(&self, row: &Row) -> Vec<String> {
         let parts: Option<Vec<String>> = self.key.iter().map(|c| row.text(&c.name)).collect();
         parts.unwrap_or_default()
+    }
+
+    /// Whether the row has all columns of its key.
+    #[must_use]
+    pub fn has_key(&self, row: &Row) -> bool {
+        let has = |column: &ColumnType| {
+            row.columns().index_of(&column.name).and_then(|index| row.text_at(index)).is_some()
+        };
+        !self.key.is_empty() && self.key.iter().all(has)
     }
 
     /// How the table's jobs are named.

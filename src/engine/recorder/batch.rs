@@ -80,7 +80,7 @@ impl BatchAssembler {
     pub fn take(&mut self) -> Recorded {
         let mut batch = Recorded {
             hold: None,
-            changes: Vec::new(),
+            changes: Vec::with_capacity(self.changes.min(self.changes_max)),
             end_lsn: None,
             span: Span::none(),
             memory: None,

@@ -113,7 +113,7 @@ pub(super) struct Rendering {
 }
 
 pub(super) fn document(row: usize) -> DocumentId {
-    DocumentId { index: SOURCE.index, id: ["0", "1", "2", "3"][row].into() }
+    DocumentId::new(SOURCE.index, ["0", "1", "2", "3"][row].into())
 }
 
 fn version_of(position: Position) -> u64 {

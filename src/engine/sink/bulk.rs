@@ -177,7 +177,11 @@ pub fn parse(
         #[serde(borrow)]
         items: Vec<ResponseItem<'a>>,
     }
-    let BulkResponse { items } = serde_json::from_slice(response)?;
+    // Checked once: from bytes, serde checks each string by itself.
+    let BulkResponse { items } = match simdutf8::basic::from_utf8(response) {
+        Ok(text) => serde_json::from_str(text)?,
+        Err(_) => serde_json::from_slice(response)?,
+    };
     if items.len() != actions.len() {
         return Err(BulkResponseError::Count { sent: actions.len(), answered: items.len() });
     }

@@ -63,7 +63,7 @@ mod tests {
     use crate::engine::document::id::IndexId;
 
     fn document(number: usize) -> DocumentId {
-        DocumentId { index: IndexId(0), id: number.to_string().into() }
+        DocumentId::new(IndexId(0), number.to_string().into())
     }
 
     #[test]
@@ -73,7 +73,7 @@ mod tests {
         indexed.insert(document(1));
         assert!(indexed.contains(&document(1)));
         indexed.remove(&document(2));
-        let other = DocumentId { index: IndexId(1), ..document(1) };
+        let other = DocumentId::new(IndexId(1), document(1).id);
         assert!(indexed.contains(&document(1)) && !indexed.contains(&other));
         indexed.remove(&document(1));
         assert!(!indexed.contains(&document(1)));

@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod index;
 pub mod indexed;
 pub mod listing;
+mod listings;
 pub mod lookup;
 mod node;
 pub mod pending;
@@ -40,6 +41,7 @@ use self::client::Client;
 use self::dispatch::{Dispatch, Dispatcher};
 use self::index::{Audit, Pipelines, Presence, ShardHistories};
 use self::listing::{Listing, ListingError};
+use self::listings::Listed;
 use self::refresh::Refresher;
 use self::state::{BulkSize, SinkState};
 use self::verdict::ServiceError;
@@ -124,13 +126,6 @@ enum Completion {
     Check(IndexId, Result<Presence, ServiceError>),
     Ping(Result<(), ServiceError>),
     Refresh,
-}
-
-/// A listing and its result.
-#[derive(Debug)]
-struct Listed {
-    listing: Listing,
-    outcome: Result<(), ListingError>,
 }
 
 impl Sink {
@@ -313,50 +308,6 @@ impl Sink {
                 }
             }
         }
-    }
-
-    fn list(&mut self, listing: Listing) {
-        let sender = Arc::clone(&self.sender);
-        let tasks = if listing.is_probe { &mut self.probes } else { &mut self.listings };
-        tasks.spawn(async move {
-            let concrete = &sender.target(listing.index).concrete;
-            let outcome = listing::list(sender.client(), concrete, &listing).await;
-            Listed { listing, outcome }
-        });
-    }
-
-    /// A listing that fails is repeated, unless its index stays closed: then its job is parked. An
-    /// index that the user may not list is open once a listing succeeds, so this one goes on.
-    fn listed(&mut self, listed: Listed) -> Result<(), SinkError> {
-        let Listed { mut listing, outcome } = listed;
-        let index = listing.index;
-        match outcome {
-            Ok(()) => {
-                self.dispatcher.listed(index);
-                return Ok(());
-            }
-            Err(error @ ListingError::Refused { .. }) => return Err(error.into()),
-            Err(error @ ListingError::NotAuthorised { .. }) => {
-                self.dispatcher.listing_refused(index, error.to_string());
-            }
-            Err(ListingError::Missing(reason)) => {
-                self.dispatcher.index_missing(Instant::now(), index, reason);
-            }
-            Err(ListingError::Unavailable) => {}
-        }
-        listing.attempts += 1;
-        let is_parked = listing.is_probe || self.park_listing(&mut listing);
-        if !is_parked || self.dispatcher.is_unlisted(index) {
-            self.list(listing);
-        }
-        Ok(())
-    }
-
-    /// Ends a listing whose index stays closed; false if the index may be listed.
-    fn park_listing(&self, listing: &mut Listing) -> bool {
-        let wait = self.dispatcher.listing_wait(Instant::now(), listing.index);
-        listing.is_probe = wait.is_some_and(|wait| listing.pages.try_send(Err(wait)).is_ok());
-        listing.is_probe
     }
 
     async fn send_settled(

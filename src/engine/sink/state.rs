@@ -191,6 +191,7 @@ impl SinkState {
             if let ServiceStatus::Down { since: first, since_time: first_time, .. } = service {
                 since = *first;
                 since_time = *first_time;
+                tracing::debug!(error = reason, "Elasticsearch still takes nothing");
             } else {
                 tracing::warn!(
                     event = "sink_down",

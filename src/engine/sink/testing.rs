@@ -44,7 +44,7 @@ pub(crate) fn action(index: u16, id: &str, version: u64, body: Option<&str>) -> 
     let job = pending.reference(JobKey::Id(i64::try_from(version).unwrap_or(i64::MAX)));
     assert!(!pending.settle_one());
     Action {
-        document: DocumentId { index: IndexId(index), id: id.into() },
+        document: DocumentId::new(IndexId(index), id.into()),
         body: body.map(|b| Bytes::copy_from_slice(b.as_bytes())),
         refusal: None,
         version,

@@ -87,7 +87,7 @@ pub(crate) struct RelationDescriptor {
 /// Converts the values of one column.
 #[derive(Debug)]
 struct ColumnConverter {
-    /// `"name":`
+    /// `,"name":`
     prefix: Vec<u8>,
     /// `None` for a type that is not in the catalog (any more): its values become strings.
     category: Option<Arc<JsonCategory>>,
@@ -148,7 +148,7 @@ impl RelationDescriptor {
             .columns
             .iter()
             .map(|column| {
-                let mut prefix = Vec::new();
+                let mut prefix = vec![b','];
                 value::write_string(column.name.as_bytes(), &mut prefix);
                 prefix.push(b':');
                 let category = types.get(column.type_oid);
@@ -196,10 +196,9 @@ impl RelationDescriptor {
                 spans.push(None);
                 continue;
             }
-            if scratch.len() > 1 {
-                scratch.push(b',');
-            }
-            scratch.extend_from_slice(&converter.prefix);
+            // The first value has no comma before it.
+            let prefix = converter.prefix.get(usize::from(scratch.len() == 1)..);
+            scratch.extend_from_slice(prefix.unwrap_or_default());
             let start = scratch.len();
             let is_cut = cutter.as_mut().is_some_and(|cutter| cutter.cut(column, sent, scratch));
             if !is_cut && let Some(reason) = converter.write(sent, old, scratch)? {

@@ -1,5 +1,7 @@
 //! The documents of a change's own rows. Pure.
 
+use std::borrow::Cow;
+
 use super::keys::RowKeys;
 use crate::change::{Change, Operation, Row};
 use crate::engine::document::build::included;
@@ -16,12 +18,12 @@ pub enum Effect {
 }
 
 /// A document that a change affects by its own row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AffectedDocument {
+#[derive(Clone, Debug)]
+pub struct AffectedDocument<'c> {
     pub document: DocumentId,
     pub source: SourceId,
-    /// The key's parts.
-    pub key: Vec<String>,
+    /// The old or the new row, whose key is the document's.
+    pub row: &'c Row,
     pub effect: Effect,
 }
 
@@ -29,17 +31,22 @@ pub struct AffectedDocument {
 /// was deleted or changed. A row that had no document before the change and has none after it
 /// affects nothing.
 #[must_use]
-pub fn documents(
+pub fn documents<'c>(
     definition: &Definition,
-    change: &Change,
+    change: &'c Change,
     keys: &impl RowKeys,
-) -> Vec<AffectedDocument> {
+) -> Vec<AffectedDocument<'c>> {
     let mut affected = Vec::with_capacity(2);
-    let key = |row: &Option<Row>| {
-        row.as_ref().map(|row| keys.parts(change.table, row)).filter(|parts| !parts.is_empty())
+    let key = |row: &'c Option<Row>| {
+        let row = row.as_ref()?;
+        Some((keys.text(change.table, row)?, row))
     };
-    let old_key = key(&change.old);
-    let new_key = key(&change.new);
+    let old = key(&change.old);
+    let new = key(&change.new);
+    let has_moved = match (&old, &new) {
+        (Some((old_key, _)), Some((new_key, _))) => old_key != new_key,
+        (old, _) => old.is_some(),
+    };
     for source in definition.sources_of(change.table) {
         let declared = definition.source(source);
         // `None` if the old row lacks the columns of a condition: it may have had a document.
@@ -47,22 +54,20 @@ pub fn documents(
             Operation::Insert => Some(false),
             _ => change.old.as_ref().and_then(|row| known_inclusion(declared, row)),
         };
-        let mut add = |key: &Vec<String>, effect| {
-            let document = definition.document(source, &keys.text(key));
-            affected.push(AffectedDocument { document, source, key: key.clone(), effect });
+        let mut add = |(key, row): &(Cow<'c, str>, &'c Row), effect| {
+            let document = definition.document(source, key);
+            affected.push(AffectedDocument { document, source, row, effect });
         };
-        let moved = old_key.is_some() && old_key != new_key;
-        if let (true, Some(key)) = (moved, &old_key)
+        if let (true, Some(old)) = (has_moved, &old)
             && was_included != Some(false)
         {
-            add(key, Effect::Delete);
+            add(old, Effect::Delete);
         }
-        if let Some(key) = &new_key {
-            let is_included = change.new.as_ref().is_some_and(|row| included(declared, row));
-            if is_included || change.incomplete {
-                add(key, Effect::Index);
-            } else if !moved && was_included != Some(false) {
-                add(key, Effect::Delete);
+        if let Some(new) = &new {
+            if included(declared, new.1) || change.incomplete {
+                add(new, Effect::Index);
+            } else if !has_moved && was_included != Some(false) {
+                add(new, Effect::Delete);
             }
         }
     }

@@ -20,8 +20,7 @@ pub fn dependents<'d, 'c>(
         match (&change.old, &change.new) {
             (None, Some(row)) | (Some(row), None) => found.push((dependent, row)),
             (Some(old), Some(new)) => {
-                let parts = |row| keys.parts(change.table, row);
-                let moved = parts(old) != parts(new);
+                let moved = keys.text(change.table, old) != keys.text(change.table, new);
                 if moved {
                     found.push((dependent, old));
                 }

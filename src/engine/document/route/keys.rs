@@ -1,12 +1,12 @@
 //! How a row's key is read. Pure.
 
+use std::borrow::Cow;
+
 use crate::change::{Row, TableId};
 
 /// Reads the keys of rows.
 pub trait RowKeys {
-    /// The values of the key's columns as text; empty if the row lacks one of them.
-    fn parts(&self, table: TableId, row: &Row) -> Vec<String>;
-
-    /// The key as one text.
-    fn text(&self, parts: &[String]) -> String;
+    /// The key as one text, as in documents' ids; `None` if the row lacks a column of it. Different
+    /// keys have different texts.
+    fn text<'r>(&self, table: TableId, row: &'r Row) -> Option<Cow<'r, str>>;
 }

@@ -1,5 +1,7 @@
 //! Changes and keys for the unit tests of this module.
 
+use std::borrow::Cow;
+
 use super::RowKeys;
 use crate::change::{Change, Lsn, Operation, Position, Row, TableId};
 use crate::engine::document::definition::Definition;
@@ -8,12 +10,8 @@ use crate::engine::document::definition::Definition;
 pub(super) struct ById;
 
 impl RowKeys for ById {
-    fn parts(&self, _: TableId, row: &Row) -> Vec<String> {
-        row.text("id").into_iter().collect()
-    }
-
-    fn text(&self, parts: &[String]) -> String {
-        parts.concat()
+    fn text<'r>(&self, _: TableId, row: &'r Row) -> Option<Cow<'r, str>> {
+        row.text_at(row.columns().index_of("id")?)
     }
 }
 

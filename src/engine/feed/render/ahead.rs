@@ -80,7 +80,7 @@ mod tests {
     use crate::engine::document::id::IndexId;
 
     fn document(id: &str) -> DocumentId {
-        DocumentId { index: IndexId(0), id: id.into() }
+        DocumentId::new(IndexId(0), id.into())
     }
 
     #[test]

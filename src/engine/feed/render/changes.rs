@@ -40,7 +40,7 @@ impl Renderer {
         changes: &[JobChange],
         rows: RowsFrom,
     ) -> Result<(), FeedError> {
-        let mut plan = DocumentPlan::default();
+        let mut plan = DocumentPlan::with_capacity(changes.len());
         let mut fanouts = Fanouts::default();
         for (number, JobChange { change, job }) in changes.iter().enumerate() {
             if rows == RowsFrom::Stream {
@@ -52,7 +52,9 @@ impl Renderer {
                 };
                 let must_read = rows == RowsFrom::Tables || self.must_read(change, &affected);
                 let content = match affected.effect {
-                    _ if must_read => Content::Read(affected.key),
+                    _ if must_read => {
+                        Content::Read(self.shapes.of(change.table).key_parts(affected.row))
+                    }
                     Effect::Index => Content::Image(number),
                     Effect::Delete => Content::Gone,
                 };
@@ -81,7 +83,7 @@ impl Renderer {
     }
 
     /// Whether the image in the stream does not suffice to render a document.
-    fn must_read(&self, change: &Change, affected: &AffectedDocument) -> bool {
+    fn must_read(&self, change: &Change, affected: &AffectedDocument<'_>) -> bool {
         let key_may_be_reused =
             self.shapes.of(change.table).key_deferrable && affected.effect == Effect::Delete;
         change.incomplete

@@ -11,9 +11,9 @@ use crate::change::{Lsn, TableId};
 use crate::engine::document::build;
 use crate::engine::document::id::{DocumentId, version_below};
 use crate::engine::document::route;
-use crate::engine::document::route::RowKeys as _;
 use crate::engine::feed::FeedError;
 use crate::engine::feed::action::Action;
+use crate::storage::queue::record_id::document_id;
 
 /// Rows of one chunk.
 const ROWS_MAX: i64 = 500;
@@ -83,7 +83,7 @@ impl Renderer {
                 // Below its base an index has a newer state.
                 let Some(version) = version_below(moment, self.base(source)) else { continue };
                 plan.touch(DocumentStep {
-                    document: self.definition.document(source, &self.shapes.text(&key)),
+                    document: self.definition.document(source, &document_id(&key)),
                     source,
                     table,
                     content: Content::Read(key.clone()),

@@ -15,10 +15,14 @@ use crate::change::{Lsn, Row, TableId};
 use crate::engine::document::definition::{Definition, SourceId};
 use crate::engine::document::id::DocumentId;
 use crate::engine::document::route;
-use crate::engine::document::route::{RequiredRow, RowKeys as _};
+use crate::engine::document::route::RequiredRow;
 use crate::engine::document::{build, plain};
 use crate::engine::feed::action::Action;
 use crate::engine::feed::{FeedError, JobChange};
+use crate::storage::queue::record_id::document_id;
+
+/// A larger document keeps the buffer that it was built in, instead of a copy.
+const COPIED_BYTES_MAX: usize = 1 << 20;
 
 /// Rows asked for in one statement.
 const KEYS_MAX: usize = 500;
@@ -103,7 +107,7 @@ impl Renderer {
             Content::Image(number) => changes[*number].change.new.as_ref(),
             Content::Gone => None,
             Content::Read(parts) => {
-                let key = self.shapes.text(parts);
+                let key = document_id(parts);
                 let found = rows.get(&step.table).and_then(|rows| rows.get(&key));
                 found.filter(|row| build::included(self.definition.source(step.source), row))
             }
@@ -127,13 +131,19 @@ impl Renderer {
             ));
             return;
         }
-        let mut json = Vec::with_capacity(row.json().len() + 512);
-        self.builder.build(&self.definition, source, row, &self.cache, &mut json);
+        let json = &mut self.scratch;
+        json.clear();
+        json.reserve(row.json().len() + 512);
+        self.builder.build(&self.definition, source, row, &self.cache, json);
         let escaped = match escaping {
             Escaping::Plain => None,
-            Escaping::ForParser => plain::readable(&json),
+            Escaping::ForParser => plain::readable(json),
         };
-        action.body = Some(Bytes::from(escaped.unwrap_or(json)));
+        action.body = Some(match escaped {
+            Some(escaped) => Bytes::from(escaped),
+            None if json.len() <= COPIED_BYTES_MAX => Bytes::copy_from_slice(json),
+            None => Bytes::from(std::mem::take(json)),
+        });
     }
 
     /// Sends one document of a row that was just read.

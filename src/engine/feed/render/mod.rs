@@ -72,6 +72,8 @@ pub struct Renderer {
     /// The base LSN of versions, by index.
     bases: Vec<Lsn>,
     builder: Builder,
+    /// The document that is being built; reused.
+    scratch: Vec<u8>,
     reader: RowReader,
     cache: RowCache,
     ahead: ReadAhead,
@@ -113,6 +115,7 @@ impl Renderer {
             shapes,
             bases,
             builder: Builder::default(),
+            scratch: Vec::new(),
             reader,
             cache: RowCache::default(),
             ahead: ReadAhead::starting_at(stored.lsn()),

@@ -40,6 +40,14 @@ pub struct DocumentPlan {
 }
 
 impl DocumentPlan {
+    /// An empty plan with room for so many steps.
+    #[must_use]
+    pub fn with_capacity(steps: usize) -> Self {
+        let index =
+            HashMap::with_capacity_and_hasher(steps, foldhash::fast::RandomState::default());
+        Self { steps: Vec::with_capacity(steps), index }
+    }
+
     /// Adds a step, merged with an earlier step on the same document: the later content, the higher
     /// version, all jobs. A read stays a read: its row is newer than any image of the batch.
     pub fn touch(&mut self, step: DocumentStep) {

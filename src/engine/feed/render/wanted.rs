@@ -13,8 +13,8 @@ use crate::engine::document::build;
 use crate::engine::document::build::Builder;
 use crate::engine::document::definition::{Definition, SourceId};
 use crate::engine::document::route;
-use crate::engine::document::route::RowKeys as _;
 use crate::engine::document::shape::Shapes;
+use crate::storage::queue::record_id::document_id;
 
 /// A document of a row, as it should be.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct WantedDocument {
     /// The key of its row; `None` where no row can have such a document.
     pub key: Option<Vec<String>>,
     /// Elasticsearch's `_id`.
-    pub id: Box<str>,
+    pub id: Arc<str>,
     pub body: WantedBody,
 }
 
@@ -101,7 +101,7 @@ impl WantedDocuments {
         let found: HashSet<&str> = rows.iter().map(|row| row.key.as_str()).collect();
         let mut documents = self.build(table, &rows, &cache);
         for key in keys {
-            let text = self.shapes.text(key);
+            let text = document_id(key);
             if found.contains(text.as_str()) {
                 continue;
             }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::oneshot::error::{RecvError, TryRecvError};
 use tokio::sync::{oneshot, watch};
 
 use super::background::BackgroundFanouts;
@@ -107,28 +107,17 @@ impl JobSource {
                     course.end_settled();
                 }
                 TableStep::AskLive => {
-                    let answer = match &mut requested {
+                    let answer = match requested.take() {
                         Some(answer) => answer,
                         None => match core.control.request_live().await {
-                            Some(answer) => requested.insert(answer),
+                            Some(answer) => answer,
                             None => return Ok(None),
                         },
                     };
-                    tokio::select! {
-                        biased;
-                        answer = answer => match answer {
-                            Ok(live) => gone_live = Some(answered(&mut course, live)),
-                            Err(_) => return Ok(None),
-                        },
-                        () = self.fanouts.ready(), if core.control.may_begin() => {
-                            self.fanouts.step(core, RowsFrom::Tables).await?;
-                            course.unanswered();
-                        }
-                        chunk = self.operations.next(), if core.control.may_begin() => {
-                            operation::send_chunk(core, chunk, RowsFrom::Tables).await?;
-                            course.unanswered();
-                        }
-                        () = tokio::time::sleep(QUERY_AGAIN) => course.unanswered(),
+                    match self.while_asked(core, requested.insert(answer)).await? {
+                        Some(Ok(live)) => gone_live = Some(answered(&mut course, live)),
+                        Some(Err(_)) => return Ok(None),
+                        None => course.unanswered(),
                     }
                 }
                 TableStep::Follow(position) => {
@@ -138,6 +127,27 @@ impl JobSource {
                 }
             }
         }
+    }
+
+    /// The recorder's answer to the request to go live. `None` after a step of background work, or a
+    /// while without an answer: there may be jobs to claim.
+    async fn while_asked(
+        &mut self,
+        core: &mut FeedCore,
+        answer: &mut oneshot::Receiver<GoneLive>,
+    ) -> Result<Option<Result<GoneLive, RecvError>>, FeedError> {
+        tokio::select! {
+            biased;
+            answer = answer => return Ok(Some(answer)),
+            () = self.fanouts.ready(), if core.control.may_begin() => {
+                self.fanouts.step(core, RowsFrom::Tables).await?;
+            }
+            chunk = self.operations.next(), if core.control.may_begin() => {
+                operation::send_chunk(core, chunk, RowsFrom::Tables).await?;
+            }
+            () = tokio::time::sleep(QUERY_AGAIN) => {}
+        }
+        Ok(None)
     }
 
     /// Opens and closes an empty batch that settles after every job up to `end_lsn`, all of which
@@ -269,7 +279,6 @@ fn change_of(job: Job, assigned_position: Position, shapes: &Shapes) -> Change {
 /// Whether the rows that a change is about can be known.
 pub(super) fn names_a_row(change: &Change, shapes: &Shapes) -> bool {
     let shape = shapes.of(change.table);
-    let has_key =
-        |row: &Option<Row>| row.as_ref().is_some_and(|row| !shape.key_parts(row).is_empty());
+    let has_key = |row: &Option<Row>| row.as_ref().is_some_and(|row| shape.has_key(row));
     change.operation == Operation::Truncate || has_key(&change.old) || has_key(&change.new)
 }

@@ -31,6 +31,22 @@ pub(in crate::engine::preflight) fn server(facts: &Facts, findings: &mut Vec<Fin
             "use a supported version",
         ));
     }
+    writable(server, findings);
+    if server.wal_level != "logical" {
+        findings.push(Finding::fault(
+            format!("wal_level is {}", server.wal_level),
+            "changes of rows can only be read from WAL of level logical",
+            "alter system set wal_level = 'logical';\n-- then restart PostgreSQL",
+        ));
+    }
+    if facts.slot.is_none() {
+        resources(server, findings);
+    }
+    retention(server, findings);
+}
+
+/// The queue is written on the same server.
+fn writable(server: &ServerFacts, findings: &mut Vec<Finding>) {
     if server.is_standby {
         findings.push(
             Finding::fault(
@@ -47,16 +63,10 @@ pub(in crate::engine::preflight) fn server(facts: &Facts, findings: &mut Vec<Fin
             "alter role … reset default_transaction_read_only; -- or alter database …, or alter system",
         ).that_may_pass());
     }
-    if server.wal_level != "logical" {
-        findings.push(Finding::fault(
-            format!("wal_level is {}", server.wal_level),
-            "changes of rows can only be read from WAL of level logical",
-            "alter system set wal_level = 'logical';\n-- then restart PostgreSQL",
-        ));
-    }
-    if facts.slot.is_none() {
-        resources(server, findings);
-    }
+}
+
+/// What the server does with the slot of a walferry that is down.
+fn retention(server: &ServerFacts, findings: &mut Vec<Finding>) {
     if server.slot_wal_keep_mib < 0 {
         findings.push(Finding::advice(
             "max_slot_wal_keep_size is unlimited",

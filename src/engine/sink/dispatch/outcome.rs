@@ -1,4 +1,19 @@
-//! Applies the outcome of a bulk request.
+//! Applies the outcome of a bulk request. Which response is what: `verdict` for an item,
+//! `bulk_request` and `service_error` for a request as a whole.
+//!
+//! - Success, the 404 of a delete, a version conflict (409): the document's jobs are settled.
+//! - An item's 429, 408, 5xx, other 404 or 409: the document is sent again after a growing wait, from
+//!   the third failure on in halves; no job loses an attempt. If its index has taken nothing, that
+//!   index's circuit breaker opens. A 429 halves the size and the number of requests as well.
+//! - An item's 401 or 403, a block, a closed or missing index: the index's circuit breaker opens. One
+//!   probe at a time is sent; its documents wait, and are parked (`park`).
+//! - 429, 5xx, 401, 403, a time-out or no response for the whole request: the service's circuit
+//!   breaker opens, unless another request has succeeded meanwhile. One probe at a time is sent, then
+//!   the request again; no job loses an attempt. A 429 halves as above.
+//! - 413, or a 429 above a limit that does not depend on load: the request is sent in halves; a
+//!   document that is alone in it is refused.
+//! - Any other error of an item, and a document that fails alone twelve times while its index takes
+//!   others: the document is refused, and its jobs lose an attempt (`storage/queue/retry.rs`).
 
 use tokio::time::Instant;
 

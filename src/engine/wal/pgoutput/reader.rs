@@ -39,12 +39,14 @@ impl<'a> ByteReader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::EndsEarly`].
+    #[inline]
     pub fn bytes(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.bytes.split_at_checked(length).ok_or(DecodeError::EndsEarly)?;
         self.bytes = rest;
         Ok(taken)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (taken, rest) = self.bytes.split_first_chunk().ok_or(DecodeError::EndsEarly)?;
         self.bytes = rest;
@@ -55,6 +57,7 @@ impl<'a> ByteReader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::EndsEarly`].
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
         self.array().map(u8::from_be_bytes)
     }
@@ -63,6 +66,7 @@ impl<'a> ByteReader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::EndsEarly`].
+    #[inline]
     pub fn u16(&mut self) -> Result<u16, DecodeError> {
         self.array().map(u16::from_be_bytes)
     }
@@ -71,6 +75,7 @@ impl<'a> ByteReader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::EndsEarly`].
+    #[inline]
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_be_bytes)
     }

@@ -81,18 +81,20 @@ pub(super) fn tuple<'a>(reader: &mut ByteReader<'a>) -> Result<Tuple<'a>, Decode
     Ok(Tuple { column_count, bytes: before.get(..length).ok_or(DecodeError::EndsEarly)? })
 }
 
+#[inline]
 fn value<'a>(reader: &mut ByteReader<'a>) -> Result<Value<'a>, DecodeError> {
     Ok(match reader.u8()? {
         COLUMN_NULL => Value::Null,
         COLUMN_UNCHANGED => Value::Unchanged,
-        COLUMN_TEXT => {
-            let length = reader.u32()?;
-            Value::Text(reader.bytes(length as usize)?)
-        }
-        COLUMN_BINARY => {
-            let length = reader.u32()?;
-            Value::Binary(reader.bytes(length as usize)?)
-        }
+        COLUMN_TEXT => Value::Text(sized(reader)?),
+        COLUMN_BINARY => Value::Binary(sized(reader)?),
         tag => return Err(DecodeError::UnknownColumn(tag)),
     })
+}
+
+/// The bytes of a value, after their length.
+#[inline]
+fn sized<'a>(reader: &mut ByteReader<'a>) -> Result<&'a [u8], DecodeError> {
+    let length = reader.u32()?;
+    reader.bytes(length as usize)
 }

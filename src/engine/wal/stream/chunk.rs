@@ -78,7 +78,9 @@ impl Chunk {
         let Ok(permit) = output.reserve().await else { return false };
         self.bytes = 0;
         let hold = std::mem::replace(&mut self.hold, self.memory.hold(MemoryPart::Stream, 0));
-        permit.send(CapturedChunk::new(std::mem::take(&mut self.items), Some(hold)));
+        // The next chunk is often as long.
+        let next = Vec::with_capacity(self.items.len());
+        permit.send(CapturedChunk::new(std::mem::replace(&mut self.items, next), Some(hold)));
         true
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -33,7 +34,7 @@ const AGAIN: Backoff = Backoff { min: Duration::from_millis(200), max: Duration:
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Subject {
     pub(super) source: SourceId,
-    pub(super) id: Box<str>,
+    pub(super) id: Arc<str>,
     /// The key of its row; `None` where no row can have a document of this id.
     pub(super) key: Option<Vec<String>>,
 }
@@ -131,7 +132,7 @@ impl<'a> Examiner<'a> {
         let wanted = nameless.map(|Subject { source, id, .. }| WantedDocument {
             source: *source,
             key: None,
-            id: id.clone(),
+            id: Arc::clone(id),
             body: WantedBody::Absent,
         });
         differences.extend(self.documents(wanted.collect()).await?.differences);
@@ -214,7 +215,7 @@ impl<'a> Examiner<'a> {
             _ => None,
         };
         let look = Look { wanted, found: found.map(|found| found.written) };
-        let subject = Subject { source: *source, id: id.clone(), key: key.clone() };
+        let subject = Subject { source: *source, id: Arc::clone(id), key: key.clone() };
         Some(Difference { subject, kind, fields, look })
     }
 }

@@ -33,7 +33,7 @@ impl Verification<'_> {
         let orphans: Vec<DocumentId> = nameless
             .filter_map(|document| {
                 let index = self.source(document)?.index;
-                Some(DocumentId { index, id: document.id.as_str().into() })
+                Some(DocumentId::new(index, document.id.as_str().into()))
             })
             .collect();
         for chunk in keys.chunks(ROWS_MAX) {
