@@ -38,6 +38,9 @@ pub enum ChunkPurpose {
     Load,
     /// A backfill, by the number of its operation.
     Backfill(i64),
+    /// What a verification has found to differ, by the number of its operation, which has its own
+    /// progress.
+    Repair(i64),
 }
 
 /// A row without a job, of which a document waits for an index that takes none.

@@ -16,7 +16,7 @@ use crate::storage::{QueueError, doing};
 
 /// Names of operations in the audit log and in metrics. `other` is an attempt that was denied and is
 /// none of them.
-pub const ACTIONS: [&str; 13] = [
+pub const ACTIONS: [&str; 14] = [
     "retry-failed",
     "clear",
     "start",
@@ -26,6 +26,7 @@ pub const ACTIONS: [&str; 13] = [
     "restore",
     "resync",
     "backfill",
+    "verify",
     "cancel",
     "pause",
     "resume",

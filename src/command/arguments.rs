@@ -199,6 +199,27 @@ pub enum QueueCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Compare documents with their rows, beside the stream; a running walferry does it
+    Verify {
+        /// A table or an index; without it, every table that has documents
+        name: Option<String>,
+        /// About this many rows and documents of each table, drawn by chance, instead of all
+        #[arg(long, value_name = "N", conflicts_with = "all",
+            value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        sample: Option<u32>,
+        /// All rows and documents, which is the default
+        #[arg(long)]
+        all: bool,
+        /// Render anew what differs, and delete documents without a row
+        #[arg(long)]
+        repair: bool,
+        /// Do not wait for its end
+        #[arg(long)]
+        detach: bool,
+        /// Progress as lines of JSON on a terminal too; the last one has the differences
+        #[arg(long)]
+        json: bool,
+    },
     /// List operations such as backfills, the newest first
     Operations {
         /// At most this many

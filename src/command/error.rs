@@ -4,7 +4,7 @@ use std::io;
 
 use super::healthcheck::HealthError;
 use super::jobs::JobsError;
-use super::operation::BackfillError;
+use super::operation::FollowError;
 use super::rebuild::RebuildError;
 use super::status::StatusError;
 use crate::admin::operation::OperationError;
@@ -46,7 +46,7 @@ pub enum CommandError {
     #[error(transparent)]
     Operation(#[from] OperationError),
     #[error(transparent)]
-    Backfill(#[from] BackfillError),
+    Follow(#[from] FollowError),
     #[error(transparent)]
     Status(#[from] StatusError),
     #[error(transparent)]
@@ -72,22 +72,23 @@ impl CommandError {
             Self::Jobs(error) => error.exit_code(),
             Self::Record(error) => record_exit_code(error),
             Self::Operation(error) => operation_exit_code(error),
-            Self::Backfill(error) => backfill_exit_code(error),
+            Self::Follow(error) => follow_exit_code(error),
             Self::Run(error) => error.exit_code(),
             Self::Status(_) | Self::Health(_) | Self::Token(_) | Self::System(_) => 1,
         }
     }
 }
 
-const fn backfill_exit_code(error: &BackfillError) -> u8 {
+const fn follow_exit_code(error: &FollowError) -> u8 {
     match error {
-        BackfillError::Operation(error) => operation_exit_code(error),
-        BackfillError::Keys { .. } => 2,
-        BackfillError::Queue(_) => 3,
-        BackfillError::Failed { .. }
-        | BackfillError::Cancelled { .. }
-        | BackfillError::Refused { .. }
-        | BackfillError::Output(_) => 1,
+        FollowError::Operation(error) => operation_exit_code(error),
+        FollowError::Keys { .. } => 2,
+        FollowError::Queue(_) => 3,
+        FollowError::Differences { .. } => 4,
+        FollowError::Failed { .. }
+        | FollowError::Cancelled { .. }
+        | FollowError::Refused { .. }
+        | FollowError::Output(_) => 1,
     }
 }
 
@@ -95,13 +96,14 @@ const fn operation_exit_code(error: &OperationError) -> u8 {
     match error {
         OperationError::Record(error) => record_exit_code(error),
         OperationError::NoDocuments { .. }
+        | OperationError::NoSuchName { .. }
         | OperationError::NoTable
         | OperationError::Condition { .. }
         | OperationError::Key { .. }
         | OperationError::Keys { .. }
         | OperationError::TooManyKeys { .. } => 2,
         OperationError::Unknown(_) | OperationError::State { .. } => 1,
-        OperationError::Queue(_) => 3,
+        OperationError::Queue(_) | OperationError::Unread { .. } => 3,
     }
 }
 

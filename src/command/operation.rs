@@ -1,6 +1,6 @@
-//! `walferry backfill`, `operations`, `cancel`, `pause` and `resume`.
+//! `walferry backfill`, `verify`, `operations`, `cancel`, `pause` and `resume`.
 //!
-//! A backfill is queued and then followed through the table, so that it goes on when the command
+//! An operation is queued and then followed through the table, so that it goes on when the command
 //! ends. On a terminal its progress is one line that is written over; elsewhere, lines of JSON.
 //!
 //! Not here: asking for operations (`admin::operation`).
@@ -14,19 +14,23 @@ use tokio_postgres::Client;
 
 use super::output::{columns, say};
 use crate::admin::audited::Operator;
-use crate::admin::operation::{self, BackfillRequest, OperationError, QueuedOperations, as_json};
+use crate::admin::operation::view::as_json;
+use crate::admin::operation::{
+    self, BackfillRequest, OperationError, QueuedOperations, VerifyRequest,
+};
 use crate::engine::document::definition::Definition;
 use crate::storage::QueueError;
 use crate::storage::operation::{OperationRow, Steer, list};
+use crate::storage::verification::DifferenceCounts;
 
 /// Between two looks at an operation.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two lines of progress, where they are not written over.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
-/// A backfill did not end as it should.
+/// An operation did not end as it should.
 #[derive(Debug, thiserror::Error)]
-pub enum BackfillError {
+pub enum FollowError {
     #[error("could not read the keys in {file}; name a file of UTF-8 with one key in each line")]
     Keys {
         file: PathBuf,
@@ -42,6 +46,11 @@ pub enum BackfillError {
          --status failed` has the reasons"
     )]
     Refused { id: i64, refused: u64 },
+    #[error(
+        "{found} documents differ from their rows: {missing} missing, {stale} stale, {orphaned} \
+         orphaned; {repaired} of them are repaired"
+    )]
+    Differences { found: u64, missing: u64, stale: u64, orphaned: u64, repaired: u64 },
     #[error(transparent)]
     Operation(#[from] OperationError),
     #[error(transparent)]
@@ -66,43 +75,117 @@ pub(super) async fn backfill(
     definition: &Definition,
     slot: &str,
     arguments: BackfillArguments,
-) -> Result<(), BackfillError> {
+) -> Result<(), FollowError> {
     let BackfillArguments { table, condition, keys, rate_max, detach, json } = arguments;
     let keys = keys.as_deref().map(read_keys).transpose()?;
     let request = BackfillRequest { table, condition, keys, rate_max };
     let QueuedOperations(ids) = operation::backfill(operator, definition, slot, request).await?;
-    let is_terminal = io::stdout().is_terminal() && !json;
+    for ended in follow_all(operator.client(), slot, ids, FollowMode { detach, json }).await? {
+        judge(&ended)?;
+    }
+    Ok(())
+}
+
+/// The arguments of `walferry verify`.
+pub(super) struct VerifyArguments {
+    pub(super) request: VerifyRequest,
+    pub(super) detach: bool,
+    pub(super) json: bool,
+}
+
+/// Queues a verification, follows it to its end, and prints what differs.
+pub(super) async fn verify(
+    operator: &Operator,
+    definition: &Definition,
+    slot: &str,
+    arguments: VerifyArguments,
+) -> Result<(), FollowError> {
+    let VerifyArguments { request, detach, json } = arguments;
+    let QueuedOperations(ids) = operation::verify(operator, definition, slot, request).await?;
+    let mut all = DifferenceCounts::default();
+    for ended in follow_all(operator.client(), slot, ids, FollowMode { detach, json }).await? {
+        judge(&ended)?;
+        if io::stdout().is_terminal() && !json {
+            print_findings(&ended)?;
+        }
+        let DifferenceCounts { missing, stale, orphaned, repaired, undecided } = ended.counts;
+        all.missing += missing;
+        all.stale += stale;
+        all.orphaned += orphaned;
+        all.repaired += repaired;
+        all.undecided += undecided;
+    }
+    let DifferenceCounts { missing, stale, orphaned, repaired, .. } = all;
+    match all.found() {
+        0 => Ok(()),
+        found => Err(FollowError::Differences { found, missing, stale, orphaned, repaired }),
+    }
+}
+
+/// The documents that differ, as a table.
+fn print_findings(ended: &OperationRow) -> Result<(), FollowError> {
+    let Some(findings) = ended.findings.as_ref().filter(|all| !all.is_empty()) else {
+        return Ok(());
+    };
+    let head = ["INDEX", "ID", "DIFFERENCE", "FIELDS", "REPAIRED"];
+    let cells = findings.iter().map(|finding| {
+        [
+            finding.index.clone(),
+            finding.id.clone(),
+            finding.kind.as_str().to_owned(),
+            finding.fields.join(", "),
+            if finding.repaired { "yes" } else { "no" }.to_owned(),
+        ]
+    });
+    Ok(say(&columns(head, cells))?)
+}
+
+/// How operations are followed.
+#[derive(Clone, Copy)]
+struct FollowMode {
+    detach: bool,
+    json: bool,
+}
+
+/// Follows operations one after the other; returns those that have ended.
+async fn follow_all(
+    client: &Client,
+    slot: &str,
+    ids: Vec<i64>,
+    mode: FollowMode,
+) -> Result<Vec<OperationRow>, FollowError> {
+    let is_terminal = io::stdout().is_terminal() && !mode.json;
+    let mut ended = Vec::new();
     for id in ids {
-        if detach || is_terminal {
+        if mode.detach || is_terminal {
             say(&format!(
                 "operation {id} is queued, and goes on when this command ends; `walferry cancel \
                  {id}` cancels it"
             ))?;
         }
-        if !detach {
-            let ended = follow(operator.client(), slot, id, is_terminal).await?;
-            judge(&ended)?;
+        if !mode.detach {
+            ended.push(follow(client, slot, id, is_terminal).await?);
         }
     }
-    Ok(())
+    Ok(ended)
 }
 
-fn read_keys(file: &Path) -> Result<Vec<String>, BackfillError> {
+fn read_keys(file: &Path) -> Result<Vec<String>, FollowError> {
     let text = std::fs::read_to_string(file)
-        .map_err(|source| BackfillError::Keys { file: file.to_owned(), source })?;
+        .map_err(|source| FollowError::Keys { file: file.to_owned(), source })?;
     Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
-fn judge(ended: &OperationRow) -> Result<(), BackfillError> {
+fn judge(ended: &OperationRow) -> Result<(), FollowError> {
     let id = ended.id;
     match ended.state.as_str() {
-        "cancelled" => Err(BackfillError::Cancelled { id }),
+        "cancelled" => Err(FollowError::Cancelled { id }),
         "failed" => {
             let error = ended.error.clone().unwrap_or_default();
-            Err(BackfillError::Failed { id, error })
+            Err(FollowError::Failed { id, error })
         }
         _ if ended.refused_count > 0 => {
-            Err(BackfillError::Refused { id, refused: ended.refused_count })
+            Err(FollowError::Refused { id, refused: ended.refused_count })
         }
         _ => Ok(()),
     }
@@ -114,7 +197,7 @@ async fn follow(
     slot: &str,
     id: i64,
     is_terminal: bool,
-) -> Result<OperationRow, BackfillError> {
+) -> Result<OperationRow, FollowError> {
     let mut rate = Rate::default();
     let mut said: Option<(Instant, OperationRow)> = None;
     loop {
@@ -169,6 +252,11 @@ fn line(row: &OperationRow, rate: &Rate) -> String {
         left.filter(|_| !row.has_ended()).map(|s| format!(", {s} s left")).unwrap_or_default();
     let waits =
         row.waits_for.as_ref().map(|what| format!(", waits for {what}")).unwrap_or_default();
+    let found = match row.counts.found() {
+        0 => String::new(),
+        found => format!(", {found} documents differ"),
+    };
+    let waits = format!("{found}{waits}");
     format!(
         "operation {id} on {table}: {state}, {row_count} of about {row_estimate} rows, {}/s{left}{waits}",
         rate.per_second
@@ -190,7 +278,8 @@ pub(super) async fn operations(
     if rows.is_empty() {
         return Ok("no operation was asked for".to_owned());
     }
-    let head = ["ID", "KIND", "TABLE", "STATE", "ROWS", "OF ABOUT", "REFUSED", "BY", "REMARK"];
+    let head =
+        ["ID", "KIND", "TABLE", "STATE", "ROWS", "OF ABOUT", "REFUSED", "DIFFER", "BY", "REMARK"];
     let cells = rows.into_iter().map(|row| {
         [
             row.id.to_string(),
@@ -200,6 +289,7 @@ pub(super) async fn operations(
             row.row_count.to_string(),
             row.row_estimate.to_string(),
             row.refused_count.to_string(),
+            row.counts.found().to_string(),
             row.requested_by,
             row.error.or(row.waits_for.map(|what| format!("waits for {what}"))).unwrap_or_default(),
         ]

@@ -7,13 +7,14 @@ use tokio_postgres::Client;
 use super::arguments::QueueCommand;
 use super::error::CommandError;
 use super::jobs::FailedJobsArguments;
-use super::operation::BackfillArguments;
+use super::operation::{BackfillArguments, VerifyArguments};
 use super::output::say;
 use super::status::StatusError;
 use super::{audit, clear, indexing, job, jobs, operation, resync, session, status};
 use crate::admin::audited::Operator;
 use crate::admin::jobs::filter::Filter;
 use crate::admin::jobs::operations::{FailedJobAction, RestoreRequest};
+use crate::admin::operation::VerifyRequest;
 use crate::config::Config;
 use crate::engine::document::definition::Definition;
 use crate::engine::document::parse;
@@ -57,9 +58,12 @@ pub(super) async fn run(command: QueueCommand, config: &Config) -> Result<(), Co
         QueueCommand::Backfill { table, condition, keys, rate, detach, json } => {
             let rate_max = rate;
             let arguments = BackfillArguments { table, condition, keys, rate_max, detach, json };
-            let operator = operator(client).await?;
-            let slot = &config.slot;
-            return Ok(operation::backfill(&operator, &definition, slot, arguments).await?);
+            return backfill(client, &definition, &config.slot, arguments).await;
+        }
+        QueueCommand::Verify { name, sample, all: _, repair, detach, json } => {
+            let request = VerifyRequest { name, sample, is_repair: repair };
+            let arguments = VerifyArguments { request, detach, json };
+            return verify(client, &definition, &config.slot, arguments).await;
         }
         QueueCommand::Operations { limit, json } => {
             operation::operations(&client, &config.slot, limit, json).await?
@@ -98,6 +102,26 @@ async fn status(client: &Client, slot: &str, json: bool) -> Result<(), CommandEr
 
 async fn steer(client: Client, slot: &str, id: i64, what: Steer) -> Result<String, CommandError> {
     Ok(operation::steer(&operator(client).await?, slot, id, what).await?)
+}
+
+async fn backfill(
+    client: Client,
+    definition: &Definition,
+    slot: &str,
+    arguments: BackfillArguments,
+) -> Result<(), CommandError> {
+    let operator = operator(client).await?;
+    Ok(operation::backfill(&operator, definition, slot, arguments).await?)
+}
+
+async fn verify(
+    client: Client,
+    definition: &Definition,
+    slot: &str,
+    arguments: VerifyArguments,
+) -> Result<(), CommandError> {
+    let operator = operator(client).await?;
+    Ok(operation::verify(&operator, definition, slot, arguments).await?)
 }
 
 async fn operator(client: Client) -> Result<Operator, QueueError> {

@@ -18,6 +18,7 @@ pub mod queue;
 pub mod schema;
 pub mod source_identity;
 pub(crate) mod sql;
+pub mod verification;
 
 pub use sql::widen_xid;
 

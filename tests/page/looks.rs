@@ -1,8 +1,10 @@
 //! What holds for every page: axe finds nothing, nothing is asked from elsewhere.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Walk, listing};
+use super::{RECOVERY_MAX, Walk, listing};
+use crate::scene::until;
 
 const AXE: &str = include_str!("../vendor/axe/axe.min.js");
 
@@ -14,6 +16,7 @@ const FIND: &str = "axe.run(document, { resultTypes: ['violations'], runOnly: ['
 /// Each kind of page in each theme, language and width.
 pub(super) async fn assert_accessible(walk: &Walk) {
     let failed = walk.first_id("status = 'failed'").await;
+    operation_with_findings(walk).await;
     let places = [
         String::new(),
         "#/?status=failed&error=definition".to_owned(),
@@ -21,6 +24,8 @@ pub(super) async fn assert_accessible(walk: &Walk) {
         format!("#/jobs/{failed}"),
         format!("#/records/listings/{}", listing(5)),
         "#/audit".to_owned(),
+        "#/operations".to_owned(),
+        "#/operations/1".to_owned(),
     ];
     for (width, height) in [(1280, 900), (390, 844)] {
         walk.browser.resize(width, height).await;
@@ -43,6 +48,18 @@ pub(super) async fn assert_accessible(walk: &Walk) {
     walk.browser.run("localStorage.clear()").await;
     walk.browser.resize(1280, 900).await;
     dialogs(walk).await;
+}
+
+/// Operation 1: a verification that has found and repaired an orphan.
+async fn operation_with_findings(walk: &Walk) {
+    let bed = &walk.scene.bed;
+    let path = format!("/{}/_doc/no-row", bed.index("categories"));
+    bed.elasticsearch.request(Method::PUT, &path, Some(&json!({ "name": "x" }))).await;
+    let body = json!({ "name": "categories", "repair": true });
+    let (status, queued) = walk.walferry.post_json("/api/v1/operations/verify", Some(&body)).await;
+    assert_eq!((status, &queued["ids"]), (200, &json!([1])), "{queued}");
+    let repaired = "select coalesce(sum(repaired_count), 0)::bigint from walferry.operation";
+    until(RECOVERY_MAX, "it is repaired", async || walk.scene.number(repaired).await == 1).await;
 }
 
 /// What is wrong is told in the page's language, with its figures.

@@ -1,4 +1,5 @@
-//! Operations beside the stream: what was damaged in Elasticsearch is true again after a backfill.
+//! Operations beside the stream: what was damaged in Elasticsearch is found by a verification, and is
+//! true again after it or after a backfill.
 
 use std::time::Duration;
 
@@ -61,12 +62,12 @@ async fn settled_rows(scene: &Scene, rows: i64) {
 }
 
 /// Changes listings one by one until told to stop: before, behind and at the place of a backfill.
-fn writer(scene: &Scene, stop: &CancellationToken) -> JoinHandle<u32> {
+fn writer(scene: &Scene, every: Duration, stop: &CancellationToken) -> JoinHandle<u32> {
     let (database, stop) = (scene.database(), stop.clone());
     tokio::spawn(async move {
         let (sql, connection) = database.connect(tokio_postgres::NoTls).await.expect("a session");
         let connection = tokio::spawn(connection);
-        let mut pace = interval(Duration::from_millis(20));
+        let mut pace = interval(every);
         let mut n = 0;
         while !stop.is_cancelled() {
             pace.tick().await;
@@ -93,7 +94,7 @@ async fn a_killed_backfill_resumes_beside_changes_and_ends_true() {
     thinned(&scene, "profiles").await;
     scene.command(&["backfill", "--rate", "100", "--detach"], 0).await;
     let stop = CancellationToken::new();
-    let writing = writer(&scene, &stop);
+    let writing = writer(&scene, Duration::from_millis(20), &stop);
     let mut done = 0;
     for _ in 0..2 {
         settled_rows(&scene, done + 100).await;
@@ -196,6 +197,14 @@ async fn a_backfill_renders_what_the_condition_or_the_keys_name() {
     let writing = "nextval('public.elasticsearch_sync_queue_id_seq') > 0";
     let output = scene.command(&["backfill", "listings", "--where", writing], 1).await;
     assert!(output.contains("read-only"), "{output}");
+    // Nor does it write after it has set its session to do so: the first chunk sets, the second writes.
+    let setting = format!(
+        "case when id < '{}' then set_config('default_transaction_read_only', 'off', false) = 'off' \
+         else {writing} end",
+        listing(15)
+    );
+    let output = scene.command(&["backfill", "listings", "--where", &setting], 1).await;
+    assert!(output.contains("read-only"), "{output}");
     let (_, metrics) = walferry.http_get("/metrics").await.expect("walferry answers");
     assert!(metrics.contains("walferry_pipeline_restarts_total{reason=\"fault\"} 0"), "{metrics}");
     scene.command(&["backfill"], 0).await;
@@ -226,5 +235,166 @@ async fn a_refused_document_of_a_backfill_is_a_failed_job() {
     until(RECOVERY_MAX, "the job completes", async || scene.number(open).await == 0).await;
     let problems = crate::oracle::document_problems(&scene.bed.sql, &scene.indices).await;
     assert_eq!(problems, Vec::<String>::new(), "the indices differ from the tables");
+    walferry.stop().await;
+}
+
+/// The last line of progress of a verification.
+fn verified(output: &str) -> serde_json::Value {
+    let mut lines = output.lines().rev().filter_map(|line| serde_json::from_str(line).ok());
+    lines.next().unwrap_or_else(|| panic!("no line of JSON: {output}"))
+}
+
+/// Plants one difference of each kind, and more orphans; returns how many there are.
+async fn planted(scene: &Scene) -> u64 {
+    let elasticsearch = &scene.bed.elasticsearch;
+    let put = async |index: &str, id: &str| {
+        let path = format!("/{}/_doc/{id}", scene.bed.index(index));
+        elasticsearch.request(Method::PUT, &path, Some(&json!({ "title": "damaged" }))).await;
+    };
+    put("listings", &listing(42)).await;
+    // No row has this key, no row can have these ids, and no source has this prefix.
+    put("listings", &listing(9_999_999)).await;
+    put("listings", "no-uuid").await;
+    put("listings", &listing(43).to_uppercase()).await;
+    put("ai_suggestions", "neither").await;
+    let path = format!("/{}/_doc/{}", scene.bed.index("listings"), listing(44));
+    elasticsearch.request(Method::DELETE, &path, None).await;
+    6
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_finds_and_repairs_what_differs() {
+    let (scene, mut walferry) = begun("verify_finds").await;
+    scene.command(&["verify"], 0).await;
+    let before = planted(&scene).await;
+    let output = scene.command(&["verify", "--json"], 4).await;
+    assert!(output.contains("6 documents differ") && output.contains("0 of them"), "{output}");
+    let of_listings = output.lines().find(|line| line.contains("no-uuid")).expect("its findings");
+    let found: serde_json::Value = serde_json::from_str(of_listings).expect("JSON");
+    let all = found["findings"].as_array().expect("findings");
+    assert_eq!(all.len(), 5, "{found}");
+    let of = |id: &str| all.iter().find(|finding| finding["id"] == id).expect(id);
+    let stale = of(&listing(42));
+    assert_eq!(stale["kind"], "stale");
+    assert!(stale["fields"].as_array().is_some_and(|f| f.contains(&json!("title"))), "{stale}");
+    assert_eq!(of(&listing(44))["kind"], "missing");
+    assert_eq!(of("no-uuid")["kind"], "orphaned");
+    assert_eq!(found["differences"]["orphaned"], 3);
+
+    // Only the index, and only a sample.
+    let one = verified(&scene.command(&["verify", "ai_suggestions"], 4).await);
+    assert_eq!(one["index"], "ai_suggestions");
+    let sampled = verified(&scene.command(&["verify", "profiles", "--sample", "1"], 0).await);
+    assert_eq!((&sampled["keys"], &sampled["rows"]), (&json!(1), &json!(1)));
+
+    let output = scene.command(&["verify", "--repair"], 4).await;
+    assert!(output.contains(&format!("{before} of them are repaired")), "{output}");
+    scene.command(&["verify"], 0).await;
+    scene.assert_true().await;
+
+    // What cannot be compared is an error, before or in the operation.
+    let unknown = scene.command(&["verify", "no_table"], 2).await;
+    assert!(unknown.contains("no table and no index") && unknown.contains("profiles"), "{unknown}");
+    let close = format!("/{}/_close", scene.bed.index("profiles"));
+    scene.bed.elasticsearch.request(Method::POST, &close, None).await;
+    let closed = scene.command(&["verify", "profiles"], 1).await;
+    assert!(closed.contains("it is closed; open it"), "{closed}");
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_beside_changes_finds_only_what_differs() {
+    let (scene, mut walferry) = begun("verify_beside").await;
+    let stop = CancellationToken::new();
+    let writing = writer(&scene, Duration::from_millis(4), &stop);
+    for _ in 0..3 {
+        let output = scene.command(&["verify", "--json"], 0).await;
+        let all = output.lines().filter(|line| line.contains("\"completed\"")).count();
+        assert_eq!(all, 3, "{output}");
+    }
+    // A kill in the middle of a repair costs neither a count nor a repair.
+    thinned(&scene, "profiles").await;
+    let extra = format!("/{}/_doc/", scene.bed.index("profiles"));
+    for n in 0..40 {
+        let path = format!("{extra}orphan-{n}");
+        let body = json!({ "username": "damaged" });
+        scene.bed.elasticsearch.request(Method::PUT, &path, Some(&body)).await;
+    }
+    let count = "select missing_count + orphan_count from walferry.operation
+        where table_name = 'public.profiles' and is_repair";
+    scene.command(&["verify", "profiles", "--repair", "--detach"], 0).await;
+    until(RECOVERY_MAX, "it finds something", async || scene.number(count).await > 0).await;
+    walferry.kill9();
+    walferry = scene.start_with(&[CHUNK]);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    let open = "select count(*) from walferry.operation where state <> 'completed'";
+    until(RECOVERY_MAX, "the verification ends", async || scene.number(open).await == 0).await;
+    let left = "select missing_count + orphan_count - repaired_count from walferry.operation
+        where table_name = 'public.profiles' and is_repair";
+    assert_eq!(scene.number(left).await, 0, "something is not repaired");
+    assert_eq!(scene.number(count).await, 41, "each is counted once");
+    stop.cancel();
+    assert!(writing.await.expect("the writer ends") > 500, "too few changes");
+    scene.settled(RECOVERY_MAX).await;
+    scene.assert_true().await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_are_asked_for_and_steered_by_http() {
+    let (scene, mut walferry) = begun("operations_http").await;
+    let mut events = reqwest::get(walferry.url("/api/v1/queue/events")).await.expect("a stream");
+    events.chunk().await.expect("the first event");
+    thinned(&scene, "listings").await;
+    let (status, queued) = walferry.post_json("/api/v1/operations/verify", Some(&json!({}))).await;
+    assert_eq!((status, &queued["ids"]), (200, &json!([1, 2, 3])), "{queued}");
+    let of = async |id: i64| walferry.get_json(&format!("/api/v1/operations/{id}")).await.1;
+    until(RECOVERY_MAX, "they end", async || of(3).await["state"] == "completed").await;
+    let found = of(1).await;
+    assert_eq!(found["differences"]["missing"], 200, "{found}");
+    assert_eq!(found["findings"].as_array().map(Vec::len), Some(200));
+    let repair = json!({ "name": "listings", "repair": true });
+    walferry.post_json("/api/v1/operations/verify", Some(&repair)).await;
+    until(RECOVERY_MAX, "it ends", async || of(4).await["state"] == "completed").await;
+    assert_eq!(of(4).await["differences"]["repaired"], 200);
+
+    let backfill = json!({ "table": "listings", "where": "true", "rate_max": 50 });
+    let (status, queued) = walferry.post_json("/api/v1/operations/backfill", Some(&backfill)).await;
+    assert_eq!((status, &queued["ids"]), (200, &json!([5])), "{queued}");
+    for what in ["pause", "resume", "cancel"] {
+        let (status, body) =
+            walferry.post_json(&format!("/api/v1/operations/5/{what}"), Some(&json!({}))).await;
+        assert_eq!(status, 200, "{body}");
+    }
+    let (_, all) = walferry.get_json("/api/v1/operations?limit=2").await;
+    assert_eq!(all["operations"].as_array().map(Vec::len), Some(2));
+    assert_eq!(all["operations"][0]["state"], "cancelled");
+
+    let refused = async |path: &str, body: serde_json::Value| {
+        let (status, body) =
+            walferry.post_json(&format!("/api/v1/operations/{path}"), Some(&body)).await;
+        (status, body["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let code = |status: u16, code: &str| (status, code.to_owned());
+    assert_eq!(refused("5/resume", json!({})).await, code(409, "operation_state"));
+    assert_eq!(refused("9/pause", json!({})).await, code(404, "no_such_operation"));
+    let bad = json!({ "table": "listings", "where": "no_column" });
+    assert_eq!(refused("backfill", bad).await, code(400, "invalid_request"));
+    assert_eq!(refused("verify", json!({ "name": "no" })).await, code(404, "no_such_table"));
+    assert_eq!(refused("verify", json!({ "sample": 0 })).await, code(400, "invalid_request"));
+
+    let mut seen = String::new();
+    until(RECOVERY_MAX, "the stream has the operations", async || {
+        if let Ok(Some(chunk)) = events.chunk().await {
+            seen.push_str(&String::from_utf8_lossy(&chunk));
+        }
+        seen.contains("event: operations") && seen.contains("\"cancelled\"")
+    })
+    .await;
+    let (_, metrics) = walferry.http_get("/metrics").await.expect("walferry answers");
+    let completed = "walferry_operations{kind=\"verify\",state=\"completed\"} 4";
+    assert!(metrics.contains(completed), "{metrics}");
+    let audit = scene.command(&["audit"], 0).await;
+    assert!(audit.contains("verify") && audit.contains("listings, repaired"), "{audit}");
     walferry.stop().await;
 }

@@ -11,6 +11,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::change::Lsn;
 use crate::postgres::catalog;
+use crate::storage::operation::{self, OperationFigures, OperationRow};
 use crate::storage::queue::awaited::{self, AwaitedIndex};
 use crate::storage::sql::{bigint, count, lsn};
 use crate::storage::{QueueError, doing};
@@ -36,6 +37,10 @@ pub struct Sample {
     pub slot: SlotState,
     /// The indices that jobs wait for.
     pub awaited: Vec<AwaitedIndex>,
+    /// The newest operations beside the stream.
+    pub operations: Vec<OperationRow>,
+    /// All of them, counted.
+    pub operation_figures: OperationFigures,
     /// The transaction that walferry waits for, if it has waited for longer than 5 s.
     pub lock_wait: Option<LockWait>,
 }
@@ -50,6 +55,9 @@ pub struct LockWait {
 
 /// The limit of [`Sample::ended_ids`].
 pub const ENDED_MAX: usize = 100;
+
+/// The limit of [`Sample::operations`].
+pub const OPERATIONS_MAX: u32 = 20;
 
 /// The result of `get_elasticsearch_queue_stats()`, and the number of stuck jobs.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,7 +181,9 @@ pub async fn read(client: &Client, slot: &str) -> Result<Sample, QueueError> {
     let wait = wait.as_ref().map(lock_wait).transpose().map_err(doing(reading))?;
     let sample = rest_of(&row, counts, state).map_err(doing(reading))?;
     let awaited = awaited::count(client).await?;
-    Ok(Sample { awaited, lock_wait: wait, ..sample })
+    let operations = operation::list(client, slot, None, OPERATIONS_MAX).await?;
+    let operation_figures = operation::figures(client, slot).await?;
+    Ok(Sample { awaited, operations, operation_figures, lock_wait: wait, ..sample })
 }
 
 /// A role that may not read slots costs these figures and nothing else.
@@ -248,6 +258,8 @@ fn rest_of(row: &Row, counts: Counts, slot: SlotState) -> Result<Sample, tokio_p
         ended_ids: row.try_get("ended_ids")?,
         slot,
         awaited: Vec::new(),
+        operations: Vec::new(),
+        operation_figures: OperationFigures::default(),
         lock_wait: None,
     })
 }

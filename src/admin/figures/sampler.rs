@@ -22,9 +22,11 @@ use crate::change::Lsn;
 use crate::config::Database;
 use crate::postgres::error::sentence;
 use crate::postgres::{Session, connect};
+use crate::storage::operation::{OperationKind, STATES};
 use crate::storage::sql::count;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::lag::seconds;
+use crate::telemetry::metrics::operation::RunningOperation;
 use crate::telemetry::readiness::{Component, ReadinessReporter};
 use crate::telemetry::throttle::LogThrottle;
 
@@ -168,6 +170,7 @@ impl Sampler {
         let readiness = self.status.now();
         if readiness.is_standby() {
             // The instance may have become a standby during the reading.
+            self.metrics.operation.forget();
             return self.metrics.queue.forget();
         }
         if !readiness.is_ok(Component::Database) {
@@ -179,6 +182,7 @@ impl Sampler {
                 self.metrics.queue.set(&sample.figures(), now);
                 let awaited = sample.awaited.iter().map(|index| (&*index.name, count(index.jobs)));
                 self.metrics.queue.set_parked(awaited);
+                self.set_operations(sample);
                 if let Some(oldest) = &sample.oldest_unfinished {
                     self.metrics.pipeline.unfinished_since(now - oldest.age_seconds);
                 }
@@ -196,6 +200,26 @@ impl Sampler {
                 }
             }
         }
+    }
+
+    fn set_operations(&self, sample: &Sample) {
+        let metrics = &self.metrics.operation;
+        let kinds = OperationKind::ALL.map(OperationKind::as_str);
+        for kind in kinds {
+            for state in STATES {
+                let key = (kind.to_owned(), state.to_owned());
+                let number = sample.operation_figures.counts.get(&key).copied();
+                metrics.set_count(kind, state, number.unwrap_or_default());
+            }
+        }
+        let running = sample.operations.iter().find(|row| row.state == "running");
+        let running = running.map(|row| RunningOperation {
+            kind: &row.kind,
+            rows: row.row_count,
+            rows_estimated: row.row_estimate,
+        });
+        metrics.set_running(&kinds, running);
+        metrics.set_differences(sample.operation_figures.differences);
     }
 
     fn note(&self, sample: Sample) -> SampledFigures {

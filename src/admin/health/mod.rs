@@ -114,6 +114,7 @@ pub fn judge(signals: &Signals<'_>) -> QueueHealth {
         health.jobs(sample, signals.stalled);
         health.lock_wait(sample.lock_wait.as_ref());
         sample.awaited.iter().for_each(|index| health.awaited_index(index));
+        health.differences(sample.operation_figures.differences);
         health.slot(&sample.slot);
     }
     health.overdue(signals);
@@ -257,6 +258,18 @@ impl QueueHealth {
         );
     }
 
+    fn differences(&mut self, documents: u64) {
+        if documents > 0 {
+            self.add(
+                HealthVerdict::Degraded,
+                Code::DocumentsDiffer.with([documents.into()]),
+                format!("{documents} documents differ from their rows"),
+                "`walferry operations` names the verification; `walferry verify --repair` renders \
+                 them anew",
+            );
+        }
+    }
+
     fn lock_wait(&mut self, wait: Option<&LockWait>) {
         let Some(LockWait { pid, application, seconds }) = wait else { return };
         self.add(
@@ -376,6 +389,7 @@ mod tests {
     use super::*;
     use crate::admin::figures::sample::{Counts, Moment, Oldest, SlotFigures};
     use crate::change::Lsn;
+    use crate::storage::operation::OperationFigures;
     use crate::telemetry::waits::WaitName;
 
     fn sample() -> Sample {
@@ -397,6 +411,8 @@ mod tests {
             settled: Lsn(0),
             newest_id: 150,
             ended_ids: Vec::new(),
+            operations: Vec::new(),
+            operation_figures: OperationFigures::default(),
             awaited: Vec::new(),
             lock_wait: None,
             slot: SlotState::Known(SlotFigures {

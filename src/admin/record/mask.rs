@@ -5,8 +5,8 @@
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::compare::Fields;
 use crate::change::Row;
+use crate::engine::document::compare::Fields;
 use crate::engine::document::definition::DocumentSource;
 use crate::engine::document::visible::VisibleColumns;
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::compare::{ComparedDocument, Fields, StoredDocument, compare};
+use super::compare::{ComparedDocument, StoredDocument, compare};
 use super::error::RecordError;
 use super::key::{RecordName, resolve, table_id};
 use super::mask;
@@ -22,6 +22,7 @@ use crate::admin::jobs::list::{self, JobPage, JobSummary};
 use crate::admin::page::Page;
 use crate::admin::pool::{Pool, SessionPurpose, in_time};
 use crate::change::{Row, TableId};
+use crate::engine::document::compare::Fields;
 use crate::engine::document::definition::Definition;
 use crate::engine::document::id::DocumentId;
 use crate::engine::feed::inspect;

@@ -36,6 +36,11 @@ export const retryJob = (id) => simple(
   () => ({ text: t("retry.one_done", { id: String(id) }) }),
   t("retry.one_bad", { id: String(id) }));
 
+export const steer = (id, verb) => simple(
+  `operations/${id}/${verb}`, {},
+  () => ({ text: t(`operation.${verb}_done`, { id: String(id) }) }),
+  t("operation.bad", { id: String(id) }));
+
 export const resync = (table, id) => simple(
   `records/${encodeURIComponent(table)}/${encodeURIComponent(id)}/resync`, {},
   (answer) => ({

@@ -4,6 +4,7 @@ import { Dialogs, openDialog } from "./actions.js";
 import { Audit } from "./audit.js";
 import { Job } from "./job.js";
 import { Jobs } from "./jobs.js";
+import { OneOperation, Operations } from "./operations.js";
 import { Banners, Cards, Operate, Overview } from "./overview.js";
 import { Empty, ErrorBox, Loading, Notices, isProduction } from "./parts.js";
 import { Row } from "./record.js";
@@ -21,7 +22,8 @@ function Head({ at }) {
     ${environment ? html`<span class="environment ${isProduction(environment) ? "production" : ""}" data-environment>
       ${environment}</span>` : null}
     ${known ? html`<nav aria-label=${t("nav")}>
-      ${tab("#/", "jobs", at !== "audit")}${tab("#/audit", "audit", at === "audit")}</nav>` : null}
+      ${tab("#/", "jobs", at !== "audit" && at !== "operations")}
+      ${tab("#/operations", "operations", at === "operations")}${tab("#/audit", "audit", at === "audit")}</nav>` : null}
     <span class="grow"></span>
     ${known ? html`<button type="button" class="live ${link}" data-link=${link} aria-pressed=${String(live)}
         title=${t("live.hint")} onClick=${() => setLive(!live)}>
@@ -88,6 +90,8 @@ function View({ parts, query, overview }) {
   if (parts[0] === "records" && parts[2]) {
     return html`<${Row} key=${parts.join("/")} table=${parts[1]} id=${parts[2]} />`;
   }
+  if (parts[0] === "operations" && parts[1]) return html`<${OneOperation} key=${parts[1]} id=${parts[1]} />`;
+  if (parts[0] === "operations") return html`<${Operations} />`;
   if (parts[0] === "audit") return html`<${Audit} query=${query} />`;
   if (parts.length > 0) {
     return html`<h1 tabindex="-1">${t("nowhere")}</h1>
@@ -102,7 +106,8 @@ function View({ parts, query, overview }) {
 function titleOf({ parts }) {
   if (parts[0] === "jobs" && parts[1]) return `${t("job.title")} ${parts[1]}`;
   if (parts[0] === "records" && parts[2]) return `${parts[1]} ${parts[2]}`;
-  return t(parts[0] === "audit" ? "audit" : "jobs");
+  if (parts[0] === "operations" && parts[1]) return `${t("operation.title")} ${parts[1]}`;
+  return t(["audit", "operations"].includes(parts[0]) ? parts[0] : "jobs");
 }
 
 function App() {

@@ -63,6 +63,7 @@ const FILES: &[PageSource] = files![
     ("/assets/job.js", SCRIPT, "job.js"),
     ("/assets/record.js", SCRIPT, "record.js"),
     ("/assets/audit.js", SCRIPT, "audit.js"),
+    ("/assets/operations.js", SCRIPT, "operations.js"),
     ("/assets/vendor/preact.js", SCRIPT, "vendor/preact.js"),
     ("/assets/vendor/hooks.js", SCRIPT, "vendor/hooks.js"),
     ("/assets/vendor/htm.js", SCRIPT, "vendor/htm.js"),

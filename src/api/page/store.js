@@ -44,6 +44,13 @@ export function onJobs(subscriber) {
 }
 const notifyJobs = (change) => { for (const subscriber of subscribers) subscriber(change); };
 
+const followers = new Set();
+export function onOperations(follower) {
+  followers.add(follower);
+  return () => followers.delete(follower);
+}
+const notifyOperations = () => { for (const follower of followers) follower(); };
+
 // --- roles ---
 
 const RANK = ["public", "viewer", "operator", "admin"];
@@ -150,12 +157,14 @@ async function run(signal) {
 function opened() {
   set({ link: "live", linkError: null });
   notifyJobs({ missed: true });
+  notifyOperations();
 }
 
 function onEvent(kind, data) {
   set({ link: "live" });
   if (kind === "state") applyOverview(data);
   if (kind === "jobs") notifyJobs(data);
+  if (kind === "operations") notifyOperations();
 }
 
 // Without a stream: the same figures, less often.
@@ -164,6 +173,7 @@ async function poll(signal) {
     applyOverview(await ask(() => get("overview", { signal })));
     set({ link: "polling" });
     notifyJobs({ missed: true });
+    notifyOperations();
   } catch (error) {
     if (signal.aborted) return;
     const linkError = error instanceof ApiError ? error : new ApiError({ code: "unexpected", detail: String(error) });

@@ -1,9 +1,9 @@
 //! Overviews as a stream (server-sent events), for pages that stay open.
 //!
 //! `state`: an overview, at once and then when it has changed, once a second at most. `jobs`: that
-//! there are new jobs, and which ones ended. `ping` every 15 s, so that no proxy takes the connection
-//! for dead. All clients share each reading of the figures (`sampler`). A client that reads slowly
-//! misses overviews and takes up no memory.
+//! there are new jobs, and which ones ended. `operations`: those that have changed. `ping` every 15 s,
+//! so that no proxy takes the connection for dead. All clients share each reading of the figures
+//! (`sampler`). A client that reads slowly misses overviews and takes up no memory.
 //!
 //! Not here: what an overview is (`overview`).
 
@@ -23,11 +23,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::overview;
 use crate::admin::figures::sample::ENDED_MAX;
 use crate::admin::figures::sampler::SampledFigures;
+use crate::admin::operation::view::OperationView;
 use crate::api::auth::identity::Identity;
 use crate::api::server::listener;
 use crate::api::server::problem::Problem;
 use crate::api::server::streams::{CLIENT_STREAMS_MAX, NoStream, STREAMS_MAX, StreamPlace};
 use crate::api::state::ApiState;
+use crate::storage::operation::OperationRow;
 use crate::telemetry::metrics::http::GaugeGuard;
 
 const OVERVIEW_EVERY: Duration = Duration::from_secs(1);
@@ -72,7 +74,9 @@ struct Watcher {
     /// The last overview, as it was sent.
     sent: String,
     newest_id: Option<i64>,
-    pending: Option<Event>,
+    /// The newest operations, as they were.
+    operations: Option<Vec<OperationRow>>,
+    pending: Vec<Event>,
     number: u64,
     /// How often the tokens had changed when it began.
     changes: u64,
@@ -98,7 +102,8 @@ impl Watcher {
             ticks,
             sent: String::new(),
             newest_id: None,
-            pending: None,
+            operations: None,
+            pending: Vec::new(),
             number: 0,
             sent_at: now,
             end: now + left.unwrap_or(TIME_MAX).min(TIME_MAX),
@@ -110,7 +115,7 @@ impl Watcher {
     /// The next event; `None` when the client must come again.
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.pending.take() {
+            if let Some(event) = self.pending.pop() {
                 return Some(self.numbered(event));
             }
             tokio::select! {
@@ -123,13 +128,16 @@ impl Watcher {
             }
             let figures = self.state.sampler.recent().await;
             let overview = overview::overview(&self.state, &figures);
-            self.pending = figures.ok().and_then(|figures| self.jobs(&figures));
+            if let Ok(figures) = figures {
+                let news = [self.changed_operations(&figures), self.jobs(&figures)];
+                self.pending.extend(news.into_iter().flatten());
+            }
             let text = serde_json::to_string(&overview).unwrap_or_default();
             if text != self.sent {
                 self.sent.clone_from(&text);
                 return Some(self.numbered(Event::default().event("state").data(text)));
             }
-            if self.pending.is_none() && self.sent_at.elapsed() >= PING_EVERY {
+            if self.pending.is_empty() && self.sent_at.elapsed() >= PING_EVERY {
                 return Some(self.numbered(Event::default().event("ping").data("{}")));
             }
         }
@@ -153,6 +161,19 @@ impl Watcher {
             "changed_ids": ended, "more": more,
         });
         Some(Event::default().event("jobs").data(data.to_string()))
+    }
+
+    /// The operations that have changed since the last event.
+    fn changed_operations(&mut self, figures: &SampledFigures) -> Option<Event> {
+        let present = &figures.sample.operations;
+        let known = self.operations.replace(present.clone())?;
+        let changed: Vec<OperationView> =
+            present.iter().filter(|row| !known.contains(row)).cloned().map(Into::into).collect();
+        if changed.is_empty() {
+            return None;
+        }
+        let data = json!({ "changed": changed });
+        Some(Event::default().event("operations").data(data.to_string()))
     }
 
     fn numbered(&mut self, event: Event) -> Event {

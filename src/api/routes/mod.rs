@@ -14,6 +14,7 @@
 //! Not here: what a route does.
 
 mod audit;
+mod background;
 mod events;
 mod health;
 mod job;
@@ -32,6 +33,7 @@ use crate::admin::elasticsearch::ConnectionTest;
 use crate::admin::figures::stats::Stats;
 use crate::admin::health::QueueHealth;
 use crate::admin::jobs::document::JobDocument;
+use crate::admin::operation::view::OperationView;
 use crate::admin::record::view::RecordView;
 
 /// All routes, but for the page's files.
@@ -42,6 +44,7 @@ pub fn routes() -> Vec<Route> {
     routes.extend(reads_of_the_whole());
     routes.extend(actions_on_the_whole());
     routes.extend(actions_on_jobs());
+    routes.extend(operations_beside_the_stream());
     routes
 }
 
@@ -118,7 +121,7 @@ fn reads_of_jobs() -> Vec<Route> {
             "overviews and news of jobs as server-sent events",
             events::get,
         )
-        .answers(&["text/event-stream"], "events `state`, `jobs` and `ping`"),
+        .answers(&["text/event-stream"], "events `state`, `jobs`, `operations` and `ping`"),
     ]
 }
 
@@ -261,6 +264,65 @@ fn actions_on_jobs() -> Vec<Route> {
             Operator,
             "the record's documents are rendered anew from its row",
             records::resync,
+        ),
+    ]
+}
+
+fn operations_beside_the_stream() -> Vec<Route> {
+    use Access::{Admin, Operator, Viewer};
+    use RoutePlace::Root;
+    vec![
+        Route::get::<_, _, background::OperationList>(
+            Root,
+            "/api/v1/operations",
+            Viewer,
+            "backfills and verifications, the newest first",
+            background::get_all,
+        )
+        .with_query::<background::OperationsQuery>(),
+        Route::get::<_, _, OperationView>(
+            Root,
+            "/api/v1/operations/{id}",
+            Viewer,
+            "one operation, with the documents that it has found to differ",
+            background::get,
+        ),
+        Route::post::<_, _, background::QueuedAnswer>(
+            Root,
+            "/api/v1/operations/verify",
+            Operator,
+            "documents are compared with their rows, and rendered anew where that is asked for",
+            background::verify,
+        )
+        .with_body::<background::VerifyBody>(),
+        Route::post::<_, _, background::QueuedAnswer>(
+            Root,
+            "/api/v1/operations/backfill",
+            Admin,
+            "the documents of a table's rows are rendered anew",
+            background::backfill,
+        )
+        .with_body::<background::BackfillBody>(),
+        Route::post::<_, _, background::SteeredAnswer>(
+            Root,
+            "/api/v1/operations/{id}/cancel",
+            Operator,
+            "an operation ends; what it has sent stays",
+            background::cancel,
+        ),
+        Route::post::<_, _, background::SteeredAnswer>(
+            Root,
+            "/api/v1/operations/{id}/pause",
+            Operator,
+            "an operation halts",
+            background::pause,
+        ),
+        Route::post::<_, _, background::SteeredAnswer>(
+            Root,
+            "/api/v1/operations/{id}/resume",
+            Operator,
+            "a paused operation goes on from where it was",
+            background::resume,
         ),
     ]
 }

@@ -7,6 +7,7 @@ use tracing::debug;
 
 use super::problem::{Invalid, Problem};
 use crate::admin::jobs::operations::ChangeError;
+use crate::admin::operation::OperationError;
 use crate::admin::pool::PoolError;
 use crate::admin::record::error::RecordError;
 use crate::engine::feed::inspect::InspectError;
@@ -68,6 +69,43 @@ impl From<RecordError> for Problem {
             RecordError::InvalidKey { key, expected, .. } => {
                 let reason = format!("is {key:?}");
                 Self::invalid(vec![Invalid::new("record_id", reason, expected)])
+            }
+        }
+    }
+}
+
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Self {
+        let detail = error.to_string();
+        let of = |field, allowed| Self::invalid(vec![Invalid::new(field, detail.clone(), allowed)]);
+        match error {
+            OperationError::Record(error) => Self::from(error),
+            OperationError::Queue(error) => Self::from(error),
+            OperationError::Unknown(_) => {
+                Self::new(StatusCode::NOT_FOUND, "no_such_operation", detail)
+            }
+            OperationError::State { .. } => {
+                Self::new(StatusCode::CONFLICT, "operation_state", detail)
+            }
+            OperationError::NoDocuments { .. } | OperationError::NoSuchName { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "no_such_table", detail)
+            }
+            OperationError::NoTable => of("table", "the table's name"),
+            OperationError::Condition { source, .. } => {
+                log(&source);
+                of("where", "SQL on the table's columns")
+            }
+            OperationError::Keys { source, .. } => {
+                log(&source);
+                of("keys", "keys as documents are named by them")
+            }
+            OperationError::Key { .. } | OperationError::TooManyKeys { .. } => {
+                of("keys", "keys as documents are named by them")
+            }
+            OperationError::Unread { source, .. } => {
+                log(&source);
+                let (code, detail) = of_state(source.code());
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
             }
         }
     }

@@ -193,6 +193,12 @@ fn log_refused_rows(chunk: &LoadedChunk, failures: &[Failure]) {
                 error,
                 "document of a backfill was refused"
             ),
+            ChunkPurpose::Repair(operation) => tracing::error!(
+                event = "verify_document_refused",
+                operation,
+                error,
+                "document of a verification was refused"
+            ),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Not here: reading rows (`feed`) and sending documents (`sink`).
 
 pub mod build;
+pub mod compare;
 pub mod definition;
 mod dependents;
 pub mod id;

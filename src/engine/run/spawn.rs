@@ -22,7 +22,9 @@ use crate::engine::document::definition::SourceId;
 use crate::engine::feed::source::operation::OperationChunk;
 use crate::engine::recorder;
 use crate::engine::recorder::{LiveRequest, Recorder, RecorderChannels, RecorderMetrics};
+use crate::engine::sink::client;
 use crate::engine::supervisor;
+use crate::engine::supervisor::operation::settled::StagesSeen;
 use crate::engine::supervisor::operation::{OperationParts, Operations};
 use crate::engine::supervisor::operator_halt::OperatorHalt;
 use crate::engine::supervisor::reporter::Reporter;
@@ -101,7 +103,7 @@ pub(super) async fn spawn(
     wiring.spawn_stream(stores.feed, Arc::clone(&stores.watch), chunks)?;
     wiring.spawn_supervisor(stores.watch).await?;
     wiring.spawn_duties(stores.rescuer);
-    wiring.spawn_operations(stores.operate, operations);
+    wiring.spawn_operations(stores.operate, operations)?;
     Ok(wiring.tasks)
 }
 
@@ -258,14 +260,23 @@ impl Wiring<'_> {
         &mut self,
         session: tokio_postgres::Client,
         chunks: mpsc::Sender<OperationChunk>,
-    ) {
+    ) -> Result<(), Fault> {
         let config = &self.context.config;
         let operations = Operations::new(OperationParts {
             session,
             database: config.database.clone(),
             lease: self.prepared.lease.clone(),
             shapes: self.prepared.shapes.clone(),
+            definition: Arc::clone(&self.context.definition),
             indices: indices_of_tables(self.context),
+            index_names: Arc::clone(&self.context.indices),
+            elasticsearch: Arc::new(client::Client::new(&config.elasticsearch)?),
+            seen: StagesSeen {
+                progress: self.channels.progress.subscribe(),
+                stream: Arc::clone(&self.stats),
+                report: self.channels.indexing.subscribe(),
+            },
+            row_bytes_max: config.limits.row_bytes_max,
             closed: self.channels.sink.closed(),
             chunks,
             chunk_rows: config.limits.fanout_rows_max,
@@ -280,6 +291,7 @@ impl Wiring<'_> {
             }
             operation::run(operations).await.map_err(Fault::from)
         });
+        Ok(())
     }
 }
 

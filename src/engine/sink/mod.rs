@@ -15,6 +15,7 @@ pub mod index;
 pub mod indexed;
 pub mod listing;
 mod listings;
+pub mod lookup;
 mod node;
 pub mod pending;
 pub mod ping;

@@ -33,7 +33,7 @@ impl JobsOf {
     const fn of(purpose: ChunkPurpose) -> &'static Self {
         match purpose {
             ChunkPurpose::Load => &Self::LOAD,
-            ChunkPurpose::Backfill(_) => &Self::BACKFILL,
+            ChunkPurpose::Backfill(_) | ChunkPurpose::Repair(_) => &Self::BACKFILL,
         }
     }
 }
@@ -70,7 +70,9 @@ impl ChunkStatements {
     ) -> Result<Vec<Row>, QueueError> {
         let settling = doing("settle jobs");
         let mut begun = Vec::new();
-        for chunk in chunks {
+        // What a verification could not repair stays among its findings, and has no job.
+        let is_moved = |chunk: &&LoadedChunk| !matches!(chunk.purpose, ChunkPurpose::Repair(_));
+        for chunk in chunks.iter().filter(is_moved) {
             if !chunk.refused.is_empty() {
                 begun.extend(self.refuse(client, chunk).await?);
             }
@@ -90,6 +92,7 @@ impl ChunkStatements {
                         [&slot, &operation, &chunk.last_key, &rows, &refused];
                     client.execute(&self.backfill, &parameters).await
                 }
+                ChunkPurpose::Repair(_) => Ok(0),
             };
             moved.map_err(&settling)?;
         }

@@ -49,6 +49,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("fanout_waits", include_str!("../../../migrations/0015_fanout_waits.sql")),
     ("discarded", include_str!("../../../migrations/0016_discarded.sql")),
     ("operation", include_str!("../../../migrations/0017_operation.sql")),
+    ("verify", include_str!("../../../migrations/0018_verify.sql")),
 ];
 
 const FOUNDATION: &str = include_str!("foundation.sql");

@@ -10,6 +10,7 @@ pub mod http;
 pub mod lag;
 pub mod log;
 mod memory;
+pub mod operation;
 pub mod pipeline;
 mod process;
 pub mod queue;
@@ -25,6 +26,7 @@ use std::time::{Duration, SystemTime};
 use prometheus::{Encoder, Registry, TextEncoder};
 
 pub use http::HttpMetrics;
+pub use operation::OperationMetrics;
 pub use pipeline::{PipelineMetrics, Stage};
 pub use queue::QueueMetrics;
 pub use registration::MetricDescription;
@@ -54,6 +56,8 @@ pub struct Metrics {
     pub sink: SinkMetrics,
     /// The queue table.
     pub queue: QueueMetrics,
+    /// Operations beside the stream.
+    pub operation: OperationMetrics,
     /// The HTTP server.
     pub http: HttpMetrics,
     /// The waits of the pipeline, which the metrics show.
@@ -79,6 +83,7 @@ impl Metrics {
             slot: SlotMetrics::new(&add),
             sink: SinkMetrics::new(&add),
             queue: QueueMetrics::new(&add),
+            operation: OperationMetrics::new(&add),
             http: HttpMetrics::new(&add),
             wait: WaitMetrics::new(&add),
             waits: Waits::default(),
@@ -118,6 +123,7 @@ impl Metrics {
         self.source.set_up(false);
         self.slot.forget();
         self.queue.forget();
+        self.operation.forget();
     }
 
     /// Counts a rejected token. `reason` is a constant word.

@@ -9,9 +9,10 @@ use super::{BatchOutput, Renderer};
 use crate::ack::batch::JobKey;
 use crate::change::{Lsn, TableId};
 use crate::engine::document::build;
-use crate::engine::document::id::version_below;
+use crate::engine::document::id::{DocumentId, version_below};
 use crate::engine::document::route;
 use crate::engine::feed::FeedError;
+use crate::engine::feed::action::Action;
 use crate::storage::queue::record_id::document_id;
 
 /// Rows of one chunk.
@@ -93,6 +94,25 @@ impl Renderer {
             }
         }
         self.execute(output, &[], plan).await
+    }
+
+    /// Deletes documents that no row can have, under the version just below `moment`. They are the
+    /// rows of the batch from `first` on.
+    pub(in crate::engine::feed) async fn delete_orphans(
+        &mut self,
+        output: BatchOutput<'_>,
+        first: usize,
+        orphans: Vec<DocumentId>,
+        moment: Lsn,
+    ) -> Result<(), FeedError> {
+        for (number, document) in (first..).zip(orphans) {
+            let Ok(number) = u16::try_from(number) else { continue };
+            let base = self.bases[usize::from(document.index.0)];
+            let Some(version) = version_below(moment, base) else { continue };
+            let jobs = smallvec![output.pending.reference(JobKey::Loaded(number))];
+            output.emitter.send(Action::new(document, None, version, jobs)).await?;
+        }
+        Ok(())
     }
 
     /// The server's insert LSN now.

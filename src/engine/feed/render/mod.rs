@@ -17,6 +17,7 @@ pub mod row;
 pub mod stored;
 pub mod truncate;
 pub mod visible;
+pub mod wanted;
 
 use std::sync::Arc;
 

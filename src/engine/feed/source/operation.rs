@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::ack::batch::{ChunkPurpose, LoadedChunk, LoadedRow};
 use crate::change::{Lsn, TableId};
+use crate::engine::document::id::DocumentId;
 use crate::engine::document::shape::TableShape;
 use crate::engine::feed::emit::NewBatch;
 use crate::engine::feed::render::{BatchOutput, Escaping, RowsFrom};
@@ -24,11 +25,13 @@ use crate::telemetry::trace;
 /// Rows whose documents are rendered anew.
 #[derive(Debug)]
 pub struct OperationChunk {
-    /// The number of the operation.
-    pub operation: i64,
+    /// The operation, as the settlement knows it.
+    pub purpose: ChunkPurpose,
     pub table: TableId,
     /// At most 65,536.
     pub keys: Vec<Vec<String>>,
+    /// Documents that no row can have, which are deleted.
+    pub orphans: Vec<DocumentId>,
     /// W.
     pub moment: Lsn,
     /// The last key, as a JSON array; `None` when the operation is finished.
@@ -73,7 +76,8 @@ pub(super) async fn send_chunk(
     if beside == RowsFrom::Tables {
         core.renderer.forget_rows();
     }
-    let OperationChunk { operation, table, keys, moment, last_key, row_count, permit } = chunk;
+    let OperationChunk { purpose, table, keys, orphans, moment, last_key, row_count, permit } =
+        chunk;
     core.emitter.memory_room().await;
     let shape = core.renderer.shapes().of(table);
     let loaded = LoadedChunk {
@@ -81,8 +85,8 @@ pub(super) async fn send_chunk(
         table_name: shape.name.clone(),
         last_key,
         row_count,
-        rows: keys.iter().map(|key| row_of(shape, key)).collect::<Arc<[LoadedRow]>>(),
-        purpose: ChunkPurpose::Backfill(operation),
+        rows: rows_of(shape, &keys, &orphans),
+        purpose,
         refused: Vec::new(),
         parked: Vec::new(),
     };
@@ -95,8 +99,20 @@ pub(super) async fn send_chunk(
     });
     let escaping = Escaping::ForParser;
     let output = BatchOutput { emitter: &core.emitter, pending: &pending, escaping };
+    let first_orphan = keys.len();
     core.renderer.send_rows(output, table, keys, moment).await?;
+    core.renderer.delete_orphans(output, first_orphan, orphans, moment).await?;
     Ok(core.emitter.close(pending).await?)
+}
+
+/// Rows with these keys, and rows that there are not, by the ids of their documents.
+fn rows_of(shape: &TableShape, keys: &[Vec<String>], orphans: &[DocumentId]) -> Arc<[LoadedRow]> {
+    let rows = keys.iter().map(|key| row_of(shape, key));
+    let none = orphans.iter().map(|document| LoadedRow {
+        record_id: derived_record_id(&document.id),
+        key: "{}".to_owned(),
+    });
+    rows.chain(none).collect()
 }
 
 /// The row with this key as a job names it.

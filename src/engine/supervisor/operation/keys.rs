@@ -3,18 +3,18 @@
 //! They are read on a session of its own, read-only and with the rights of walferry's role. A
 //! condition that fails or takes long concerns the operation only.
 
+use std::collections::HashSet;
+
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::OperationFault;
 use crate::engine::document::shape::TableShape;
 use crate::postgres::quote_identifier as quote;
-use crate::storage::operation::BegunBackfill;
+use crate::storage::operation::BegunOperation;
 
-/// What an operator's SQL may do. The server notices within a second that an operation was
-/// cancelled, and ends its query.
-const SETTINGS: &str = "set default_transaction_read_only = on; \
-    set client_connection_check_interval = '1s'";
+/// The server notices within a second that an operation was cancelled, and ends its query.
+const SETTINGS: &str = "set client_connection_check_interval = '1s'";
 
 /// Keys of one chunk; none after the last one.
 pub(super) struct Keys {
@@ -44,14 +44,14 @@ impl KeySource {
     pub(super) async fn open(
         client: Client,
         shape: &TableShape,
-        begun: &BegunBackfill,
+        begun: &BegunOperation,
         chunk_rows: usize,
     ) -> Result<Self, OperationFault> {
         client.batch_execute(SETTINGS).await?;
         let origin = match &begun.keys {
             Some(keys) => KeyOrigin::List {
                 keys: keys.clone(),
-                done: usize::try_from(begun.row_count).unwrap_or(usize::MAX),
+                done: usize::try_from(begun.progress.row_count).unwrap_or(usize::MAX),
             },
             None => {
                 let condition = begun.condition.as_deref();
@@ -60,7 +60,7 @@ impl KeySource {
                     following: client
                         .prepare(&select(shape, condition, Some(shape.key_is_after(2))))
                         .await?,
-                    after: begun.last_key.clone(),
+                    after: begun.progress.last_key.clone(),
                 }
             }
         };
@@ -80,7 +80,8 @@ impl KeySource {
                     }
                     None => first,
                 };
-                let rows = self.client.query(statement, &parameters).await?;
+                let query = async { self.client.query(statement, &parameters).await };
+                let rows = read_only(&self.client, query).await?;
                 let keys: Vec<Vec<String>> = rows.iter().map(|row| key(row, self.parts)).collect();
                 *after = keys.last().cloned();
                 keys
@@ -168,17 +169,125 @@ pub async fn canonical(
         arrays.join(", "),
         names().collect::<Vec<_>>().join(", "),
     );
-    let column = |part: usize| -> Vec<&str> {
-        keys.iter().map(|key| key.get(part).map_or("", String::as_str)).collect()
-    };
-    let columns: Vec<Vec<&str>> = (0..parts).map(column).collect();
+    let columns = columns(keys, parts);
     let parameters: Vec<&(dyn ToSql + Sync)> =
         columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
     let rows = read_only(client, async { client.query(&sql, &parameters).await }).await?;
     Ok(rows.iter().map(|row| key(row, parts)).collect())
 }
 
-/// Runs an operator's SQL where it can change nothing.
+/// Of keys that Elasticsearch has in ids, those of rows that are not there. A text that is no value
+/// of a key's column is among the second ones, by its number: no row can have it as it is written.
+pub(super) async fn without_rows(
+    client: &Client,
+    shape: &TableShape,
+    keys: &[Vec<String>],
+) -> Result<AbsentKeys, tokio_postgres::Error> {
+    let mut absent = AbsentKeys::default();
+    let mut open = Vec::new();
+    open.extend(Some(0..keys.len()).filter(|all| !all.is_empty()));
+    while let Some(range) = open.pop() {
+        let part = &keys[range.clone()];
+        match canonical(client, shape, part).await {
+            Ok(valid) => {
+                let present = present(client, shape, part).await?;
+                for (number, (key, valid)) in range.zip(part.iter().zip(valid)) {
+                    if *key != valid {
+                        absent.impossible.push(number);
+                    } else if !present.contains(key) {
+                        absent.gone.push(number);
+                    }
+                }
+            }
+            Err(error) if !is_about_a_value(&error) => return Err(error),
+            Err(_) if part.len() == 1 => absent.impossible.push(range.start),
+            Err(_) => {
+                let middle = range.start + part.len() / 2;
+                open.extend([range.start..middle, middle..range.end]);
+            }
+        }
+    }
+    Ok(absent)
+}
+
+/// The numbers of keys without a row.
+#[derive(Debug, Default)]
+pub(super) struct AbsentKeys {
+    /// There is no such row now.
+    pub(super) gone: Vec<usize>,
+    /// No row can have such a key.
+    pub(super) impossible: Vec<usize>,
+}
+
+/// SQLSTATE class 22: a text is no value of a type.
+fn is_about_a_value(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code().starts_with("22"))
+}
+
+/// The keys that have a row.
+async fn present(
+    client: &Client,
+    shape: &TableShape,
+    keys: &[Vec<String>],
+) -> Result<HashSet<Vec<String>>, tokio_postgres::Error> {
+    let (condition, parts) = shape.key_is_any();
+    let sql = format!(
+        "select {} from {} t where {condition}",
+        texts(shape.key.iter().map(|column| format!("t.{}", quote(&column.name)))),
+        shape.own_rows(),
+    );
+    let columns = columns(keys, parts);
+    let parameters: Vec<&(dyn ToSql + Sync)> =
+        columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
+    let rows = read_only(client, async { client.query(&sql, &parameters).await }).await?;
+    Ok(rows.iter().map(|row| key(row, parts)).collect())
+}
+
+/// Keys by column.
+fn columns(keys: &[Vec<String>], parts: usize) -> Vec<Vec<&str>> {
+    let column = |part: usize| -> Vec<&str> {
+        keys.iter().map(|key| key.get(part).map_or("", String::as_str)).collect()
+    };
+    (0..parts).map(column).collect()
+}
+
+/// Keys of about this many rows, drawn by chance from the estimated number.
+///
+/// # Errors
+/// That of PostgreSQL.
+pub async fn sample(
+    client: &Client,
+    shape: &TableShape,
+    size: u32,
+    row_estimate: u64,
+) -> Result<Vec<Vec<String>>, tokio_postgres::Error> {
+    // A fifth more than needed, so that chance seldom leaves too few.
+    let wanted = u64::from(size) * 120 + 2000;
+    let percent = wanted.checked_div(row_estimate).unwrap_or(100).clamp(1, 100);
+    let drawn = draw(client, shape, size, percent).await?;
+    let is_short = drawn.len() < usize::try_from(size).unwrap_or(usize::MAX);
+    // The estimate was too high, as that of a table never analysed.
+    if is_short && percent < 100 { draw(client, shape, size, 100).await } else { Ok(drawn) }
+}
+
+async fn draw(
+    client: &Client,
+    shape: &TableShape,
+    size: u32,
+    percent: u64,
+) -> Result<Vec<Vec<String>>, tokio_postgres::Error> {
+    let sql = format!(
+        "select {} from {} t tablesample bernoulli ({percent}) order by pg_catalog.random() limit $1",
+        texts(shape.key.iter().map(|column| format!("t.{}", quote(&column.name)))),
+        shape.own_rows(),
+    );
+    let limit = i64::from(size);
+    let rows = read_only(client, async { client.query(&sql, &[&limit]).await }).await?;
+    Ok(rows.iter().map(|row| key(row, shape.key.len())).collect())
+}
+
+/// Runs an operator's SQL where it can change nothing: a read-only transaction stays one after its
+/// first query, and the rollback undoes what `set_config` has set.
 async fn read_only<T>(
     client: &Client,
     work: impl Future<Output = Result<T, tokio_postgres::Error>>,

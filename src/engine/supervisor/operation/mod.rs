@@ -8,27 +8,33 @@
 //! Not here: asking for operations (`admin::operation`), rendering (`feed::source::operation`).
 
 pub mod keys;
+mod log;
+pub mod settled;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_postgres::Client;
 
+use crate::ack::batch::ChunkPurpose;
 use crate::change::{Lsn, TableId};
 use crate::config::Database;
 use crate::engine::control::ClosedIndices;
+use crate::engine::document::definition::Definition;
 use crate::engine::document::shape::Shapes;
 use crate::engine::feed::render::read::ReadError;
 use crate::engine::feed::source::moment::EndingMoment;
 use crate::engine::feed::source::operation::OperationChunk;
-use crate::postgres;
+use crate::engine::sink::client;
 use crate::postgres::error::sentence;
 use crate::storage::QueueError;
 use crate::storage::lease::Lease;
-use crate::storage::operation::{self, BegunBackfill};
+use crate::storage::operation::{self, BegunOperation, OperationKind};
 use keys::{KeySource, Keys};
+use settled::StagesSeen;
 
 /// Between two queries for an operation to begin.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -47,8 +53,15 @@ pub struct OperationParts {
     pub database: Database,
     pub lease: Lease,
     pub shapes: Shapes,
+    pub definition: Arc<Definition>,
     /// The names of the indices that show a table's rows, by table.
     pub indices: Vec<Vec<String>>,
+    /// The names of all indices, in the definition's order.
+    pub index_names: Arc<[String]>,
+    pub elasticsearch: Arc<client::Client>,
+    pub seen: StagesSeen,
+    /// Bytes of a row's text above which its large values are not read.
+    pub row_bytes_max: usize,
     /// The indices that take no documents.
     pub closed: watch::Receiver<ClosedIndices>,
     /// To the feed.
@@ -62,6 +75,8 @@ pub struct Operations {
     parts: OperationParts,
     /// Chunks that are not settled.
     permits: Arc<Semaphore>,
+    /// Held while progress is stored: an operation is not dropped in the middle of a transaction.
+    storing: Mutex<()>,
 }
 
 /// Why an operation does not go on.
@@ -100,7 +115,7 @@ impl Operations {
     /// The duty of one run.
     #[must_use]
     pub fn new(parts: OperationParts) -> Self {
-        Self { parts, permits: Arc::new(Semaphore::new(CHUNKS_MAX)) }
+        Self { parts, permits: Arc::new(Semaphore::new(CHUNKS_MAX)), storing: Mutex::default() }
     }
 }
 
@@ -125,52 +140,37 @@ pub async fn run(operations: Operations) -> Result<(), QueueError> {
 
 impl Operations {
     /// Goes on with an operation until it has ended, or is paused.
-    async fn execute(&self, begun: &BegunBackfill) -> Result<(), QueueError> {
-        let BegunBackfill { id, table, row_count, .. } = begun;
-        tracing::info!(
-            event = "backfill_begun",
-            operation = id,
-            table,
-            rows = row_count,
-            "backfill"
-        );
+    async fn execute(&self, begun: &BegunOperation) -> Result<(), QueueError> {
+        log::begun(begun);
+        let work = async {
+            match begun.kind {
+                OperationKind::Backfill => self.backfill(begun).await,
+                OperationKind::Verify => self.verify(begun).await,
+            }
+        };
         let result = tokio::select! {
-            result = self.backfill(begun) => result,
-            over = self.over(*id) => over.map_err(OperationFault::from),
+            result = work => result,
+            over = self.over(begun.id) => over.map_err(OperationFault::from),
         };
         match result {
-            Ok(()) => {
-                tracing::info!(event = "backfill_over", operation = id, table, "backfill is over");
-            }
+            Ok(()) => log::over(begun),
             Err(OperationFault::Refused(error)) => {
-                tracing::error!(
-                    event = "backfill_failed",
-                    operation = id,
-                    error,
-                    "backfill failed"
-                );
-                operation::fail(&self.parts.session, &self.parts.lease, *id, &error).await?;
+                log::failed(begun, &error);
+                operation::fail(&self.parts.session, &self.parts.lease, begun.id, &error).await?;
             }
-            Err(OperationFault::Passing(error)) => {
-                tracing::warn!(
-                    event = "backfill_interrupted",
-                    operation = id,
-                    error,
-                    "backfill is interrupted; it goes on from the last chunk that settled"
-                );
-            }
+            Err(OperationFault::Passing(error)) => log::interrupted(begun, &error),
         }
         // What is on its way moves the stored progress, from which the next attempt goes on.
-        let all = u32::try_from(CHUNKS_MAX).unwrap_or(u32::MAX);
-        drop(self.permits.acquire_many(all).await);
+        self.all_chunks_settled().await;
         Ok(())
     }
 
-    /// Returns once the operation has ended, or is paused.
+    /// Returns once the operation has ended, or is paused, and its progress is not being stored.
     async fn over(&self, id: i64) -> Result<(), QueueError> {
         loop {
             sleep(STATE_EVERY).await;
             if !operation::is_running(&self.parts.session, id).await? {
+                drop(self.storing.lock().await);
                 return Ok(());
             }
         }
@@ -178,16 +178,14 @@ impl Operations {
 
     /// Hands all rows to the feed. Returns an error only: the last chunk ends the operation when it
     /// settles.
-    async fn backfill(&self, begun: &BegunBackfill) -> Result<(), OperationFault> {
+    async fn backfill(&self, begun: &BegunOperation) -> Result<(), OperationFault> {
         let table = self.table(&begun.table)?;
-        let name = self.parts.lease.application_name("backfill");
-        let session = postgres::connect(&self.parts.database, &name).await;
-        let session = session.map_err(|error| OperationFault::Passing(sentence(&error)))?;
+        let session = self.own_session("backfill").await?;
         let shape = self.parts.shapes.of(table);
-        let mut keys = KeySource::open(session.client, shape, begun, self.parts.chunk_rows).await?;
+        let mut keys = KeySource::open(session, shape, begun, self.parts.chunk_rows).await?;
         let moment = self.settled_moment(begun.id).await?;
         let mut pace = Pace::new(begun.rate_max);
-        let mut row_count = begun.row_count;
+        let mut row_count = begun.progress.row_count;
         loop {
             self.indices_open(begun.id, table).await?;
             let permit = Arc::clone(&self.permits).acquire_owned().await;
@@ -195,9 +193,18 @@ impl Operations {
             let Keys { keys, last_key } = keys.next().await?;
             let rows = keys.len();
             row_count += rows as u64;
-            let operation = begun.id;
-            let chunk =
-                OperationChunk { operation, table, keys, moment, last_key, row_count, permit };
+            let purpose = ChunkPurpose::Backfill(begun.id);
+            let orphans = Vec::new();
+            let chunk = OperationChunk {
+                purpose,
+                table,
+                keys,
+                orphans,
+                moment,
+                last_key,
+                row_count,
+                permit,
+            };
             if self.parts.chunks.send(chunk).await.is_err() || rows == 0 {
                 // The run ends, or the operation with the last chunk.
                 std::future::pending::<()>().await;

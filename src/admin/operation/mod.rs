@@ -5,11 +5,13 @@
 //!
 //! Not here: doing them (`engine::supervisor::operation`).
 
-use serde_json::{Value, json};
+pub mod view;
 
-use super::audited::{AffectedRows, Operator};
-use super::record::error::RecordError;
-use super::record::key::table_id;
+use serde_json::json;
+
+use crate::admin::audited::{AffectedRows, Operator};
+use crate::admin::record::error::RecordError;
+use crate::admin::record::key::table_id;
 use crate::change::TableId;
 use crate::engine::document::definition::Definition;
 use crate::engine::document::shape::TableShape;
@@ -17,7 +19,7 @@ use crate::engine::feed::inspect;
 use crate::engine::supervisor::operation::keys;
 use crate::storage::QueueError;
 use crate::storage::audit::AuditRequest;
-use crate::storage::operation::{self, NewBackfill, OperationRow, Steer};
+use crate::storage::operation::{self, NewOperation, OperationKind, Steer};
 
 /// Keys that one backfill may name: they are stored with it.
 pub const KEYS_MAX: usize = 100_000;
@@ -37,6 +39,17 @@ pub struct BackfillRequest {
     pub rate_max: Option<u32>,
 }
 
+/// The documents that are to be compared with their rows.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyRequest {
+    /// A table or an index; `None`: every table that has documents.
+    pub name: Option<String>,
+    /// About so many rows and documents of each, drawn by chance; `None`: all.
+    pub sample: Option<u32>,
+    /// What differs is rendered anew.
+    pub is_repair: bool,
+}
+
 /// The numbers of the operations that were queued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedOperations(pub Vec<i64>);
@@ -54,6 +67,8 @@ pub enum OperationError {
     Record(#[from] RecordError),
     #[error("no document shows a row of table {table} as its own; name one of {known}")]
     NoDocuments { table: String, known: String },
+    #[error("no table and no index is called {name}; name one of {known}")]
+    NoSuchName { name: String, known: String },
     #[error("a condition and keys are those of one table; name the table")]
     NoTable,
     #[error("PostgreSQL does not take the condition on table {table}; correct it")]
@@ -69,6 +84,12 @@ pub enum OperationError {
     Key { table: String, key: String },
     #[error("PostgreSQL does not take the keys of table {table}; correct them")]
     Keys {
+        table: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    #[error("could not read keys of table {table}")]
+    Unread {
         table: String,
         #[source]
         source: tokio_postgres::Error,
@@ -89,7 +110,7 @@ pub enum OperationError {
 /// Queues a backfill of each table that is meant.
 ///
 /// # Errors
-/// [`OperationError`]; then nothing was queued, but for [`OperationError::Queue`] the tables before.
+/// [`OperationError`]; then nothing was queued.
 pub async fn backfill(
     operator: &Operator,
     definition: &Definition,
@@ -105,14 +126,99 @@ pub async fn backfill(
     }
     let target = target(&all);
     let request = AuditRequest { action: "backfill", target: Some(target), reason: None };
-    let queue = async {
-        let mut ids = Vec::new();
-        for new in &all {
-            ids.push(operation::queue(&operator.client, slot, new, operator.name()).await?);
+    queue(operator, slot, request, &all).await
+}
+
+/// Queues a verification of each table that is meant.
+///
+/// # Errors
+/// [`OperationError`]; then nothing was queued.
+pub async fn verify(
+    operator: &Operator,
+    definition: &Definition,
+    slot: &str,
+    request: VerifyRequest,
+) -> Result<QueuedOperations, OperationError> {
+    let VerifyRequest { name, sample, is_repair } = request;
+    let meant = verified(definition, name.as_deref())?;
+    let (shapes, _) =
+        inspect::shapes(&operator.client, definition).await.map_err(RecordError::from)?;
+    let mut all = Vec::new();
+    for (table, index) in meant {
+        let shape = shapes.of(table);
+        let label = shape.label();
+        let failed = |source| OperationError::Unread { table: label.clone(), source };
+        let estimated = keys::estimate(&operator.client, shape, None).await;
+        let mut row_estimate = estimated.map_err(failed)?;
+        let mut drawn = None;
+        if let Some(size) = sample {
+            let keys = keys::sample(&operator.client, shape, size, row_estimate).await;
+            let keys = keys.map_err(failed)?;
+            row_estimate = keys.len() as u64;
+            drawn = Some(json!(keys).to_string());
         }
+        all.push(NewOperation {
+            kind: OperationKind::Verify,
+            table: label,
+            condition: None,
+            keys: drawn,
+            rate_max: None,
+            row_estimate,
+            index,
+            is_repair,
+        });
+    }
+    let mut target = name.unwrap_or_else(|| "all tables".to_owned());
+    if let Some(size) = sample {
+        target.push_str(&format!(", a sample of {size}"));
+    }
+    if is_repair {
+        target.push_str(", repaired");
+    }
+    let request = AuditRequest { action: "verify", target: Some(target), reason: None };
+    queue(operator, slot, request, &all).await
+}
+
+async fn queue(
+    operator: &Operator,
+    slot: &str,
+    request: AuditRequest,
+    all: &[NewOperation],
+) -> Result<QueuedOperations, OperationError> {
+    let queue = async {
+        let ids = operation::queue(&operator.client, slot, all, operator.name()).await?;
         Ok(QueuedOperations(ids))
     };
     Ok(operator.audited(request, queue).await?)
+}
+
+/// The tables that a verification is of, each with the index if it is of one only. A name that a
+/// table and an index have is the table's, whose documents are in that index and others.
+fn verified(
+    definition: &Definition,
+    name: Option<&str>,
+) -> Result<Vec<(TableId, Option<String>)>, OperationError> {
+    let all = BackfillRequest::default();
+    let Some(name) = name else {
+        return Ok(tables(definition, &all)?.into_iter().map(|table| (table, None)).collect());
+    };
+    if table_id(definition, name).is_ok() {
+        let request = BackfillRequest { table: Some(name.to_owned()), ..all };
+        return Ok(tables(definition, &request)?.into_iter().map(|table| (table, None)).collect());
+    }
+    let Some(index) = definition.indices.iter().find(|index| index.name == name) else {
+        let known = tables(definition, &all)?.into_iter();
+        let known = known.map(|table| definition.tables[usize::from(table.0)].name.clone());
+        let indices = definition.indices.iter().map(|index| index.name.clone());
+        let mut known: Vec<String> = known.chain(indices).collect();
+        known.sort_unstable();
+        known.dedup();
+        return Err(OperationError::NoSuchName { name: name.to_owned(), known: known.join(", ") });
+    };
+    let mut meant: Vec<TableId> = index.sources.iter().map(|source| source.table).collect();
+    meant.sort_unstable();
+    meant.dedup();
+    Ok(meant.into_iter().map(|table| (table, Some(index.name.clone()))).collect())
 }
 
 /// The tables that are meant.
@@ -141,15 +247,24 @@ async fn checked(
     operator: &Operator,
     shape: &TableShape,
     request: &BackfillRequest,
-) -> Result<NewBackfill, OperationError> {
+) -> Result<NewOperation, OperationError> {
     let table = shape.label();
+    let new = NewOperation {
+        kind: OperationKind::Backfill,
+        table: table.clone(),
+        condition: None,
+        keys: None,
+        rate_max: request.rate_max,
+        row_estimate: 0,
+        index: None,
+        is_repair: false,
+    };
     let condition = request.condition.clone();
-    let rate_max = request.rate_max;
     let Some(names) = &request.keys else {
         let estimated = keys::estimate(&operator.client, shape, condition.as_deref()).await;
-        let row_estimate = estimated
-            .map_err(|source| OperationError::Condition { table: table.clone(), source })?;
-        return Ok(NewBackfill { table, condition, keys: None, rate_max, row_estimate });
+        let row_estimate =
+            estimated.map_err(|source| OperationError::Condition { table, source })?;
+        return Ok(NewOperation { condition, row_estimate, ..new });
     };
     if names.len() > KEYS_MAX {
         return Err(OperationError::TooManyKeys { found: names.len() });
@@ -163,15 +278,15 @@ async fn checked(
         given.push(key);
     }
     let given = keys::canonical(&operator.client, shape, &given).await;
-    let given = given.map_err(|source| OperationError::Keys { table: table.clone(), source })?;
+    let given = given.map_err(|source| OperationError::Keys { table, source })?;
     let row_estimate = given.len() as u64;
     let keys = Some(json!(given).to_string());
-    Ok(NewBackfill { table, condition: None, keys, rate_max, row_estimate })
+    Ok(NewOperation { keys, row_estimate, ..new })
 }
 
 /// What the audit log says of backfills.
-fn target(all: &[NewBackfill]) -> String {
-    let one = |new: &NewBackfill| match (&new.condition, &new.keys) {
+fn target(all: &[NewOperation]) -> String {
+    let one = |new: &NewOperation| match (&new.condition, &new.keys) {
         (Some(condition), _) => {
             let shown: String = condition.chars().take(CONDITION_SHOWN).collect();
             format!("{} where {shown}", new.table)
@@ -211,27 +326,4 @@ impl AffectedRows for Steered {
     fn affected_rows(&self) -> u64 {
         u64::from(self.0)
     }
-}
-
-/// An operation as a JSON object.
-#[must_use]
-pub fn as_json(row: &OperationRow) -> Value {
-    json!({
-        "id": row.id,
-        "kind": row.kind,
-        "table": row.table,
-        "condition": row.condition,
-        "keys": row.key_count,
-        "rate_max": row.rate_max,
-        "state": row.state,
-        "requested_by": row.requested_by,
-        "waits_for": row.waits_for,
-        "rows_estimated": row.row_estimate,
-        "rows": row.row_count,
-        "refused": row.refused_count,
-        "error": row.error,
-        "created_at": row.created_at,
-        "started_at": row.started_at,
-        "ended_at": row.ended_at,
-    })
 }
