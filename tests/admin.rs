@@ -248,3 +248,36 @@ fn is_documented(text: &str) -> bool {
     }
     document["note"] == "a note" && document["job"]["note"] == "a note"
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_and_a_verification_know_keys_by_their_json() {
+    let definition = DEFINITION.replace("rates", "moments");
+    let shop = Shop {
+        scene: Scene::unwitnessed("json_keys").await,
+        definition: new_file("definition", &definition),
+    };
+    shop.scene
+        .sql(
+            "create table countries (code text primary key);
+             create table moments (at timestamptz, day timestamp, sure boolean, primary key (at, day, sure));
+             alter table countries replica identity full;
+             alter table moments replica identity full;
+             insert into moments select '2024-01-02 03:04:05.5+00', date '2024-01-01' + n, n % 2 = 0
+             from generate_series(1, 20) n",
+        )
+        .await;
+    let mut walferry = shop.walferry(&["run"]);
+    walferry.wait_ready(SOON).await;
+    let id = "2024-01-02T03:04:05.5+00:00|2024-01-03T00:00:00|true";
+    shop.mends("moments", id, async || {
+        shop.says(&["backfill", "moments"], 0, "").await;
+    })
+    .await;
+    let keys = new_file("keys", "2024-01-02 03:04:05.5+00|2024-01-03|t\n");
+    shop.mends("moments", id, async || {
+        shop.says(&["backfill", "moments", "--keys", &keys], 0, "").await;
+    })
+    .await;
+    shop.says(&["verify", "moments"], 0, "").await;
+    walferry.stop().await;
+}

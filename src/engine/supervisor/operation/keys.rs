@@ -102,11 +102,11 @@ fn key(row: &Row, parts: usize) -> Vec<String> {
     (0..parts).map(|part| row.get(part)).collect()
 }
 
-/// The texts of a key's columns, as documents are named by them.
+/// The texts of a key's columns, as documents are named by them: those of `to_jsonb`, which differ
+/// from PostgreSQL's own for booleans and timestamps.
 fn texts(columns: impl Iterator<Item = String>) -> String {
-    let texts: Vec<String> =
-        columns.map(|column| format!("pg_catalog.format('%s', {column})")).collect();
-    texts.join(", ")
+    let text = |column| format!("pg_catalog.to_jsonb({column}) operator(pg_catalog.#>>) '{{}}'");
+    columns.map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// The next keys of the table. The condition stands on lines of its own, so that a comment at its
