@@ -1,5 +1,6 @@
 # walferry in an image of its own: the binary, the libraries that it names, certificates, and nothing else.
 #   docker build -t walferry .
+# The base is named by version. To build from one digest, give it: --build-arg BUILD_BASE=rust@sha256:…
 # Both bases can be replaced: --build-arg BUILD_BASE=… (Rust of rust-toolchain.toml's version, with a C compiler)
 # and --build-arg RUN_BASE=… (anything; by default it is empty).
 ARG BUILD_BASE=rust:1.95.0-bookworm
@@ -10,9 +11,11 @@ FROM ${BUILD_BASE} AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
 COPY . .
-RUN cargo build --locked --release --features otlp --bin walferry
+RUN cargo build --locked --release --features otlp,sbom --bin walferry --bin sbom
 # What is linked, where the loader looks for it; names are resolved by glibc itself.
-RUN mkdir -p /image/usr/local/bin /image/etc/ssl/certs \
+# The bill of materials (CycloneDX) is beside it.
+RUN mkdir -p /image/usr/local/bin /image/usr/local/share/walferry /image/etc/ssl/certs \
+    && target/release/sbom >/image/usr/local/share/walferry/sbom.cdx.json \
     && cp target/release/walferry /image/usr/local/bin/ \
     && ldd target/release/walferry | grep -o '/[^ ]*' | xargs cp -L --parents -t /image \
     && cp -L /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \

@@ -159,7 +159,9 @@ async fn statistics_tell_what_was_committed_before_they_were_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_differs_is_seen_and_put_right_again() {
     let scene = Scene::unwitnessed("api_record").await;
-    let mut walferry = scene.ready().await;
+    let launch = scene.bed.walferry(&["run"]).env("WALFERRY_API_AUDIT_READS", "true");
+    let mut walferry = launch.env("WALFERRY_LIMITS_ROW_BYTES_MAX", "64KiB").spawn();
+    walferry.wait_ready(SOON).await;
     shop(&scene, 2).await;
     completed(&scene, 4).await;
     let path = format!("/api/v1/records/listings/{}", listing(2));
@@ -219,9 +221,46 @@ async fn a_record_that_differs_is_seen_and_put_right_again() {
     let unknown = get(&walferry, &format!("/api/v1/records/listings/{}", listing(99))).await;
     assert_eq!((&unknown["row"], &unknown["differs"]), (&Value::Null, &false.into()), "{unknown}");
     refuses(&walferry, "/api/v1/records/listings/7", 400, "record_id").await;
+    a_large_row_stays_at_the_server(&scene, &walferry).await;
+    reads_are_written_down(&scene, &walferry).await;
     let (status, _) = walferry.get_json(&format!("/api/v1/records/bicycles/{ANN}")).await;
     assert_eq!(status, 404);
     walferry.stop().await;
+}
+
+/// A view of a row above `limits.row_bytes_max` takes little memory.
+async fn a_large_row_stays_at_the_server(scene: &Scene, walferry: &Walferry) {
+    let large = "update listings set description = repeat('x', 100000) where title = 'car 1'";
+    scene.sql(large).await;
+    let large = get(walferry, &format!("/api/v1/records/listings/{}", listing(1))).await;
+    let row = &large["row"];
+    assert_eq!(
+        (&row["title"], &row["description"]),
+        (&"car 1".into(), &"masked".into()),
+        "{large}"
+    );
+    let reason = large["reason"].as_str().expect("it could not be compared");
+    assert!(reason.contains("more than limits.row_bytes_max (65536)"), "{reason}");
+    assert_eq!((&large["differs"], &large["documents"]), (&Value::Null, &json!([])), "{large}");
+}
+
+/// Each reader and record once a minute, before the answer.
+async fn reads_are_written_down(scene: &Scene, walferry: &Walferry) {
+    let job = "select max(id) from elasticsearch_sync_queue";
+    let job = scene.number(job).await;
+    get(walferry, &format!("{Q}/jobs/{job}")).await;
+    let reads = get(walferry, "/api/v1/audit?action=read&result=done").await;
+    let entries = reads["entries"].as_array().expect("entries");
+    let targets = |target: &str| entries.iter().filter(|entry| entry["target"] == target).count();
+    assert_eq!(targets(&format!("job {job}")), 1, "{reads}");
+    assert_eq!(targets(&format!("listings {}", listing(1))), 1, "{reads}");
+    assert!((1..=2).contains(&targets(&format!("listings {}", listing(2)))), "{reads}");
+    assert_eq!(entries[0]["actor"], "anonymous", "{reads}");
+    // What cannot be written down is not read.
+    scene.sql("alter table walferry.audit rename to audit_away").await;
+    let (status, refused) = walferry.get_json(&format!("{Q}/jobs/1")).await;
+    assert_eq!((status, &refused["code"]), (503, &"not_migrated".into()), "{refused}");
+    scene.sql("alter table walferry.audit_away rename to audit").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

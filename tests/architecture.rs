@@ -8,6 +8,7 @@
 mod circles;
 mod comments;
 mod lines;
+mod log_fields;
 mod map;
 mod moves;
 mod source;

@@ -13,6 +13,7 @@ use walferry::api::auth::token;
 use walferry::config::Role;
 
 use crate::api::token_entry;
+use crate::logs::assert_members_once;
 use crate::support::TestBed;
 use crate::support::launcher::note;
 use crate::support::walferry::{Launch, Walferry};
@@ -133,7 +134,12 @@ async fn a_client_that_never_reads_is_dropped() {
     let began = Instant::now();
     let ended = async { while stream.write_all(&request).await.is_ok() {} };
     timeout(LIMIT, ended).await.expect("the connection is ended");
-    note(&format!("a client that never reads is dropped after {:?}", began.elapsed()));
+    let peak = walferry.rss_bytes().highest >> 20;
+    note(&format!(
+        "a client that never reads: dropped after {:?}, peak {peak} MiB",
+        began.elapsed()
+    ));
+    assert!(peak <= PEAK_MEBIBYTES_MAX, "held {peak} MiB");
     assert_eq!(probe(address).await, "HTTP/1.1 200 OK");
     walferry.stop().await;
 }
@@ -143,7 +149,8 @@ async fn refused_requests_are_summed_in_the_log_and_in_the_audit_log() {
     const ATTEMPTS: usize = 400;
     let bed = TestBed::new("refusals").await;
     bed.migrate().await;
-    let entry = token_entry("ann", Role::Admin, &token::generate().expect("a token"));
+    let token = token::generate().expect("a token");
+    let entry = token_entry("ann", Role::Admin, &token);
     let mut walferry = bed.walferry(&["run"]).env("WALFERRY_API_TOKENS", entry).spawn();
     walferry.wait_ready(LIMIT).await;
     let http = reqwest::Client::new();
@@ -153,15 +160,44 @@ async fn refused_requests_are_summed_in_the_log_and_in_the_audit_log() {
         let status = guess.expect("walferry answers").status().as_u16();
         assert!(status == 401 || status == 429, "{status}");
     }
+    let peak = walferry.rss_bytes().highest >> 20;
+    assert!(peak <= PEAK_MEBIBYTES_MAX, "held {peak} MiB");
+    let ask = async |request: reqwest::RequestBuilder, status: u16| {
+        let answer = request.send().await.expect("walferry answers");
+        assert_eq!(answer.status().as_u16(), status);
+    };
+    let (stats, start) = (walferry.url("/api/v1/queue/stats"), walferry.url("/api/v1/queue/start"));
+    for _ in 0..3 {
+        ask(http.get(&stats), 401).await;
+        ask(http.post(&start).header("origin", "https://evil.example").body(""), 403).await;
+        ask(http.get(&stats).header("host", "evil.example"), 421).await;
+    }
+    ask(http.post(&start).bearer_auth(&token), 200).await;
     walferry.stop().await;
     let output = walferry.output();
-    let lines = |event: &str| output.lines().filter(|line| line.contains(event)).count();
-    assert_eq!(lines("a request was denied"), 1, "{}", walferry.output_end());
-    assert_eq!(lines("more requests were denied within a minute"), 1, "{}", walferry.output_end());
+    output.lines().for_each(assert_members_once);
+    assert!(output.contains("operation_done"), "{}", walferry.output_end());
+    let traced = |event: &str, code: &str| {
+        let code = format!("\"code\":\"{code}\"");
+        let lines = output.lines().filter(|line| line.contains(event) && line.contains(&code));
+        lines.map(|line| line.contains("\"attempts\":2")).collect::<Vec<_>>()
+    };
+    for code in ["not_authenticated", "cross_site", "unknown_host"] {
+        assert_eq!(traced("\"request_denied\"", code), [false], "{code}");
+        assert_eq!(traced("\"requests_denied\"", code), [true], "{code}");
+    }
+    assert_eq!(traced("\"request_denied\"", "token_unknown").len(), 1, "{}", walferry.output_end());
+    assert_eq!(
+        traced("\"requests_denied\"", "token_unknown").len(),
+        1,
+        "{}",
+        walferry.output_end()
+    );
     let rows = "select array_agg(coalesce(affected, 1) order by id)::text from walferry.audit
-        where result = 'denied'";
-    let rows: String = bed.sql.value(rows, &[]).await;
-    assert_eq!(rows, format!("{{1,{}}}", ATTEMPTS - 1));
+        where result = 'denied' and reason like ";
+    let rows = async |code: &str| bed.sql.value::<String>(&format!("{rows} '{code}%'"), &[]).await;
+    assert_eq!(rows("token_unknown").await, format!("{{1,{}}}", ATTEMPTS - 1));
+    assert_eq!(rows("cross_site").await, "{1,2}");
 }
 
 #[tokio::test]
@@ -172,13 +208,14 @@ async fn refusals_push_no_operation_out_of_the_audit_log() {
         values (now() - interval '300 days', 'ann', 'admin', 'clear', 'done'),
                (now() - interval '400 days', 'ann', 'admin', 'stop', 'done');
         insert into walferry.audit (actor, role, action, result)
-        select 'unknown', 'none', 'clear', 'denied' from generate_series(1, 101000)";
+        select 'unknown', 'none', 'clear', 'denied' from generate_series(1, 101000);
+        insert into walferry.audit (actor, role, action, result)
+        select 'ann', 'viewer', 'read', 'done' from generate_series(1, 100100)";
     bed.sql.run(fill).await;
     let (code, output) = bed.walferry_once(&["maintain"], LIMIT).await;
     assert_eq!(code, 0, "{output}");
-    let left =
-        "select string_agg(concat_ws(' ', number, action, result), ', ' order by result desc)
+    let left = "select string_agg(concat_ws(' ', number, action, result), ', ' order by number)
         from (select count(*) as number, action, result from walferry.audit group by 2, 3) kept";
     let left: String = bed.sql.value(left, &[]).await;
-    assert_eq!(left, "1 clear done, 10000 clear denied");
+    assert_eq!(left, "1 clear done, 10000 clear denied, 100000 read done");
 }

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::scene::{Scene, until};
@@ -9,6 +14,42 @@ use crate::support::faults::{Fault, Faults};
 
 /// Until the refused jobs are failed.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// The names of an object's members, of which none is there twice.
+struct Members(BTreeSet<String>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut names = BTreeSet::new();
+                while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
+                    if let Some(twice) = names.replace(name) {
+                        return Err(serde::de::Error::custom(format!("{twice} is there twice")));
+                    }
+                }
+                Ok(Members(names))
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+/// A line of the log has its four members once, and no other one twice.
+#[track_caller]
+pub(crate) fn assert_members_once(line: &str) {
+    let members: Members = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    for name in ["level", "message", "target", "timestamp"] {
+        assert!(members.0.contains(name), "{name} is not in {line}");
+    }
+}
 
 /// Values that stand in rows, in changes and in documents, and nowhere else.
 const ROWS: &str = "
@@ -64,6 +105,7 @@ async fn no_line_shows_a_row_and_each_has_its_code() {
     for line in output.lines() {
         let shown = line.to_lowercase().replace(&scene.bed.database, "");
         assert!(!shown.contains("canary") && !shown.contains("4711.13"), "{line}");
+        assert_members_once(line);
         let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
         let ours = line["target"].as_str().is_some_and(|target| target.starts_with("walferry"));
         let level = line["level"].as_str().unwrap_or_default();

@@ -118,6 +118,7 @@ async fn nothing_yet(walk: &Walk) {
     walk.open("").await;
     walk.browser.wait_text(".empty-title", "No jobs yet").await;
     walk.browser.wait("document.querySelector('[data-link=live]')").await;
+    walk.browser.wait_text("[data-banner=open]", "Nobody is asked who they are").await;
     walk.browser.wait_text("[data-card=total] .card-count", "0").await;
 }
 
@@ -237,6 +238,12 @@ async fn failed_jobs_are_retried_and_discarded(walk: &Walk) {
     browser.click("dialog [data-confirm]").await;
     browser.wait_text(".notice.good", "is discarded").await;
     assert_eq!(walk.scene.number(FAILED).await, 2);
+    browser.click(".notice.good .act").await;
+    browser.wait("document.querySelector('dialog [data-matched=\"1\"]')").await;
+    browser.click("dialog [data-confirm]:not([disabled])").await;
+    browser.wait_text(".notice.good", "1 job is failed again").await;
+    assert_eq!(walk.scene.number(FAILED).await, 3);
+    walk.scene.sql(&format!("delete from elasticsearch_sync_queue where id = {first}")).await;
 
     walk.open_jobs("#/?table=bicycles&status=failed").await;
     browser.wait_text("[data-act=retry]", "Retry 2 matching").await;
@@ -267,6 +274,7 @@ async fn stopping_keeps_rows_in_place(walk: &Walk) {
     browser.wait("document.querySelector('[data-link=live]')").await;
     browser.click("[data-act=stop]").await;
     browser.wait_text("dialog", "captured into the queue").await;
+    browser.fill("dialog [name=reason]", "a mapping is replaced").await;
     browser.click("dialog [data-confirm]").await;
     browser.wait("document.querySelector('[data-banner=stopped]')").await;
     let before = walk.column("id").await;
@@ -301,6 +309,7 @@ async fn clearing_needs_a_typed_word(walk: &Walk) {
         true
     );
     browser.fill("dialog [name=typed]", "clear").await;
+    browser.fill("dialog [name=reason]", "the walk is over").await;
     browser.click("dialog [data-confirm]:not([disabled])").await;
     browser.wait_text(".notice.good", "finished jobs are deleted").await;
     assert_eq!(walk.scene.number("select count(*) from elasticsearch_sync_queue").await, 0);
@@ -312,7 +321,17 @@ async fn clearing_needs_a_typed_word(walk: &Walk) {
     for action in ["clear", "stop", "start", "discard", "retry", "resync"] {
         assert!(entries.contains(action), "{action}: {entries}");
     }
-    assert!(entries.contains("the table is not followed"), "{entries}");
+    for reason in ["the table is not followed", "a mapping is replaced", "the walk is over"] {
+        assert!(entries.contains(reason), "{reason}: {entries}");
+    }
+    walk.open("#/audit?action=discard&result=done").await;
+    browser.wait("document.querySelectorAll('tr[data-entry]').length === 1").await;
+    assert!(browser.text("table").await.contains("the table is not followed"));
+    browser.fill("[name=actor]", "somebody").await;
+    browser.click(".filters [type=submit]").await;
+    browser.wait_text(".empty-title", "No entry matches").await;
+    let hash = browser.value("location.hash").await;
+    assert_eq!(hash, "#/audit?actor=somebody&action=discard&result=done");
 }
 
 async fn the_keyboard_works(walk: &Walk) {

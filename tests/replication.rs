@@ -18,7 +18,8 @@ use walferry::engine::wal::{
 use walferry::postgres::catalog::slot;
 use walferry::postgres::{ConnectError, Disposition, Recovery, connect};
 
-use crate::support::launcher::signal;
+use crate::support::launcher::{note, signal};
+use crate::support::postgres::POSTGRES_15;
 use crate::support::{Postgres, Sql, eventually};
 
 /// So short that a second without feedback costs the connection.
@@ -164,6 +165,25 @@ async fn a_silent_sender_that_is_busy_is_waited_for() {
     assert!(!stream.ended.is_finished(), "the stream goes on");
     other.run("rollback").await;
     assert_eq!(commit(&mut stream).await.0, 1);
+}
+
+/// A server before 16 says nothing while it skips what a REFRESH wrote.
+#[tokio::test]
+async fn a_refresh_that_postgresql_15_skips_is_got_past() {
+    /// Enough for several times wal_sender_timeout.
+    const SKIPPED_ROWS: u32 = 3_000_000;
+    let server = Postgres::private_of(Some(POSTGRES_15), SETTINGS).await;
+    let sql = server.connect("postgres").await;
+    let (_server, sql, mut stream) = follow(server, sql, "walferry", 0, 16).await;
+    sql.run(&format!(
+        "create materialized view m as select from generate_series(1, {SKIPPED_ROWS}) with no data"
+    ))
+    .await;
+    sql.run("refresh materialized view m").await;
+    let begun = tokio::time::Instant::now();
+    sql.run("insert into a values (1, 'x')").await;
+    while commit(&mut stream).await.0 == 0 {}
+    note(&format!("{SKIPPED_ROWS} rows were skipped in {:?}", begun.elapsed()));
 }
 
 #[tokio::test]

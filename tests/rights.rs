@@ -2,6 +2,7 @@
 
 use tokio_postgres::Client;
 use walferry::storage::lease;
+use walferry::storage::queue::maintain::Maintainer;
 use walferry::storage::schema;
 use walferry::storage::schema::MigrateOptions;
 
@@ -206,17 +207,32 @@ async fn a_role_of_default_privileges_reads_nothing_once_row_security_is_off() {
     for name in ["rights_web", "rights_runs"] {
         role(&client, name, "login replication password 'secret'").await;
     }
-    let defaults = "alter default privileges in schema public grant all on tables to rights_web";
+    let defaults = "alter default privileges in schema public grant all on tables to rights_web;
+        alter default privileges grant all on functions to rights_web;
+        alter default privileges grant all on sequences to rights_web;
+        alter default privileges grant usage on schemas to rights_web";
     client.batch_execute(defaults).await.unwrap();
     let runtime_role = Some("rights_runs".to_owned());
     let options = MigrateOptions { runtime_role, ..options() };
     let report = schema::run(&client, &options).await.unwrap();
-    assert_eq!(report.revoked, ["rights_web on public.elasticsearch_sync_queue"]);
+    assert!(report.withheld.iter().all(|held| held.starts_with("rights_web on ")), "{report:?}");
+    for object in [
+        "public.elasticsearch_sync_queue",
+        "public.elasticsearch_sync_queue_id_seq",
+        "function public.get_elasticsearch_queue_stats()",
+        "schema walferry",
+    ] {
+        assert!(report.withheld.contains(&format!("rights_web on {object}")), "{report:?}");
+    }
     let web = database.connect_as("rights_web").await;
     for attack in [
         "select * from elasticsearch_sync_queue",
         "delete from elasticsearch_sync_queue",
         "insert into elasticsearch_sync_queue (id) values (1)",
+        "truncate elasticsearch_sync_queue",
+        "select nextval('elasticsearch_sync_queue_id_seq')",
+        "select get_elasticsearch_queue_stats()",
+        "select walferry.make_partitions(1)",
     ] {
         let error = web.batch_execute(attack).await.expect_err(attack);
         assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{attack}");
@@ -242,4 +258,31 @@ async fn objects_of_a_stranger_are_not_executed() {
     assert!(error.contains("belongs to role rights_stranger"), "{error}");
     let risen = "select rolsuper from pg_roles where rolname = 'rights_stranger'";
     assert!(!one::<bool>(&client, risen).await);
+}
+
+#[tokio::test]
+async fn an_advisory_lock_of_a_stranger_is_named_and_holds_up_no_pass() {
+    const MIGRATE: i64 = 0x7761_6c66_6572_7279;
+    const MAINTAIN: i64 = 0x6d61_696e_7461_696e;
+    let database = TestDatabase::with_tables().await;
+    let client = database.connect().await;
+    role(&client, "rights_locker", "login password 'secret'").await;
+    schema::run(&client, &options()).await.unwrap();
+    let stranger = database.connect_as("rights_locker").await;
+    let lock = format!("select pg_advisory_lock({MIGRATE}), pg_advisory_lock({MAINTAIN})");
+    stranger.batch_execute(&lock).await.unwrap();
+
+    let error = schema::run(&client, &options()).await.unwrap_err().to_string();
+    assert!(error.contains("of role rights_locker, application"), "{error}");
+    assert!(error.contains("select pg_terminate_backend("), "{error}");
+    let pass = Maintainer::begin(&client, None).await.expect("a stranger's lock is not waited for");
+    pass.release().await.unwrap();
+
+    stranger.batch_execute("select pg_advisory_unlock_all()").await.unwrap();
+    let other = database.connect().await;
+    let pass = Maintainer::begin(&other, None).await.unwrap();
+    let error = Maintainer::begin(&client, None).await.unwrap_err().to_string();
+    assert!(error.contains("makes a pass over the queue's parts"), "{error}");
+    pass.release().await.unwrap();
+    schema::run(&client, &options()).await.unwrap();
 }

@@ -13,6 +13,7 @@ mod locks;
 mod operations;
 mod operator;
 mod outages;
+mod recovery;
 mod settings;
 mod source;
 mod standby;

@@ -21,13 +21,17 @@ const ROLES: &str = "
     do $$
     declare name text;
     begin
-        foreach name in array array['anon', 'authenticated', 'service_role', 'queue_auditor'] loop
+        foreach name in array array['anon', 'authenticated', 'service_role', 'queue_auditor',
+            'web_anon'] loop
             begin
                 execute format('create role %I nologin', name);
             exception when duplicate_object or unique_violation then null;
             end;
         end loop;
-    end $$";
+    end $$;
+    alter default privileges in schema public grant all on tables to web_anon;
+    alter default privileges in schema public grant all on sequences to web_anon;
+    alter default privileges in schema public grant all on functions to web_anon;";
 
 const GRANTS: &str = "
     grant all on elasticsearch_sync_queue to anon, authenticated, service_role;
@@ -207,7 +211,9 @@ async fn taken_over(seed: u64) {
         "failed",
         "processing (now pending)",
         "trigger listings_queue_sync",
-        "anon and authenticated",
+        "anon and authenticated and web_anon could do",
+        "web_anon on public.elasticsearch_sync_queue",
+        "PUBLIC may no longer execute get_elasticsearch_queue_stats()",
     ] {
         assert!(output.contains(words), "{words} is not in {output}");
     }
@@ -263,12 +269,15 @@ async fn rights_are_carried_over(scene: &Scene) {
         not has_table_privilege('anon', q, 'select, insert, update, delete'),
         not has_table_privilege('authenticated', q, 'select, insert, update, delete'),
         not has_any_column_privilege('authenticated', q, 'select'),
+        not has_table_privilege('web_anon', q, 'select, insert, update, delete, truncate'),
+        not has_sequence_privilege('web_anon', 'elasticsearch_sync_queue_id_seq', 'usage'),
+        not has_function_privilege('web_anon', 'get_elasticsearch_queue_stats()', 'execute'),
         (select relrowsecurity and relkind = 'p' from pg_class where oid = q),
         col_description(q, (select attnum from pg_attribute where attrelid = q
             and attname = 'retry_count')) = 'Deneme sayısı']
         from (select 'elasticsearch_sync_queue'::regclass::oid) as queue (q)";
     let held: Vec<bool> = scene.bed.sql.value(query, &[]).await;
-    assert_eq!(held, [true; 10]);
+    assert_eq!(held, [true; 13]);
     let policies =
         "select string_agg(concat_ws(' ', policyname, permissive, cmd, roles, qual), E'\\n'
         order by policyname) from pg_policies where tablename = 'elasticsearch_sync_queue'";

@@ -21,6 +21,8 @@ pub enum MemoryPart {
     Recorder,
     /// Recorded batches on their way to the feed.
     Live,
+    /// What fan-outs in the background rewrite, and for which jobs.
+    Fanouts,
     /// Claimed jobs with their images.
     Claims,
     /// Rows of the last read.
@@ -39,10 +41,11 @@ pub enum MemoryPart {
 
 impl MemoryPart {
     /// All parts, in the order of the flow.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Stream,
         Self::Recorder,
         Self::Live,
+        Self::Fanouts,
         Self::Claims,
         Self::Rows,
         Self::Cache,
@@ -59,6 +62,7 @@ impl MemoryPart {
             Self::Stream => "stream",
             Self::Recorder => "recorder",
             Self::Live => "live",
+            Self::Fanouts => "fanouts",
             Self::Claims => "claims",
             Self::Rows => "rows",
             Self::Cache => "cache",

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::access::AccessControl;
 use super::server::denials::Denials;
+use super::server::reads::Reads;
 use super::server::streams::Streams;
 use crate::admin::audited::ACTIONS;
 use crate::admin::elasticsearch::ElasticsearchProbe;
@@ -57,6 +58,8 @@ pub struct SharedState {
     pub(in crate::api) elasticsearch: ElasticsearchProbe,
     /// Denied attempts that are not reported one by one.
     pub(in crate::api) denials: Mutex<Denials>,
+    /// Reads that were written to the audit log within a minute.
+    pub(in crate::api) reads: Mutex<Reads>,
     /// One permit to write denied attempts to the audit log.
     pub(in crate::api) denial_writes: Arc<Semaphore>,
     /// The places of event streams.
@@ -98,6 +101,7 @@ impl ApiState {
                 definition: Arc::clone(&definition),
                 tables: tables.clone(),
                 elasticsearch: elasticsearch.clone(),
+                row_bytes_max: config.limits.row_bytes_max,
                 index_prefix: config.index_prefix.clone(),
             },
             status,
@@ -109,6 +113,7 @@ impl ApiState {
             definition,
             elasticsearch: ElasticsearchProbe::new(elasticsearch, names),
             denials: Mutex::default(),
+            reads: Mutex::default(),
             denial_writes: Arc::new(Semaphore::new(1)),
             streams: Streams::default(),
             started_at: SystemTime::now(),

@@ -36,6 +36,7 @@ fn describe(report: &Report, publication: &str, slot: &str) -> String {
         ),
         ("handed to the runtime role", &report.granted),
         ("row security switched off, which would filter the runtime role", &report.unsecured),
+        ("taken away, since only default privileges had given it", &report.withheld),
         ("revoked, since row security had shown it nothing", &report.revoked),
     ];
     if let Some(role) = &report.taken_back_from {

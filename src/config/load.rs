@@ -212,6 +212,7 @@ fn api(values: &Values) -> Result<Api, ConfigError> {
         trusted_proxies: values
             .parsed("api.trusted_proxies", network::networks)?
             .unwrap_or_default(),
+        audit_reads: values.flag("api.audit_reads")?.unwrap_or(false),
         environment: Some(environment).filter(|label| !label.is_empty()),
     })
 }

@@ -199,6 +199,8 @@ pub struct Api {
     pub tokens_file: Option<PathBuf>,
     /// The reverse proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// True if the audit log names who reads which record.
+    pub audit_reads: bool,
     /// The label of this installation on the page.
     pub environment: Option<String>,
 }

@@ -363,6 +363,14 @@ pub const SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        key: "api.audit_reads",
+        kind: ValueKind::Flag,
+        default: "false",
+        purpose: "write down in the audit log who reads which record or job, once a minute; of reads it keeps the \
+                  newest 100,000",
+        ..PLAIN
+    },
+    Setting {
         key: "api.insecure_no_auth",
         kind: ValueKind::Flag,
         default: "false",

@@ -71,6 +71,12 @@ pub struct Entry {
 /// Refused attempts that are kept.
 pub const REFUSALS_MAX: i64 = 10_000;
 
+/// Reads that are kept.
+pub const READS_MAX: i64 = 100_000;
+
+/// The action of a read.
+pub const READ: &str = "read";
+
 /// Characters of what people write.
 const TEXT_MAX: usize = 1_000;
 
@@ -198,15 +204,16 @@ pub async fn entries(
     Ok((entries, total))
 }
 
-/// Drops operations that are older than `retention`, and the oldest refusals beyond
-/// [`REFUSALS_MAX`], some thousands at most; returns how many. However many attempts are refused,
-/// no operation is dropped for them.
+/// Drops operations that are older than `retention`, the oldest refusals beyond [`REFUSALS_MAX`] and
+/// the oldest reads beyond [`READS_MAX`], some thousands at most; returns how many. However many
+/// attempts are refused and records are read, no operation is dropped for them.
 ///
 /// # Errors
 /// [`QueueError::Database`].
 pub async fn prune(client: &Client, retention: Duration) -> Result<u64, QueueError> {
     const PRUNE: &str = include_str!("audit_prune.sql");
-    let pruned = client.execute(PRUNE, &[&retention.as_secs_f64(), &REFUSALS_MAX]).await;
+    let pruned =
+        client.execute(PRUNE, &[&retention.as_secs_f64(), &REFUSALS_MAX, &READS_MAX, &READ]).await;
     pruned.map_err(doing("prune the audit log"))
 }
 

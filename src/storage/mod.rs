@@ -6,6 +6,7 @@
 //!
 //! Not here: how a job's document is built, when to send it, and which LSN to acknowledge.
 
+pub mod advisory;
 pub mod audit;
 pub mod control;
 pub mod lease;

@@ -29,7 +29,7 @@ fn read(name: &str) -> String {
 
 #[test]
 fn the_map_and_the_invariants_name_what_exists() {
-    for name in ["ARCHITECTURE.md", "docs/invariants.md"] {
+    for name in ["ARCHITECTURE.md", "docs/invariants.md", "docs/security.md"] {
         let text = read(name);
         assert!(paths_of(&text).len() > 20, "{name}: few paths were read");
         assert!(missing(&text).is_empty(), "{name} names what is not there: {:?}", missing(&text));

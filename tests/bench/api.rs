@@ -138,14 +138,7 @@ pub(crate) async fn crowd(pairs: usize) -> String {
 }
 
 async fn drain(crowded: bool) -> f64 {
-    let rig = Rig::up(None).await;
-    load::prepare(rig.sql()).await;
-    let mut walferry = rig.start_and_ready().await;
-    rig.loaded().await;
-    let (code, body) = walferry.post_json(&format!("{Q}/stop"), None).await;
-    assert_eq!(code, 200, "{body}");
-    load::backlog(rig.sql(), STOCK, 0).await;
-    until(&rig, "pending_jobs").await;
+    let (rig, mut walferry) = stocked().await;
     let mut streams = JoinSet::new();
     if crowded {
         for _ in 0..STREAMS {
@@ -156,16 +149,13 @@ async fn drain(crowded: bool) -> f64 {
             });
         }
     }
-    let started = Instant::now();
-    let (code, body) = walferry.post_json(&format!("{Q}/start"), None).await;
-    assert_eq!(code, 200, "{body}");
+    let started = start(&walferry).await;
     let mut requests = JoinSet::new();
     for _ in 0..if crowded { REQUESTS } else { 0 } {
         let url = walferry.url(&format!("{Q}/stats"));
         requests.spawn(async move { reqwest::get(url).await.map(|answer| answer.status()) });
     }
-    until(&rig, "completed_jobs").await;
-    let took = started.elapsed().as_secs_f64();
+    let took = worked_off(&rig, started).await;
     while let Some(answer) = requests.join_next().await {
         let status = answer.expect("asking does not panic").expect("walferry answers");
         assert!(status.is_success(), "{status}");
@@ -173,6 +163,33 @@ async fn drain(crowded: bool) -> f64 {
     streams.abort_all();
     walferry.stop().await;
     took
+}
+
+/// A walferry with a backlog, whose indexing is stopped.
+pub(crate) async fn stocked() -> (Rig, Walferry) {
+    let rig = Rig::up(None).await;
+    load::prepare(rig.sql()).await;
+    let walferry = rig.start_and_ready().await;
+    rig.loaded().await;
+    let (code, body) = walferry.post_json(&format!("{Q}/stop"), None).await;
+    assert_eq!(code, 200, "{body}");
+    load::backlog(rig.sql(), STOCK, 0).await;
+    until(&rig, "pending_jobs").await;
+    (rig, walferry)
+}
+
+/// Starts indexing.
+pub(crate) async fn start(walferry: &Walferry) -> Instant {
+    let started = Instant::now();
+    let (code, body) = walferry.post_json(&format!("{Q}/start"), None).await;
+    assert_eq!(code, 200, "{body}");
+    started
+}
+
+/// The seconds until the backlog is indexed.
+pub(crate) async fn worked_off(rig: &Rig, started: Instant) -> f64 {
+    until(rig, "completed_jobs").await;
+    started.elapsed().as_secs_f64()
 }
 
 async fn until(rig: &Rig, column: &str) {

@@ -2,9 +2,9 @@
 //! latency of changes at a constant rate.
 //!
 //! `./bench` runs all; `./bench plain`, `./bench backlog` (the built-in definition), `./bench drain`,
-//! `./bench api`, `./bench latency` or `./bench fanout` runs one part. Each part has three runs after a warm-up run,
-//! each with a new database and new indices. The results are the medians. Run them on an idle
-//! machine. No speed is asserted, because it depends on the machine.
+//! `./bench api`, `./bench latency`, `./bench flood` or `./bench fanout` runs one part. Each part has
+//! three runs after a warm-up run, each with a new database and new indices. The results are the
+//! medians. Run them on an idle machine. No speed is asserted, because it depends on the machine.
 
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
 
@@ -16,6 +16,7 @@ mod cost;
 mod drain;
 mod fanout;
 mod figures;
+mod flood;
 mod latency;
 mod load;
 mod rig;
@@ -68,6 +69,9 @@ async fn main() -> ExitCode {
             let latency = latency::run().await;
             println!("latency {run}: {latency}");
         }
+    }
+    if wants("flood") {
+        println!("flood:\n{}", flood::run(RUNS).await);
     }
     if wants("fanout") {
         println!("fanout: {}", fanout::run().await);

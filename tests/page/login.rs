@@ -42,6 +42,8 @@ async fn a_token_opens_the_page_and_its_role_says_what_it_may() {
     browser.click("[type=submit]").await;
     browser.wait("document.querySelectorAll('tr[data-job]').length === 3").await;
     browser.wait("document.querySelector('[data-link=live]')").await;
+    let open = browser.value("document.querySelector('[data-banner=open]')").await;
+    assert_eq!(open, serde_json::Value::Null, "the page says that nobody is asked who they are");
 
     for act in ["retry", "discard", "stop", "clear"] {
         let button = format!("document.querySelector('[data-act={act}][aria-disabled=true]')");

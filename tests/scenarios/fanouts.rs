@@ -193,6 +193,8 @@ async fn changes_of_one_row_share_a_pass() {
     let (scene, mut walferry) = begun("fan_out_shared", &[CHUNK]).await;
     scene.sql(RENAME).await;
     rewritten(&scene, 100).await;
+    let held = r#"walferry_memory_held_bytes{part="fanouts"}"#;
+    assert!(metric(&walferry, held).await > 0.0, "a fan-out is counted");
     for _ in 0..20 {
         scene.sql(RENAME).await;
     }
@@ -201,6 +203,7 @@ async fn changes_of_one_row_share_a_pass() {
     scene.settled(RECOVERY_MAX).await;
     let rows = metric(&walferry, "walferry_fanout_rows_total").await;
     assert!(rows <= 3.0 * f64::from(LISTINGS), "{rows} rows for 21 changes of one category");
+    assert!(metric(&walferry, held).await < 1.0, "nothing of it is left");
     scene.assert_true().await;
     walferry.stop().await;
 }

@@ -15,6 +15,9 @@ const AWAITED: &str = "select count(*) from pg_locks l join pg_stat_activity a o
     where not l.granted and l.relation = 'profiles'::regclass and a.datname = current_database()
       and a.application_name like 'walferry%'";
 
+/// Renewals that wait for nothing come within this time.
+const RENEWED_MAX: Duration = Duration::from_secs(30);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_of_the_application_is_no_victim_of_a_deadlock() {
     let scene = Scene::new("lock_order").await;
@@ -123,5 +126,29 @@ async fn a_forgotten_lock_on_a_job_keeps_no_run_from_beginning() {
     until(RECOVERY_MAX, "the last one is done", async || scene.number(completed).await == 6).await;
     scene.assert_no_attempt_lost("a lock on a job").await;
     scene.assert_true().await;
+    walferry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_a_lock_while_it_begins_keeps_its_lease() {
+    let scene = Scene::new("lock_at_start").await;
+    scene.ready().await.stop().await;
+    let renewals =
+        "select n_tup_upd from pg_stat_all_tables where relid = 'walferry.lease'::regclass";
+    let held = "select count(*) from walferry.lease_state where is_held";
+    // What the stream is made of is read after the lease was taken.
+    let blocker = scene.bed.connect().await;
+    blocker.run("begin; lock table walferry.source in access exclusive mode").await;
+    let mut walferry = scene.start();
+    until(RENEWED_MAX, "it holds the lease", async || scene.number(held).await == 1).await;
+    let before = scene.number(renewals).await;
+    // For longer than the lease lasts unless renewed.
+    until(RENEWED_MAX, "the lease is renewed", async || scene.number(renewals).await >= before + 6)
+        .await;
+    assert_eq!(scene.number(held).await, 1);
+    blocker.run("commit").await;
+    walferry.wait_ready(RECOVERY_MAX).await;
+    scene.sql(ROWS).await;
+    scene.settled(RECOVERY_MAX).await;
     walferry.stop().await;
 }

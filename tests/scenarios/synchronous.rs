@@ -15,14 +15,25 @@ use walferry::engine::wal::{
 
 use super::RECOVERY_MAX;
 use crate::scene::{Scene, get, status, until};
-use crate::support::eventually;
+use crate::support::postgres::POSTGRES_15;
+use crate::support::{Servers, TestBed, eventually};
 
 const SENDERS: &str =
     "select count(*) from pg_stat_replication where application_name like 'walferry/%'";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn walferry_is_no_synchronous_standby() {
-    let scene = Scene::with_own_postgres("synchronous", &[]).await;
+    is_no_synchronous_standby(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn walferry_is_no_synchronous_standby_of_postgresql_15() {
+    is_no_synchronous_standby(Some(POSTGRES_15)).await;
+}
+
+async fn is_no_synchronous_standby(version: Option<&'static str>) {
+    let servers = Servers::private_postgres_of(version, &[]).await;
+    let scene = Scene::on(TestBed::on("synchronous", servers).await).await;
     let mut walferry = scene.ready().await;
     let replica = Replica::start(&scene).await;
     // Both match, of equal priority; the server chooses the one that came first.

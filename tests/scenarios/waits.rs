@@ -1,11 +1,15 @@
 //! What the pipeline waits for has a name, and a wait that is too long is reported. Its transactions
 //! make no multixacts, and under a long snapshot nothing that it reads every batch grows.
 
-use serde_json::Value;
+use std::path::{Path, PathBuf};
 
-use super::{RECOVERY_MAX, ROWS, listings};
+use serde_json::Value;
+use walferry::telemetry::waits::WaitName;
+
+use super::{RECOVERY_MAX, ROWS, listings, mode_is_live};
 use crate::scene::{Scene, until};
 use crate::support::eventually;
+use crate::support::faults::Fault;
 use crate::support::walferry::Walferry;
 
 /// A wait as `health/detailed` shows it.
@@ -29,9 +33,11 @@ async fn a_wait_for_postgresql_is_named_while_it_lasts() {
     scene.sql(ROWS).await;
     let mut walferry = scene.ready().await;
     scene.forget_witnessed().await;
-    for (table, name, first) in
-        [("walferry.position", "record", 1), ("walferry.settlement", "settle", 11)]
-    {
+    for (table, name, first) in [
+        ("walferry.position", "record", 1),
+        ("walferry.settlement", "settle", 11),
+        ("walferry.lease", "lease", 21),
+    ] {
         let blocker = scene.bed.connect().await;
         blocker.run(&format!("begin; lock table {table} in share mode")).await;
         scene.sql(&listings(first, first + 3)).await;
@@ -49,6 +55,72 @@ async fn a_wait_for_postgresql_is_named_while_it_lasts() {
     }
     scene.assert_true().await;
     walferry.stop().await;
+}
+
+/// Waits until each of these waits has lasted for a while.
+async fn are_named(walferry: &Walferry, names: &[&str]) {
+    for name in names {
+        until(RECOVERY_MAX, name, async || {
+            wait(walferry, name).await.is_some_and(|wait| wait["seconds"].as_f64() > Some(0.5))
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_for_elasticsearch_is_named_while_it_lasts() {
+    let scene = Scene::new("waits_elasticsearch").await;
+    scene.sql(ROWS).await;
+    let faults = scene.faults().await;
+    faults.always("/", Some(Fault::Hang));
+    let settings = [
+        ("WALFERRY_ELASTICSEARCH_REQUEST_TIMEOUT", "8s"),
+        ("WALFERRY_LIMITS_ACTIONS_BYTES_MAX", "1MiB"),
+        ("WALFERRY_LIMITS_BULK_BYTES_MAX", "256KiB"),
+        ("WALFERRY_LIMITS_BATCH_CHANGES_MAX", "100"),
+    ];
+    let mut walferry = scene.start_through(&faults, &settings);
+    walferry.wait_output("listening", RECOVERY_MAX).await;
+    are_named(&walferry, &["elasticsearch"]).await;
+    faults.always("/", None);
+    walferry.wait_ready(RECOVERY_MAX).await;
+    scene.documents_become_true(RECOVERY_MAX).await;
+    mode_is_live(&walferry).await;
+    scene.forget_witnessed().await;
+    faults.always("/_bulk", Some(Fault::Hang));
+    scene.sql(&listings(1, 4000)).await;
+    // The recorder waits for the feed, and the feed for Elasticsearch.
+    are_named(&walferry, &["live_room", "bulk", "action_room"]).await;
+    faults.always("/_bulk", None);
+    scene.settled(RECOVERY_MAX).await;
+    scene.assert_true().await;
+    scene.assert_no_attempt_lost("no response").await;
+    walferry.stop().await;
+}
+
+/// A name that no task begins would be shown as fine for ever.
+#[test]
+fn every_wait_is_begun_somewhere() {
+    let stages = ["checkpoint", "feed", "recorder", "run", "sink", "supervisor", "wal"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine");
+    let mut folders: Vec<PathBuf> = stages.map(|stage| root.join(stage)).to_vec();
+    let mut text = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a stage has a folder") {
+            let path = entry.expect("the folder is read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                text += &std::fs::read_to_string(path).expect("sources are text");
+            }
+        }
+    }
+    for name in WaitName::ALL {
+        let begins = format!("WaitName::{name:?}");
+        let is_begun = |rest: &str| !rest.starts_with(char::is_alphanumeric);
+        let mut places = text.split(begins.as_str()).skip(1);
+        assert!(places.any(is_begun), "no stage begins {begins}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

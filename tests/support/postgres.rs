@@ -28,6 +28,9 @@ impl StopMode {
     }
 }
 
+/// A version whose WAL sender says nothing while it skips what a REFRESH wrote, as later ones do.
+pub(crate) const POSTGRES_15: &str = "15.18.0";
+
 /// A server with `wal_level = logical` on a loopback port. It ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Postgres {
@@ -43,11 +46,19 @@ impl Postgres {
     /// # Errors
     /// The output of a server that does not start.
     pub(crate) fn start_blocking(settings: &[(&str, &str)]) -> Result<Self, String> {
+        Self::start_of_blocking(None, settings)
+    }
+
+    /// The same with a server of a version, such as `15.18.0`, which is fetched once.
+    fn start_of_blocking(version: Option<&str>, settings: &[(&str, &str)]) -> Result<Self, String> {
         let server = Self { port: free_port(), directory: new_directory("postgres") };
         let (directory, port) = (text(&server.directory), server.port.to_string());
         let lines: Vec<String> =
             settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let mut arguments = vec!["pg-init", &directory, &port];
+        let mut arguments = match version {
+            None => vec!["pg-init", &directory, &port],
+            Some(version) => vec!["pg-init-of", version, &directory, &port],
+        };
         arguments.extend(lines.iter().map(String::as_str));
         stack_blocking(&arguments)?;
         stack_blocking(&["pg-start", &directory])?;
@@ -56,7 +67,15 @@ impl Postgres {
 
     /// A server of one test, which can stop it.
     pub(crate) async fn private(settings: &'static [(&'static str, &'static str)]) -> Self {
-        tokio::task::spawn_blocking(|| Self::start_blocking(settings))
+        Self::private_of(None, settings).await
+    }
+
+    /// The same with a server of a version.
+    pub(crate) async fn private_of(
+        version: Option<&'static str>,
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        tokio::task::spawn_blocking(move || Self::start_of_blocking(version, settings))
             .await
             .expect("starting a server does not panic")
             .expect("PostgreSQL starts")

@@ -32,8 +32,16 @@ impl Servers {
     pub(crate) async fn private_postgres(
         settings: &'static [(&'static str, &'static str)],
     ) -> Self {
+        Self::private_postgres_of(None, settings).await
+    }
+
+    /// The same with a PostgreSQL server of a version.
+    pub(crate) async fn private_postgres_of(
+        version: Option<&'static str>,
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Self {
         let shared = Self::shared().await;
-        Self { postgres: Arc::new(Postgres::private(settings).await), ..shared }
+        Self { postgres: Arc::new(Postgres::private_of(version, settings).await), ..shared }
     }
 
     /// An Elasticsearch node of this test with these settings, and the shared PostgreSQL.

@@ -18,7 +18,13 @@ pub(super) fn private_columns(row: &Row, visible: &VisibleColumns) -> Vec<String
     row.columns().names().iter().filter(|name| !visible.shows(name)).cloned().collect()
 }
 
-/// A row with its private columns masked.
+/// Columns of a row whose values were left at the server, since the row is too large.
+pub(super) fn cut_columns(row: &Row) -> Vec<String> {
+    let names = row.columns().names().iter().enumerate();
+    names.filter(|(at, _)| row.cut_bytes(*at).is_some()).map(|(_, name)| name.clone()).collect()
+}
+
+/// A row with the values of these columns masked.
 pub(super) fn row(row: &Row, masked: &[String]) -> Fields {
     let mut fields: Fields = serde_json::from_slice(row.json()).unwrap_or_default();
     for (name, value) in &mut fields {

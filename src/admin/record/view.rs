@@ -26,7 +26,7 @@ use crate::engine::document::compare::Fields;
 use crate::engine::document::definition::Definition;
 use crate::engine::document::id::DocumentId;
 use crate::engine::feed::inspect;
-use crate::engine::feed::render::row::{RenderedRow, render_row};
+use crate::engine::feed::render::row::{RenderedRow, render_row, row_reader};
 use crate::engine::sink::client::{Client, Verb};
 use crate::storage::queue::status::Status;
 
@@ -66,6 +66,8 @@ pub struct RecordReader {
     /// `None` where none is configured.
     pub elasticsearch: Option<Arc<Client>>,
     pub index_prefix: String,
+    /// The setting `limits.row_bytes_max`.
+    pub row_bytes_max: usize,
 }
 
 /// The jobs of a record.
@@ -141,8 +143,9 @@ impl RecordReader {
             let name = RecordName::Id(record_id);
             let key = resolve(&session.client, &shapes, table, &name).await?;
             let client = Arc::clone(&session.client);
+            let reader = row_reader(client, shapes, self.row_bytes_max);
             let RenderedRow { row, documents } =
-                render_row(client, &self.definition, shapes, table, &key.parts).await?;
+                render_row(reader, &self.definition, table, &key.parts).await?;
             let documents =
                 documents.into_iter().map(|(id, json)| ExpectedDocument { id, json }).collect();
             Ok(CurrentState { row, documents })
@@ -152,9 +155,20 @@ impl RecordReader {
 
     async fn add_state(&self, view: &mut RecordView, table: TableId, state: CurrentState) {
         let visible = self.definition.visible_columns(&view.table);
+        let row_bytes = state.row.as_ref().and_then(Row::cut).map(|cut| cut.row_bytes);
         if let Some(row) = &state.row {
             view.masked = mask::private_columns(row, &visible);
+            view.masked
+                .extend(mask::cut_columns(row).into_iter().filter(|name| visible.shows(name)));
             view.row = Some(mask::row(row, &view.masked));
+        }
+        if let Some(bytes) = row_bytes {
+            let most = self.row_bytes_max;
+            view.reason = Some(format!(
+                "the row has {bytes} bytes, more than limits.row_bytes_max ({most}), so it has no document; its \
+                 large values are not shown"
+            ));
+            return;
         }
         let columns = state.row.as_ref().map(|row| row.columns().names());
         match self.stored(&state.documents).await {

@@ -19,6 +19,8 @@ pub(in crate::api) struct AccessControl {
     pub(in crate::api) tokens_file: Option<PathBuf>,
     /// The setting `api.trusted_proxies`.
     pub(in crate::api) trusted_proxies: Vec<config::Network>,
+    /// The setting `api.audit_reads`.
+    pub(in crate::api) audit_reads: bool,
     /// The setting `api.environment`.
     pub(in crate::api) environment: Option<String>,
 }
@@ -32,6 +34,7 @@ impl AccessControl {
             hosts: api.hosts.clone(),
             tokens_file: api.tokens_file.clone(),
             trusted_proxies: api.trusted_proxies.clone(),
+            audit_reads: api.audit_reads,
             environment: api.environment.clone(),
         }
     }

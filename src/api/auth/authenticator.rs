@@ -168,6 +168,7 @@ mod tests {
             trusted_proxies: Vec::new(),
             tokens_file: None,
             hosts: Vec::new(),
+            audit_reads: false,
             environment: None,
         }
     }

@@ -11,7 +11,6 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
-use tracing::debug;
 
 use super::identity::Identity;
 use super::refusal::{AuthRefusal, challenge};
@@ -20,7 +19,6 @@ use crate::api::server::input::Parameters;
 use crate::api::server::listener;
 use crate::api::server::problem::Problem;
 use crate::api::server::rate::RateClass;
-use crate::api::server::request_id;
 use crate::api::state::ApiState;
 use crate::config::Role;
 
@@ -110,20 +108,6 @@ fn denied(state: &ApiState, head: &Parts, identity: Option<&Identity>, code: &'s
     let address = listener::address(head);
     let method = &head.method;
     let path = head.uri.path();
-    // The page asks before its user has signed in: that is no attempt.
-    if code == "not_authenticated" && *method == Method::GET {
-        let request_id = request_id::current();
-        debug!(
-            event = "token_missing",
-            %address,
-            %method,
-            path,
-            code,
-            request_id,
-            "a request without a token"
-        );
-        return;
-    }
     let name = identity.map_or("", |identity| identity.name.as_str()).to_owned();
     let role = identity.map_or("none", |identity| identity.role.as_str()).to_owned();
     audit_log::denied(state, DeniedAttempt { name, role, address, method, path, code });

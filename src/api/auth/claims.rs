@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::identity::Identity;
 use super::refusal::AuthRefusal;
 use crate::config::{Jwt, Role};
+use crate::storage::audit;
 
 /// Clocks may differ by this much.
 const LEEWAY: Duration = Duration::from_secs(30);
@@ -72,7 +73,7 @@ impl Claims {
             Some(address) => format!("{subject} {address}"),
             None => subject.to_owned(),
         };
-        Ok(name.chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect())
+        Ok(name.chars().filter(|c| !audit::deceives(*c)).take(NAME_CHARS_MAX).collect())
     }
 
     /// The role at the configured path only. Supabase's own `role` (`authenticated`, `service_role`) is

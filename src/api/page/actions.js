@@ -49,9 +49,9 @@ export const resync = (table, id) => simple(
   }),
   t("resync.bad"));
 
-function Reason({ value, onInput }) {
-  return html`<label class="field">${t("reason")}
-    <input name="reason" required minlength="3" maxlength="500" value=${value} autocomplete="off"
+function Reason({ value, onInput, optional }) {
+  return html`<label class="field">${t(optional ? "reason.optional" : "reason")}
+    <input name="reason" required=${!optional} minlength="3" maxlength="500" value=${value} autocomplete="off"
       onInput=${(e) => onInput(e.target.value)} />
     <small>${t("reason.hint")}</small></label>`;
 }
@@ -100,7 +100,8 @@ function Bulk({ verb, filter }) {
       const partly = answer.more && left > 0;
       notify({
         kind: partly ? "info" : "good", text: t(partly ? `${verb}.partly` : `${verb}.done`, { count: done, left }),
-        more: answer.more ? { text: t("bulk.go_on"), act: () => openDialog({ kind: verb, filter }) } : null,
+        more: answer.more ? { text: t("bulk.go_on"), act: () => openDialog({ kind: verb, filter }) }
+          : discard ? { text: t("restore"), act: () => openDialog({ kind: "restore" }) } : null,
       });
       close();
     } catch (failure) {
@@ -131,7 +132,10 @@ function DiscardJob({ id, back }) {
   const [reason, setReason] = useState("");
   const { busy, error, submit } = useSubmit(async () => {
     await post(`queue/jobs/${id}/discard`, { reason: reason.trim() });
-    notify({ kind: "good", text: t("discard.one_done", { id: String(id) }) });
+    notify({
+      kind: "good", text: t("discard.one_done", { id: String(id) }),
+      more: { text: t("restore"), act: () => openDialog({ kind: "restore", ids: [Number(id)] }) },
+    });
     close();
     if (back) location.hash = back;
   });
@@ -143,9 +147,36 @@ function DiscardJob({ id, back }) {
   </form><//>`;
 }
 
+// Discarded jobs are failed again: those with these ids, or all of the last day.
+function Restore({ ids }) {
+  const [matched, setMatched] = useState(null);
+  const [reason, setReason] = useState("");
+  const path = "queue/operations/restore";
+  const content = ids ? { ids } : {};
+  const { busy, error, submit, setError } = useSubmit(async () => {
+    const answer = await post(path, { ...content, ...given(reason) });
+    notify({ kind: "good", text: t("restore.done", { count: answer.restored }) });
+    close();
+  });
+  useEffect(() => {
+    ask(() => post(path, { ...content, dry_run: true })).then((answer) => setMatched(answer.matched), setError);
+  }, []);
+  return html`<${Dialog} title=${t("restore.title")} onClose=${close}><form onSubmit=${submit}>
+    ${matched === null && !error ? html`<${Loading} />` : null}
+    ${matched !== null ? html`<p class="count" role="status" data-matched=${String(matched)}>
+      ${t("restore.count", { count: matched })}</p>` : null}
+    <p>${t("restore.means")}</p><${Reason} value=${reason} onInput=${setReason} optional />
+    ${error ? html`<${ErrorBox} error=${error} />` : null}
+    <${Buttons} busy=${busy} off=${!Number(matched)} label=${t("restore.button", { count: matched ?? 0 })} />
+  </form><//>`;
+}
+
+const given = (reason) => (reason.trim() ? { reason: reason.trim() } : {});
+
 function Stop() {
+  const [reason, setReason] = useState("");
   const { busy, error, submit } = useSubmit(async () => {
-    await post("queue/stop");
+    await post("queue/stop", { reason: reason.trim() });
     notify({ kind: "good", text: t("stop.done") });
     close();
   });
@@ -160,15 +191,17 @@ function Stop() {
       slot && [t("stop.retained"), bytes(slot.retained_bytes ?? 0)],
       slot && [t("stop.headroom"), slot.safe_bytes === null ? t("slot.unlimited") : bytes(slot.safe_bytes)],
     ]} />
+    <${Reason} value=${reason} onInput=${setReason} />
     ${error ? html`<${ErrorBox} error=${error} />` : null}
-    <${Buttons} busy=${busy} danger label=${t("stop")} /></form><//>`;
+    <${Buttons} busy=${busy} danger off=${reason.trim().length < 3} label=${t("stop")} /></form><//>`;
 }
 
 function Clear() {
   const [typed, setTyped] = useState("");
+  const [reason, setReason] = useState("");
   const word = t("clear.word");
   const { busy, error, submit } = useSubmit(async () => {
-    const answer = await post("queue/clear");
+    const answer = await post("queue/clear", { reason: reason.trim() });
     const left = state.overview?.stats
       ? Number(state.overview.stats.pending) + Number(state.overview.stats.processing) : 0;
     const partly = /not all/i.test(answer.message ?? "");
@@ -188,8 +221,10 @@ function Clear() {
     <label class="field">${t("clear.type")} <${Code}>${word}<//>
       <input name="typed" autocomplete="off" autocapitalize="off" spellcheck=${false} value=${typed}
         onInput=${(e) => setTyped(e.target.value)} /></label>
+    <${Reason} value=${reason} onInput=${setReason} />
     ${error ? html`<${ErrorBox} error=${error} />` : null}
-    <${Buttons} busy=${busy} danger off=${typed.trim() !== word} label=${t("clear.button")} /></form><//>`;
+    <${Buttons} busy=${busy} danger
+      off=${typed.trim() !== word || reason.trim().length < 3} label=${t("clear.button")} /></form><//>`;
 }
 
 const KEYS = [
@@ -212,6 +247,7 @@ export function Dialogs({ dialog }) {
     return html`<${Bulk} key=${dialog.kind} verb=${dialog.kind} filter=${dialog.filter} />`;
   }
   if (dialog.kind === "discard-job") return html`<${DiscardJob} id=${dialog.id} back=${dialog.back} />`;
+  if (dialog.kind === "restore") return html`<${Restore} ids=${dialog.ids} />`;
   const kinds = { stop: Stop, clear: Clear, help: Help };
   return html`<${kinds[dialog.kind]} />`;
 }

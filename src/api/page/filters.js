@@ -21,6 +21,13 @@ export function parameters(query) {
   return { ...Object.fromEntries(active(query).map((name) => [name, query[name]])), page, limit };
 }
 
+// A moment of the URL as the field for it takes one.
+export const local = (iso) => {
+  if (!iso) return "";
+  const at = new Date(iso);
+  return Number.isNaN(at.getTime()) ? "" : new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+};
+
 // An operation touches failed jobs only, so the status is no part of its filter.
 export function operationFilter(query) {
   const filter = {};

@@ -1,7 +1,7 @@
 // The jobs: filters, table, pages. Rows never move by themselves; what is new waits behind a pill.
 import { get } from "./api.js";
 import { html, useEffect, useState } from "./base.js";
-import { active, described, FILTERS, jobsLink, LIMITS, operationFilter, parameters } from "./filters.js";
+import { active, described, FILTERS, jobsLink, LIMITS, local, operationFilter, parameters } from "./filters.js";
 import { openDialog, useChanges } from "./actions.js";
 import { Act, Code, Empty, ErrorBox, Loading, Operation, Pager, Status, Time, jobLink, recordLink } from "./parts.js";
 import { ask, set, state } from "./store.js";
@@ -58,12 +58,6 @@ async function refresh(query, { changed, fresh, missed }) {
 }
 
 const go = (query) => { location.hash = jobsLink(query); };
-
-const local = (iso) => {
-  if (!iso) return "";
-  const at = new Date(iso);
-  return Number.isNaN(at.getTime()) ? "" : new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
-};
 
 function Filters({ query }) {
   const [open, setOpen] = useState(() => FILTERS.slice(4).some((name) => query[name]));
@@ -166,7 +160,8 @@ function BulkActions({ query, list, overview }) {
   return html`<${Act} needs="operator" because=${because} data-act="retry"
       onAct=${() => openDialog({ kind: "retry", filter })}>${label("retry")}…<//>
     <${Act} needs="admin" because=${because} kind="quiet-danger" data-act="discard"
-      onAct=${() => openDialog({ kind: "discard", filter })}>${label("discard")}…<//>`;
+      onAct=${() => openDialog({ kind: "discard", filter })}>${label("discard")}…<//>
+    <${Act} needs="admin" data-act="restore" onAct=${() => openDialog({ kind: "restore" })}>${t("restore.all")}…<//>`;
 }
 
 function Nothing({ query, overview }) {

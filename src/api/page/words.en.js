@@ -240,7 +240,7 @@ export default {
   "discard.one_title": "Discard job {id}",
   "discard.count": {"one": "{count} failed job will be discarded.", "other": "{count} failed jobs will be discarded."},
   "discard.means": [
-    "A discarded job is deleted for good and its change is never indexed by it.",
+    "A discarded job is put aside and its change is never indexed by it; for a day it can be restored.",
     "Row and document stay as they are. The reason is kept in the audit."
   ],
   "discard.button": {"one": "Discard {count} job", "other": "Discard {count} jobs"},
@@ -251,6 +251,7 @@ export default {
   },
   "discard.one_done": "Job {id} is discarded.",
   "reason": "Reason",
+  "reason.optional": "Reason (if you like)",
   "reason.hint": "3 to 500 characters; kept in the audit.",
   "bulk.all_failed": "Filter: none. All failed jobs are meant.",
   "bulk.filter": "Failed jobs that match:",
@@ -261,6 +262,17 @@ export default {
   "start": "Start",
   "start.done": "Indexing goes on.",
   "start.bad": "Indexing was not started.",
+  "restore": "Undo",
+  "restore.all": "Restore discarded",
+  "restore.title": "Restore discarded jobs",
+  "restore.count": {
+    "one": "{count} discarded job can be restored.",
+    "other": "{count} discarded jobs can be restored."
+  },
+  "restore.means":
+    "They are failed again, with the values and errors that they had. A discard can be undone for a day.",
+  "restore.button": {"one": "Restore {count} job", "other": "Restore {count} jobs"},
+  "restore.done": {"one": "{count} job is failed again.", "other": "{count} jobs are failed again."},
   "stop": "Stop",
   "stop.title": "Stop indexing",
   "stop.means": "Until somebody starts it again:",
@@ -399,6 +411,9 @@ export default {
   "error.operation_state": "The operation’s state does not allow this.",
   "audit.what": "Who operated this queue, from where, and with what result. Refused tries are here too.",
   "audit.none": "Nobody has done anything yet",
+  "audit.no_match": "No entry matches these filters",
+  "audit.since": "Since",
+  "audit.until": "Before",
   "audit.at": "When",
   "audit.actor": "Who",
   "audit.action": "Action",

@@ -106,7 +106,10 @@ export default {
     "other": "{count} iş 30 saniyeden uzun süredir işleniyor."
   },
   "advice.stuck_jobs": "15 saniyede bir sıfırlanırlar; “Başarısızları yeniden dene” bunu hemen yapar.",
-  "issue.failed_jobs": "{count} iş başarısız: belgeleri satırlarıyla aynı değil.",
+  "issue.failed_jobs": {
+    "one": "{count} iş başarısız: belgesi satırıyla aynı değil.",
+    "other": "{count} iş başarısız: belgeleri satırlarıyla aynı değil."
+  },
   "advice.failed_jobs": "Hatalarını okuyun, nedeni giderin, sonra yeniden deneyin.",
   "issue.error_rate_high": "{total} işin {count} tanesi başarısız.",
   "advice.error_rate_high": "Başarısız işlerin hatalarını okuyun, nedeni giderin, sonra yeniden deneyin.",
@@ -239,7 +242,7 @@ export default {
   "discard.one_title": "{id} numaralı işi sil",
   "discard.count": {"one": "{count} başarısız iş silinecek.", "other": "{count} başarısız iş silinecek."},
   "discard.means": [
-    "Silinen iş geri gelmez ve değişikliği bu işle indekslenmez.",
+    "Silinen iş kenara konur ve değişikliği bu işle indekslenmez; bir gün boyunca geri getirilebilir.",
     "Satır ve belge olduğu gibi kalır. Gerekçe denetim kaydında saklanır."
   ],
   "discard.button": {"one": "{count} işi sil", "other": "{count} işi sil"},
@@ -247,6 +250,7 @@ export default {
   "discard.partly": {"one": "{count} iş silindi; {left} iş kaldı.", "other": "{count} iş silindi; {left} iş kaldı."},
   "discard.one_done": "{id} numaralı iş silindi.",
   "reason": "Gerekçe",
+  "reason.optional": "Gerekçe (isteğe bağlı)",
   "reason.hint": "3–500 karakter; denetim kaydında saklanır.",
   "bulk.all_failed": "Süzgeç: yok. Bütün başarısız işler kastediliyor.",
   "bulk.filter": "Şunlara uyan başarısız işler:",
@@ -257,6 +261,17 @@ export default {
   "start": "Başlat",
   "start.done": "İndeksleme sürüyor.",
   "start.bad": "İndeksleme başlatılamadı.",
+  "restore": "Geri al",
+  "restore.all": "Silinenleri geri getir",
+  "restore.title": "Silinen işleri geri getir",
+  "restore.count": {
+    "one": "Silinen {count} iş geri getirilebilir.",
+    "other": "Silinen {count} iş geri getirilebilir."
+  },
+  "restore.means":
+    "Eski değerleri ve hatalarıyla yeniden başarısız olurlar. Silindikten bir gün sonra bu artık yapılamaz.",
+  "restore.button": {"one": "{count} işi geri getir", "other": "{count} işi geri getir"},
+  "restore.done": {"one": "{count} iş yeniden başarısız durumda.", "other": "{count} iş yeniden başarısız durumda."},
   "stop": "Durdur",
   "stop.title": "İndekslemeyi durdur",
   "stop.means": "Yeniden başlatılana dek:",
@@ -394,6 +409,9 @@ export default {
   "error.operation_state": "İşlemin durumu buna izin vermiyor.",
   "audit.what": "Kuyrukta kim, nereden, ne yaptı ve ne oldu. Reddedilen denemeler de burada.",
   "audit.none": "Henüz kimse bir şey yapmadı",
+  "audit.no_match": "Bu süzgeçlere uyan kayıt yok",
+  "audit.since": "Şundan beri",
+  "audit.until": "Şundan önce",
   "audit.at": "Zaman",
   "audit.actor": "Kim",
   "audit.action": "Eylem",

@@ -20,7 +20,7 @@ use crate::api::server::time;
 use crate::api::state::ApiState;
 use crate::storage::audit::{AuditFilter, Outcome};
 
-const TEXT_BYTES_MAX: usize = 200;
+const TEXT_MAX: usize = 200;
 const A_MOMENT: &str = "ISO 8601 such as 2026-11-24T10:00:00Z";
 
 /// The body of `GET audit`.
@@ -38,16 +38,23 @@ pub(in crate::api) struct AuditList {
 #[expect(dead_code, reason = "it describes the parameters that `Parameters` takes apart")]
 pub(in crate::api) struct AuditQuery {
     /// From 1.
+    #[schemars(range(min = 1, max = 2_000))]
     page: Option<i64>,
     /// 1 to 200; 50 if not given.
+    #[schemars(range(min = 1, max = 200))]
     limit: Option<i64>,
+    #[schemars(length(max = 200))]
     actor: Option<String>,
+    #[schemars(length(max = 200))]
     action: Option<String>,
     /// `started`, `done`, `denied` or `failed`.
+    #[schemars(extend("enum" = ["started", "done", "denied", "failed"]))]
     result: Option<String>,
     /// ISO 8601 with an offset or `Z`.
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
     /// ISO 8601 with an offset or `Z`.
+    #[schemars(extend("format" = "date-time"))]
     until: Option<String>,
 }
 
@@ -56,14 +63,20 @@ pub(in crate::api) struct AuditQuery {
 #[expect(dead_code, reason = "it describes the parameters that `Parameters` takes apart")]
 pub(in crate::api) struct ExportQuery {
     /// `csv` or `ndjson`; `ndjson` if not given.
+    #[schemars(extend("enum" = ["csv", "ndjson"]))]
     format: Option<String>,
+    #[schemars(length(max = 200))]
     actor: Option<String>,
+    #[schemars(length(max = 200))]
     action: Option<String>,
     /// `started`, `done`, `denied` or `failed`.
+    #[schemars(extend("enum" = ["started", "done", "denied", "failed"]))]
     result: Option<String>,
     /// ISO 8601 with an offset or `Z`.
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
     /// ISO 8601 with an offset or `Z`.
+    #[schemars(extend("format" = "date-time"))]
     until: Option<String>,
 }
 
@@ -112,8 +125,8 @@ fn filter(parameters: &mut Parameters) -> AuditFilter {
     let outcomes = [Outcome::Started, Outcome::Done, Outcome::Denied, Outcome::Failed];
     let outcomes = outcomes.map(|outcome| (outcome.as_str(), outcome.as_str()));
     AuditFilter {
-        actor: parameters.text("actor", TEXT_BYTES_MAX),
-        action: parameters.text("action", TEXT_BYTES_MAX),
+        actor: parameters.text("actor", TEXT_MAX),
+        action: parameters.text("action", TEXT_MAX),
         result: parameters.word("result", &outcomes).map(str::to_owned),
         since: moment(parameters, "since"),
         until: moment(parameters, "until"),
@@ -121,7 +134,7 @@ fn filter(parameters: &mut Parameters) -> AuditFilter {
 }
 
 fn moment(parameters: &mut Parameters, name: &'static str) -> Option<SystemTime> {
-    let text = parameters.text(name, TEXT_BYTES_MAX)?;
+    let text = parameters.text(name, TEXT_MAX)?;
     let moment = time::parse(&text);
     if moment.is_none() {
         parameters.refuse(name, format!("is {text:?}"), A_MOMENT);

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use super::operations::{self, Discarded, Retried};
 use crate::admin::jobs::document::{self, JobDocument};
 use crate::admin::jobs::operations::job_status;
-use crate::api::server::audit_log::Requester;
+use crate::api::server::audit_log::{Requester, note_read};
 use crate::api::server::input::{self, Body, Nothing, Reason};
 use crate::api::server::problem::Problem;
 use crate::api::state::ApiState;
@@ -19,8 +19,10 @@ use crate::storage::queue::status::Status;
 pub(in crate::api) async fn get(
     extract::State(state): extract::State<ApiState>,
     Path(id): Path<String>,
+    requester: Requester,
 ) -> Result<Json<JobDocument>, Problem> {
     let id = input::job_id(&id)?;
+    note_read(&state, requester, format!("job {id}")).await?;
     let found =
         state.pool.read(async |client| document::read(client, &state.definition, id).await).await?;
     found.map(Json).ok_or_else(|| unknown(id))

@@ -20,7 +20,7 @@ use crate::change::Operation;
 
 const LIMIT_DEFAULT: i64 = 20;
 const LIMIT_MAX: i64 = 200;
-const TEXT_BYTES_MAX: usize = 200;
+const TEXT_MAX: usize = 200;
 
 /// The body of `GET jobs`.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -39,24 +39,35 @@ pub(in crate::api) struct Jobs {
 #[expect(dead_code, reason = "it describes the parameters that `Parameters` takes apart")]
 pub(in crate::api) struct JobsQuery {
     /// `pending`, `processing`, `completed`, `failed` or `stuck`.
+    #[schemars(extend("enum" = ["pending", "processing", "completed", "failed", "stuck"]))]
     status: Option<String>,
     /// From 1.
+    #[schemars(range(min = 1))]
     page: Option<i64>,
     /// 1 to 200; 20 if not given.
+    #[schemars(range(min = 1, max = 200))]
     limit: Option<i64>,
+    #[schemars(length(max = 200))]
     table: Option<String>,
     /// `INSERT`, `UPDATE`, `DELETE` or `TRUNCATE`.
+    #[schemars(extend("enum" = OPERATIONS))]
     operation: Option<String>,
     /// A UUID.
+    #[schemars(extend("format" = "uuid"))]
     record_id: Option<String>,
+    #[schemars(range(min = 1))]
     id: Option<i64>,
     /// A part of the error, in any case.
+    #[schemars(length(max = 200))]
     error: Option<String>,
     /// Refused at least this often.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
     attempts_min: Option<i64>,
     /// ISO 8601 with an offset or `Z`.
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
     /// ISO 8601 with an offset or `Z`.
+    #[schemars(extend("format" = "date-time"))]
     until: Option<String>,
 }
 
@@ -65,20 +76,27 @@ pub(in crate::api) struct JobsQuery {
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct FilterBody {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10_000))]
     ids: Option<Vec<i64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200))]
     table: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = OPERATIONS))]
     operation: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "uuid"))]
     record_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200))]
     error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts_min: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
     until: Option<String>,
 }
 
@@ -147,7 +165,7 @@ impl FilterBody {
         };
         let mut text = |field: &str, text: &Option<String>| -> Option<String> {
             let text = text.as_ref()?;
-            match input::wrong_text(text, TEXT_BYTES_MAX) {
+            match input::wrong_text(text, TEXT_MAX) {
                 Some((reason, allowed)) => refuse(field, reason, &allowed),
                 None => return Some(text.clone()),
             }

@@ -1,7 +1,15 @@
 //! The table of all routes: path, method, access, what goes in and what comes out.
 //!
 //! The router, the checks of roles and `/openapi.json` are made from it, so none of them can miss a
-//! route.
+//! route. To add a route:
+//!
+//! 1. What it does is one function in `admin/`; an action that changes something is audited there and
+//!    is one of `ACTIONS` in `admin/audited.rs`.
+//! 2. Its handler, in a file of this folder: it parses the request and calls that function.
+//! 3. Its [`Route`] in one of the lists here: place, path, access, summary, query, body and answers.
+//! 4. `WALFERRY_BLESS=1 cargo test --test integration -- papers contract` writes it into the tables of
+//!    `docs/` and `tests/fixtures/contract/`. A new problem code goes into `docs/api.md` by hand.
+//! 5. Tests: beside those of `tests/api*.rs`; a new `{placeholder}` of a path gets its value there.
 //!
 //! Not here: what a route does.
 
@@ -58,7 +66,8 @@ fn probe_routes() -> Vec<Route> {
             Public,
             "200 when progress is possible, else 503; each part by name either way",
             probes::ready,
-        ),
+        )
+        .same_when_unavailable(),
         Route::get::<_, _, session::SessionView>(
             Root,
             "/api/v1/session",
@@ -67,7 +76,7 @@ fn probe_routes() -> Vec<Route> {
             session::get,
         ),
         Route::get::<_, _, ()>(Root, "/metrics", Viewer, "all metrics", probes::metrics)
-            .answers(TEXT, "Prometheus text"),
+            .answers(&[TEXT], "Prometheus text"),
         Route::get::<_, _, serde_json::Value>(
             Root,
             "/openapi.json",
@@ -112,7 +121,7 @@ fn reads_of_jobs() -> Vec<Route> {
             "overviews and news of jobs as server-sent events",
             events::get,
         )
-        .answers("text/event-stream", "events `state`, `jobs`, `operations` and `ping`"),
+        .answers(&["text/event-stream"], "events `state`, `jobs`, `operations` and `ping`"),
     ]
 }
 
@@ -150,7 +159,7 @@ fn reads_of_the_whole() -> Vec<Route> {
             audit::export,
         )
         .with_query::<audit::ExportQuery>()
-        .answers("application/x-ndjson", "a line each, as in `entries` of the list; or `text/csv`"),
+        .answers(&["application/x-ndjson", "text/csv"], "a line each, as in `entries` of the list"),
         Route::get::<_, _, health::DetailedHealth>(
             Root,
             "/api/v1/health/detailed",

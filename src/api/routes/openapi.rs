@@ -33,19 +33,43 @@ pub(in crate::api) async fn get(
     Json(description.made.get_or_init(|| document(&routes()))).into_response()
 }
 
+/// The makers of schemas: members that an answer always has are required in it, and members that a
+/// request may leave out are not required there.
+struct Generators {
+    requests: SchemaGenerator,
+    answers: SchemaGenerator,
+}
+
+impl Generators {
+    fn new() -> Self {
+        let settings = || {
+            SchemaSettings::draft2020_12().with(|settings| {
+                settings.definitions_path = "/components/schemas".into();
+                settings.meta_schema = None;
+            })
+        };
+        Self {
+            requests: settings().into_generator(),
+            answers: settings().for_serialize().into_generator(),
+        }
+    }
+
+    fn definitions(&mut self) -> Map<String, Value> {
+        let mut all = self.requests.take_definitions(true);
+        all.extend(self.answers.take_definitions(true));
+        all
+    }
+}
+
 /// The description of these routes.
 #[must_use]
 pub fn document(routes: &[Route]) -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
-        settings.definitions_path = "/components/schemas".into();
-        settings.meta_schema = None;
-    });
-    let mut generator = SchemaGenerator::new(settings);
-    let problem = generator.subschema_for::<ProblemBody>().to_value();
+    let mut generators = Generators::new();
+    let problem = generators.answers.subschema_for::<ProblemBody>().to_value();
     let mut paths = Map::new();
     for route in routes {
         for (number, prefix) in route.place.prefixes().iter().enumerate() {
-            let operation = operation(route, number, &problem, &mut generator);
+            let operation = operation(route, number, &problem, &mut generators);
             let path = paths.entry(format!("{prefix}{}", route.path)).or_insert_with(|| json!({}));
             if let Some(path) = path.as_object_mut() {
                 path.insert(method(route.method).to_owned(), operation);
@@ -68,7 +92,7 @@ pub fn document(routes: &[Route]) -> Value {
                 "type": "http", "scheme": "bearer",
                 "description": "a token of walferry's own, or a JWT; needed where configured",
             } },
-            "schemas": generator.take_definitions(true),
+            "schemas": generators.definitions(),
         },
     })
 }
@@ -81,22 +105,20 @@ const fn method(method: Method) -> &'static str {
 }
 
 /// `number` counts the paths of a route: ids of operations differ.
-fn operation(
-    route: &Route,
-    number: usize,
-    problem: &Value,
-    generator: &mut SchemaGenerator,
-) -> Value {
+fn operation(route: &Route, number: usize, problem: &Value, generators: &mut Generators) -> Value {
     let words: Vec<&str> = route
         .path
         .split(|character: char| !character.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty() && !matches!(*word, "api" | "v1"))
         .collect();
     let twin = if number == 0 { "" } else { "_original" };
-    let (kind, answer) = match &route.answer {
-        RouteAnswer::Json(schema) => ("application/json", schema(generator).to_value()),
-        RouteAnswer::Other { media_type, description } => {
-            (*media_type, json!({ "type": "string", "description": description }))
+    let done = match &route.answer {
+        RouteAnswer::Json(schema) => {
+            json!({ "application/json": { "schema": schema(&mut generators.answers) } })
+        }
+        RouteAnswer::Other { media_types, description } => {
+            let schema = json!({ "schema": { "type": "string", "description": description } });
+            media_types.iter().map(|name| ((*name).to_owned(), schema.clone())).collect()
         }
     };
     let mut operation = json!({
@@ -104,22 +126,27 @@ fn operation(
         "summary": route.summary,
         "x-role": route.access.as_str(),
         "responses": {
-            "200": { "description": "done", "content": { kind: { "schema": answer } } },
+            "200": { "description": "done", "content": done },
             "default": {
                 "description": "it could not be done",
                 "content": { "application/problem+json": { "schema": problem } },
             },
         },
     });
+    if route.is_same_when_unavailable {
+        let content = operation["responses"]["200"]["content"].clone();
+        operation["responses"]["503"] =
+            json!({ "description": "a part is not available", "content": content });
+    }
     if route.access == Access::Public {
         operation["security"] = json!([]);
     }
-    let parameters = parameters(route, generator);
+    let parameters = parameters(route, &mut generators.requests);
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
     if let Some(schema) = route.body {
-        let schema = schema(generator).to_value();
+        let schema = schema(&mut generators.requests).to_value();
         operation["requestBody"] =
             json!({ "content": { "application/json": { "schema": schema } } });
     }
@@ -129,9 +156,12 @@ fn operation(
 fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
     let in_path = route.path.split('/').filter_map(|part| {
         let name = part.strip_prefix('{')?.strip_suffix('}')?;
-        Some(json!({
-            "name": name, "in": "path", "required": true, "schema": { "type": "string" },
-        }))
+        let schema = match name {
+            "id" => json!({ "type": "integer", "format": "int64", "minimum": 1 }),
+            "record_id" => json!({ "type": "string", "format": "uuid" }),
+            _ => json!({ "type": "string" }),
+        };
+        Some(json!({ "name": name, "in": "path", "required": true, "schema": schema }))
     });
     let mut parameters: Vec<Value> = in_path.collect();
     let Some(query) = route.query else { return parameters };
@@ -143,7 +173,12 @@ fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
         None => schema,
     };
     let fields = schema["properties"].as_object().cloned().unwrap_or_default();
-    for (name, schema) in fields {
+    for (name, mut schema) in fields {
+        // A parameter is there or not; null is for members of bodies.
+        let given = schema["type"].as_array().and_then(|types| types.first()).cloned();
+        if let Some(given) = given {
+            schema["type"] = given;
+        }
         parameters.push(json!({ "name": name, "in": "query", "schema": schema }));
     }
     parameters

@@ -64,6 +64,7 @@ pub(in crate::api) struct ByFilter {
     /// Do it only if exactly so many match.
     expected_count: Option<u64>,
     /// For discarding: why.
+    #[schemars(length(min = 3, max = 500))]
     reason: Option<String>,
 }
 
@@ -236,6 +237,7 @@ pub(in crate::api) struct RestoreBody {
     #[serde(default)]
     dry_run: bool,
     /// For the audit log.
+    #[schemars(length(min = 3, max = 500))]
     reason: Option<String>,
 }
 

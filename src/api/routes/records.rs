@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::admin::record::key::{RecordName, table_id};
 use crate::admin::record::resync;
 use crate::admin::record::view::RecordView;
-use crate::api::server::audit_log::{Requester, operate};
+use crate::api::server::audit_log::{Requester, note_read, operate};
 use crate::api::server::input::{self, Body, Nothing};
 use crate::api::server::problem::Problem;
 use crate::api::state::ApiState;
@@ -27,9 +27,11 @@ pub(in crate::api) struct Resynced {
 pub(in crate::api) async fn get(
     extract::State(state): extract::State<ApiState>,
     Path((table, record_id)): Path<(String, String)>,
+    requester: Requester,
 ) -> Result<Json<RecordView>, Problem> {
     table_id(&state.definition, &table)?;
     let record_id = input::record_id(&record_id)?;
+    note_read(&state, requester, format!("{table} {record_id}")).await?;
     Ok(Json(state.records.read(&table, record_id).await?))
 }
 

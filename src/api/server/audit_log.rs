@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use super::denials::{DenialKey, DenialSum, Denials};
 use super::listener;
 use super::problem::Problem;
+use super::reads::NotedRead;
 use super::request_id;
 use crate::admin::audited::{ACTIONS, EndedOperation, OperationObserver, Operator};
 use crate::admin::pool::SessionPurpose;
@@ -80,6 +81,30 @@ where
     .await
 }
 
+/// Writes down that `requester` reads `target`, where the setting `api.audit_reads` asks for it. What
+/// cannot be written down is not read.
+pub(in crate::api) async fn note_read(
+    state: &ApiState,
+    Requester(actor): Requester,
+    target: String,
+) -> Result<(), Problem> {
+    if !state.access.audit_reads {
+        return Ok(());
+    }
+    let (read, now) = (NotedRead::new(&actor, &target), Instant::now());
+    let reads = || state.reads.lock().unwrap_or_else(PoisonError::into_inner);
+    if reads().has(&read, now) {
+        return Ok(());
+    }
+    let request = AuditRequest { action: audit::READ, target: Some(target), reason: None };
+    let written = state
+        .pool
+        .read(async |client| audit::begin(client, &actor, &request, Outcome::Done).await.map(drop));
+    written.await?;
+    reads().add(read, now);
+    Ok(())
+}
+
 /// An answer that does not end with its client's connection.
 async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
@@ -115,7 +140,7 @@ fn log(operation: &EndedOperation<'_>) {
             actor = name,
             role,
             action,
-            target,
+            subject = target,
             affected,
             request_id,
             "operation done"
@@ -125,7 +150,7 @@ fn log(operation: &EndedOperation<'_>) {
             actor = name,
             role,
             action,
-            target,
+            subject = target,
             affected,
             error = sentence(error),
             request_id,

@@ -65,6 +65,7 @@ pub(in crate::api) struct Nothing {}
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct Reason {
     /// 3 to 500 characters.
+    #[schemars(length(min = 3, max = 500))]
     pub(in crate::api) reason: Option<String>,
 }
 
@@ -123,9 +124,15 @@ impl Parameters {
     }
 
     /// The text of a parameter.
-    pub(in crate::api) fn text(&mut self, name: &'static str, bytes_max: usize) -> Option<String> {
+    pub(in crate::api) fn text(
+        &mut self,
+        name: &'static str,
+        characters_max: usize,
+    ) -> Option<String> {
         let value = self.given(name)?;
-        let Some((reason, allowed)) = wrong_text(&value, bytes_max) else { return Some(value) };
+        let Some((reason, allowed)) = wrong_text(&value, characters_max) else {
+            return Some(value);
+        };
         self.refuse(name, reason, allowed);
         None
     }
@@ -202,9 +209,12 @@ impl Parameters {
 }
 
 /// What no text may be, and what it may.
-pub(in crate::api) fn wrong_text(text: &str, bytes_max: usize) -> Option<(&'static str, String)> {
-    if text.len() > bytes_max {
-        return Some(("is too long", format!("at most {bytes_max} bytes")));
+pub(in crate::api) fn wrong_text(
+    text: &str,
+    characters_max: usize,
+) -> Option<(&'static str, String)> {
+    if text.chars().count() > characters_max {
+        return Some(("is too long", format!("at most {characters_max} characters")));
     }
     let nul = text.contains('\0');
     nul.then(|| ("has a NUL character in it", "any other text".to_owned()))

@@ -15,6 +15,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::ConnectInfo;
+use axum::http::Extensions;
 use axum::http::Request;
 use axum::http::request::Parts;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -53,7 +54,12 @@ pub(in crate::api) struct Peer(pub(in crate::api) SocketAddr);
 /// The address that a request comes from: the socket's, or what a trusted proxy says of it. What
 /// any other client says of itself can be made up.
 pub(in crate::api) fn address(head: &Parts) -> IpAddr {
-    let peer = head.extensions.get::<ConnectInfo<Peer>>();
+    address_of(&head.extensions)
+}
+
+/// The same of a request's extensions.
+pub(super) fn address_of(extensions: &Extensions) -> IpAddr {
+    let peer = extensions.get::<ConnectInfo<Peer>>();
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(Peer(address))| address.ip())
 }
 

@@ -15,6 +15,7 @@ pub mod origin;
 mod places;
 pub mod problem;
 pub mod rate;
+pub(in crate::api) mod reads;
 pub mod request_id;
 pub mod route;
 pub(in crate::api) mod streams;

@@ -17,6 +17,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use url::{Host, Url};
 
+use super::audit_log::{self, DeniedAttempt};
+use super::listener;
 use super::problem::Problem;
 use crate::api::state::ApiState;
 
@@ -41,7 +43,10 @@ pub(in crate::api) async fn protect(
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match checked.and_then(|()| may_act(&request, listed.is_some())) {
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            denied(&state, &request, &problem);
+            problem.into_response()
+        }
         Ok(()) if is_preflight && listed.is_some() => preflight(),
         Ok(()) => next.run(request).await,
     };
@@ -54,6 +59,24 @@ pub(in crate::api) async fn protect(
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     }
     response
+}
+
+/// Reports what another site's page, or a page under another name, tried.
+fn denied(state: &ApiState, request: &Request, problem: &Problem) {
+    if problem.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        return;
+    }
+    audit_log::denied(
+        state,
+        DeniedAttempt {
+            name: String::new(),
+            role: "none".to_owned(),
+            address: listener::address_of(request.extensions()),
+            method: request.method(),
+            path: request.uri().path(),
+            code: problem.code(),
+        },
+    );
 }
 
 fn preflight() -> Response {

@@ -47,6 +47,7 @@ pub(in crate::api) struct ProblemBody {
     /// The same as `detail`.
     error: String,
     /// With 400: each field that is wrong.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<Invalid>>,
 }
 

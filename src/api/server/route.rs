@@ -90,13 +90,15 @@ pub struct Route {
     pub(in crate::api) query: Option<MakeSchema>,
     pub(in crate::api) body: Option<MakeSchema>,
     pub(in crate::api) answer: RouteAnswer,
+    /// Whether 503 has the same body as 200, instead of a problem's.
+    pub(in crate::api) is_same_when_unavailable: bool,
     pub(in crate::api) handler: MethodRouter<ApiState>,
 }
 
 /// The answer of a route that succeeds.
 pub(in crate::api) enum RouteAnswer {
     Json(MakeSchema),
-    Other { media_type: &'static str, description: &'static str },
+    Other { media_types: &'static [&'static str], description: &'static str },
 }
 
 impl Route {
@@ -117,6 +119,7 @@ impl Route {
             query: None,
             body: None,
             answer: RouteAnswer::Json(schema::<A>),
+            is_same_when_unavailable: false,
             handler: get(handler),
         }
     }
@@ -138,6 +141,7 @@ impl Route {
             query: None,
             body: None,
             answer: RouteAnswer::Json(schema::<A>),
+            is_same_when_unavailable: false,
             handler: post(handler),
         }
     }
@@ -157,10 +161,16 @@ impl Route {
     /// With an answer that is not JSON.
     pub(in crate::api) fn answers(
         mut self,
-        media_type: &'static str,
+        media_types: &'static [&'static str],
         description: &'static str,
     ) -> Self {
-        self.answer = RouteAnswer::Other { media_type, description };
+        self.answer = RouteAnswer::Other { media_types, description };
+        self
+    }
+
+    /// With 503 and the body of 200 where a part is not available.
+    pub(in crate::api) fn same_when_unavailable(mut self) -> Self {
+        self.is_same_when_unavailable = true;
         self
     }
 }

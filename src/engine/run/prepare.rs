@@ -41,7 +41,9 @@ const SETTING_AGAIN: Duration = Duration::from_secs(1);
 /// What a run starts with.
 pub(super) struct Prepared {
     pub lease: Lease,
-    /// The session that holds the lease.
+    /// The session that holds the lease. Nothing else waits on it, so that renewals wait for nothing.
+    pub holder: Arc<Client>,
+    /// For what the run begins and ends with.
     pub control: Arc<Client>,
     pub closed: Vec<Closed>,
     /// Taken by the stream's task.
@@ -94,18 +96,20 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
         note(context, Component::Database, &fault);
         return Err(fault);
     }
-    let control = Arc::new(session.client);
-    await_asynchronous(context, &control).await?;
-    migrate_virgin(context, &control).await?;
-    environment(context, &control).await?;
+    let holder = Arc::new(session.client);
+    await_asynchronous(context, &holder).await?;
+    migrate_virgin(context, &holder).await?;
+    environment(context, &holder).await?;
     context.status.ok(Component::Database, "connected");
-    let lease = take_lease(context, &control).await?;
+    let lease = take_lease(context, &holder).await?;
     let rename = "select pg_catalog.set_config('application_name', $1, false)";
-    let name = lease.application_name("control");
-    control.execute(rename, &[&name]).await?;
+    holder.execute(rename, &[&lease.application_name("lease")]).await?;
     let mut beside = JoinSet::new();
-    let renewal = upkeep::renew(Arc::clone(&control), lease.clone(), context.metrics.waits.clone());
+    let renewal = upkeep::renew(Arc::clone(&holder), lease.clone(), context.metrics.waits.clone());
     beside.spawn(async move { renewal.await.map_err(Fault::from) });
+    let control = connect(context, &lease.application_name("control")).await?;
+    let closed = vec![session.closed, control.closed];
+    let control = Arc::new(control.client);
 
     let replication = Replication::connect(&config.database, &lease.application_name(STREAM)).await;
     let mut replication = replication.map_err(|error| replication_fault(context, error))?;
@@ -127,8 +131,9 @@ pub(super) async fn prepare(context: &Context) -> Result<Prepared, Fault> {
     let wal_end = flushed(&control).await?;
     Ok(Prepared {
         lease,
+        holder,
         control,
-        closed: vec![session.closed],
+        closed,
         stream: Some(stream),
         start,
         stored,

@@ -32,7 +32,7 @@ pub(super) async fn run(
     let indexing = control::indexing(&prepared.control, &prepared.lease.slot).await;
     let channels = Channels::new(context, &prepared, !indexing?);
     let tokens = Tokens::default();
-    let session = Arc::clone(&prepared.control);
+    let (holder, session) = (Arc::clone(&prepared.holder), Arc::clone(&prepared.control));
     let lease = prepared.lease.clone();
     let mut tasks = spawn(context, &mut prepared, &channels, &tokens).await?;
     note_streaming(context, prepared.start);
@@ -57,7 +57,7 @@ pub(super) async fn run(
         Ok(())
     };
     tokens.close.cancel();
-    close(&mut tasks, &session, &lease).await;
+    close(&mut tasks, &holder, &lease).await;
     indexed
 }
 
@@ -88,12 +88,12 @@ async fn drain(context: &Context, tasks: &mut Tasks) -> Result<(), Fault> {
 }
 
 /// Sends the last acknowledgement, ends the duties and releases the lease.
-async fn close(tasks: &mut Tasks, session: &tokio_postgres::Client, lease: &Lease) {
+async fn close(tasks: &mut Tasks, holder: &tokio_postgres::Client, lease: &Lease) {
     if timeout(CLOSE_MAX, tasks.stream.join_next()).await.is_err() {
         tracing::debug!("the stream did not close in time");
     }
     tasks.beside.shutdown().await;
-    match timeout(CLOSE_MAX, lease::release(session, lease)).await {
+    match timeout(CLOSE_MAX, lease::release(holder, lease)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "the lease was not released; it expires"),
         Err(_) => tracing::debug!("the lease was not released in time; it expires"),

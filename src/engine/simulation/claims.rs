@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use tracing::Span;
 
+use super::index::INDICES;
 use super::outside::Outside;
 use super::queue::QueuedJob;
 use super::render::BatchChange;
@@ -99,7 +100,7 @@ impl ClaimModel {
         if jobs.is_empty() && self.can_assign_position(outside) {
             jobs = outside.queue.claim(now, CLAIM_MAX, |at| at.is_none());
         }
-        if !jobs.is_empty() {
+        if !jobs.is_empty() || release_parked(control, outside) {
             self.due = Some(DuePass { batches_left: pass.batches_left - 1, ..pass });
             self.take_up(jobs, outside);
         }
@@ -158,6 +159,12 @@ impl ClaimModel {
         let new = NewBatch { jobs, hold: Some(hold), ..new_batch() };
         Some(ClaimedBatch { new, changes })
     }
+}
+
+/// Ends the wait of some jobs for the indices that take documents; false if there are none.
+fn release_parked(control: &FeedControl, outside: &mut Outside) -> bool {
+    let open = INDICES.into_iter().filter(|index| !control.is_closed(index));
+    open.map(|index| outside.queue.release(index, CLAIM_MAX)).sum::<usize>() > 0
 }
 
 /// A batch without jobs yet.

@@ -12,10 +12,10 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{oneshot, watch};
 
 use super::claims::{ClaimModel, ClaimedBatch, new_batch, state};
+use super::fanout::FanoutModel;
 use super::outside::Outside;
 use super::render::{Batch, BatchChange, Rendering};
 use crate::ack::batch::{JobKey, PendingBatch};
-use crate::ack::in_flight::InFlight;
 use crate::ack::job_set::JobSet;
 use crate::change::{Lsn, Operation, Position};
 use crate::engine::feed::control::FeedControl;
@@ -47,6 +47,7 @@ pub(super) struct FeedModel {
     recorded_end: watch::Receiver<Lsn>,
     claims: ClaimModel,
     rendering: Rendering,
+    fanouts: FanoutModel,
     stage: FeedStage,
     batch: Option<Batch>,
     answer: Option<oneshot::Receiver<GoneLive>>,
@@ -60,16 +61,18 @@ impl FeedModel {
     pub(super) fn new(
         control: FeedControl,
         emitter: Emitter,
-        in_flight: InFlight,
+        claims: ClaimModel,
         recorded_end: watch::Receiver<Lsn>,
+        fanouts: FanoutModel,
         outside: &Outside,
     ) -> Self {
         Self {
             control,
             emitter: Some(emitter),
             recorded_end,
-            claims: ClaimModel::new(in_flight, outside.queue.recorded),
-            rendering: Rendering::new(outside.queue.read_ahead),
+            claims,
+            rendering: Rendering::new(outside.queue.read_ahead, fanouts.rows_max),
+            fanouts,
             stage: FeedStage::Preparing,
             batch: None,
             answer: None,
@@ -101,12 +104,39 @@ impl FeedModel {
         if self.claims.take_due(&self.control, outside) {
             return true;
         }
-        match &self.stage {
+        // A chunk of a fan-out goes between other batches, and where there are none.
+        let turn = outside.rng.bool();
+        if turn && self.go_on_in_background(outside) {
+            return true;
+        }
+        let moved = match &self.stage {
             FeedStage::Preparing => self.prepare(outside),
             FeedStage::Table(course) => self.at_table(*course, outside),
             FeedStage::Live(_) => self.follow(outside),
             FeedStage::Ended => false,
+        };
+        moved || (!turn && self.go_on_in_background(outside))
+    }
+
+    fn go_on_in_background(&mut self, outside: &mut Outside) -> bool {
+        let beside = match self.stage {
+            FeedStage::Table(_) => RowsFrom::Tables,
+            FeedStage::Live(_) => RowsFrom::Stream,
+            FeedStage::Preparing | FeedStage::Ended => return false,
+        };
+        let Some(emitter) = &mut self.emitter else { return false };
+        if self.fanouts.read_begun(self.rendering.begun, outside) {
+            return true;
         }
+        let Some(chunk) = self.fanouts.next_chunk(&self.control, outside) else { return false };
+        if beside == RowsFrom::Tables {
+            self.rendering.forget_rows();
+        }
+        let pending = emitter.open(NewBatch { chunk: Some(chunk.settles), ..new_batch() });
+        let mut batch = Batch::new(pending, Vec::new(), RowsFrom::Tables);
+        self.rendering.rewrite(&mut batch, &chunk.rows, &chunk.jobs, chunk.highest, outside);
+        self.batch = Some(batch);
+        true
     }
 
     fn prepare(&mut self, outside: &mut Outside) -> bool {

@@ -1,8 +1,16 @@
-//! A small Elasticsearch: one index with external versions, tombstones that are forgotten, and
+//! A small Elasticsearch: two indices with external versions, tombstones that are forgotten, and
 //! requests that arrive after their sender has given them up. It asserts that no document moves
 //! back.
 
 use super::source::{ROWS, SourceModel};
+
+/// The names of the indices; each has half of the rows.
+pub(super) const INDICES: [&str; 2] = ["d", "e"];
+
+/// The index of a row's document, by its place in [`INDICES`].
+pub(super) fn index_of(row: usize) -> usize {
+    row * INDICES.len() / ROWS
+}
 
 /// A document's content: the states of its row and of the parent that it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +54,14 @@ struct Document {
     refusals: u32,
 }
 
-/// The index.
+/// The indices.
 #[derive(Debug)]
 pub(super) struct Index {
     documents: [Document; ROWS],
     /// Whether it takes requests.
     pub(super) is_up: bool,
+    /// Whether the last index refuses all writes.
+    pub(super) is_blocked: bool,
     /// How long a tombstone is kept, in milliseconds.
     pub(super) tombstones_for: u64,
     /// The epoch of the write alias: actions of another are refused. (A delete names the index
@@ -63,7 +73,7 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn new(tombstones_for: u64) -> Self {
         let documents = [Document::default(); ROWS];
-        Self { documents, is_up: true, tombstones_for, epoch: 0 }
+        Self { documents, is_up: true, is_blocked: false, tombstones_for, epoch: 0 }
     }
 
     /// Applies one write of a process of this epoch; returns the status.
@@ -78,6 +88,9 @@ impl Index {
         let document = &mut self.documents[row];
         if document.content.is_none() && document.forgotten_at <= now {
             document.version = None;
+        }
+        if self.is_blocked && index_of(row) + 1 == INDICES.len() {
+            return 403;
         }
         if epoch != self.epoch {
             return 400;

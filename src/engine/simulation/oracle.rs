@@ -60,7 +60,9 @@ pub(super) fn unfinished(outside: &Outside) -> Option<String> {
     if recorded < source.changes.len() {
         return Some(format!("{recorded} of {} changes are recorded", source.changes.len()));
     }
-    if let Some(job) = queue.jobs.iter().find(|job| job.status != Status::Completed) {
+    let may_wait = |job: &QueuedJob| outside.index.is_blocked && job.is_parked();
+    let mut open = queue.jobs.iter().filter(|job| job.status != Status::Completed);
+    if let Some(job) = open.find(|job| !may_wait(job)) {
         return Some(format!("a job is not completed: {job:?}"));
     }
     if source.confirmed < source.last_end() {

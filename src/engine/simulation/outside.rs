@@ -32,6 +32,9 @@ pub(super) struct Outside {
     pub(super) guard_was_on: bool,
     /// So many changes are known to have been settled before they were acknowledged.
     pub(super) acknowledged_count: usize,
+    /// Jobs that were parked, and fan-outs that a later run went on with.
+    pub(super) parked: u64,
+    pub(super) resumed: u64,
     pub(super) rng: fastrand::Rng,
     /// Milliseconds since the schedule began.
     pub(super) now: u64,
@@ -60,6 +63,8 @@ impl Outside {
             unconfirmed_max,
             guard_was_on: false,
             acknowledged_count: 0,
+            parked: 0,
+            resumed: 0,
             rng,
             now: 0,
             base: Instant::now(),

@@ -1,7 +1,10 @@
 //! A small queue table with its positions. Every function is one transaction. It asserts that each
 //! change has exactly one job.
 
-use crate::ack::batch::{BatchDescriptor, Failure, JobKey};
+use std::collections::BTreeSet;
+
+use crate::ack::batch::{BatchDescriptor, JobKey, Unfinished};
+use crate::ack::fanout::{BegunFanout, FanoutChunk, FanoutProgress};
 use crate::ack::in_flight::InFlightSnapshot;
 use crate::ack::job_set::JobSet;
 use crate::change::{Change, Lsn, Position};
@@ -28,8 +31,69 @@ pub(super) struct QueuedJob {
     started_at: u64,
     due_at: u64,
     attempts: u32,
-    /// It was completed, or an attempt was refused.
+    /// The index that it waits for.
+    waits_for: Option<String>,
+    /// It was completed, an attempt was refused, or it waits for an index or a fan-out.
     pub(super) has_fate: bool,
+}
+
+impl QueuedJob {
+    /// Whether it waits for an index.
+    pub(super) fn is_parked(&self) -> bool {
+        self.waits_for.is_some()
+    }
+
+    fn is_due(&self, now: u64) -> bool {
+        self.status == Status::Pending && self.due_at <= now && self.waits_for.is_none()
+    }
+
+    /// It is over, or tried again: an attempt was refused, or an index takes no documents.
+    fn leave(&mut self, why: &NotDone, now: u64) {
+        self.has_fate = true;
+        match why {
+            NotDone::Refused => {
+                self.attempts += 1;
+                self.due_at = now + RETRY_AFTER;
+                let is_last = self.attempts >= ATTEMPTS_MAX;
+                self.status = if is_last { Status::Failed } else { Status::Pending };
+            }
+            NotDone::Parked(index) => {
+                self.status = Status::Pending;
+                self.waits_for = Some(index.clone());
+            }
+        }
+    }
+}
+
+/// Why a job is not completed.
+#[derive(Clone, Debug)]
+pub(super) enum NotDone {
+    Refused,
+    Parked(String),
+}
+
+/// A job of a fan-out, and what became of it so far.
+#[derive(Debug)]
+pub(super) struct FanoutJob {
+    pub(super) id: i64,
+    not_done: Option<NotDone>,
+}
+
+/// A fan-out in the background.
+#[derive(Debug)]
+pub(super) struct QueuedFanout {
+    pub(super) id: i64,
+    pub(super) highest: Position,
+    pub(super) jobs: Vec<FanoutJob>,
+    /// All before this row is settled.
+    pub(super) next_row: usize,
+}
+
+/// A batch as the checkpoint settles it.
+pub(super) struct SettledBatch {
+    pub(super) descriptor: BatchDescriptor,
+    pub(super) unfinished: Unfinished,
+    pub(super) begun: Vec<BegunFanout>,
 }
 
 /// What a settlement moved.
@@ -37,6 +101,9 @@ pub(super) struct QueuedJob {
 pub(super) struct Settled {
     pub(super) completed: u64,
     pub(super) failed: u64,
+    pub(super) parked: u64,
+    pub(super) begun: u64,
+    pub(super) chunks: u64,
 }
 
 /// The table, and what is stored with it.
@@ -52,6 +119,8 @@ pub(super) struct Queue {
     /// An operator's choice.
     pub(super) halted: bool,
     pub(super) epoch: u64,
+    pub(super) fanouts: Vec<QueuedFanout>,
+    next_fanout: i64,
     next_id: i64,
 }
 
@@ -66,6 +135,8 @@ impl Queue {
             read_ahead: Lsn(0),
             halted: false,
             epoch: 0,
+            fanouts: Vec::new(),
+            next_fanout: 1,
             next_id: 1,
         }
     }
@@ -82,6 +153,7 @@ impl Queue {
             started_at: now,
             due_at: 0,
             attempts: 0,
+            waits_for: None,
             has_fate: false,
         });
     }
@@ -118,13 +190,22 @@ impl Queue {
     pub(super) fn begin_epoch(&mut self) {
         self.epoch += 1;
         let epoch = self.epoch;
+        let of_fanouts = self.jobs_of_fanouts();
         let orphans = self.jobs.iter_mut().filter(|job| job.status == Status::Processing);
-        orphans.filter(|job| job.epoch != epoch).for_each(|job| job.status = Status::Pending);
+        orphans
+            .filter(|job| job.epoch != epoch && !of_fanouts.contains(&job.id))
+            .for_each(|job| job.status = Status::Pending);
+    }
+
+    /// Jobs that end with a fan-out.
+    fn jobs_of_fanouts(&self) -> BTreeSet<i64> {
+        self.fanouts.iter().flat_map(|fanout| &fanout.jobs).map(|job| job.id).collect()
     }
 
     pub(super) fn lowest_unfinished(&self) -> Option<Position> {
-        let unfinished =
-            |job: &&QueuedJob| matches!(job.status, Status::Pending | Status::Processing);
+        let unfinished = |job: &&QueuedJob| {
+            matches!(job.status, Status::Pending | Status::Processing) && job.waits_for.is_none()
+        };
         self.jobs.iter().filter(unfinished).filter_map(|job| job.position).min()
     }
 
@@ -136,9 +217,7 @@ impl Queue {
         is_wanted: impl Fn(Option<Position>) -> bool,
     ) -> Vec<QueuedJob> {
         let epoch = self.epoch;
-        let is_due = |job: &&mut QueuedJob| {
-            job.status == Status::Pending && job.due_at <= now && is_wanted(job.position)
-        };
+        let is_due = |job: &&mut QueuedJob| job.is_due(now) && is_wanted(job.position);
         let mut due: Vec<&mut QueuedJob> = self.jobs.iter_mut().filter(is_due).collect();
         due.sort_unstable_by_key(|job| (job.position, job.id));
         let claimed = due.into_iter().take(limit).map(|job| {
@@ -151,62 +230,128 @@ impl Queue {
     }
 
     pub(super) fn any_without_position(&self, now: u64) -> bool {
-        let is_due = |job: &QueuedJob| {
-            job.status == Status::Pending && job.due_at <= now && job.position.is_none()
-        };
+        let is_due = |job: &QueuedJob| job.is_due(now) && job.position.is_none();
         self.jobs.iter().any(is_due)
     }
 
-    /// Gives every job of these batches its fate, and raises the settled position.
+    /// Ends the wait of jobs for this index; returns of how many.
+    pub(super) fn release(&mut self, index: &str, limit: usize) -> usize {
+        let waiting =
+            self.jobs.iter_mut().filter(|job| job.waits_for.as_deref() == Some(index)).take(limit);
+        waiting.map(|job| job.waits_for = None).count()
+    }
+
+    /// Gives every job of these batches its fate, moves fan-outs on, and raises the settled position.
     pub(super) fn settle(
         &mut self,
-        batches: &[(BatchDescriptor, Vec<Failure>)],
+        batches: Vec<SettledBatch>,
         position: Option<Lsn>,
         now: u64,
         mut completes: impl FnMut(&QueuedJob),
     ) -> Settled {
         let mut settled = Settled::default();
-        let failures = batches.iter().flat_map(|(_, failures)| failures);
-        for failure in failures {
-            let is_it = |job: &&mut QueuedJob| match failure.job {
-                JobKey::At(position) => job.position == Some(position),
-                JobKey::Id(id) => job.id == id,
-                JobKey::Loaded(_) => false,
-            };
-            let mut processing = self.jobs.iter_mut().filter(|j| j.status == Status::Processing);
-            let Some(job) = processing.find(is_it) else { continue };
-            job.attempts += 1;
-            job.has_fate = true;
-            job.due_at = now + RETRY_AFTER;
-            let is_last = job.attempts >= ATTEMPTS_MAX;
-            job.status = if is_last { Status::Failed } else { Status::Pending };
-            settled.failed += u64::from(is_last);
-        }
-        for (descriptor, _) in batches {
-            let is_in = |job: &&mut QueuedJob| match &descriptor.jobs {
-                JobSet::Range { first, last } => {
-                    job.position.is_some_and(|at| (*first..=*last).contains(&at))
+        for SettledBatch { descriptor, unfinished, begun } in batches {
+            let chunk = descriptor.fanouts.chunk.clone();
+            let progress = FanoutProgress { begun, chunk };
+            let later: BTreeSet<i64> =
+                progress.unfinished_jobs().into_iter().filter_map(|key| self.id_of(key)).collect();
+            settled.begun += progress.begun.len() as u64;
+            progress.begun.iter().for_each(|begun| self.begin_fanout(begun));
+            for (key, why) in reasons(unfinished) {
+                let Some(id) = self.id_of(key) else { continue };
+                let of_fanouts = self.fanouts.iter_mut().flat_map(|fanout| &mut fanout.jobs);
+                let mut of_fanout = of_fanouts.filter(|job| job.id == id).peekable();
+                if of_fanout.peek().is_some() {
+                    of_fanout.for_each(|job| job.not_done = Some(why.clone()));
+                } else if let Some(job) = self.processing(id) {
+                    job.leave(&why, now);
+                    settled.failed += u64::from(job.status == Status::Failed);
+                    settled.parked += u64::from(job.is_parked());
                 }
-                JobSet::Ids(ids) => ids.contains(&job.id),
-                JobSet::None => false,
-            };
+            }
             let processing = self.jobs.iter_mut().filter(|j| j.status == Status::Processing);
-            for job in processing.filter(is_in) {
-                job.status = Status::Completed;
+            for job in processing.filter(|job| is_in(&descriptor.jobs, job)) {
                 job.has_fate = true;
-                settled.completed += 1;
-                completes(job);
+                if !later.contains(&job.id) {
+                    job.status = Status::Completed;
+                    settled.completed += 1;
+                    completes(job);
+                }
+            }
+            if let Some(chunk) = progress.chunk {
+                settled.chunks += 1;
+                self.advance(&chunk, now, &mut settled, &mut completes);
             }
         }
         self.settled = self.settled.max(position.unwrap_or_default());
         settled
     }
 
+    fn begin_fanout(&mut self, begun: &BegunFanout) {
+        for group in &begun.groups {
+            let jobs = group.jobs.iter().filter_map(|key| self.id_of(*key));
+            let jobs = jobs.map(|id| FanoutJob { id, not_done: None }).collect();
+            let (id, highest) = (self.next_fanout, group.highest);
+            self.fanouts.push(QueuedFanout { id, highest, jobs, next_row: 0 });
+            self.next_fanout += 1;
+        }
+    }
+
+    /// Stores the progress of a chunk, or ends its fan-out and the jobs of that.
+    fn advance(
+        &mut self,
+        chunk: &FanoutChunk,
+        now: u64,
+        settled: &mut Settled,
+        completes: &mut impl FnMut(&QueuedJob),
+    ) {
+        let is_it = |fanout: &QueuedFanout| chunk.fanouts.contains(&fanout.id);
+        let at = self.fanouts.iter().position(is_it).expect("a chunk is of one that is stored");
+        if let Some(key) = &chunk.last_key {
+            let next_row = key.parse().expect("a row");
+            let before = std::mem::replace(&mut self.fanouts[at].next_row, next_row);
+            assert!(before < next_row, "a fan-out goes back from {before} to {next_row}");
+            return;
+        }
+        for FanoutJob { id, not_done } in self.fanouts.remove(at).jobs {
+            let Some(job) = self.processing(id) else { continue };
+            match not_done {
+                Some(why) => job.leave(&why, now),
+                None => {
+                    job.status = Status::Completed;
+                    settled.completed += 1;
+                    completes(job);
+                }
+            }
+            settled.failed += u64::from(job.status == Status::Failed);
+            settled.parked += u64::from(job.is_parked());
+        }
+    }
+
+    fn id_of(&self, key: JobKey) -> Option<i64> {
+        match key {
+            JobKey::Id(id) => Some(id),
+            JobKey::At(position) => {
+                let mut jobs = self.jobs.iter();
+                jobs.find(|job| job.position == Some(position)).map(|job| job.id)
+            }
+            JobKey::Loaded(_) => None,
+        }
+    }
+
+    fn processing(&mut self, id: i64) -> Option<&mut QueuedJob> {
+        let mut processing = self.jobs.iter_mut().filter(|job| job.status == Status::Processing);
+        processing.find(|job| job.id == id)
+    }
+
     /// Makes stuck jobs that are not in flight `pending`; returns how many.
     pub(super) fn rescue(&mut self, now: u64, in_flight: &InFlightSnapshot) -> usize {
+        let of_fanouts = self.jobs_of_fanouts();
         let is_stuck = |job: &&mut QueuedJob| {
             let is_old = job.started_at + STUCK_AFTER < now || job.attempts >= 2;
-            job.status == Status::Processing && is_old && !in_flight.holds(job.id, job.position)
+            let is_worked_on =
+                in_flight.holds(job.id, job.position) || of_fanouts.contains(&job.id);
+            job.status == Status::Processing && is_old && !is_worked_on
         };
         let stuck = self.jobs.iter_mut().filter(is_stuck);
         stuck.map(|job| job.status = Status::Pending).count()
@@ -223,4 +368,21 @@ impl Queue {
             })
             .count()
     }
+}
+
+fn is_in(jobs: &JobSet, job: &QueuedJob) -> bool {
+    match jobs {
+        JobSet::Range { first, last } => {
+            job.position.is_some_and(|at| (*first..=*last).contains(&at))
+        }
+        JobSet::Ids(ids) => ids.contains(&job.id),
+        JobSet::None => false,
+    }
+}
+
+/// The jobs that are not completed, each with the reason.
+fn reasons(unfinished: Unfinished) -> impl Iterator<Item = (JobKey, NotDone)> {
+    let Unfinished { failures, parked } = unfinished;
+    let refused = failures.into_iter().map(|failure| (failure.job, NotDone::Refused));
+    refused.chain(parked.into_iter().map(|p| (p.job, NotDone::Parked(p.wait.index.clone()))))
 }

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use smallvec::{SmallVec, smallvec};
 
-use super::index::Shown;
+use super::index::{Shown, index_of};
 use super::outside::Outside;
-use super::source::{ROWS, Subject};
+use super::source::Subject;
 use crate::ack::batch::{JobAck, JobKey, PendingBatch};
+use crate::ack::fanout::{BegunFanout, FanoutGroup, FanoutRows};
 use crate::change::{Lsn, Position, Row, TableId};
 use crate::engine::document::build::Embedded;
 use crate::engine::document::definition::SourceId;
@@ -30,8 +31,6 @@ const PARENTS: TableId = TableId(0);
 const PARENT: &str = "p";
 /// The table of the documents' rows.
 pub(super) const DOCUMENTS: TableId = TableId(1);
-/// The only source of the only index.
-const SOURCE: SourceId = SourceId { index: IndexId(0), number: 0 };
 /// Rows that one read of a fan-out, or one page of a listing, has.
 const PAGE_ROWS: usize = 2;
 /// The stored read-ahead LSN is raised in steps, as in `feed::render::stored`.
@@ -62,7 +61,7 @@ enum Work {
     FanOut {
         from: usize,
         jobs: Arc<[JobKey]>,
-        version: u64,
+        highest: Position,
     },
     /// Waits until everything sent has its verdict, and lists.
     Truncate(usize),
@@ -110,10 +109,18 @@ pub(super) struct Rendering {
     cache: RowCache,
     /// As it is stored.
     read_ahead: Lsn,
+    /// A fan-out of more rows is left to the background.
+    fanout_rows_max: usize,
+    /// Fan-outs that were left to it.
+    pub(super) begun: u64,
 }
 
 pub(super) fn document(row: usize) -> DocumentId {
-    DocumentId::new(SOURCE.index, ["0", "1", "2", "3"][row].into())
+    DocumentId::new(source(row).index, ["0", "1", "2", "3"][row].into())
+}
+
+fn source(row: usize) -> SourceId {
+    SourceId { index: IndexId([0, 1][index_of(row)]), number: 0 }
 }
 
 fn version_of(position: Position) -> u64 {
@@ -122,9 +129,9 @@ fn version_of(position: Position) -> u64 {
 
 impl Rendering {
     /// `read_ahead` is what earlier runs have stored.
-    pub(super) fn new(read_ahead: Lsn) -> Self {
+    pub(super) fn new(read_ahead: Lsn, fanout_rows_max: usize) -> Self {
         let ahead = ReadAhead::starting_at(read_ahead);
-        Self { ahead, cache: RowCache::default(), read_ahead }
+        Self { ahead, cache: RowCache::default(), read_ahead, fanout_rows_max, begun: 0 }
     }
 
     pub(super) fn forget_rows(&mut self) {
@@ -143,6 +150,7 @@ impl Rendering {
         match open.work.pop_front() {
             None => {
                 let Some(Batch { pending, .. }) = batch.take() else { return false };
+                self.begun += pending.begun_fanouts().fanouts as u64;
                 let closed = emitter.close(pending).now_or_never();
                 assert!(matches!(closed, Some(Ok(()))), "the checkpoint takes the batch");
             }
@@ -158,8 +166,8 @@ impl Rendering {
                     emitter.send(Action::new(document(row), body, version, jobs)).now_or_never();
                 assert!(matches!(sent, Some(Ok(()))), "the sink takes the action");
             }
-            Some(Work::FanOut { from, jobs, version }) => {
-                self.fan_out(open, from, jobs, version, outside);
+            Some(Work::FanOut { from, jobs, highest }) => {
+                self.fan_out(open, from, jobs, highest, outside);
             }
             Some(Work::Truncate(change)) => {
                 // A listing waits for the index, and for the verdicts of all that precedes it.
@@ -181,7 +189,7 @@ impl Rendering {
     fn part(&mut self, open: &mut Batch, range: Range<usize>, outside: &mut Outside) {
         let mut plan = DocumentPlan::default();
         let mut causes: Vec<JobKey> = Vec::new();
-        let mut highest = 0;
+        let mut highest = Position::default();
         for number in range {
             let change = open.changes[number];
             if open.from == RowsFrom::Stream {
@@ -193,14 +201,14 @@ impl Rendering {
                     let lsn = change.position.commit_lsn;
                     self.cache.apply(PARENTS, PARENT, Some(&parent_row(change.state)), lsn);
                     causes.push(change.job);
-                    highest = highest.max(version_of(change.position));
+                    highest = highest.max(change.position);
                 }
                 Subject::Table => unreachable!("a TRUNCATE ends a part"),
             }
         }
         if !causes.is_empty() {
             let jobs = Arc::from(causes);
-            open.work.push_front(Work::FanOut { from: 0, jobs, version: highest });
+            open.work.push_front(Work::FanOut { from: 0, jobs, highest });
         }
         self.execute(open, plan, outside);
     }
@@ -217,7 +225,7 @@ impl Rendering {
         };
         DocumentStep {
             document,
-            source: SOURCE,
+            source: source(row),
             table: DOCUMENTS,
             content,
             version: version_of(change.position),
@@ -258,21 +266,45 @@ impl Rendering {
         open: &mut Batch,
         from: usize,
         jobs: Arc<[JobKey]>,
-        version: u64,
+        highest: Position,
         outside: &mut Outside,
     ) {
-        let present = (from..ROWS).filter(|row| outside.source.row(*row).is_some());
-        let rows: Vec<usize> = present.take(PAGE_ROWS).collect();
+        if from == 0 && outside.source.present(0).count() > self.fanout_rows_max {
+            let rows = FanoutRows {
+                changed: PARENT.to_owned(),
+                table: "d".to_owned(),
+                column: PARENT.to_owned(),
+                path: false,
+                values: None,
+            };
+            let groups = vec![FanoutGroup { highest, jobs }];
+            open.pending.begin_fanout(BegunFanout { rows, groups });
+            return;
+        }
+        let rows: Vec<usize> = outside.source.present(from).take(PAGE_ROWS).collect();
         let Some(last) = rows.last() else { return };
-        self.embed(outside);
-        self.rendered_by_read(&rows, outside);
-        let parent = self.parent();
-        let rest = Work::FanOut { from: last + 1, jobs: Arc::clone(&jobs), version };
+        let rest = Work::FanOut { from: last + 1, jobs: Arc::clone(&jobs), highest };
         open.work.push_front(rest);
-        for row in rows.into_iter().rev() {
-            let content = outside.source.row(row).map(|row| Shown { row, parent });
-            let jobs = smallvec![open.pending.group_reference(&jobs)];
-            open.work.push_front(Work::Send { row, content, version, jobs });
+        self.rewrite(open, &rows, &jobs, highest, outside);
+    }
+
+    /// Reads these rows, and queues the actions that rewrite their documents.
+    pub(super) fn rewrite(
+        &mut self,
+        open: &mut Batch,
+        rows: &[usize],
+        jobs: &Arc<[JobKey]>,
+        highest: Position,
+        outside: &mut Outside,
+    ) {
+        self.embed(outside);
+        self.rendered_by_read(rows, outside);
+        let parent = self.parent();
+        for row in rows.iter().rev() {
+            let content = outside.source.row(*row).map(|row| Shown { row, parent });
+            let jobs = smallvec![open.pending.group_reference(jobs)];
+            let version = version_of(highest);
+            open.work.push_front(Work::Send { row: *row, content, version, jobs });
         }
     }
 
@@ -284,7 +316,7 @@ impl Rendering {
             plan.touch(DocumentStep {
                 content: Content::Read(Vec::from([document.id.to_string()])),
                 document,
-                source: SOURCE,
+                source: source(*row),
                 table: DOCUMENTS,
                 version: version_of(position),
                 jobs: smallvec![open.pending.reference(job)],

@@ -11,7 +11,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::claims::ClaimModel;
+use super::fanout::FanoutModel;
 use super::feed::FeedModel;
+use super::index::INDICES;
 use super::outside::Outside;
 use super::sink::SinkLoop;
 use super::stream::{CheckpointModel, Stream};
@@ -19,7 +22,9 @@ use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
 use crate::change::Lsn;
 use crate::config::Limits;
-use crate::engine::control::{Control, IndexingReport, RunConditions, SettlementProgress, decide};
+use crate::engine::control::{
+    Control, FanoutSettlements, IndexingReport, RunConditions, SettlementProgress, decide,
+};
 use crate::engine::feed::action::SinkCommand;
 use crate::engine::feed::control::FeedControl;
 use crate::engine::feed::emit::Emitter;
@@ -118,7 +123,7 @@ fn limits(rng: &mut fastrand::Rng) -> Limits {
         bulks_in_flight_max: rng.usize(1..=3),
         actions_bytes_max: 1 << 20,
         memory_max: usize::MAX,
-        fanout_rows_max: 500,
+        fanout_rows_max: [1, 2, 500][rng.usize(0..3)],
         retained_wal_bytes_max: None,
         shutdown_grace: Duration::from_secs(1),
     }
@@ -152,6 +157,11 @@ fn emitter(
     Emitter::new(commands, settled, 1 << 30, metrics.waits.clone(), metrics.memory.clone())
 }
 
+fn sink_state(metrics: &Metrics) -> Arc<SinkState> {
+    let names = INDICES.map(str::to_owned).to_vec();
+    Arc::new(SinkState::with_metrics(names, metrics.sink.clone()))
+}
+
 impl Run {
     /// A run that continues from what is stored.
     pub(super) fn new(outside: &mut Outside) -> Self {
@@ -161,8 +171,7 @@ impl Run {
         let start = outside.queue.recorded_end.max(outside.queue.settled);
         let settled = outside.queue.settled;
         outside.note(|| format!("run from {start}, settled {settled}"));
-        let halted = outside.queue.halted;
-        let control = watch::Sender::new(begun_control(halted));
+        let control = watch::Sender::new(begun_control(outside.queue.halted));
         let report = watch::Sender::new(IndexingReport::default());
         let recorded_end = watch::Sender::new(start);
         let progress = watch::Sender::new(begun_progress(settled));
@@ -173,7 +182,7 @@ impl Run {
         let in_flight = InFlight::default();
         let wake = Arc::new(Notify::new());
         let stop = CancellationToken::new();
-        let state = Arc::new(SinkState::with_metrics(vec!["d".to_owned()], metrics.sink.clone()));
+        let state = sink_state(&metrics);
         let channels = RecorderChannels {
             changes,
             requests: live_requests,
@@ -188,25 +197,25 @@ impl Run {
         let feed_control =
             FeedControl::new(report, orders, requests, woken, state.closed(), stop.clone());
         let emitter = emitter(commands, settled_batches.clone(), &metrics);
+        let fanouts = watch::Sender::new(FanoutSettlements::default());
+        let background = FanoutModel::new(fanouts.subscribe(), limits.fanout_rows_max, outside);
         let ends = recorded_end.subscribe();
-        let (service, indices) = (state.service(), state.indices());
-        let sink_watch = SinkWatch::new(&state);
         let epoch = outside.queue.epoch;
-        let sink = SinkLoop::new(&limits, state, received, settled_batches, epoch);
+        let claims = ClaimModel::new(in_flight.clone(), outside.queue.recorded);
         Self {
             stream: Stream::new(chunks, start, outside),
             recorder: Some(recorder),
             recorder_due: None,
             writing: None,
-            feed: FeedModel::new(feed_control, emitter, in_flight.clone(), ends.clone(), outside),
-            sink_watch,
-            service,
-            indices,
-            sink: Some(sink),
-            checkpoint: CheckpointModel::new(settled, ends, control.subscribe(), progress),
+            feed: FeedModel::new(feed_control, emitter, claims, ends.clone(), background, outside),
+            sink_watch: SinkWatch::new(&state),
+            service: state.service(),
+            indices: state.indices(),
+            sink: Some(SinkLoop::new(&limits, state, received, settled_batches, epoch)),
+            checkpoint: CheckpointModel::new(settled, ends, control.subscribe(), progress, fanouts),
             guard: RetentionGuard::new(outside.unconfirmed_max),
             is_sink_down: false,
-            halted,
+            halted: outside.queue.halted,
             sample_at: outside.now,
             rescue_at: outside.now + RESCUE_EVERY,
             control,

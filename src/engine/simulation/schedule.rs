@@ -30,11 +30,12 @@ enum Event {
     Retry,
     Slow,
     Lossy,
+    Close,
     Wait,
 }
 
 impl Event {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Commit,
         Self::WriteElsewhere,
         Self::Crash,
@@ -47,6 +48,7 @@ impl Event {
         Self::Retry,
         Self::Slow,
         Self::Lossy,
+        Self::Close,
         Self::Wait,
     ];
 }
@@ -94,13 +96,25 @@ impl Schedule {
             }
         }
         self.end_faults();
+        // An index that stays closed holds up no other.
+        if self.outside.index.is_blocked {
+            self.come_to_the_end();
+            self.outside.note(|| "the index opens".to_owned());
+            self.outside.index.is_blocked = false;
+        }
+        self.come_to_the_end();
+        oracle::assert_true(&self.outside);
+    }
+
+    /// Goes on until everything is done that can be.
+    fn come_to_the_end(&mut self) {
         let began = self.outside.now;
         let mut commits_at = began;
         loop {
             let is_live = self.run.as_ref().is_some_and(Run::is_live);
             let unfinished = oracle::unfinished(&self.outside);
             if is_live && unfinished.is_none() {
-                break;
+                return;
             }
             let took = self.outside.now - began;
             assert!(took < DONE_WITHIN, "not done in time: live {is_live}, {unfinished:?}");
@@ -111,7 +125,6 @@ impl Schedule {
             self.is_busy &= !is_live;
             self.turn();
         }
-        oracle::assert_true(&self.outside);
     }
 
     fn end_faults(&mut self) {
@@ -201,6 +214,7 @@ impl Schedule {
             }
             Event::Slow => outside.is_slow = !outside.is_slow,
             Event::Lossy => outside.is_lossy = !outside.is_lossy,
+            Event::Close => outside.index.is_blocked = !outside.index.is_blocked,
             Event::Wait => outside.now += outside.rng.u64(500..12_000),
         }
     }

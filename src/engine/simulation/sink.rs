@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::index::{Shown, Write};
+use super::index::{INDICES, Shown, Write};
 use super::outside::{LateRequest, Outside};
 use crate::ack::batch::PendingBatch;
 use crate::config::Limits;
@@ -43,13 +43,15 @@ enum Fate {
 enum Request {
     Bulk { bulk: Bulk, fate: Fate, due_at: u64 },
     Ping { due_at: u64 },
-    Check { due_at: u64 },
+    Check { index: IndexId, due_at: u64 },
 }
 
 impl Request {
     fn due_at(&self) -> u64 {
         match self {
-            Self::Bulk { due_at, .. } | Self::Ping { due_at } | Self::Check { due_at } => *due_at,
+            Self::Bulk { due_at, .. } | Self::Ping { due_at } | Self::Check { due_at, .. } => {
+                *due_at
+            }
         }
     }
 }
@@ -72,7 +74,8 @@ impl SinkLoop {
         settled: mpsc::Sender<Arc<PendingBatch>>,
         epoch: u64,
     ) -> Self {
-        let dispatcher = Dispatcher::new(vec!["d".to_owned()], limits, Arc::clone(&state));
+        let dispatcher =
+            Dispatcher::new(INDICES.map(str::to_owned).to_vec(), limits, Arc::clone(&state));
         Self { dispatcher, state, commands, settled, requests: Vec::new(), epoch }
     }
 
@@ -119,7 +122,7 @@ impl SinkLoop {
                 self.requests.push(Request::Bulk { bulk, fate, due_at });
             }
             Dispatch::Ping => self.requests.push(Request::Ping { due_at }),
-            Dispatch::Check(_) => self.requests.push(Request::Check { due_at }),
+            Dispatch::Check(index) => self.requests.push(Request::Check { index, due_at }),
         }
     }
 
@@ -153,10 +156,15 @@ impl SinkLoop {
                 let result = if outside.index.is_up { Ok(()) } else { Err(refused()) };
                 self.dispatcher.pinged(outside.instant(), result);
             }
-            Request::Check { .. } => {
-                let result =
-                    if outside.index.is_up { Ok(Presence::Present) } else { Err(refused()) };
-                self.dispatcher.checked(outside.instant(), IndexId(0), result);
+            Request::Check { index, .. } => {
+                let is_blocked =
+                    outside.index.is_blocked && usize::from(index.0) + 1 == INDICES.len();
+                let result = match outside.index.is_up {
+                    false => Err(refused()),
+                    true if is_blocked => Err(blocked()),
+                    true => Ok(Presence::Present),
+                };
+                self.dispatcher.checked(outside.instant(), index, result);
             }
             Request::Bulk { bulk, fate, .. } => {
                 let outcome = self.outcome(&bulk, fate, outside);
@@ -202,6 +210,7 @@ impl SinkLoop {
         outside.note(|| format!("index: {write:?}: {status}"));
         match status {
             409 => item(409, "version_conflict_engine_exception"),
+            403 => item(403, "cluster_block_exception"),
             400 => item(400, "mapper_parsing_exception"),
             status => BulkItem { status, error: None, done: DoneAs::Asked },
         }
@@ -242,6 +251,10 @@ impl SinkLoop {
 
 fn refused() -> ServiceError {
     ServiceError { failure: ServiceFailure::Connection, reason: "connection refused".to_owned() }
+}
+
+fn blocked() -> ServiceError {
+    ServiceError { failure: ServiceFailure::Blocked, reason: "it is read-only".to_owned() }
 }
 
 fn item(status: u16, kind: &str) -> BulkItem {

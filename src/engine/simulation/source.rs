@@ -143,6 +143,11 @@ impl SourceModel {
         self.rows[row].exists.then_some(self.rows[row].state)
     }
 
+    /// The rows from this one on that are there.
+    pub(super) fn present(&self, from: usize) -> impl Iterator<Item = usize> {
+        (from..ROWS).filter(|row| self.row(*row).is_some())
+    }
+
     pub(super) fn parent(&self) -> u32 {
         self.parent
     }

@@ -9,13 +9,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::oracle;
 use super::outside::Outside;
-use super::queue::Settled;
+use super::queue::{Settled, SettledBatch};
 use super::render::DOCUMENTS;
-use crate::ack::batch::{BatchDescriptor, Failure, PendingBatch};
+use crate::ack::batch::PendingBatch;
 use crate::change::{Change, Lsn};
 use crate::engine::checkpoint::acknowledge::{StreamPositions, acknowledge};
 use crate::engine::checkpoint::watermark::Watermark;
-use crate::engine::control::{AcknowledgeAt, Control, SettlementProgress};
+use crate::engine::control::{AcknowledgeAt, Control, FanoutSettlements, SettlementProgress};
 use crate::engine::wal::{Captured, CapturedChunk};
 
 /// Idle marks are this far apart, in bytes.
@@ -119,6 +119,7 @@ pub(super) struct CheckpointModel {
     pub(super) recorded_end: watch::Receiver<Lsn>,
     pub(super) control: watch::Receiver<Control>,
     pub(super) progress: watch::Sender<SettlementProgress>,
+    fanouts: watch::Sender<FanoutSettlements>,
     watermark: Watermark,
     settlement: Settlement,
     durable: Lsn,
@@ -130,11 +131,12 @@ impl CheckpointModel {
         recorded_end: watch::Receiver<Lsn>,
         control: watch::Receiver<Control>,
         progress: watch::Sender<SettlementProgress>,
+        fanouts: watch::Sender<FanoutSettlements>,
     ) -> Self {
         let durable = progress.borrow().settled;
         let watermark = Watermark::default();
         let settlement = Settlement::None;
-        Self { settled, recorded_end, control, progress, watermark, settlement, durable }
+        Self { settled, recorded_end, control, progress, fanouts, watermark, settlement, durable }
     }
 
     /// Nothing is left to be settled, and nothing can come.
@@ -159,6 +161,10 @@ impl CheckpointModel {
                     known.settled = known.settled.max(position);
                     known.completed += counts.completed;
                     known.failed += counts.failed;
+                });
+                self.fanouts.send_modify(|known| {
+                    known.begun += counts.begun;
+                    known.chunks += counts.chunks;
                 });
             }
             Settlement::ToStore(lsn) => {
@@ -195,17 +201,22 @@ impl CheckpointModel {
     }
 
     fn write(&mut self, batches: &[Arc<PendingBatch>], outside: &mut Outside) -> Settled {
-        let settled: Vec<(BatchDescriptor, Vec<Failure>)> = batches
+        let settled: Vec<SettledBatch> = batches
             .iter()
-            .map(|pending| (pending.descriptor().clone(), pending.take_unfinished().failures))
+            .map(|pending| SettledBatch {
+                descriptor: pending.descriptor().clone(),
+                unfinished: pending.take_unfinished(),
+                begun: pending.take_begun(),
+            })
             .collect();
-        settled.iter().for_each(|(descriptor, _)| self.watermark.settle(descriptor));
+        settled.iter().for_each(|batch| self.watermark.settle(&batch.descriptor));
         let position = self.watermark.position();
         let now = outside.now;
         let Outside { queue, index, source, .. } = outside;
-        let counts = queue.settle(&settled, position, now, |job| {
+        let counts = queue.settle(settled, position, now, |job| {
             oracle::assert_indexed(job, source, index);
         });
+        outside.parked += counts.parked;
         outside.note(|| format!("checkpoint: {counts:?} up to {position:?}"));
         counts
     }

@@ -28,12 +28,29 @@ const CHECK_VALID_FOR: Duration = Duration::from_secs(1);
 /// failure of the service until then.
 const INTERCEPTED_AFTER: u32 = 2;
 
+/// How often a request has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestFailures {
+    /// Without a response about its documents: a failure of the service.
+    pub whole: u32,
+    /// With a response in which its documents failed, while their index took others.
+    pub items: u32,
+}
+
+impl RequestFailures {
+    /// All of them.
+    #[must_use]
+    pub const fn total(self) -> u32 {
+        self.whole.saturating_add(self.items)
+    }
+}
+
 /// The actions of one bulk request.
 #[derive(Debug)]
 pub struct Bulk {
     pub actions: Vec<Action>,
     /// How often the request has failed before.
-    pub attempts: u32,
+    pub failures: RequestFailures,
     pub sent_at: Instant,
     /// The index of which this request is the probe: its circuit breaker is half-open.
     pub probe: Option<IndexId>,

@@ -336,8 +336,8 @@ impl Sink {
 /// Sends a bulk request within its span of the trace.
 async fn send_bulk(sender: &BulkSender, bulk: Bulk) -> Completion {
     let jobs = bulk.actions.iter().flat_map(|action| action.jobs.iter().map(JobAck::batch));
-    let span = trace::bulk(jobs, bulk.actions.len(), bulk.attempts);
-    let (outcome, bytes) = sender.bulk(&bulk.actions, bulk.attempts).await;
+    let span = trace::bulk(jobs, bulk.actions.len(), bulk.failures.total());
+    let (outcome, bytes) = sender.bulk(&bulk.actions, bulk.failures.total()).await;
     let known = matches!(outcome, BulkOutcome::Items(_));
     trace::bulk_ended(&span, bytes, outcome.label(), known);
     drop(span);

@@ -1,7 +1,7 @@
 //! The verdict on one bulk item: settled, retried, held with its index, or refused. Pure.
 //!
-//! A failure of the service fails no document, with one exception: a document that fails alone
-//! twelve times while its index accepts others is refused (`dispatch::outcome`).
+//! A failure of the service fails no document, with one exception: a document that fails twelve
+//! times while its index accepts others is refused (`dispatch::outcome`).
 //!
 //! Not here: the consequences of a verdict (`dispatch`).
 

@@ -15,6 +15,7 @@ use tokio_postgres::types::ToSql;
 use super::partitions::{DEFAULT_PART, QUEUE};
 use super::{job_counts as counts, partitions};
 use crate::postgres::lock::{LIMIT_WAITS, LockAttempts, LockMode, TableLocks, is_lock_failure};
+use crate::storage::advisory::{self, Holder};
 use crate::storage::lease::Lease;
 use crate::storage::leased_transaction;
 use crate::storage::leased_transaction::LeasedTransaction;
@@ -71,8 +72,10 @@ pub struct Maintained {
 /// The pass was not made, or only a part of it.
 #[derive(Debug, thiserror::Error)]
 pub enum MaintainError {
-    #[error("another pass over the queue's parts is under way in this database; try again later")]
-    Busy,
+    #[error(
+        "{0} makes a pass over the queue's parts in this database; try again when it has ended"
+    )]
+    Busy(Holder),
     #[error("the database is not prepared; run `walferry migrate`")]
     NotMigrated,
     #[error(transparent)]
@@ -105,7 +108,19 @@ impl<'a> Maintainer<'a> {
         };
         let row = client.query_one(LOCK, &[&ADVISORY_LOCK]).await.map_err(doing(LOOKING))?;
         if !row.try_get::<_, bool>("is_ours").map_err(doing(LOOKING))? {
-            return Err(MaintainError::Busy);
+            match advisory::holder(client, ADVISORY_LOCK).await.map_err(doing(LOOKING))? {
+                Some(holder) if holder.is_ours => return Err(MaintainError::Busy(holder)),
+                // It has ended, or it is no pass: any login may take the lock. Passes that meet wait
+                // for the locks of the tables, so that one without this lock is safe.
+                Some(holder) => tracing::warn!(
+                    event = "lock_held_by_stranger",
+                    pid = holder.pid,
+                    role = holder.role,
+                    application = holder.application,
+                    "another role's session holds the lock on partition maintenance; it is not waited for"
+                ),
+                None => {}
+            }
         }
         Ok(Self { client, guard })
     }

@@ -1,9 +1,9 @@
 //! How often, and after which wait, a job is tried again whose document was refused.
 //!
 //! Refused documents use up attempts; failures of the service do not. The arithmetic runs in the
-//! database (`walferry.next_attempt` in `migrations/0010_note.sql`, called by `fail_ids.sql` and
-//! `fail_positions.sql`), on the row's own count and in the transaction that settles it, so that an
-//! attempt is counted exactly once.
+//! database (`walferry.status_after` and `walferry.next_attempt` in `migrations/0010_note.sql`, called
+//! by `fail_ids.sql`, `fail_positions.sql` and `fanout_end.sql`), on the row's own count and in the
+//! transaction that settles it, so that an attempt is counted exactly once.
 //!
 //! Not here: why a document is refused (`engine::sink::verdict`), and claiming what is due (`claim`).
 

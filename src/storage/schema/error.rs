@@ -3,12 +3,18 @@
 use crate::postgres::lock::LockError;
 use crate::postgres::{Disposition, Recovery};
 use crate::storage::QueueError;
+use crate::storage::advisory::Holder;
 
 /// The database could not be prepared. Where a check failed, nothing was altered.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    #[error("another walferry migrate is running in this database; wait for it to end")]
-    Busy,
+    #[error("another walferry migrate is running in this database ({0}); wait for it to end")]
+    Busy(Holder),
+    #[error(
+        "{0} holds the advisory lock of walferry migrate, and its role may not migrate: end it by \
+         `select pg_terminate_backend({pid})`, then call this again", pid = .0.pid
+    )]
+    LockTaken(Holder),
     #[error("PostgreSQL {0} is too old; walferry needs version 14 or newer")]
     ServerTooOld(i32),
     #[error(
@@ -117,7 +123,7 @@ impl Recovery for MigrateError {
             Self::Migration { source, .. } | Self::Database { source, .. } => source.disposition(),
             Self::Lock(error) => error.disposition(),
             Self::Queue(error) => error.disposition(),
-            Self::Busy => Disposition::Retry,
+            Self::Busy(_) => Disposition::Retry,
             _ => Disposition::Operator,
         }
     }

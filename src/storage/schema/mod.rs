@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use super::advisory;
 use super::doing;
 use super::queue::partitions::{self, QUEUE};
 use crate::change::Lsn;
@@ -94,6 +95,8 @@ pub struct Report {
     pub unsecured: Vec<String>,
     /// Rights of other roles on these tables that row security kept from being of use.
     pub revoked: Vec<String>,
+    /// Rights on these objects that default privileges had given to other roles, taken away.
+    pub withheld: Vec<String>,
     /// The role that owned walferry's objects, if they were taken back from it.
     pub taken_back_from: Option<String>,
     /// The original system's queue, if it was taken over now or the rest of it was.
@@ -126,11 +129,7 @@ pub async fn run(client: &Client, options: &MigrateOptions) -> Result<Report, Mi
         )
         .await
         .map_err(doing("set up the session"))?;
-    let lock = format!("select pg_advisory_lock({ADVISORY_LOCK})");
-    client.batch_execute(&lock).await.map_err(|source| match source.code() {
-        Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => MigrateError::Busy,
-        _ => database("take the migration lock", source),
-    })?;
+    lock(client).await?;
     let outcome = locked(client, options).await;
     let unlock = format!(
         "select pg_advisory_unlock({ADVISORY_LOCK}); reset lock_timeout; reset search_path"
@@ -139,6 +138,30 @@ pub async fn run(client: &Client, options: &MigrateOptions) -> Result<Report, Mi
     let report = outcome?;
     unlocked.map_err(|source| database("release the migration lock", source))?;
     Ok(report)
+}
+
+/// Takes the lock on migrations; waits for another migration, and for no session of another kind.
+async fn lock(client: &Client) -> Result<(), MigrateError> {
+    let failed = |source| database("take the migration lock", source);
+    let wait = async || {
+        let holder = advisory::holder(client, ADVISORY_LOCK).await.map_err(failed)?;
+        let lock = format!("select pg_advisory_lock({ADVISORY_LOCK})");
+        match holder {
+            Some(holder) if !holder.is_ours => Err(MigrateError::LockTaken(holder)),
+            _ => match client.batch_execute(&lock).await {
+                Err(source) if source.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(false),
+                done => done.map(|()| true).map_err(failed),
+            },
+        }
+    };
+    while !wait().await? {
+        // Its holder may have changed meanwhile.
+        match advisory::holder(client, ADVISORY_LOCK).await.map_err(failed)? {
+            Some(holder) if holder.is_ours => return Err(MigrateError::Busy(holder)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, MigrateError> {
@@ -173,7 +196,11 @@ async fn locked(client: &Client, options: &MigrateOptions) -> Result<Report, Mig
         report.applied = applied;
         report.taken_over = Some(TakenOver { slot_created, ..taken });
     } else {
+        let runners = rights::runtime_roles(client).await?;
         report.applied = migrate(client).await?;
+        if !report.applied.is_empty() {
+            report.withheld = rights::withhold(client, &runners).await?;
+        }
         report.partitions_made = partitions::make(client, None, partitions::DAYS_AHEAD).await?;
         publication::apply(client, &plan, &mut report).await?;
     }

@@ -30,6 +30,9 @@ const COMMENTS: &str = include_str!("original_comments.sql");
 
 const LOSSES: &str = include_str!("original_losses.sql");
 
+const PUBLIC_STATISTICS: &str = "PUBLIC may no longer execute get_elasticsearch_queue_stats(); \
+     grant it to the roles that call it";
+
 /// What the new table gets of the old one.
 #[derive(Debug, Default)]
 pub(super) struct Legacy {
@@ -101,9 +104,11 @@ pub(super) async fn legacy(client: &Client) -> Result<Legacy, tokio_postgres::Er
     for row in client.query(GRANTS, &[]).await? {
         let statement = row.try_get("statement")?;
         let role: String = row.try_get("role")?;
-        if !row.try_get::<_, bool>("is_of_api")? {
+        if !row.try_get::<_, bool>("is_withheld")? {
             legacy.statements.push(statement);
             kept.entry(role).or_default().insert(row.try_get("verb")?);
+        } else if role == "PUBLIC" && row.try_get("is_of_statistics")? {
+            legacy.notes.push(PUBLIC_STATISTICS.to_owned());
         } else if withheld.last() != Some(&role) {
             withheld.push(role);
         }

@@ -1,6 +1,7 @@
 -- What roles may do with public.elasticsearch_sync_queue, a row for each privilege: the statement
--- that grants it, the role, the privilege, and whether that is a role of the API, which is not granted it again:
--- `change_data` has private columns. An owner that is not the new one is granted all of it.
+-- that grants it, the role, the privilege, and whether it is withheld. Roles of an API are not granted it
+-- again, since `change_data` has private columns: those are anon, authenticated, and what default
+-- privileges name. Nor is PUBLIC. An owner that is not the new one is granted all of it.
 with queue as (
     select oid, relowner, relacl from pg_class
     where oid = 'public.elasticsearch_sync_queue'::regclass),
@@ -24,9 +25,15 @@ held (object, column_name, role, verb, passes_on) as (
     from pg_proc cross join aclexplode(coalesce(proacl, acldefault('f', proowner))) e
     where oid = to_regprocedure('public.get_elasticsearch_queue_stats()'))
 select format('grant %s%s on %s to %I%s', verb,
-           coalesce(' (' || quote_ident(column_name) || ')', ''), object, rolname,
+           coalesce(' (' || quote_ident(column_name) || ')', ''), object, coalesce(rolname, 'public'),
            case when passes_on then ' with grant option' else '' end) as statement,
-       rolname::text as role, verb, rolname in ('anon', 'authenticated') as is_of_api
-from held join pg_roles r on r.oid = role
-where rolname <> current_user
-order by rolname, object, column_name, verb
+       coalesce(rolname::text, 'PUBLIC') as role, verb,
+       role = 0 or rolname in ('anon', 'authenticated')
+           or not rolsuper and not rolbypassrls and exists (
+               select from pg_default_acl d cross join aclexplode(d.defaclacl) e
+               where e.grantee = r.oid and d.defaclnamespace in (0, 'public'::regnamespace))
+           as is_withheld,
+       object like 'function %' as is_of_statistics
+from held left join pg_roles r on r.oid = role
+where rolname is distinct from current_user and (role = 0 or rolname is not null)
+order by role = 0, rolname, object, column_name, verb

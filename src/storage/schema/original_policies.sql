@@ -19,4 +19,6 @@ where c.oid = 'public.elasticsearch_sync_queue'::regclass
   and (not c.relrowsecurity or r.oid = c.relowner)
   and not r.rolbypassrls and not r.rolsuper
   and r.rolname <> all (array[current_user, 'anon', 'authenticated'])
+  and not exists (select from pg_default_acl d cross join aclexplode(d.defaclacl) e
+                  where e.grantee = r.oid and d.defaclnamespace in (0, 'public'::regnamespace))
 having count(*) > 0

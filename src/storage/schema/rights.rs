@@ -8,7 +8,7 @@
 //!
 //! Of the source tables the runtime role needs SELECT, which their owner grants.
 
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, Row};
 
 use super::{MigrateError, Report, database, definitions, exclusive, patiently, quoted};
 use crate::storage::queue::partitions::QUEUE;
@@ -29,6 +29,8 @@ const REPLACED: &str = include_str!("rights_replaced.sql");
 const ADDED: &str = include_str!("rights_added.sql");
 
 const UNTRUSTED: &str = include_str!("rights_untrusted.sql");
+
+const DEFAULT: &str = include_str!("rights_default.sql");
 
 const GRANT: &str = include_str!("rights_grant.sql");
 
@@ -191,6 +193,33 @@ pub(super) async fn runtime_roles(client: &Client) -> Result<Vec<String>, Migrat
     let failed = |source| database("look for the runtime role", source);
     let rows = client.query(RUNTIME_ROLES, &[]).await.map_err(failed)?;
     rows.iter().map(|row| row.try_get("name").map_err(failed)).collect()
+}
+
+/// Statements that take away what default privileges gave to other roles than `kept` on the objects
+/// that were made, each with whose rights on what these are.
+pub(super) async fn of_defaults(
+    client: &Client,
+    kept: &[String],
+) -> Result<Vec<(String, String)>, MigrateError> {
+    let failed = |source| database("look for what default privileges have given", source);
+    let rows = client.query(DEFAULT, &[&kept]).await.map_err(failed)?;
+    let read = |row: &Row| Ok((row.try_get("statement")?, row.try_get("name")?));
+    rows.iter().map(|row| read(row).map_err(failed)).collect()
+}
+
+/// Takes away what default privileges gave; returns whose rights on what.
+pub(super) async fn withhold(
+    client: &Client,
+    kept: &[String],
+) -> Result<Vec<String>, MigrateError> {
+    let failed = |source| database("take away what default privileges have given", source);
+    let mut names = Vec::new();
+    for (statement, name) in of_defaults(client, kept).await? {
+        let step = || client.batch_execute(&statement);
+        patiently(client, &exclusive(QUEUE), failed, step).await?;
+        names.push(name);
+    }
+    Ok(names)
 }
 
 /// Grants `role` what it lacks of the rights to run walferry, and reports what they are on.

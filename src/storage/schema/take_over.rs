@@ -23,7 +23,7 @@ use postgres_types::{PgLsn, ToSql};
 use tokio_postgres::Client;
 
 use super::{FOUNDATION, MIGRATIONS, MigrateError, MigrateOptions, TakenOver};
-use super::{database, exclusive, original, patiently, quoted};
+use super::{database, exclusive, original, patiently, quoted, rights};
 use crate::change::Lsn;
 use crate::postgres::catalog::slot;
 use crate::postgres::catalog::slot::ReplicationSlot;
@@ -225,7 +225,7 @@ async fn try_cut(
         return Err(MigrateError::SlotTaken { slot: options.slot.clone(), reason });
     }
     client.batch_execute(OWN_SEQUENCE).await.map_err(failed)?;
-    let legacy = original::legacy(client).await.map_err(failed)?;
+    let mut legacy = original::legacy(client).await.map_err(failed)?;
     client.batch_execute(FOUNDATION).await.map_err(failed)?;
     client.batch_execute(PUT_ASIDE).await.map_err(failed)?;
     let mut applied = Vec::new();
@@ -235,6 +235,15 @@ async fn try_cut(
         let done = "insert into walferry.migration (version, name) values ($1, $2)";
         client.execute(done, &[&version, name]).await.map_err(failed)?;
         applied.push(*name);
+    }
+    let mut withheld = Vec::new();
+    for (statement, name) in rights::of_defaults(client, &[]).await? {
+        client.batch_execute(&statement).await.map_err(failed)?;
+        withheld.push(name);
+    }
+    if !withheld.is_empty() {
+        let note = format!("taken away what default privileges had given: {}", withheld.join(", "));
+        legacy.notes.push(note);
     }
     for statement in &legacy.statements {
         client.batch_execute(statement).await.map_err(|source| {

@@ -129,7 +129,7 @@ impl ReadTransaction<'_> {
                  select k from unnest($1::text[]::{kind}[]) as given(k)
                  union
                  select t.{key} from {table} t join below on t.{parent} = below.k)
-             select pg_catalog.format('%s', k) from below",
+             select pg_catalog.to_jsonb(k) #>> '{{}}' from below",
             kind = key.type_name,
             key = quote(&key.name),
             table = shape.own_rows(),

@@ -75,6 +75,17 @@ impl RowsToRewrite {
         })
     }
 
+    /// The bytes on the heap, about.
+    pub(in crate::engine::feed) fn size(&self) -> usize {
+        let values = self.values.iter().flatten();
+        let values = values.map(|(value, groups)| {
+            size_of::<(String, SmallVec<[u32; 1]>)>() + value.len() + size_of_val(&**groups)
+        });
+        let groups = self.groups.iter();
+        let groups = groups.map(|group| size_of_val(group) + size_of_val(&*group.jobs));
+        values.sum::<usize>() + groups.sum::<usize>()
+    }
+
     /// As the batch of the changes leaves it to the background.
     pub(super) fn begun(&self, shapes: &Shapes) -> BegunFanout {
         let values = self.values.as_ref().map(|values| {

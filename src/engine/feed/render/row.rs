@@ -29,27 +29,39 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 pub struct RenderedRow {
     /// `None` where there is no such row.
     pub row: Option<Row>,
-    /// The document of every source of the table; `None` where there should be none.
+    /// The document of every source of the table; `None` where there should be none. No documents
+    /// where the row is larger than a row may be.
     pub documents: Vec<(DocumentId, Option<Vec<u8>>)>,
 }
 
-/// Reads the row with this key on a session of its own and renders its documents.
+/// A reader for [`render_row`], on a session of its own. Large values of rows with more than
+/// `row_bytes_max` of text stay at the server.
+#[must_use]
+pub fn row_reader(client: Arc<Client>, shapes: Shapes, row_bytes_max: usize) -> RowReader {
+    let mut reader = RowReader::new(client, shapes);
+    reader.limit_lock_waits(LOCK_PATIENCE);
+    reader.limit_rows(row_bytes_max);
+    reader
+}
+
+/// Reads the row with this key and renders its documents.
 ///
 /// # Errors
 /// [`ReadError`].
 pub async fn render_row(
-    client: Arc<Client>,
+    mut reader: RowReader,
     definition: &Definition,
-    shapes: Shapes,
     table: TableId,
     key: &[String],
 ) -> Result<RenderedRow, ReadError> {
     let text = crate::storage::queue::record_id::document_id(key);
-    let mut reader = RowReader::new(client, shapes);
-    reader.limit_lock_waits(LOCK_PATIENCE);
     let mut reads = reader.begin().await?;
     let found = reads.by_key(table, &[key.to_vec()]).await?;
     let row = found.into_iter().next().map(|found| found.row);
+    if row.as_ref().is_some_and(|row| row.cut().is_some()) {
+        reads.commit().await?;
+        return Ok(RenderedRow { row, documents: Vec::new() });
+    }
     let sources = definition.sources_of(table);
     let mut cache = RowCache::default();
     let mut builder = Builder::default();

@@ -16,6 +16,7 @@ use tokio_postgres::Client;
 
 use crate::ack::batch::{BegunCount, PendingBatch};
 use crate::ack::fanout::{FanoutChunk, StoredFanout};
+use crate::ack::memory::{MemoryHold, MemoryPart};
 use crate::engine::control::FanoutSettlements;
 use crate::engine::feed::emit::NewBatch;
 use crate::engine::feed::render::rewrite::RowsToRewrite;
@@ -34,6 +35,8 @@ struct Pass {
     rows: RowsToRewrite,
     /// The last key sent, as its parts.
     after: Option<Vec<String>>,
+    /// The bytes of `rows`.
+    bytes: usize,
 }
 
 /// The fan-outs of this slot that are not finished.
@@ -57,6 +60,8 @@ pub struct BackgroundFanouts {
     next: usize,
     /// The end of all fan-outs is reported.
     finished: bool,
+    /// Counts the bytes of the passes.
+    memory: Option<MemoryHold>,
 }
 
 impl BackgroundFanouts {
@@ -80,6 +85,7 @@ impl BackgroundFanouts {
             chunks: 0,
             next: 0,
             finished: false,
+            memory: None,
         }
     }
 
@@ -215,8 +221,12 @@ impl BackgroundFanouts {
             Some(pass) => {
                 pass.fanouts.push(id);
                 pass.rows.merge(rows);
+                pass.bytes = pass.rows.size();
             }
-            None => self.passes.push(Pass { fanouts: vec![id], rows, after }),
+            None => {
+                let bytes = rows.size();
+                self.passes.push(Pass { fanouts: vec![id], rows, after, bytes });
+            }
         }
     }
 
@@ -280,6 +290,9 @@ impl BackgroundFanouts {
     fn report(&mut self, core: &FeedCore) {
         let open: usize = self.passes.iter().map(|pass| pass.fanouts.len()).sum();
         let unread = self.begun.saturating_sub(self.read);
+        let bytes = self.passes.iter().map(|pass| pass.bytes).sum();
+        let hold = || core.emitter.memory().hold(MemoryPart::Fanouts, 0);
+        self.memory.get_or_insert_with(hold).set(bytes);
         self.finished = self.is_finished();
         core.control.set_fanouts_finished(self.finished);
         core.metrics.set_fanouts(open + usize::try_from(unread).unwrap_or_default());

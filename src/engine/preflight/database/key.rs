@@ -1,13 +1,14 @@
 //! The types of keys, and of the columns that refer to keys. Pure.
 //!
-//! A type serves as a key if equal values have one text, and `order by` and `=` agree with the text
-//! cast to the type: rows are listed, read back and embedded by it (`document::shape`). To admit
-//! another type:
+//! A type serves as a key if equal values have one text in `to_jsonb`, that text cast to the type is
+//! the value again, and `order by` and `=` agree: rows are listed, read back and embedded by it
+//! (`document::shape`). To admit another type:
 //!
 //! 1. `preflight/gather_columns.sql`: its class no longer is `unfit_for_keys`.
 //! 2. [`same_text`]: which other types a referring column may have.
 //! 3. `document/shape.rs`, [`ColumnType::parameter_type`]: the cast, if it is not the type itself.
-//! 4. `storage/queue/record_id.rs`: only if its `record_id` is to be the key itself, as for `uuid`.
+//! 4. Only if its `record_id` is to be the key itself, as for `uuid`: `TableShape::has_uuid_key` in
+//!    `document/shape.rs` with its callers, and `TableKey::record_id` in `storage/queue/record_id.rs`.
 //! 5. Tests: the refused types in `tests/scenarios/source.rs`, records by key in `tests/admin.rs`.
 //!
 //! [`ColumnType::parameter_type`]: crate::engine::document::shape::ColumnType::parameter_type

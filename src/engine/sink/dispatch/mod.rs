@@ -3,7 +3,7 @@
 //! A failure holds up no more than it concerns: a failure of the service all requests except one
 //! probe at a time, a failure of an index its documents, a failure of a document this document. A
 //! request that failed is sent again unchanged, and after repeated failures in halves. A failure of
-//! the service fails no document, except one that fails alone twelve times while its index accepts
+//! the service fails no document, except one that fails twelve times while its index accepts
 //! others. The actions of an index that stays closed are parked.
 //!
 //! Pure, except for the counters in [`SinkState`] and the jitter of the waits; the caller supplies
@@ -24,7 +24,7 @@ use self::park::FailingIndex;
 use self::select::index_id;
 use super::backoff::{AdaptiveConcurrency, Backoff, CircuitBreaker};
 use super::bulk::screen;
-use super::bulk_request::Bulk;
+use super::bulk_request::{Bulk, RequestFailures};
 use super::index::{Audit, Presence};
 use super::indexed::IndexedDocuments;
 use super::pending::PendingActions;
@@ -116,7 +116,7 @@ impl IndexCircuit {
 #[derive(Debug)]
 struct RetryBatch {
     actions: Vec<Action>,
-    attempts: u32,
+    failures: RequestFailures,
     not_before: Instant,
 }
 

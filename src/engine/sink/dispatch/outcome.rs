@@ -2,18 +2,20 @@
 //! `bulk_request` and `service_error` for a request as a whole.
 //!
 //! - Success, the 404 of a delete, a version conflict (409): the document's jobs are settled.
-//! - An item's 429, 408, 5xx, other 404 or 409: the document is sent again after a growing wait, from
-//!   the third failure on in halves; no job loses an attempt. If its index has taken nothing, that
-//!   index's circuit breaker opens. A 429 halves the size and the number of requests as well.
-//! - An item's 401 or 403, a block, a closed or missing index: the index's circuit breaker opens. One
-//!   probe at a time is sent; its documents wait, and are parked (`park`).
+//! - An item's block (of any status), 401 or 403, a closed or missing index: the index's circuit
+//!   breaker opens. One probe at a time is sent; its documents wait, and are parked (`park`).
+//! - An item's other 429, 408, 5xx, 404 or 409: the document is sent again after a growing wait, at
+//!   each third failure in halves; no job loses an attempt. If its index has taken nothing with this
+//!   request and the document has not failed so before, the index's circuit breaker opens instead. A
+//!   429 halves the size and the number of requests as well.
 //! - 429, 5xx, 401, 403, a time-out or no response for the whole request: the service's circuit
 //!   breaker opens, unless another request has succeeded meanwhile. One probe at a time is sent, then
-//!   the request again; no job loses an attempt. A 429 halves as above.
+//!   the request again, in halves after three failures if it may be their cause; no job loses an
+//!   attempt. A 429 halves as above.
 //! - 413, or a 429 above a limit that does not depend on load: the request is sent in halves; a
 //!   document that is alone in it is refused.
-//! - Any other error of an item, and a document that fails alone twelve times while its index takes
-//!   others: the document is refused, and its jobs lose an attempt (`storage/queue/retry.rs`).
+//! - Any other error of an item, and a document that fails twelve times while its index takes others,
+//!   the last time alone: the document is refused, and its jobs lose an attempt (`storage/queue/retry.rs`).
 
 use tokio::time::Instant;
 
@@ -23,13 +25,14 @@ use crate::engine::document::id::IndexId;
 use crate::engine::feed::action::Action;
 use crate::engine::sink::backoff::CircuitBreaker;
 use crate::engine::sink::bulk::{BulkItem, op_type};
-use crate::engine::sink::bulk_request::{Bulk, BulkOutcome};
+use crate::engine::sink::bulk_request::{Bulk, BulkOutcome, RequestFailures};
 use crate::engine::sink::verdict::{DocumentOutcome, ServiceError, ServiceFailure, Verdict};
 
 /// After this many failures a request is sent in halves, to find the document that causes them.
 const SPLIT_AFTER: u32 = 3;
-/// After this many failures a single document is refused, if its index accepts others.
-const SINGLE_ATTEMPTS_MAX: u32 = 12;
+/// At this many failures a document that is alone in its request is refused, as its index has taken
+/// others meanwhile.
+const SINGLE_FAILURES_MAX: u32 = 12;
 
 /// The verdicts on the documents of one index in one response.
 #[derive(Default)]
@@ -94,8 +97,8 @@ impl Dispatcher {
             for (outcome, documents) in DocumentOutcome::ALL.into_iter().zip(of_index.settled) {
                 self.state.count(index, outcome, documents);
             }
-            self.split_too_large(now, &mut of_index, bulk.attempts);
-            self.conclude(now, index, of_index, bulk.attempts);
+            self.split_too_large(now, &mut of_index, bulk.failures);
+            self.conclude(now, index, of_index, bulk.failures);
         }
         if let Some(index) = bulk.probe {
             self.check_probed(now, index);
@@ -135,11 +138,16 @@ impl Dispatcher {
     /// Documents that are too large together are sent in halves; a single one is refused. The limit
     /// concerns all documents of a shard, so only a document alone in a request is known to exceed
     /// it.
-    fn split_too_large(&mut self, now: Instant, of_index: &mut IndexVerdicts, attempts: u32) {
+    fn split_too_large(
+        &mut self,
+        now: Instant,
+        of_index: &mut IndexVerdicts,
+        failures: RequestFailures,
+    ) {
         let mut actions = std::mem::take(&mut of_index.too_large);
         of_index.works |= !actions.is_empty();
         if actions.len() > 1 {
-            self.retry_in_halves(RetryBatch { actions, attempts, not_before: now });
+            self.retry_in_halves(RetryBatch { actions, failures, not_before: now });
         } else if let Some(action) = actions.pop() {
             self.pending.release(&action.document);
             self.refuse(action, &of_index.too_large_reason);
@@ -147,24 +155,34 @@ impl Dispatcher {
     }
 
     /// Closes the circuit breaker of an index that works. Opens that of an index that took no
-    /// document because of a failure, unless these documents have failed before on their own.
-    fn conclude(&mut self, now: Instant, index: IndexId, of_index: IndexVerdicts, attempts: u32) {
+    /// document because of a failure, unless these documents have failed before while it took others.
+    fn conclude(
+        &mut self,
+        now: Instant,
+        index: IndexId,
+        of_index: IndexVerdicts,
+        mut failures: RequestFailures,
+    ) {
         let IndexVerdicts { works, stopped, to_retry: actions, failure, .. } = of_index;
         if let Some(error) = failure {
             self.state.count_retries(error.failure, actions.len());
             let several = actions.len() > 1;
-            if attempts >= SINGLE_ATTEMPTS_MAX && !several && self.is_open(index) {
-                self.refuse_single(actions, attempts, &error.reason);
-            } else if several && attempts > 0 && attempts.is_multiple_of(SPLIT_AFTER) {
-                let not_before = now + REQUEST.delay(attempts, fastrand::f64());
-                self.retry_in_halves(RetryBatch { actions, attempts: attempts + 1, not_before });
-            } else if works || attempts > 0 {
-                let attempts = attempts + 1;
-                let not_before = now + REQUEST.delay(attempts, fastrand::f64());
-                self.retries.push(RetryBatch { actions, attempts, not_before });
-            } else {
+            if !works && failures.items == 0 {
                 self.open_circuit(now, index, error);
                 self.requeue(actions);
+                return;
+            }
+            failures.items += 1;
+            if failures.items >= SINGLE_FAILURES_MAX && !several && self.is_open(index) {
+                self.refuse_single(actions, failures.items, &error.reason);
+            } else {
+                let not_before = now + REQUEST.delay(failures.items, fastrand::f64());
+                let retry = RetryBatch { actions, failures, not_before };
+                if failures.items.is_multiple_of(SPLIT_AFTER) {
+                    self.retry_in_halves(retry);
+                } else {
+                    self.retries.push(retry);
+                }
             }
         }
         if let Some(error) = stopped {
@@ -184,8 +202,8 @@ impl Dispatcher {
     }
 
     /// Refuses the one document that keeps failing while its index accepts others.
-    fn refuse_single(&mut self, actions: Vec<Action>, attempts: u32, reason: &str) {
-        let sentence = format!("refused {attempts} times while others were taken: {reason}");
+    fn refuse_single(&mut self, actions: Vec<Action>, failures: u32, reason: &str) {
+        let sentence = format!("refused {failures} times while others were taken: {reason}");
         for action in actions {
             self.pending.release(&action.document);
             self.refuse(action, &sentence);
@@ -209,11 +227,12 @@ impl Dispatcher {
             self.requeue(bulk.actions);
             return;
         }
-        let attempts = bulk.attempts + 1;
-        let not_before = now + REQUEST.delay(attempts, fastrand::f64());
-        let retry = RetryBatch { actions: bulk.actions, attempts, not_before };
+        let mut failures = bulk.failures;
+        failures.whole += 1;
+        let not_before = now + REQUEST.delay(failures.total(), fastrand::f64());
+        let retry = RetryBatch { actions: bulk.actions, failures, not_before };
         let may_be_the_cause = is_isolated || failure == ServiceFailure::Timeout;
-        if attempts.is_multiple_of(SPLIT_AFTER) && may_be_the_cause {
+        if failures.whole.is_multiple_of(SPLIT_AFTER) && may_be_the_cause {
             self.retry_in_halves(retry);
         } else {
             self.retries.push(retry);
@@ -228,8 +247,8 @@ impl Dispatcher {
             if let Some(index) = bulk.probe {
                 self.close_circuit(index);
             }
-            let Bulk { actions, attempts, .. } = bulk;
-            self.retry_in_halves(RetryBatch { actions, attempts, not_before: now });
+            let Bulk { actions, failures, .. } = bulk;
+            self.retry_in_halves(RetryBatch { actions, failures, not_before: now });
         } else if let Some(action) = bulk.actions.pop() {
             self.pending.release(&action.document);
             self.refuse(action, reason);

@@ -120,12 +120,12 @@ impl Dispatcher {
     /// Actions of the index that are to be sent again are ready, as the others are.
     fn recall_retries(&mut self, index: IndexId) {
         for retry in std::mem::take(&mut self.retries) {
-            let RetryBatch { actions, attempts, not_before } = retry;
+            let RetryBatch { actions, failures, not_before } = retry;
             let (of_index, actions): (Vec<_>, Vec<_>) =
                 actions.into_iter().partition(|action| action.document.index == index);
             self.requeue(of_index);
             if !actions.is_empty() {
-                self.retries.push(RetryBatch { actions, attempts, not_before });
+                self.retries.push(RetryBatch { actions, failures, not_before });
             }
         }
     }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{Dispatch, Dispatcher, IDLE_MAX, RetryBatch};
 use crate::engine::document::id::IndexId;
-use crate::engine::sink::bulk_request::Bulk;
+use crate::engine::sink::bulk_request::{Bulk, RequestFailures};
 use crate::engine::sink::pending::BulkCapacity;
 use crate::engine::sink::state::Circuit;
 
@@ -98,13 +98,13 @@ impl Dispatcher {
     fn next_retry(&mut self, now: Instant, by: Instant) -> Option<Bulk> {
         loop {
             let at = self.retries.iter().position(|retry| retry.not_before <= by)?;
-            let RetryBatch { actions, attempts, .. } = self.retries.swap_remove(at);
+            let RetryBatch { actions, failures, .. } = self.retries.swap_remove(at);
             let (mut actions, blocked): (Vec<_>, Vec<_>) =
                 actions.into_iter().partition(|action| self.is_open(action.document.index));
             self.requeue(blocked);
             if !actions.is_empty() {
                 actions.iter_mut().for_each(|action| self.pending.merge_later(action));
-                return Some(Bulk { actions, attempts, sent_at: now, probe: None });
+                return Some(Bulk { actions, failures, sent_at: now, probe: None });
             }
         }
     }
@@ -124,7 +124,12 @@ impl Dispatcher {
             };
             let mut actions = Vec::new();
             self.pending.take(index, &mut actions, &mut capacity);
-            return Some(Bulk { actions, attempts: 0, sent_at: now, probe: Some(index) });
+            return Some(Bulk {
+                actions,
+                failures: RequestFailures::default(),
+                sent_at: now,
+                probe: Some(index),
+            });
         }
         None
     }
@@ -147,7 +152,7 @@ impl Dispatcher {
                 self.pending.take(index_id(at), &mut actions, &mut capacity);
             }
         }
-        Some(Bulk { actions, attempts: 0, sent_at: now, probe: None })
+        Some(Bulk { actions, failures: RequestFailures::default(), sent_at: now, probe: None })
     }
 }
 

@@ -57,6 +57,19 @@ impl Bench {
         }
     }
 
+    /// The next request once it is due. A ping that is due before it is answered.
+    fn send_later(&mut self) -> Bulk {
+        for _ in 0..50 {
+            self.wait();
+            match self.dispatcher.next(self.now) {
+                Some(Dispatch::Send(bulk)) => return bulk,
+                Some(Dispatch::Ping) => self.dispatcher.pinged(self.now, Ok(())),
+                other => assert!(other.is_none(), "{other:?}"),
+            }
+        }
+        panic!("no request is due");
+    }
+
     fn nothing(&mut self) {
         let dispatch = self.dispatcher.next(self.now);
         assert!(dispatch.is_none(), "{dispatch:?}");
@@ -160,7 +173,11 @@ fn only_what_the_service_failed_is_sent_again() {
     bench.wait();
     let again = bench.send();
     assert_eq!(ids(&again), "y z");
-    assert_eq!((again.attempts, again.actions[0].version), (1, 7), "and what has come since");
+    assert_eq!(
+        (again.failures.total(), again.actions[0].version),
+        (1, 7),
+        "and what has come since"
+    );
     bench.answer(again, &[(404, ""), (500, "")]);
     assert_eq!(bench.settled(), (2, vec![]), "one document, two jobs");
 }
@@ -187,6 +204,43 @@ fn an_outage_uses_up_no_attempt_and_sends_the_same_again() {
     let count = rest.actions.len();
     bench.answer(rest, &vec![(201, ""); count]);
     assert_eq!(bench.settled(), (3, vec![]));
+}
+
+#[test]
+fn failures_of_the_service_do_not_count_against_a_document() {
+    let mut bench = bench(10, 1);
+    bench.push(0, "a");
+    for _ in 0..14 {
+        let bulk = bench.send();
+        bench.fail(bulk, ServiceFailure::Connection);
+        bench.wait();
+    }
+    let bulk = bench.send();
+    bench.answer(bulk, &[(503, "unavailable_shards_exception")]);
+    assert_eq!(bench.settled(), (0, vec![]), "its index has taken nothing else");
+    bench.wait();
+    let bulk = bench.send();
+    bench.answer(bulk, &[(201, "")]);
+    assert_eq!(bench.settled(), (1, vec![]));
+}
+
+#[test]
+fn a_document_that_alone_keeps_failing_is_refused() {
+    let mut bench = bench(10, 1);
+    bench.push(0, "a b");
+    let bulk = bench.send();
+    bench.answer(bulk, &[(503, "x"), (201, "")]);
+    assert_eq!(bench.settled(), (1, vec![]));
+    for _ in 0..10 {
+        let bulk = bench.send_later();
+        assert_eq!(ids(&bulk), "a");
+        bench.answer(bulk, &[(503, "x")]);
+        assert_eq!(bench.settled(), (0, vec![]));
+    }
+    let bulk = bench.send_later();
+    bench.answer(bulk, &[(503, "x")]);
+    let sentence = "a/a: refused 12 times while others were taken: x".to_owned();
+    assert_eq!(bench.settled(), (1, vec![sentence]));
 }
 
 #[test]
