@@ -232,6 +232,8 @@ fn right(schema: &Value) -> Vec<Value> {
         ]
         .map(Value::from)
         .to_vec(),
+        // A condition is about a table, which is another member.
+        ("string", "sql") => Vec::new(),
         ("string", _) => {
             let least = schema["minLength"].as_u64().unwrap_or(1);
             let most = schema["maxLength"].as_u64().unwrap_or(least);
@@ -240,6 +242,8 @@ fn right(schema: &Value) -> Vec<Value> {
             };
             vec![text("a", least), text("ğ", most), json!("'; drop table x; --%_\\")]
         }
+        // Texts mean something beside another member only.
+        ("array", _) if schema["items"]["type"] == "string" => Vec::new(),
         ("array", _) => vec![json!([]), json!([1, 2])],
         // A filter, which its own members make wrong.
         _ => vec![json!({})],
@@ -263,6 +267,7 @@ fn wrong(schema: &Value) -> Vec<Value> {
                 .to_vec()
         }
         "string" => vec![json!("a\0b")],
+        "array" if schema["items"]["type"] == "string" => vec![json!([1]), json!(["a\0b"])],
         "array" => vec![json!(["x"]), json!(1)],
         _ => vec![json!([]), json!("x")],
     };

@@ -37,6 +37,7 @@ mod scene;
 mod supply;
 mod support;
 mod take_over;
+mod tls;
 mod tokens;
 #[cfg(feature = "otlp")]
 mod traces;

@@ -33,6 +33,7 @@ pub(in crate::api) struct OperationList {
 #[expect(dead_code, reason = "it describes the parameters that `Parameters` takes apart")]
 pub(in crate::api) struct OperationsQuery {
     /// 1 to 200; 20 if not given.
+    #[schemars(range(min = 1, max = 200))]
     limit: Option<i64>,
 }
 
@@ -43,6 +44,7 @@ pub(in crate::api) struct VerifyBody {
     /// A table or an index; not given: every table that has documents.
     name: Option<String>,
     /// About so many rows and documents of each table, drawn by chance, 1 to 100,000; not given: all.
+    #[schemars(range(min = 1, max = 100_000))]
     sample: Option<u32>,
     /// Render anew what differs.
     #[serde(default)]
@@ -56,11 +58,14 @@ pub(in crate::api) struct BackfillBody {
     /// Not given: every table that has documents.
     table: Option<String>,
     /// SQL on the table's columns.
+    #[schemars(extend("format" = "sql"))]
     #[serde(rename = "where")]
     condition: Option<String>,
-    /// Keys as documents are named by them.
+    /// Keys as documents are named by them; with `table`.
+    #[schemars(length(min = 1))]
     keys: Option<Vec<String>>,
     /// Rows in a second, at most; 1 to 1,000,000.
+    #[schemars(range(min = 1, max = 1_000_000))]
     rate_max: Option<u32>,
 }
 
@@ -120,6 +125,7 @@ pub(in crate::api) async fn verify(
     Body(VerifyBody { name, sample, repair }): Body<VerifyBody>,
 ) -> Result<Json<QueuedAnswer>, Problem> {
     within("sample", sample, SAMPLE_MAX)?;
+    without_nul("name", name.as_ref())?;
     let request = VerifyRequest { name, sample, is_repair: repair };
     let shared = state.clone();
     let queued = operate(&state, requester, "verify", move |operator| async move {
@@ -135,6 +141,9 @@ pub(in crate::api) async fn backfill(
     Body(BackfillBody { table, condition, keys, rate_max }): Body<BackfillBody>,
 ) -> Result<Json<QueuedAnswer>, Problem> {
     within("rate_max", rate_max, RATE_MAX)?;
+    without_nul("table", table.as_ref())?;
+    without_nul("where", condition.as_ref())?;
+    without_nul("keys", keys.iter().flatten())?;
     if condition.is_some() && keys.is_some() {
         let reason = "is given together with `where`";
         return Err(Problem::invalid(vec![Invalid::new("keys", reason, "one of the two")]));
@@ -203,6 +212,18 @@ fn answer(QueuedOperations(ids): QueuedOperations) -> QueuedAnswer {
         many => format!("{} operations are queued", many.len()),
     };
     QueuedAnswer { ids, success: true, message }
+}
+
+/// PostgreSQL has no text with this character.
+fn without_nul<'t>(
+    name: &'static str,
+    texts: impl IntoIterator<Item = &'t String>,
+) -> Result<(), Problem> {
+    if texts.into_iter().any(|text| text.contains('\0')) {
+        let reason = "has the character U+0000";
+        return Err(Problem::invalid(vec![Invalid::new(name, reason, "text without it")]));
+    }
+    Ok(())
 }
 
 fn within(field: &str, given: Option<u32>, max: u32) -> Result<(), Problem> {
