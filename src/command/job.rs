@@ -13,22 +13,24 @@ use crate::admin::jobs::document;
 use crate::engine::document::definition::Definition;
 use crate::engine::document::visible::VisibleColumns;
 
-/// The document that `GET jobs/{id}` answers with.
-pub(super) async fn json(
+/// One job with all that is known of it, as JSON or as lines.
+pub(super) async fn shown(
     client: &Client,
     definition: &Definition,
     id: i64,
+    as_json: bool,
 ) -> Result<String, JobsError> {
+    if as_json { json(client, definition, id).await } else { text(client, definition, id).await }
+}
+
+/// The document that `GET jobs/{id}` answers with.
+async fn json(client: &Client, definition: &Definition, id: i64) -> Result<String, JobsError> {
     let job = document::read(client, definition, id).await?.ok_or(JobsError::Unknown(id))?;
     Ok(serde_json::to_string(&job).expect("every part of a job is text, a number or JSON"))
 }
 
 /// A few lines, and the change as a table.
-pub(super) async fn text(
-    client: &Client,
-    definition: &Definition,
-    id: i64,
-) -> Result<String, JobsError> {
+async fn text(client: &Client, definition: &Definition, id: i64) -> Result<String, JobsError> {
     let job = detail::detail(client, id).await?.ok_or(JobsError::Unknown(id))?;
     let visible = definition.visible_columns(&job.summary.table_name);
     Ok(lines(&job, &visible))

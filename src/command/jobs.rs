@@ -78,6 +78,17 @@ pub(super) struct FailedJobsArguments {
     pub(super) reason: Option<String>,
 }
 
+impl FailedJobsArguments {
+    pub(super) fn retry(filter: Filter, all: bool, dry_run: bool) -> Self {
+        Self { action: FailedJobAction::Retry, filter, all, dry_run, reason: None }
+    }
+
+    pub(super) fn discard(filter: Filter, all: bool, dry_run: bool, reason: String) -> Self {
+        let reason = Some(reason);
+        Self { action: FailedJobAction::Discard, filter, all, dry_run, reason }
+    }
+}
+
 /// Retries or discards failed jobs, or says how many that would be.
 ///
 /// # Errors
@@ -149,12 +160,17 @@ fn target(filter: &Filter) -> String {
 }
 
 /// The jobs as one JSON array.
-pub(super) fn json_array(jobs: &[JobSummary]) -> String {
+fn json_array(jobs: &[JobSummary]) -> String {
     json!(jobs).to_string()
 }
 
+/// The jobs as a table or as a JSON array.
+pub(super) fn shown(jobs: &[JobSummary], json: bool) -> String {
+    if json { json_array(jobs) } else { table(jobs) }
+}
+
 /// The jobs as a table.
-pub(super) fn table(jobs: &[JobSummary]) -> String {
+fn table(jobs: &[JobSummary]) -> String {
     if jobs.is_empty() {
         return "no jobs".to_owned();
     }

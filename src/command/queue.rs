@@ -13,7 +13,7 @@ use super::status::StatusError;
 use super::{audit, clear, indexing, job, jobs, operation, resync, session, status};
 use crate::admin::audited::Operator;
 use crate::admin::jobs::filter::Filter;
-use crate::admin::jobs::operations::{FailedJobAction, RestoreRequest};
+use crate::admin::jobs::operations::RestoreRequest;
 use crate::admin::operation::VerifyRequest;
 use crate::config::Config;
 use crate::engine::document::definition::Definition;
@@ -42,16 +42,15 @@ pub(super) async fn run(command: QueueCommand, config: &Config) -> Result<(), Co
         }
         QueueCommand::Clear { yes: false, .. } => clear::dry_run(&client).await?,
         QueueCommand::Audit { actor, action, result, day, limit, json } => {
-            let (since, until) = (day.map(|end| end - DAY), day);
-            let filter = AuditFilter { actor, action, result, since, until };
+            let since = day.map(|end| end - DAY);
+            let filter = AuditFilter { actor, action, result, since, until: day };
             audit::list(&client, &filter, limit, json).await?
         }
         QueueCommand::Restore { id, dry_run, reason } => {
             let ids = Some(id).filter(|ids| !ids.is_empty());
             jobs::restore(&operator(client).await?, RestoreRequest { ids, reason }, dry_run).await?
         }
-        QueueCommand::Job { id, json: true } => job::json(&client, &definition, id).await?,
-        QueueCommand::Job { id, json: false } => job::text(&client, &definition, id).await?,
+        QueueCommand::Job { id, json } => job::shown(&client, &definition, id, json).await?,
         QueueCommand::Resync { table, record_id } => {
             resync::run(&operator(client).await?, &definition, &table, record_id).await?
         }
@@ -74,20 +73,14 @@ pub(super) async fn run(command: QueueCommand, config: &Config) -> Result<(), Co
         QueueCommand::Jobs { choice, status, limit, json } => {
             let (status, stuck) = status.unwrap_or_default();
             let filter = Filter { status, stuck, ..choice.filter() };
-            let jobs = jobs::list(&client, &filter, &tables(&definition), limit).await?;
-            if json { jobs::json_array(&jobs) } else { jobs::table(&jobs) }
+            jobs::shown(&jobs::list(&client, &filter, &tables(&definition), limit).await?, json)
         }
         QueueCommand::Retry { choice, all, dry_run } => {
-            let action = FailedJobAction::Retry;
-            let filter = choice.filter();
-            let arguments = FailedJobsArguments { action, filter, all, dry_run, reason: None };
+            let arguments = FailedJobsArguments::retry(choice.filter(), all, dry_run);
             jobs::change_failed(operator(client).await?, &tables(&definition), arguments).await?
         }
         QueueCommand::Discard { choice, all, dry_run, reason } => {
-            let action = FailedJobAction::Discard;
-            let filter = choice.filter();
-            let reason = Some(reason);
-            let arguments = FailedJobsArguments { action, filter, all, dry_run, reason };
+            let arguments = FailedJobsArguments::discard(choice.filter(), all, dry_run, reason);
             jobs::change_failed(operator(client).await?, &tables(&definition), arguments).await?
         }
     };

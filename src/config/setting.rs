@@ -26,6 +26,18 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// The values that most settings share.
+    pub(super) const PLAIN: Self = Self {
+        key: "",
+        alias: None,
+        kind: ValueKind::Flag,
+        default: "",
+        unset: "",
+        purpose: "",
+        example: "",
+        secret: false,
+    };
+
     /// A valid value for error messages.
     #[must_use]
     pub const fn valid(&self) -> &'static str {

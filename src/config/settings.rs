@@ -8,18 +8,6 @@
 use super::setting::{Setting, ValueKind};
 use super::unit::{DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND, TIB};
 
-/// The values that most settings share.
-const PLAIN: Setting = Setting {
-    key: "",
-    alias: None,
-    kind: ValueKind::Flag,
-    default: "",
-    unset: "",
-    purpose: "",
-    example: "",
-    secret: false,
-};
-
 /// All settings, in the order of docs/configuration.md.
 pub const SETTINGS: &[Setting] = &[
     Setting {
@@ -33,7 +21,7 @@ pub const SETTINGS: &[Setting] = &[
         purpose: "where PostgreSQL is, the role and the database; a direct connection, not a pooler",
         example: "postgres://walferry:PASSWORD@127.0.0.1:5432/app",
         secret: true,
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "database.password",
@@ -42,14 +30,14 @@ pub const SETTINGS: &[Setting] = &[
         purpose: "the role's password, where it shall not stand in the URL",
         example: "a password",
         secret: true,
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "database.connect_timeout",
         kind: ValueKind::Time { min: 100, max: 5 * MINUTE },
         default: "5s",
         purpose: "how long one attempt to connect may take",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "elasticsearch.url",
@@ -59,7 +47,7 @@ pub const SETTINGS: &[Setting] = &[
         purpose: "the nodes of the cluster",
         example: "http://127.0.0.1:9200",
         secret: true,
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "elasticsearch.username",
@@ -67,7 +55,7 @@ pub const SETTINGS: &[Setting] = &[
         unset: "the URL's",
         purpose: "user for basic authentication",
         example: "walferry",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "elasticsearch.password",
@@ -76,7 +64,7 @@ pub const SETTINGS: &[Setting] = &[
         purpose: "password for basic authentication",
         example: "a password",
         secret: true,
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "elasticsearch.api_key",
@@ -85,7 +73,7 @@ pub const SETTINGS: &[Setting] = &[
         purpose: "API key, instead of user and password",
         example: "the `encoded` field of the answer that created the key",
         secret: true,
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "elasticsearch.certificate_authority",
@@ -93,7 +81,7 @@ pub const SETTINGS: &[Setting] = &[
         unset: "the system's",
         purpose: "whose certificates are trusted",
         example: "/etc/walferry/elasticsearch-ca.pem",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "elasticsearch.gzip",
@@ -101,14 +89,14 @@ pub const SETTINGS: &[Setting] = &[
         unset: "true, unless all nodes are on loopback",
         purpose: "compress request bodies",
         example: "true",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "elasticsearch.request_timeout",
         kind: ValueKind::Time { min: SECOND, max: 10 * MINUTE },
         default: "30s",
         purpose: "how long one request may take, its answer included",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "elasticsearch.refresh",
@@ -116,7 +104,7 @@ pub const SETTINGS: &[Setting] = &[
         default: "adaptive",
         purpose: "`adaptive`: while caught up, a bulk asks for a refresh, at most every 50 ms; \
                   `index`: the index decides",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "listen",
@@ -125,21 +113,21 @@ pub const SETTINGS: &[Setting] = &[
         ),
         default: "127.0.0.1:3002",
         purpose: "where the HTTP server listens",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "slot",
         kind: ValueKind::Text("1 to 63 of `a-z`, `0-9` and `_`"),
         default: "walferry",
         purpose: "name of the replication slot, and of this instance",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "publication",
         kind: ValueKind::Text("1 to 63 bytes"),
         default: "walferry",
         purpose: "name of the publication",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "index_prefix",
@@ -149,21 +137,21 @@ pub const SETTINGS: &[Setting] = &[
         unset: "empty",
         purpose: "put before every index and alias name",
         example: "staging-",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "limits.batch_changes_max",
         kind: ValueKind::Count { min: 1, max: 100_000 },
         default: "2000",
         purpose: "changes recorded in one transaction",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "limits.batch_bytes_max",
         kind: ValueKind::Size { min: 64 * KIB, max: 256 * MIB },
         default: "2MiB",
         purpose: "row text recorded in one transaction",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "limits.row_bytes_max",
@@ -171,7 +159,7 @@ pub const SETTINGS: &[Setting] = &[
         default: "64MiB",
         purpose: "text of one row; of a larger one, values over 1 KiB are recorded as size and hash, and its \
                   documents are refused. walferry holds up to five times as much while a row of this size passes",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "limits.fanout_rows_max",
@@ -179,35 +167,35 @@ pub const SETTINGS: &[Setting] = &[
         default: "500",
         purpose: "rows that a fan-out rewrites at once, between other changes; if more rows show a \
                   changed row, they are rewritten in the background",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "limits.bulk_actions_max",
         kind: ValueKind::Count { min: 1, max: 100_000 },
         default: "2000",
         purpose: "documents in one bulk request",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "limits.bulk_bytes_max",
         kind: ValueKind::Size { min: 64 * KIB, max: 100 * MIB },
         default: "4MiB",
         purpose: "one bulk request before compression; Elasticsearch refuses more than 100 MiB",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "limits.bulks_in_flight_max",
         kind: ValueKind::Count { min: 1, max: 32 },
         default: "2",
         purpose: "bulk requests under way at once",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "limits.actions_bytes_max",
         kind: ValueKind::Size { min: MIB, max: 4 * GIB },
         default: "16MiB",
         purpose: "documents held between their rendering and their verdict; at least `limits.bulk_bytes_max`",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "limits.memory_max",
@@ -215,7 +203,7 @@ pub const SETTINGS: &[Setting] = &[
         default: "128MiB",
         purpose: "rows, documents and batches held at once, beyond what the process itself needs; at least twice \
             `limits.actions_bytes_max`",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "limits.retained_wal_bytes_max",
@@ -223,28 +211,28 @@ pub const SETTINGS: &[Setting] = &[
         unset: "half of `max_slot_wal_keep_size`, or 4GiB if that is unlimited",
         purpose: "WAL that the slot may retain before changes recorded as `pending` count as settled",
         example: "4GiB",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "limits.shutdown_grace",
         kind: ValueKind::Time { min: 0, max: 5 * MINUTE },
         default: "7s",
         purpose: "how long what is in flight is waited for after SIGTERM",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "queue.completed_retention",
         kind: ValueKind::Time { min: HOUR, max: 3650 * DAY },
         default: "7d",
         purpose: "how long completed jobs are kept",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "queue.audit_retention",
         kind: ValueKind::Time { min: DAY, max: 3650 * DAY },
         default: "365d",
         purpose: "how long operations stay in the audit log; of refused attempts it keeps the newest 10,000",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "queue.attempts_max",
@@ -252,21 +240,21 @@ pub const SETTINGS: &[Setting] = &[
         default: "3",
         purpose: "attempts that Elasticsearch may refuse before a job is `failed`; \
                   trouble with the service does not count",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "queue.retry_delay_min",
         kind: ValueKind::Time { min: 10, max: HOUR },
         default: "1s",
         purpose: "wait after the first refusal; doubles with each, less up to half at random",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "queue.retry_delay_max",
         kind: ValueKind::Time { min: 10, max: DAY },
         default: "5m",
         purpose: "the longest wait between two attempts",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "api.tokens",
@@ -279,7 +267,7 @@ pub const SETTINGS: &[Setting] = &[
                   and perhaps the last day",
         example: "what `walferry token create` prints",
         secret: true,
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "api.jwks_url",
@@ -288,7 +276,7 @@ pub const SETTINGS: &[Setting] = &[
         purpose: "keys for JWTs signed with ES256 or RS256; for Supabase the address of its Auth, \
                   then `/.well-known/jwks.json`",
         example: "https://PROJECT.supabase.co/auth/v1/.well-known/jwks.json",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "api.jwt_secret",
@@ -297,7 +285,7 @@ pub const SETTINGS: &[Setting] = &[
         purpose: "secret for JWTs signed with HS256, Supabase's older way",
         example: "the whole JWT secret of the project",
         secret: true,
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "api.jwt_issuer",
@@ -305,14 +293,14 @@ pub const SETTINGS: &[Setting] = &[
         unset: "what stands before `/.well-known/jwks.json` in `api.jwks_url`; required with `api.jwt_secret` alone",
         purpose: "the only `iss` that a JWT may have",
         example: "https://PROJECT.supabase.co/auth/v1",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "api.jwt_audience",
         kind: ValueKind::Text("any text"),
         default: "authenticated",
         purpose: "what must be in a JWT's `aud`",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "api.jwt_role_claim",
@@ -321,7 +309,7 @@ pub const SETTINGS: &[Setting] = &[
         ),
         default: "app_metadata.walferry_role",
         purpose: "where a JWT says viewer, operator or admin; `user_role` for a Supabase hook's claim",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "api.cors_origins",
@@ -331,7 +319,7 @@ pub const SETTINGS: &[Setting] = &[
         unset: "none",
         purpose: "other sites whose pages may use the API",
         example: "https://admin.example.com",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "api.hosts",
@@ -342,7 +330,7 @@ pub const SETTINGS: &[Setting] = &[
         purpose: "names that clients may ask by, besides IP addresses, names without a dot and the hosts of \
                   `api.cors_origins`",
         example: "walferry.example.com",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "api.trusted_proxies",
@@ -352,7 +340,7 @@ pub const SETTINGS: &[Setting] = &[
         unset: "none",
         purpose: "reverse proxies whose `X-Forwarded-For` names the client, for rate limits and the audit log",
         example: "127.0.0.1",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "api.environment",
@@ -360,7 +348,7 @@ pub const SETTINGS: &[Setting] = &[
         unset: "none",
         purpose: "what the page calls this installation, so that nobody takes it for another",
         example: "production",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "api.audit_reads",
@@ -368,14 +356,14 @@ pub const SETTINGS: &[Setting] = &[
         default: "false",
         purpose: "write down in the audit log who reads which record or job, once a minute; of reads it keeps the \
                   newest 100,000",
-        ..PLAIN
+        ..Setting::PLAIN
     },
     Setting {
         key: "api.insecure_no_auth",
         kind: ValueKind::Flag,
         default: "false",
         purpose: "allow `listen` to be an address that other machines reach, although nobody is asked who they are",
-        ..PLAIN
+        ..Setting::PLAIN
     },
 ];
 

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Row};
 use super::lease::Lease;
 use super::leased_transaction::LeasedTransaction;
 use super::sql::{bigint, count};
-use super::verification::{DifferenceCounts, Finding, VerifyProgress};
+use super::verification::{DifferenceCounts, DocumentDifference, VerifyProgress};
 use super::{QueueError, doing};
 
 const BEGIN: &str = include_str!("operation_begin.sql");
@@ -135,7 +135,7 @@ pub struct OperationRow {
     pub document_count: u64,
     pub counts: DifferenceCounts,
     /// Of one operation only.
-    pub findings: Option<Vec<Finding>>,
+    pub findings: Option<Vec<DocumentDifference>>,
     pub error: Option<String>,
     pub created_at: String,
     pub started_at: Option<String>,

@@ -45,7 +45,7 @@ impl DifferenceKind {
 
 /// A document that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct DocumentDifference {
     pub index: String,
     pub id: String,
     pub kind: DifferenceKind,
@@ -120,13 +120,13 @@ pub struct VerifyProgress {
     pub row_count: u64,
     pub document_count: u64,
     pub counts: DifferenceCounts,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<DocumentDifference>,
     pub walk: VerifyWalk,
 }
 
 impl VerifyProgress {
     /// Counts a document that differs, and lists it while there is room.
-    pub fn add(&mut self, mut finding: Finding) {
+    pub fn add(&mut self, mut finding: DocumentDifference) {
         match finding.kind {
             DifferenceKind::Missing => self.counts.missing += 1,
             DifferenceKind::Stale => self.counts.stale += 1,
@@ -148,7 +148,8 @@ impl VerifyProgress {
             if self.walk.is_listing {
                 self.walk.listed_orphans = self.walk.listed_orphans.saturating_sub(1);
             }
-            let is_same = |f: &&mut Finding| f.index == document.index && f.id == document.id;
+            let is_same =
+                |f: &&mut DocumentDifference| f.index == document.index && f.id == document.id;
             if let Some(finding) = self.findings.iter_mut().find(is_same) {
                 finding.repaired = true;
             }
@@ -205,7 +206,8 @@ pub async fn save(
     ]
     .map(bigint);
     let [rows, documents, missing, stale, orphaned, repaired, undecided] = &numbers;
-    let (findings, walk) = (ascii(findings), ascii(walk));
+    let findings = ascii(findings);
+    let walk = ascii(walk);
     let parameters: [&(dyn ToSql + Sync); 13] = [
         &lease.slot,
         &id,
@@ -246,9 +248,10 @@ fn ascii<T: Serialize>(value: &T) -> String {
 mod tests {
     use super::*;
 
-    fn finding(id: &str, kind: DifferenceKind, listed: bool) -> Finding {
-        let (index, id) = ("i".to_owned(), id.to_owned());
-        Finding { index, id, kind, fields: Vec::new(), repaired: false, listed }
+    fn finding(id: &str, kind: DifferenceKind, listed: bool) -> DocumentDifference {
+        let index = "i".to_owned();
+        let id = id.to_owned();
+        DocumentDifference { index, id, kind, fields: Vec::new(), repaired: false, listed }
     }
 
     fn named(id: &str) -> NamedDocument {

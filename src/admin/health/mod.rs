@@ -5,13 +5,14 @@
 //! Not here: where the signals come from (`admin::figures`, `telemetry::readiness`).
 
 mod code;
+mod slot;
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::admin::figures::sample::{LockWait, Sample, SlotState};
+use crate::admin::figures::sample::{Counts, LockWait, Sample};
 use crate::storage::queue::awaited::{AwaitedIndex, JOBS_MAX};
 use crate::telemetry::readiness::{Component, Readiness, ReadinessReporter};
 use crate::telemetry::waits::OngoingWait;
@@ -26,10 +27,6 @@ const LATE: f64 = 60.0;
 const VERY_LATE: f64 = 600.0;
 /// Share of all jobs that may be failed.
 const ERROR_RATE_MAX: f64 = 0.05;
-/// Shares of the WAL that the slot may keep which must still be free.
-const HEADROOM_LOW: f64 = 0.5;
-const HEADROOM_VERY_LOW: f64 = 0.2;
-
 const READ_ERRORS: &str =
     "read the errors (GET …/queue/jobs?status=failed), correct their cause, then retry";
 
@@ -215,6 +212,24 @@ impl QueueHealth {
                 "they are reset every 15 s; POST …/queue/retry-failed does it now",
             );
         }
+        self.failed(counts);
+        if let (Some(oldest), true) = (&sample.oldest_unfinished, sample.indexing)
+            && oldest.age_seconds > LATE
+        {
+            let late = oldest.age_seconds > VERY_LATE;
+            self.add(
+                if late { HealthVerdict::Unhealthy } else { HealthVerdict::Degraded },
+                Code::ChangesLate.with([unfinished.into(), oldest.age_seconds.round().into()]),
+                format!(
+                    "the oldest unfinished change was committed {:.0} s ago; {unfinished} wait",
+                    oldest.age_seconds
+                ),
+                "if the number falls, wait; else see whether Elasticsearch is slow or refuses",
+            );
+        }
+    }
+
+    fn failed(&mut self, counts: &Counts) {
         if self.error_rate > ERROR_RATE_MAX {
             self.add(
                 HealthVerdict::Degraded,
@@ -228,20 +243,6 @@ impl QueueHealth {
                 Code::FailedJobs.with([counts.failed.into()]),
                 format!("{} jobs failed: their documents are not as their rows", counts.failed),
                 READ_ERRORS,
-            );
-        }
-        if let (Some(oldest), true) = (&sample.oldest_unfinished, sample.indexing)
-            && oldest.age_seconds > LATE
-        {
-            let late = oldest.age_seconds > VERY_LATE;
-            self.add(
-                if late { HealthVerdict::Unhealthy } else { HealthVerdict::Degraded },
-                Code::ChangesLate.with([unfinished.into(), oldest.age_seconds.round().into()]),
-                format!(
-                    "the oldest unfinished change was committed {:.0} s ago; {unfinished} wait",
-                    oldest.age_seconds
-                ),
-                "if the number falls, wait; else see whether Elasticsearch is slow or refuses",
             );
         }
     }
@@ -306,59 +307,6 @@ impl QueueHealth {
             );
         }
     }
-
-    fn slot(&mut self, slot: &SlotState) {
-        let slot = match slot {
-            SlotState::Known(slot) => slot,
-            SlotState::Missing => {
-                return self.add(
-                    HealthVerdict::Unhealthy,
-                    Code::SlotMissing,
-                    "the replication slot does not exist: changes are not being kept for walferry",
-                    "start `walferry run`, which makes it; if it was dropped, `walferry rebuild`",
-                );
-            }
-            SlotState::Refused => {
-                return self.add(
-                    HealthVerdict::Degraded,
-                    Code::SlotRefused,
-                    "walferry's role may not read pg_replication_slots: the slot's WAL is not monitored",
-                    "grant select on pg_catalog.pg_replication_slots to walferry's role",
-                );
-            }
-        };
-        match slot.wal_status.as_deref() {
-            Some("lost") => self.add(
-                HealthVerdict::Unhealthy,
-                Code::SlotLost,
-                "the replication slot has lost WAL: changes are missing",
-                "run `walferry rebuild --yes`, which loads all rows anew, and start again",
-            ),
-            Some("unreserved") => self.add(
-                HealthVerdict::Unhealthy,
-                Code::SlotUnreserved,
-                "the replication slot is about to lose WAL at the next checkpoint",
-                "let walferry catch up now, or raise max_slot_wal_keep_size",
-            ),
-            _ => {}
-        }
-        let Some(safe) = slot.safe_bytes else { return };
-        let free = share(safe, safe.saturating_add(slot.retained_bytes));
-        if free < HEADROOM_LOW {
-            let very = free < HEADROOM_VERY_LOW;
-            self.add(
-                if very { HealthVerdict::Unhealthy } else { HealthVerdict::Degraded },
-                Code::SlotHeadroomLow
-                    .with([(slot.retained_bytes >> 20).into(), (safe >> 20).into()]),
-                format!(
-                    "the slot retains {} MiB of WAL, {} MiB are left before it is lost",
-                    slot.retained_bytes >> 20,
-                    safe >> 20
-                ),
-                "see that walferry reads the slot, or raise max_slot_wal_keep_size",
-            );
-        }
-    }
 }
 
 /// What a person can do about a component.
@@ -387,7 +335,7 @@ fn share(part: i64, whole: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::figures::sample::{Counts, Moment, Oldest, SlotFigures};
+    use crate::admin::figures::sample::{Moment, Oldest, SlotFigures, SlotState};
     use crate::change::Lsn;
     use crate::storage::operation::OperationFigures;
     use crate::telemetry::waits::WaitName;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::storage::operation::OperationRow;
-use crate::storage::verification::{DifferenceCounts, Finding};
+use crate::storage::verification::{DifferenceCounts, DocumentDifference};
 
 /// An operation as people see it.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -105,9 +105,9 @@ impl From<OperationRow> for OperationView {
     }
 }
 
-impl From<Finding> for FindingView {
-    fn from(finding: Finding) -> Self {
-        let Finding { index, id, kind, fields, repaired, .. } = finding;
+impl From<DocumentDifference> for FindingView {
+    fn from(finding: DocumentDifference) -> Self {
+        let DocumentDifference { index, id, kind, fields, repaired, .. } = finding;
         Self { index, id, kind: kind.as_str(), fields, repaired }
     }
 }

@@ -91,7 +91,8 @@ pub(in crate::api) async fn note_read(
     if !state.access.audit_reads {
         return Ok(());
     }
-    let (read, now) = (NotedRead::new(&actor, &target), Instant::now());
+    let read = NotedRead::new(&actor, &target);
+    let now = Instant::now();
     let reads = || state.reads.lock().unwrap_or_else(PoisonError::into_inner);
     if reads().has(&read, now) {
         return Ok(());

@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn a_read_is_new_again_after_a_minute_and_for_another_reader() {
-        let (mut reads, now) = (Reads::default(), Instant::now());
+        let mut reads = Reads::default();
+        let now = Instant::now();
         reads.add(read("ann", "job 1"), now);
         assert!(reads.has(&read("ann", "job 1"), now + WINDOW / 2));
         assert!(!reads.has(&read("ann", "job 1"), now + WINDOW));
@@ -71,7 +72,8 @@ mod tests {
 
     #[test]
     fn the_number_that_is_remembered_has_a_limit() {
-        let (mut reads, now) = (Reads::default(), Instant::now());
+        let mut reads = Reads::default();
+        let now = Instant::now();
         for number in 0..10_000 {
             reads.add(read("ann", &number.to_string()), now);
         }

@@ -15,7 +15,8 @@ pub fn differing_fields(expected: &str, found: &str) -> Vec<String> {
         return Vec::new();
     }
     let fields = |json| serde_json::from_str::<Fields>(json).unwrap_or_default();
-    let (expected, found) = (fields(expected), fields(found));
+    let expected = fields(expected);
+    let found = fields(found);
     let names: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
     let mut differing = Vec::new();
     for name in names {

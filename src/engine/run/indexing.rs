@@ -308,7 +308,8 @@ async fn loads(
     let definition = &indexing.context.definition;
     let known = load_progress::read(&indexing.session, &indexing.lease.slot).await;
     let known = known?;
-    let (mut unfinished, mut begun) = (Vec::new(), Vec::new());
+    let mut unfinished = Vec::new();
+    let mut begun = Vec::new();
     for (number, declared) in (0_u16..).zip(&definition.tables) {
         let table = TableId(number);
         let uuids: BTreeSet<String> = definition

@@ -120,7 +120,8 @@ fn labels(definition: &Definition, prefix: &str) -> (Arc<[String]>, Arc<[String]
 /// # Errors
 /// [`RunError::Environment`]: PostgreSQL or Elasticsearch needs an operator.
 pub async fn run(context: &Context, shutdown: &CancellationToken) -> Result<(), RunError> {
-    let (mut wait, mut repeats) = (WAIT_MIN, LogThrottle::default());
+    let mut wait = WAIT_MIN;
+    let mut repeats = LogThrottle::default();
     loop {
         let started = Instant::now();
         let fault = match one_run(context, shutdown).await {

@@ -32,7 +32,8 @@ pub(super) async fn run(
     let indexing = control::indexing(&prepared.control, &prepared.lease.slot).await;
     let channels = Channels::new(context, &prepared, !indexing?);
     let tokens = Tokens::default();
-    let (holder, session) = (Arc::clone(&prepared.holder), Arc::clone(&prepared.control));
+    let holder = Arc::clone(&prepared.holder);
+    let session = Arc::clone(&prepared.control);
     let lease = prepared.lease.clone();
     let mut tasks = spawn(context, &mut prepared, &channels, &tokens).await?;
     note_streaming(context, prepared.start);

@@ -9,7 +9,7 @@ use tracing::Span;
 
 use super::index::INDICES;
 use super::outside::Outside;
-use super::queue::QueuedJob;
+use super::queued_job::QueuedJob;
 use super::render::BatchChange;
 use crate::ack::batch::{CreatedBetween, JobKey};
 use crate::ack::in_flight::{InFlight, InFlightGuard};

@@ -17,14 +17,14 @@ use crate::engine::feed::control::FeedControl;
 
 /// A fan-out, and the row that is next.
 #[derive(Debug)]
-struct Pass {
+struct FanoutPass {
     id: i64,
     highest: Position,
     jobs: Arc<[JobKey]>,
     next_row: usize,
 }
 
-impl Pass {
+impl FanoutPass {
     fn of(stored: &QueuedFanout) -> Self {
         let jobs = stored.jobs.iter().map(|job| JobKey::Id(job.id)).collect();
         let QueuedFanout { id, highest, next_row, .. } = *stored;
@@ -33,7 +33,7 @@ impl Pass {
 }
 
 /// A chunk to be sent.
-pub(super) struct Chunk {
+pub(super) struct SimulatedChunk {
     pub(super) rows: Vec<usize>,
     pub(super) jobs: Arc<[JobKey]>,
     pub(super) highest: Position,
@@ -44,7 +44,7 @@ pub(super) struct Chunk {
 pub(super) struct FanoutModel {
     settled: watch::Receiver<FanoutSettlements>,
     pub(super) rows_max: usize,
-    passes: Vec<Pass>,
+    passes: Vec<FanoutPass>,
     last_id: i64,
     read: u64,
     chunks: u64,
@@ -67,7 +67,7 @@ impl FanoutModel {
 
     fn read_stored(&mut self, outside: &mut Outside) {
         let stored = outside.queue.fanouts.iter().filter(|stored| stored.id > self.last_id);
-        self.passes.extend(stored.map(Pass::of));
+        self.passes.extend(stored.map(FanoutPass::of));
         self.last_id = self.passes.iter().map(|pass| pass.id).max().unwrap_or(self.last_id);
         let open: Vec<_> = self.passes.iter().map(|pass| (pass.id, pass.next_row)).collect();
         outside.note(|| format!("feed: fan-outs and their next rows {open:?}"));
@@ -90,7 +90,7 @@ impl FanoutModel {
         &mut self,
         control: &FeedControl,
         outside: &mut Outside,
-    ) -> Option<Chunk> {
+    ) -> Option<SimulatedChunk> {
         let is_free = self.settled.borrow().chunks == self.chunks;
         if !is_free || self.passes.is_empty() || !control.may_begin() {
             return None;
@@ -109,7 +109,8 @@ impl FanoutModel {
         };
         outside.note(|| format!("feed: fan-out {} rewrites {rows:?}", pass.id));
         pass.next_row = next_row;
-        let chunk = Chunk { rows, jobs: Arc::clone(&pass.jobs), highest: pass.highest, settles };
+        let chunk =
+            SimulatedChunk { rows, jobs: Arc::clone(&pass.jobs), highest: pass.highest, settles };
         if is_last {
             self.passes.remove(number);
         }

@@ -56,7 +56,7 @@ struct Document {
 
 /// The indices.
 #[derive(Debug)]
-pub(super) struct Index {
+pub(super) struct IndexModel {
     documents: [Document; ROWS],
     /// Whether it takes requests.
     pub(super) is_up: bool,
@@ -70,7 +70,7 @@ pub(super) struct Index {
     pub(super) epoch: u64,
 }
 
-impl Index {
+impl IndexModel {
     pub(super) fn new(tombstones_for: u64) -> Self {
         let documents = [Document::default(); ROWS];
         Self { documents, is_up: true, is_blocked: false, tombstones_for, epoch: 0 }

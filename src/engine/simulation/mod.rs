@@ -21,6 +21,7 @@
 //!
 //! Not here: what a document consists of, SQL, and connections.
 
+mod begin;
 mod claims;
 mod fanout;
 mod feed;
@@ -28,6 +29,7 @@ mod index;
 mod oracle;
 mod outside;
 mod queue;
+mod queued_job;
 mod render;
 mod run;
 mod schedule;

@@ -2,13 +2,13 @@
 
 use crate::storage::queue::status::Status;
 
-use super::index::{Index, Shown};
+use super::index::{IndexModel, Shown};
 use super::outside::Outside;
-use super::queue::QueuedJob;
+use super::queued_job::QueuedJob;
 use super::source::{ROWS, SourceModel, Subject};
 
 /// A job that is completed: its documents have its change's state, or a newer one.
-pub(super) fn assert_indexed(job: &QueuedJob, source: &SourceModel, index: &Index) {
+pub(super) fn assert_indexed(job: &QueuedJob, source: &SourceModel, index: &IndexModel) {
     let Some(position) = job.position else { return };
     let at = source.index_of(position).expect("a recorded change is in the WAL");
     let state = u32::try_from(at + 1).expect("few changes");

@@ -3,7 +3,7 @@
 
 use tokio::time::Instant;
 
-use super::index::{Index, Write};
+use super::index::{IndexModel, Write};
 use super::queue::Queue;
 use super::source::SourceModel;
 
@@ -20,7 +20,7 @@ pub(super) struct LateRequest {
 pub(super) struct Outside {
     pub(super) source: SourceModel,
     pub(super) queue: Queue,
-    pub(super) index: Index,
+    pub(super) index: IndexModel,
     pub(super) late: Vec<LateRequest>,
     /// Elasticsearch takes seconds for each request.
     pub(super) is_slow: bool,
@@ -50,7 +50,7 @@ impl Outside {
         let queue = Queue::new(source.confirmed);
         // Without late requests a document needs no tombstone.
         let tombstones_for = if rng.bool() { 0 } else { 60_000 };
-        let index = Index::new(tombstones_for);
+        let index = IndexModel::new(tombstones_for);
         let trace = is_traced.then(Vec::new);
         let unconfirmed_max = if rng.bool() { 700 } else { u64::MAX };
         Self {

@@ -4,51 +4,30 @@
 //! of jobs in flight and the decision of the control plane are the product's. That a task waits for
 //! something and then calls them is a model of their loops.
 
-use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::begin::{begun_control, begun_progress, emitter, limits, metrics, recorder, sink_state};
 use super::claims::ClaimModel;
 use super::fanout::FanoutModel;
 use super::feed::FeedModel;
-use super::index::INDICES;
 use super::outside::Outside;
 use super::sink::SinkLoop;
 use super::stream::{CheckpointModel, Stream};
-use crate::ack::batch::PendingBatch;
 use crate::ack::in_flight::InFlight;
-use crate::change::Lsn;
-use crate::config::Limits;
-use crate::engine::control::{
-    Control, FanoutSettlements, IndexingReport, RunConditions, SettlementProgress, decide,
-};
-use crate::engine::feed::action::SinkCommand;
+use crate::engine::control::{Control, FanoutSettlements, IndexingReport, RunConditions, decide};
 use crate::engine::feed::control::FeedControl;
-use crate::engine::feed::emit::Emitter;
 use crate::engine::recorder::recording::Recording;
-use crate::engine::recorder::{
-    BatchAssembler, BatchToWrite, Recorder, RecorderChannels, RecorderMetrics,
-};
-use crate::engine::sink::state::{IndexStatus, ServiceStatus, SinkState};
+use crate::engine::recorder::{BatchToWrite, Recorder, RecorderChannels};
+use crate::engine::sink::state::{IndexStatus, ServiceStatus};
 use crate::engine::supervisor::retention_guard::{HeldWal, RetentionGuard};
 use crate::engine::supervisor::sink_watch::SinkWatch;
-use crate::telemetry::metrics::Metrics;
 
 /// Between two samples of the supervisor, and between two passes of the rescue, in milliseconds.
 const SAMPLE_EVERY: u64 = 1000;
 const RESCUE_EVERY: u64 = 15_000;
-
-thread_local! {
-    /// Made once: its registry is large.
-    static METRICS: RefCell<Option<Metrics>> = const { RefCell::new(None) };
-}
-
-fn metrics() -> Metrics {
-    METRICS.with_borrow_mut(|known| known.get_or_insert_with(Metrics::new).clone())
-}
 
 /// The tasks of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,55 +90,6 @@ fn name(recording: &Recording) -> String {
         Recording::Capturing(reason) => format!("capturing: {reason:?}"),
         Recording::Live(_) => "live".to_owned(),
     }
-}
-
-fn limits(rng: &mut fastrand::Rng) -> Limits {
-    Limits {
-        batch_changes_max: rng.usize(1..=4),
-        batch_bytes_max: 1 << 20,
-        row_bytes_max: usize::MAX,
-        bulk_actions_max: rng.usize(1..=4),
-        bulk_bytes_max: 1 << 20,
-        bulks_in_flight_max: rng.usize(1..=3),
-        actions_bytes_max: 1 << 20,
-        memory_max: usize::MAX,
-        fanout_rows_max: [1, 2, 500][rng.usize(0..3)],
-        retained_wal_bytes_max: None,
-        shutdown_grace: Duration::from_secs(1),
-    }
-}
-
-fn begun_control(operator_halt: bool) -> Control {
-    decide(RunConditions { operator_halt, ..RunConditions::default() })
-}
-
-fn begun_progress(settled: Lsn) -> SettlementProgress {
-    SettlementProgress { settled, ..SettlementProgress::default() }
-}
-
-fn recorder(
-    outside: &Outside,
-    limits: &Limits,
-    channels: RecorderChannels,
-    in_flight: InFlight,
-    metrics: &Metrics,
-) -> Recorder<()> {
-    let assembler = BatchAssembler::new(outside.queue.recorded, limits);
-    let counts = RecorderMetrics::new(metrics, &["p".to_owned(), "d".to_owned()]);
-    Recorder::begun((), assembler, channels, in_flight, counts, outside.instant())
-}
-
-fn emitter(
-    commands: mpsc::Sender<SinkCommand>,
-    settled: mpsc::Sender<Arc<PendingBatch>>,
-    metrics: &Metrics,
-) -> Emitter {
-    Emitter::new(commands, settled, 1 << 30, metrics.waits.clone(), metrics.memory.clone())
-}
-
-fn sink_state(metrics: &Metrics) -> Arc<SinkState> {
-    let names = INDICES.map(str::to_owned).to_vec();
-    Arc::new(SinkState::with_metrics(names, metrics.sink.clone()))
 }
 
 impl Run {

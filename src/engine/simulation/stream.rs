@@ -102,7 +102,7 @@ impl Stream {
 }
 
 /// A settlement under way.
-enum Settlement {
+enum SettlingAs {
     None,
     /// Collected, not written.
     Collected(Vec<Arc<PendingBatch>>),
@@ -121,7 +121,7 @@ pub(super) struct CheckpointModel {
     pub(super) progress: watch::Sender<SettlementProgress>,
     fanouts: watch::Sender<FanoutSettlements>,
     watermark: Watermark,
-    settlement: Settlement,
+    settlement: SettlingAs,
     durable: Lsn,
 }
 
@@ -135,26 +135,26 @@ impl CheckpointModel {
     ) -> Self {
         let durable = progress.borrow().settled;
         let watermark = Watermark::default();
-        let settlement = Settlement::None;
+        let settlement = SettlingAs::None;
         Self { settled, recorded_end, control, progress, fanouts, watermark, settlement, durable }
     }
 
     /// Nothing is left to be settled, and nothing can come.
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.settlement, Settlement::None)
+        matches!(self.settlement, SettlingAs::None)
             && self.settled.is_closed()
             && self.settled.is_empty()
     }
 
     /// Takes one step; false if there is none now.
     pub(super) fn step(&mut self, received: &Stream, outside: &mut Outside) -> bool {
-        match std::mem::replace(&mut self.settlement, Settlement::None) {
-            Settlement::None => return self.begin(received, outside),
-            Settlement::Collected(batches) => {
+        match std::mem::replace(&mut self.settlement, SettlingAs::None) {
+            SettlingAs::None => return self.begin(received, outside),
+            SettlingAs::Collected(batches) => {
                 let counts = self.write(&batches, outside);
-                self.settlement = Settlement::Written(batches, counts);
+                self.settlement = SettlingAs::Written(batches, counts);
             }
-            Settlement::Written(batches, counts) => {
+            SettlingAs::Written(batches, counts) => {
                 drop(batches);
                 let position = self.watermark.position().unwrap_or_default();
                 self.progress.send_modify(|known| {
@@ -167,11 +167,11 @@ impl CheckpointModel {
                     known.chunks += counts.chunks;
                 });
             }
-            Settlement::ToStore(lsn) => {
+            SettlingAs::ToStore(lsn) => {
                 outside.queue.recorded_end = outside.queue.recorded_end.max(lsn);
-                self.settlement = Settlement::Stored(lsn);
+                self.settlement = SettlingAs::Stored(lsn);
             }
-            Settlement::Stored(lsn) => self.publish(lsn, outside),
+            SettlingAs::Stored(lsn) => self.publish(lsn, outside),
         }
         true
     }
@@ -182,7 +182,7 @@ impl CheckpointModel {
             batches.push(batch);
         }
         if !batches.is_empty() {
-            self.settlement = Settlement::Collected(batches);
+            self.settlement = SettlingAs::Collected(batches);
             return true;
         }
         let positions = StreamPositions {
@@ -193,7 +193,7 @@ impl CheckpointModel {
         };
         let decision = acknowledge(positions, self.control.borrow().acknowledge_at);
         match decision.store_first {
-            Some(lsn) => self.settlement = Settlement::ToStore(lsn),
+            Some(lsn) => self.settlement = SettlingAs::ToStore(lsn),
             None if decision.lsn > self.durable => self.publish(decision.lsn, outside),
             None => return false,
         }

@@ -51,8 +51,8 @@ pub async fn documents(
     ids: &[&str],
 ) -> Result<Vec<Option<FoundDocument>>, LookupError> {
     #[derive(Deserialize)]
-    struct Answer {
-        docs: Vec<Item>,
+    struct MultiGetResponse {
+        docs: Vec<MultiGetItem>,
     }
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -60,7 +60,7 @@ pub async fn documents(
     let body = json!({ "ids": ids });
     let answer = client.send(Verb::Post, &format!("/{index}/_mget"), Some(&body)).await;
     let answer = expect(index, answer.map_err(|error| LookupError::Unavailable(error.reason))?)?;
-    let Answer { docs } = serde_json::from_slice(&answer.body)
+    let MultiGetResponse { docs } = serde_json::from_slice(&answer.body)
         .map_err(|error| LookupError::Unavailable(error.to_string()))?;
     if docs.len() != ids.len() {
         let reason = format!("{} documents for {} ids", docs.len(), ids.len());
@@ -71,7 +71,7 @@ pub async fn documents(
 
 /// A document of the answer.
 #[derive(Deserialize)]
-struct Item {
+struct MultiGetItem {
     #[serde(default)]
     found: bool,
     #[serde(rename = "_primary_term", default)]
@@ -83,7 +83,7 @@ struct Item {
     error: Option<ErrorCause>,
 }
 
-impl Item {
+impl MultiGetItem {
     fn found(self, index: &str) -> Result<Option<FoundDocument>, LookupError> {
         if let Some(cause) = self.error {
             return Err(refused_or_not(index, Some(&cause), cause.whole(), false));
@@ -106,17 +106,17 @@ impl Item {
 /// [`LookupError`].
 pub async fn sample(client: &Client, index: &str, size: u32) -> Result<Vec<String>, LookupError> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct SampleAnswer {
         #[serde(default)]
-        hits: Hits,
+        hits: SampleHits,
     }
     #[derive(Default, Deserialize)]
-    struct Hits {
+    struct SampleHits {
         #[serde(default)]
-        hits: Vec<Hit>,
+        hits: Vec<SampledId>,
     }
     #[derive(Deserialize)]
-    struct Hit {
+    struct SampledId {
         #[serde(rename = "_id")]
         id: String,
     }
@@ -127,7 +127,7 @@ pub async fn sample(client: &Client, index: &str, size: u32) -> Result<Vec<Strin
     });
     let answer = client.send(Verb::Post, &path, Some(&body)).await;
     let answer = expect(index, answer.map_err(|error| LookupError::Unavailable(error.reason))?)?;
-    let Answer { hits } = serde_json::from_slice(&answer.body)
+    let SampleAnswer { hits } = serde_json::from_slice(&answer.body)
         .map_err(|error| LookupError::Unavailable(error.to_string()))?;
     Ok(hits.hits.into_iter().map(|hit| hit.id).collect())
 }

@@ -87,7 +87,8 @@ mod tests {
             since: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
             lasted: Duration::from_secs(60),
         };
-        let (settle, record) = (at(WaitName::Settle, 1), at(WaitName::Record, 2));
+        let settle = at(WaitName::Settle, 1);
+        let record = at(WaitName::Record, 2);
         let mut reported = Reported::default();
         assert_eq!(reported.report(&[settle]), [WaitName::Settle]);
         assert_eq!(reported.report(&[settle, record]), [WaitName::Record]);

@@ -153,7 +153,8 @@ pub(super) async fn apply(
         return Ok(());
     }
     let clauses: Vec<String> = plan.missing.iter().map(Missing::clause).collect();
-    let (name, tables) = (&plan.name, clauses.join(", "));
+    let name = &plan.name;
+    let tables = clauses.join(", ");
     let names: Vec<String> = plan.missing.iter().map(|missing| missing.table.clone()).collect();
     let sql = match (plan.exists, plan.missing.is_empty()) {
         (true, _) => format!("alter publication {name} add table {tables}"),

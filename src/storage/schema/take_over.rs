@@ -204,19 +204,7 @@ async fn try_cut(
     let names = names(options);
     client.batch_execute(BEGIN).await.map_err(failed)?;
     client.batch_execute(LIMIT_CUT_WAITS).await.map_err(failed)?;
-    // In the order in which a writer takes them: its table, then, by the trigger, the queue.
-    let lock = format!("lock table {} in share row exclusive mode", names.join(", "));
-    client.batch_execute(&lock).await.map_err(failed)?;
-    let lock = "lock table public.elasticsearch_sync_queue in access exclusive mode";
-    client.batch_execute(lock).await.map_err(failed)?;
-    // Nothing can be added to the table any more.
-    original::check_trust(client, &options.tables).await?;
-    for row in client.query(TRIGGERS, &[&names, &false]).await.map_err(failed)? {
-        let trigger: String = row.try_get("name").map_err(failed)?;
-        let table: String = row.try_get("table_name").map_err(failed)?;
-        let disable = format!("alter table {table} disable trigger {trigger}");
-        client.batch_execute(&disable).await.map_err(failed)?;
-    }
+    stop_writers(client, options, &names).await?;
     let row = client.query_one(CUT, &[]).await.map_err(failed)?;
     let taken: PgLsn = row.try_get("lsn").map_err(failed)?;
     let slot = slot::inspect(client, &options.slot).await.map_err(failed)?;
@@ -228,14 +216,7 @@ async fn try_cut(
     let mut legacy = original::legacy(client).await.map_err(failed)?;
     client.batch_execute(FOUNDATION).await.map_err(failed)?;
     client.batch_execute(PUT_ASIDE).await.map_err(failed)?;
-    let mut applied = Vec::new();
-    for (version, (name, text)) in (1..).zip(MIGRATIONS) {
-        let failed = |source| MigrateError::Migration { name, source };
-        client.batch_execute(text).await.map_err(failed)?;
-        let done = "insert into walferry.migration (version, name) values ($1, $2)";
-        client.execute(done, &[&version, name]).await.map_err(failed)?;
-        applied.push(*name);
-    }
+    let applied = apply_migrations(client).await?;
     let mut withheld = Vec::new();
     for (statement, name) in rights::of_defaults(client, &[]).await? {
         client.batch_execute(&statement).await.map_err(failed)?;
@@ -264,6 +245,42 @@ async fn try_cut(
     }
     client.batch_execute("commit").await.map_err(failed)?;
     Ok((TakenOver { at: lsn(taken), rows, notes: legacy.notes, ..TakenOver::default() }, applied))
+}
+
+/// Locks the tables against writers, and disables the original triggers.
+async fn stop_writers(
+    client: &Client,
+    options: &MigrateOptions,
+    names: &[String],
+) -> Result<(), MigrateError> {
+    let failed = |source| database("take the original queue over", source);
+    // In the order in which a writer takes them: its table, then, by the trigger, the queue.
+    let lock = format!("lock table {} in share row exclusive mode", names.join(", "));
+    client.batch_execute(&lock).await.map_err(failed)?;
+    let lock = "lock table public.elasticsearch_sync_queue in access exclusive mode";
+    client.batch_execute(lock).await.map_err(failed)?;
+    // Nothing can be added to the table any more.
+    original::check_trust(client, &options.tables).await?;
+    for row in client.query(TRIGGERS, &[&names, &false]).await.map_err(failed)? {
+        let trigger: String = row.try_get("name").map_err(failed)?;
+        let table: String = row.try_get("table_name").map_err(failed)?;
+        let disable = format!("alter table {table} disable trigger {trigger}");
+        client.batch_execute(&disable).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Applies all migrations; returns their names.
+async fn apply_migrations(client: &Client) -> Result<Vec<&'static str>, MigrateError> {
+    let mut applied = Vec::new();
+    for (version, (name, text)) in (1..).zip(MIGRATIONS) {
+        let failed = |source| MigrateError::Migration { name, source };
+        client.batch_execute(text).await.map_err(failed)?;
+        let done = "insert into walferry.migration (version, name) values ($1, $2)";
+        client.execute(done, &[&version, name]).await.map_err(failed)?;
+        applied.push(*name);
+    }
+    Ok(applied)
 }
 
 /// Whether the slot has every change that commits after `taken`.

@@ -69,7 +69,8 @@ impl JobSource {
         recorded_end: watch::Receiver<Lsn>,
     ) -> Self {
         let BetweenBatches { fanouts, operations } = between;
-        let (fed, looks) = (FedPositions::new(recorded), LookBudget::default());
+        let fed = FedPositions::new(recorded);
+        let looks = LookBudget::default();
         Self { claims, in_flight, external, fanouts, operations, fed, recorded_end, looks }
     }
 

@@ -32,7 +32,7 @@ const AGAIN: Backoff = Backoff { min: Duration::from_millis(200), max: Duration:
 
 /// A document to look at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Subject {
+pub(super) struct DocumentSubject {
     pub(super) source: SourceId,
     pub(super) id: Arc<str>,
     /// The key of its row; `None` where no row can have a document of this id.
@@ -50,7 +50,7 @@ pub(super) struct Look {
 /// A document that was not as its row gives it.
 #[derive(Debug)]
 pub(super) struct Difference {
-    pub(super) subject: Subject,
+    pub(super) subject: DocumentSubject,
     pub(super) kind: DifferenceKind,
     pub(super) fields: Vec<String>,
     pub(super) look: Look,
@@ -115,7 +115,7 @@ impl<'a> Examiner<'a> {
     /// Looks at these documents.
     pub(super) async fn subjects(
         &mut self,
-        subjects: Vec<Subject>,
+        subjects: Vec<DocumentSubject>,
     ) -> Result<Vec<Difference>, OperationFault> {
         let meant: HashSet<(SourceId, &str)> =
             subjects.iter().map(|subject| (subject.source, &*subject.id)).collect();
@@ -129,7 +129,7 @@ impl<'a> Examiner<'a> {
             differences.extend(self.documents(documents).await?.differences);
         }
         let nameless = subjects.iter().filter(|subject| subject.key.is_none());
-        let wanted = nameless.map(|Subject { source, id, .. }| WantedDocument {
+        let wanted = nameless.map(|DocumentSubject { source, id, .. }| WantedDocument {
             source: *source,
             key: None,
             id: Arc::clone(id),
@@ -215,7 +215,7 @@ impl<'a> Examiner<'a> {
             _ => None,
         };
         let look = Look { wanted, found: found.map(|found| found.written) };
-        let subject = Subject { source: *source, id: Arc::clone(id), key: key.clone() };
+        let subject = DocumentSubject { source: *source, id: Arc::clone(id), key: key.clone() };
         Some(Difference { subject, kind, fields, look })
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
-use self::examine::{Difference, Examiner, Subject};
+use self::examine::{Difference, DocumentSubject, Examiner};
 use super::keys::without_rows;
 use super::{OperationFault, Operations};
 use crate::change::TableId;
@@ -30,7 +30,9 @@ use crate::engine::sink::lookup::{self, LookupError};
 use crate::postgres;
 use crate::postgres::error::sentence;
 use crate::storage::operation::BegunOperation;
-use crate::storage::verification::{DifferenceKind, Finding, NamedDocument, VerifyProgress, save};
+use crate::storage::verification::{
+    DifferenceKind, DocumentDifference, NamedDocument, VerifyProgress, save,
+};
 
 /// Rows of one look.
 const ROWS_MAX: usize = 500;
@@ -46,7 +48,7 @@ const ROUNDS_MAX: u32 = 12;
 const IDS_MAX: usize = 1000;
 
 /// One verification.
-pub(super) struct Verification<'a> {
+pub(super) struct TableVerification<'a> {
     operations: &'a Operations,
     begun: &'a BegunOperation,
     table: TableId,
@@ -83,8 +85,15 @@ impl Operations {
         }
         let examiner = Examiner::new(self, begun.id, table, sources.clone(), wanted);
         let progress = begun.progress.clone();
-        let verification =
-            Verification { operations: self, begun, table, sources, examiner, client, progress };
+        let verification = TableVerification {
+            operations: self,
+            begun,
+            table,
+            sources,
+            examiner,
+            client,
+            progress,
+        };
         verification.run().await
     }
 
@@ -95,7 +104,7 @@ impl Operations {
     }
 }
 
-impl Verification<'_> {
+impl TableVerification<'_> {
     async fn run(mut self) -> Result<(), OperationFault> {
         self.repair().await?;
         if !self.progress.walk.is_listing {
@@ -202,12 +211,14 @@ impl Verification<'_> {
         ids: &[String],
     ) -> Result<Vec<Difference>, OperationFault> {
         let parts = &self.operations.parts;
-        let (definition, shape) = (&parts.definition, parts.shapes.of(self.table));
+        let definition = &parts.definition;
+        let shape = parts.shapes.of(self.table);
         let index = &definition.indices[usize::from(source.index.0)];
         let mut subjects = Vec::new();
-        let (mut keys, mut keyed) = (Vec::new(), Vec::new());
+        let mut keys = Vec::new();
+        let mut keyed = Vec::new();
         for id in ids {
-            let subject = |key| Subject { source, id: id.as_str().into(), key };
+            let subject = |key| DocumentSubject { source, id: id.as_str().into(), key };
             let Some(text) = definition.key_of(source, id) else {
                 // An id that no source has is a matter of the first one.
                 let is_claimed = index.sources.iter().any(|s| id.starts_with(&s.id_prefix));
@@ -225,8 +236,11 @@ impl Verification<'_> {
             }
         }
         let absent = without_rows(&self.client, shape, &keys).await?;
-        let subject =
-            |number: &usize, key| Subject { source, id: keyed[*number].as_str().into(), key };
+        let subject = |number: &usize, key| DocumentSubject {
+            source,
+            id: keyed[*number].as_str().into(),
+            key,
+        };
         subjects.extend(absent.impossible.iter().map(|number| subject(number, None)));
         subjects.extend(absent.gone.iter().map(|n| subject(n, Some(keys[*n].clone()))));
         self.examiner.subjects(subjects).await
@@ -242,15 +256,23 @@ impl Verification<'_> {
             if is_listing && kind != DifferenceKind::Orphaned {
                 continue; // a row that is new since the rows were compared
             }
-            let Subject { source, id, key } = subject;
+            let DocumentSubject { source, id, key } = subject;
             let index = definition.indices[usize::from(source.index.0)].name.clone();
             let id = id.to_string();
             if self.begun.is_repair {
-                let (index, id) = (index.clone(), id.clone());
+                let index = index.clone();
+                let id = id.clone();
                 self.progress.walk.repairing.push(NamedDocument { index, id, key });
             }
             let listed = is_listing;
-            self.progress.add(Finding { index, id, kind, fields, repaired: false, listed });
+            self.progress.add(DocumentDifference {
+                index,
+                id,
+                kind,
+                fields,
+                repaired: false,
+                listed,
+            });
         }
         self.save(false).await?;
         self.repair().await
@@ -263,7 +285,7 @@ impl Verification<'_> {
         suspects: Vec<Difference>,
     ) -> Result<(Vec<Difference>, u64), OperationFault> {
         let mut confirmed = Vec::new();
-        let mut open: HashMap<Subject, (Difference, u32)> =
+        let mut open: HashMap<DocumentSubject, (Difference, u32)> =
             suspects.into_iter().map(|d| (d.subject.clone(), (d, 0))).collect();
         for _ in 0..ROUNDS_MAX {
             if open.is_empty() {

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Verification;
-use super::examine::Subject;
+use super::TableVerification;
+use super::examine::DocumentSubject;
 use crate::ack::batch::ChunkPurpose;
 use crate::engine::document::definition::SourceId;
 use crate::engine::document::id::{DocumentId, IndexId};
@@ -18,7 +18,7 @@ use crate::storage::verification::NamedDocument;
 /// Rows of one chunk.
 const ROWS_MAX: usize = 500;
 
-impl Verification<'_> {
+impl TableVerification<'_> {
     /// Renders anew what is noted to be, and notes what is right since.
     pub(super) async fn repair(&mut self) -> Result<(), OperationFault> {
         if self.progress.walk.repairing.is_empty() {
@@ -46,14 +46,14 @@ impl Verification<'_> {
         let subjects = repairing.iter().filter_map(|document| {
             let source = self.source(document)?;
             let id = document.id.as_str().into();
-            Some(Subject { source, id, key: document.key.clone() })
+            Some(DocumentSubject { source, id, key: document.key.clone() })
         });
         let differences = self.examiner.subjects(subjects.collect()).await?;
         let (left, _) = self.confirm(differences).await?;
         let left: Vec<NamedDocument> = left
             .into_iter()
             .map(|difference| {
-                let Subject { source, id, key } = difference.subject;
+                let DocumentSubject { source, id, key } = difference.subject;
                 let index = self.index_name(source.index);
                 NamedDocument { index, id: id.to_string(), key }
             })
