@@ -261,7 +261,7 @@ async fn objects_of_a_stranger_are_not_executed() {
 }
 
 #[tokio::test]
-async fn an_advisory_lock_of_a_stranger_is_named_and_holds_up_no_pass() {
+async fn an_advisory_lock_of_a_stranger_holds_up_nothing() {
     const MIGRATE: i64 = 0x7761_6c66_6572_7279;
     const MAINTAIN: i64 = 0x6d61_696e_7461_696e;
     let database = TestDatabase::with_tables().await;
@@ -272,9 +272,7 @@ async fn an_advisory_lock_of_a_stranger_is_named_and_holds_up_no_pass() {
     let lock = format!("select pg_advisory_lock({MIGRATE}), pg_advisory_lock({MAINTAIN})");
     stranger.batch_execute(&lock).await.unwrap();
 
-    let error = schema::run(&client, &options()).await.unwrap_err().to_string();
-    assert!(error.contains("of role rights_locker, application"), "{error}");
-    assert!(error.contains("select pg_terminate_backend("), "{error}");
+    schema::run(&client, &options()).await.expect("a stranger's lock is not waited for");
     let pass = Maintainer::begin(&client, None).await.expect("a stranger's lock is not waited for");
     pass.release().await.unwrap();
 

@@ -10,11 +10,6 @@ use crate::storage::advisory::Holder;
 pub enum MigrateError {
     #[error("another walferry migrate is running in this database ({0}); wait for it to end")]
     Busy(Holder),
-    #[error(
-        "{0} holds the advisory lock of walferry migrate, and its role may not migrate: end it by \
-         `select pg_terminate_backend({pid})`, then call this again", pid = .0.pid
-    )]
-    LockTaken(Holder),
     #[error("PostgreSQL {0} is too old; walferry needs version 14 or newer")]
     ServerTooOld(i32),
     #[error(

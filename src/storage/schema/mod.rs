@@ -147,7 +147,18 @@ async fn lock(client: &Client) -> Result<(), MigrateError> {
         let holder = advisory::holder(client, ADVISORY_LOCK).await.map_err(failed)?;
         let lock = format!("select pg_advisory_lock({ADVISORY_LOCK})");
         match holder {
-            Some(holder) if !holder.is_ours => Err(MigrateError::LockTaken(holder)),
+            // Any login may take the lock. Each migration is one transaction with its number, so that
+            // migrations that meet without this lock end one of them, and break nothing.
+            Some(holder) if !holder.is_ours => {
+                tracing::warn!(
+                    event = "lock_held_by_stranger",
+                    pid = holder.pid,
+                    role = holder.role,
+                    application = holder.application,
+                    "another role's session holds the lock on migrations; it is not waited for"
+                );
+                Ok(true)
+            }
             _ => match client.batch_execute(&lock).await {
                 Err(source) if source.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(false),
                 done => done.map(|()| true).map_err(failed),
