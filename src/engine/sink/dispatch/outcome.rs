@@ -161,34 +161,44 @@ impl Dispatcher {
         now: Instant,
         index: IndexId,
         of_index: IndexVerdicts,
-        mut failures: RequestFailures,
+        failures: RequestFailures,
     ) {
         let IndexVerdicts { works, stopped, to_retry: actions, failure, .. } = of_index;
         if let Some(error) = failure {
             self.state.count_retries(error.failure, actions.len());
-            let several = actions.len() > 1;
-            if !works && failures.items == 0 {
+            if works || failures.items > 0 {
+                self.send_again(now, index, actions, failures, &error);
+            } else {
                 self.open_circuit(now, index, error);
                 self.requeue(actions);
-                return;
-            }
-            failures.items += 1;
-            if failures.items >= SINGLE_FAILURES_MAX && !several && self.is_open(index) {
-                self.refuse_single(actions, failures.items, &error.reason);
-            } else {
-                let not_before = now + REQUEST.delay(failures.items, fastrand::f64());
-                let retry = RetryBatch { actions, failures, not_before };
-                if failures.items.is_multiple_of(SPLIT_AFTER) {
-                    self.retry_in_halves(retry);
-                } else {
-                    self.retries.push(retry);
-                }
             }
         }
         if let Some(error) = stopped {
             self.open_circuit(now, index, error);
         } else if works {
             self.close_circuit(index);
+        }
+    }
+
+    /// Sends documents again that failed while their index took others; one alone has its limit.
+    fn send_again(
+        &mut self,
+        now: Instant,
+        index: IndexId,
+        actions: Vec<Action>,
+        mut failures: RequestFailures,
+        error: &ServiceError,
+    ) {
+        failures.items += 1;
+        if failures.items >= SINGLE_FAILURES_MAX && actions.len() == 1 && self.is_open(index) {
+            return self.refuse_single(actions, failures.items, &error.reason);
+        }
+        let not_before = now + REQUEST.delay(failures.items, fastrand::f64());
+        let retry = RetryBatch { actions, failures, not_before };
+        if failures.items.is_multiple_of(SPLIT_AFTER) {
+            self.retry_in_halves(retry);
+        } else {
+            self.retries.push(retry);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The dispatcher against scripted responses.
 
+mod failures;
 mod parking;
 mod unchanged;
 
@@ -204,43 +205,6 @@ fn an_outage_uses_up_no_attempt_and_sends_the_same_again() {
     let count = rest.actions.len();
     bench.answer(rest, &vec![(201, ""); count]);
     assert_eq!(bench.settled(), (3, vec![]));
-}
-
-#[test]
-fn failures_of_the_service_do_not_count_against_a_document() {
-    let mut bench = bench(10, 1);
-    bench.push(0, "a");
-    for _ in 0..14 {
-        let bulk = bench.send();
-        bench.fail(bulk, ServiceFailure::Connection);
-        bench.wait();
-    }
-    let bulk = bench.send();
-    bench.answer(bulk, &[(503, "unavailable_shards_exception")]);
-    assert_eq!(bench.settled(), (0, vec![]), "its index has taken nothing else");
-    bench.wait();
-    let bulk = bench.send();
-    bench.answer(bulk, &[(201, "")]);
-    assert_eq!(bench.settled(), (1, vec![]));
-}
-
-#[test]
-fn a_document_that_alone_keeps_failing_is_refused() {
-    let mut bench = bench(10, 1);
-    bench.push(0, "a b");
-    let bulk = bench.send();
-    bench.answer(bulk, &[(503, "x"), (201, "")]);
-    assert_eq!(bench.settled(), (1, vec![]));
-    for _ in 0..10 {
-        let bulk = bench.send_later();
-        assert_eq!(ids(&bulk), "a");
-        bench.answer(bulk, &[(503, "x")]);
-        assert_eq!(bench.settled(), (0, vec![]));
-    }
-    let bulk = bench.send_later();
-    bench.answer(bulk, &[(503, "x")]);
-    let sentence = "a/a: refused 12 times while others were taken: x".to_owned();
-    assert_eq!(bench.settled(), (1, vec![sentence]));
 }
 
 #[test]
