@@ -10,7 +10,7 @@ import { has, t } from "./words.js";
 const COLUMNS = ["at", "actor", "action", "target", "affected", "result", "reason", "address", "request"];
 const FILTERS = ["actor", "action", "result", "since", "until"];
 const ACTIONS = ["retry-failed", "clear", "start", "stop", "retry", "discard", "restore", "resync", "backfill",
-  "cancel", "pause", "resume", "read", "other"];
+  "verify", "cancel", "pause", "resume", "read", "other"];
 const RESULTS = { done: "s-completed", denied: "s-pending", failed: "s-failed", started: "s-processing" };
 
 function Entries({ entries }) {

@@ -6,7 +6,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
+use crate::admin::audited::ACTIONS;
 use crate::admin::health::Code;
+use crate::storage::audit::READ;
 
 const SIZE_MAX: usize = 150_000;
 
@@ -75,6 +77,15 @@ fn every_issue_has_a_text_in_both_languages() {
         }
         let named = words.keys().filter(|key| key.starts_with("issue.")).count();
         assert_eq!(named, codes.len(), "{route}");
+    }
+}
+
+#[test]
+fn every_action_of_the_audit_log_can_be_chosen() {
+    let list = content("/assets/audit.js").split_once("const ACTIONS = [").unwrap().1;
+    let list = list.split_once(']').unwrap().0;
+    for action in ACTIONS.into_iter().chain([READ]) {
+        assert!(list.contains(&format!("\"{action}\"")), "{action} is not in {list}");
     }
 }
 

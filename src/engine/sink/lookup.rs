@@ -5,11 +5,12 @@
 //! Not here: the ids of a whole index (`listing`).
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::bulk::parse_error;
-use super::client::{Client, HttpResponse, Verb};
+use super::client::{Client, Verb};
 use super::service_error::whole_service_error;
 use super::verdict::{ErrorCause, ServiceError, ServiceFailure};
 
@@ -58,10 +59,8 @@ pub async fn documents(
         return Ok(Vec::new());
     }
     let body = json!({ "ids": ids });
-    let answer = client.send(Verb::Post, &format!("/{index}/_mget"), Some(&body)).await;
-    let answer = expect(index, answer.map_err(|error| LookupError::Unavailable(error.reason))?)?;
-    let MultiGetResponse { docs } = serde_json::from_slice(&answer.body)
-        .map_err(|error| LookupError::Unavailable(error.to_string()))?;
+    let path = format!("/{index}/_mget");
+    let MultiGetResponse { docs } = ask(client, index, &path, &body).await?;
     if docs.len() != ids.len() {
         let reason = format!("{} documents for {} ids", docs.len(), ids.len());
         return Err(LookupError::Unavailable(reason));
@@ -125,16 +124,22 @@ pub async fn sample(client: &Client, index: &str, size: u32) -> Result<Vec<Strin
         "size": size.min(SAMPLE_MAX), "_source": false, "track_total_hits": false,
         "query": { "function_score": { "query": { "match_all": {} }, "random_score": {} } },
     });
-    let answer = client.send(Verb::Post, &path, Some(&body)).await;
-    let answer = expect(index, answer.map_err(|error| LookupError::Unavailable(error.reason))?)?;
-    let SampleAnswer { hits } = serde_json::from_slice(&answer.body)
-        .map_err(|error| LookupError::Unavailable(error.to_string()))?;
+    let SampleAnswer { hits } = ask(client, index, &path, &body).await?;
     Ok(hits.hits.into_iter().map(|hit| hit.id).collect())
 }
 
-fn expect(index: &str, response: HttpResponse) -> Result<HttpResponse, LookupError> {
+/// The answer about an index, decoded.
+async fn ask<T: DeserializeOwned>(
+    client: &Client,
+    index: &str,
+    path: &str,
+    body: &serde_json::Value,
+) -> Result<T, LookupError> {
+    let response = client.send(Verb::Post, path, Some(body)).await;
+    let response = response.map_err(|error| LookupError::Unavailable(error.reason))?;
     if response.is_success() {
-        return Ok(response);
+        return serde_json::from_slice(&response.body)
+            .map_err(|error| LookupError::Unavailable(error.to_string()));
     }
     let ServiceError { failure, reason } = whole_service_error(&response);
     let is_final = matches!(failure, ServiceFailure::NotAuthorised | ServiceFailure::NotUnderstood);

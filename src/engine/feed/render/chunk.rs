@@ -2,7 +2,7 @@
 
 use smallvec::smallvec;
 
-use super::execute::embed;
+use super::execute::{embed, needs_of_row};
 use super::plan::{Content, DocumentPlan, DocumentStep};
 use super::read::KeyedRow;
 use super::{BatchOutput, Renderer};
@@ -10,7 +10,6 @@ use crate::ack::batch::JobKey;
 use crate::change::{Lsn, TableId};
 use crate::engine::document::build;
 use crate::engine::document::id::{DocumentId, version_below};
-use crate::engine::document::route;
 use crate::engine::feed::FeedError;
 use crate::engine::feed::action::Action;
 use crate::storage::queue::record_id::document_id;
@@ -32,11 +31,7 @@ impl Renderer {
         let found = reads.after(table, after, ROWS_MAX).await?;
         let mut needs = Vec::new();
         for row in &found {
-            for source in self.definition.sources_of(table) {
-                if build::included(self.definition.source(source), &row.row) {
-                    route::needs(&self.definition, source, &row.row, &mut needs);
-                }
-            }
+            needs_of_row(&self.definition, table, &row.row, &mut needs);
         }
         embed(&mut reads, &self.definition, &mut self.cache, &needs).await?;
         reads.commit().await?;

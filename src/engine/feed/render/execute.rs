@@ -81,11 +81,7 @@ impl Renderer {
             let keys: Vec<Vec<String>> = keys.into_iter().collect();
             for chunk in keys.chunks(KEYS_MAX) {
                 for KeyedRow { key, row } in reads.by_key(table, chunk).await? {
-                    for source in self.definition.sources_of(table) {
-                        if build::included(self.definition.source(source), &row) {
-                            route::needs(&self.definition, source, &row, &mut needs);
-                        }
-                    }
+                    needs_of_row(&self.definition, table, &row, &mut needs);
                     rows.entry(table).or_default().insert(key, row);
                 }
             }
@@ -170,6 +166,20 @@ fn wanted_keys(plan: &DocumentPlan) -> WantedKeys {
         }
     }
     wanted
+}
+
+/// Adds the rows that the documents of a row embed.
+pub(super) fn needs_of_row(
+    definition: &Definition,
+    table: TableId,
+    row: &Row,
+    needs: &mut Vec<RequiredRow>,
+) {
+    for source in definition.sources_of(table) {
+        if build::included(definition.source(source), row) {
+            route::needs(definition, source, row, needs);
+        }
+    }
 }
 
 /// The needed rows that the cache does not know, parents along a path included.

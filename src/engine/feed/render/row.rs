@@ -11,15 +11,15 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::cache::RowCache;
-use super::execute::embed;
+use super::execute::{embed, needs_of_row};
 use super::read::{ReadError, RowReader};
 use crate::change::{Row, TableId};
 use crate::engine::document::build;
 use crate::engine::document::build::Builder;
 use crate::engine::document::definition::Definition;
 use crate::engine::document::id::DocumentId;
+use crate::engine::document::plain;
 use crate::engine::document::shape::Shapes;
-use crate::engine::document::{plain, route};
 
 /// A person waits for the answer.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -67,9 +67,7 @@ pub async fn render_row(
     let mut builder = Builder::default();
     let mut needs = Vec::new();
     if let Some(row) = &row {
-        for source in &sources {
-            route::needs(definition, *source, row, &mut needs);
-        }
+        needs_of_row(definition, table, row, &mut needs);
     }
     embed(&mut reads, definition, &mut cache, &needs).await?;
     reads.commit().await?;

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::cache::RowCache;
-use super::execute::embed;
+use super::execute::{embed, needs_of_row};
 use super::read::{KeyedRow, ReadError, RowReader};
 use crate::change::TableId;
 use crate::engine::document::build;
@@ -150,11 +150,7 @@ impl WantedDocuments {
 fn needs(definition: &Definition, table: TableId, rows: &[KeyedRow]) -> Vec<route::RequiredRow> {
     let mut needs = Vec::new();
     for row in rows {
-        for source in definition.sources_of(table) {
-            if build::included(definition.source(source), &row.row) {
-                route::needs(definition, source, &row.row, &mut needs);
-            }
-        }
+        needs_of_row(definition, table, &row.row, &mut needs);
     }
     needs
 }

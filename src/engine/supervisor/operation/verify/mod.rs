@@ -34,7 +34,7 @@ use crate::storage::verification::{
     DifferenceKind, DocumentDifference, NamedDocument, VerifyProgress, save,
 };
 
-/// Rows of one look.
+/// Rows of one look, and of one chunk of a repair.
 const ROWS_MAX: usize = 500;
 /// Looks at new rows before what differs is examined again.
 const LOOKS_MAX: usize = 8;
@@ -228,7 +228,7 @@ impl TableVerification<'_> {
                 continue;
             };
             let key = shape.split_key(text);
-            if key.len() == shape.key.len() && definition.document(source, text).id.len() <= 512 {
+            if key.len() == shape.key.len() {
                 keys.push(key);
                 keyed.push(id);
             } else {
@@ -250,14 +250,13 @@ impl TableVerification<'_> {
     async fn conclude(&mut self, suspects: Vec<Difference>) -> Result<(), OperationFault> {
         let (confirmed, undecided) = self.confirm(suspects).await?;
         self.progress.counts.undecided += undecided;
-        let definition = &self.operations.parts.definition;
         let is_listing = self.progress.walk.is_listing;
         for Difference { subject, kind, fields, .. } in confirmed {
             if is_listing && kind != DifferenceKind::Orphaned {
                 continue; // a row that is new since the rows were compared
             }
             let DocumentSubject { source, id, key } = subject;
-            let index = definition.indices[usize::from(source.index.0)].name.clone();
+            let index = self.index_name(source.index);
             let id = id.to_string();
             if self.begun.is_repair {
                 let index = index.clone();

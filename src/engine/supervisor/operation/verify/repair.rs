@@ -6,17 +6,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::TableVerification;
 use super::examine::DocumentSubject;
+use super::{ROWS_MAX, TableVerification};
 use crate::ack::batch::ChunkPurpose;
 use crate::engine::document::definition::SourceId;
 use crate::engine::document::id::{DocumentId, IndexId};
 use crate::engine::feed::source::operation::OperationChunk;
 use crate::engine::supervisor::operation::{CHUNKS_MAX, OperationFault};
 use crate::storage::verification::NamedDocument;
-
-/// Rows of one chunk.
-const ROWS_MAX: usize = 500;
 
 impl TableVerification<'_> {
     /// Renders anew what is noted to be, and notes what is right since.
@@ -95,7 +92,7 @@ impl TableVerification<'_> {
         self.sources.iter().filter(of_index).find(is_own).copied()
     }
 
-    fn index_name(&self, index: IndexId) -> String {
+    pub(super) fn index_name(&self, index: IndexId) -> String {
         self.operations.parts.definition.indices[usize::from(index.0)].name.clone()
     }
 }
